@@ -1,0 +1,1 @@
+//! Post-training of language models by Group Causal Policy Optimization, on burn.

@@ -1,0 +1,2 @@
+//! The `gcpo` program.
+fn main() {}
