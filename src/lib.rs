@@ -1,1 +1,15 @@
 //! Post-training of language models by Group Causal Policy Optimization, on burn.
+//!
+//! Text goes in at [`source`], is sampled by [`rollout`], judged by [`reward`], projected by [`projection`], weighed
+//! by [`objective`] and learnt from in [`train`]; README.md has the map.
+
+pub mod batch;
+pub mod drive;
+pub mod eval;
+pub mod policy;
+pub mod reward;
+pub mod rollout;
+pub mod session;
+pub mod sft;
+pub mod source;
+pub mod train;
