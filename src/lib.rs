@@ -1,1 +1,4 @@
 //! Post-training of language models by Group Causal Policy Optimization, on burn.
+
+pub mod objective;
+pub mod projection;
