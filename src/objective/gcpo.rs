@@ -36,7 +36,7 @@ pub(super) fn loss(inputs: &LossInputs, totals: &BatchTotals, hyper: &Hyper) -> 
     let kl_projected = inputs
         .projected
         .as_ref()
-        .map(|projected| ProjectedKl::new(&rows, projected, hyper.ratio_max, hyper.kappa));
+        .map(|projected| ProjectedKl::new(&rows, projected, hyper));
     let mut objective_bt = surrogate.value_bt.clone();
     if let Some(kl_bt) = kl_ref_bt.clone().filter(|_| hyper.beta != 0.0) {
         objective_bt = objective_bt - kl_bt.mul_scalar(hyper.beta);

@@ -27,11 +27,9 @@ pub struct LossInputs {
 pub struct Projected {
     /// `log π_θ(y_{i,t} | x_i, y_{i,<t})`, `[b, t]`: carries the gradient.
     pub logp_x_bt: Tensor<2>,
-    /// The projected reference `π'_ref`, a probability, `[b, t]`; see
-    /// [`projection::reference`](crate::projection::reference).
+    /// The projected reference `π'_ref` from
+    /// [`projection::reference`](crate::projection::reference), `[b, t]`. The loss clamps it.
     pub pi_ref_bt: Tensor<2>,
-    /// True where the clamp changed `π'_ref`, `[b, t]`.
-    pub clamped_bt: Tensor<2, Bool>,
 }
 
 /// Sizes of the whole optimiser batch, which is what a loss is divided by.
@@ -83,7 +81,6 @@ impl LossInputs {
         if let Some(projected) = &self.projected {
             bt("logp_x_bt", projected.logp_x_bt.dims())?;
             bt("pi_ref_bt", projected.pi_ref_bt.dims())?;
-            bt("clamped_bt", projected.clamped_bt.dims())?;
         } else if objective.needs_projected_reference(hyper) {
             return Err(ObjectiveError::MissingInput {
                 objective,

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign};
 
-use burn::tensor::{DType, Tensor, TensorReadError};
+use burn::tensor::{Tensor, TensorReadError};
 
 /// The sums of [`LossMetrics`] on the device.
 #[derive(Debug, Clone)]
@@ -14,11 +14,11 @@ impl MetricSums {
     /// Sums in the order of the fields of [`LossMetrics`], each `[1]`; `None` is 0.
     pub(super) fn new(sums: [Option<Tensor<1>>; LossMetrics::COUNT]) -> Self {
         let like = sums.iter().flatten().next().cloned();
-        let like = like.expect("a loss is always among the sums");
-        let zero = like.zeros_like().cast(DType::F32).inner();
+        let zero = like.expect("a loss is always among the sums").inner();
+        let zero = zero.zeros_like();
         let sums = sums
             .into_iter()
-            .map(|sum| sum.map_or_else(|| zero.clone(), |s| s.inner().cast(DType::F32)))
+            .map(|sum| sum.map_or_else(|| zero.clone(), Tensor::inner))
             .collect();
         Self {
             sums: Tensor::cat(sums, 0),
@@ -30,8 +30,8 @@ impl MetricSums {
     /// # Errors
     /// What the device answers when the computation or the transfer failed.
     pub fn read(self) -> Result<LossMetrics, TensorReadError> {
-        let sums: Vec<f32> = self.sums.try_into_vec_as()?;
-        let mut sums = sums.into_iter().map(f64::from);
+        let sums: Vec<f64> = self.sums.try_into_vec_as()?;
+        let mut sums = sums.into_iter();
         let mut next = || sums.next().unwrap_or(0.0);
         Ok(LossMetrics {
             loss: next(),

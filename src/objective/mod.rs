@@ -40,7 +40,7 @@ pub struct Hyper {
     pub epsilon: f64,
     /// The ratio is clipped from above at `1 + epsilon_high`.
     pub epsilon_high: f64,
-    /// Lower end of the clamp of the projected reference (`projection.floor`).
+    /// The projected reference is clamped to `[floor, 1]` (`projection.floor`).
     pub floor: f64,
     /// `ρ` is clamped to `[1/ratio_max, ratio_max]` (`projection.ratio_max`).
     pub ratio_max: f64,

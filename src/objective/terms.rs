@@ -3,6 +3,7 @@
 use burn::tensor::kind::Autodiff;
 use burn::tensor::{Bool, DType, Tensor};
 
+use super::Hyper;
 use super::loss::{BatchTotals, LossInputs, LossOutput, Projected};
 use super::metrics::MetricSums;
 
@@ -130,31 +131,39 @@ pub(super) struct ProjectedKl {
 }
 
 impl ProjectedKl {
-    /// `K' = ρ − log ρ − 1` with `ρ = π'_ref / π_θ(· | x_i)` clamped to `[1/ratio_max, ratio_max]`
-    /// (eqs. 12, 13). Outside the clamp the gradient is zero.
-    pub fn new(rows: &Rows, projected: &Projected, ratio_max: f64, kappa: f64) -> Self {
-        let like = &rows.logp_bt;
-        let pi_ref_bt = float_constant(projected.pi_ref_bt.clone(), like);
-        let log_pi_ref_bt = pi_ref_bt.mask_fill(rows.pad_bt.clone(), 1.0).log();
-        let logp_x_bt = widen(projected.logp_x_bt.clone()).mask_fill(rows.pad_bt.clone(), 0.0);
-        let logp_x_bt = match kappa {
+    /// `K' = ρ − log ρ − 1` with `ρ = π'_ref / π_θ(· | x_i)` (eqs. 12, 13).
+    ///
+    /// `π'_ref` is clamped to `[floor, 1]`, then `ρ` to `[1/ratio_max, ratio_max]`; outside the
+    /// latter the gradient is zero. The bounds are chosen, not taken by `min` and `max`, so that
+    /// NaN stays NaN.
+    pub fn new(rows: &Rows, projected: &Projected, hyper: &Hyper) -> Self {
+        let pi_ref_bt = float_constant(projected.pi_ref_bt.clone(), &rows.logp_bt)
+            .mask_fill(rows.pad_bt.clone(), 1.0);
+        let logp_x_bt = match hyper.kappa {
             // Only looked at.
-            0.0 => float_constant(logp_x_bt, like),
-            _ => logp_x_bt,
-        };
-        let bound = ratio_max.ln();
-        let log_rho_bt = log_pi_ref_bt - logp_x_bt;
-        let above_bt = log_rho_bt.clone().greater_scalar(bound);
-        let below_bt = log_rho_bt.clone().lower_scalar(-bound);
-        let log_rho_bt = log_rho_bt
-            .mask_fill(above_bt.clone(), bound)
-            .mask_fill(below_bt.clone(), -bound);
-        let clamped_bt = constant(projected.clamped_bt.clone(), like);
+            0.0 => float_constant(projected.logp_x_bt.clone(), &rows.logp_bt),
+            _ => widen(projected.logp_x_bt.clone()),
+        }
+        .mask_fill(rows.pad_bt.clone(), 0.0);
+
+        let (pi_ref_bt, floored_bt) = bound(pi_ref_bt, hyper.floor, 1.0);
+        let limit = hyper.ratio_max.ln();
+        let (log_rho_bt, limited_bt) = bound(pi_ref_bt.log() - logp_x_bt, -limit, limit);
         Self {
             value_bt: k3(log_rho_bt),
-            clamped_bt: clamped_bt.bool_or(above_bt).bool_or(below_bt),
+            clamped_bt: floored_bt.bool_or(limited_bt),
         }
     }
+}
+
+/// `x` inside `[low, high]`, and where that changed it. The gradient is zero there.
+fn bound<const D: usize>(x: Tensor<D>, low: f64, high: f64) -> (Tensor<D>, Tensor<D, Bool>) {
+    let below = x.clone().lower_scalar(low);
+    let above = x.clone().greater_scalar(high);
+    let x = x
+        .mask_fill(below.clone(), low)
+        .mask_fill(above.clone(), high);
+    (x, below.bool_or(above))
 }
 
 /// The loss `−(1/N) Σ_i (1/T_i) Σ_t objective_bt` and its metrics, for ratios of tokens.

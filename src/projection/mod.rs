@@ -10,4 +10,4 @@ pub use alignment::{
     Alignment, AlignmentConfig, FeatureContext, ProjectionError, Similarity, Summary, align,
     similarity,
 };
-pub use reference::{Reference, project_probability, reference};
+pub use reference::{project, reference};
