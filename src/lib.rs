@@ -4,3 +4,6 @@ pub mod objective;
 pub mod optim;
 pub mod projection;
 pub mod schedule;
+
+#[cfg(test)]
+mod testing;

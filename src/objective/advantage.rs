@@ -38,14 +38,11 @@ pub(super) fn centre(rewards_pg: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objective::tests::{device, f64s, tensor2};
+    use crate::testing::{f64s, tensor2};
 
     #[test]
     fn is_the_z_score_with_ddof_one() {
-        let a = f64s(group_advantage(tensor2(
-            &[&[1.0, 0.0, 0.0, 1.0]],
-            &device(),
-        )));
+        let a = f64s(group_advantage(tensor2(&[&[1.0, 0.0, 0.0, 1.0]])));
         let expected = 0.5 / ((4.0 * 0.25 / 3.0_f64).sqrt() + 1e-4);
         for (got, sign) in a.iter().zip([1.0, -1.0, -1.0, 1.0]) {
             assert!((got - sign * expected).abs() < 1e-12, "{got}");
@@ -56,16 +53,13 @@ mod tests {
     fn a_flat_group_is_exactly_zero() {
         // Three times 0.1 is not 0.3 in floats: the plain mean would leave a rest.
         let rows: [&[f64]; 3] = [&[0.1, 0.1, 0.1], &[-0.7, -0.7, -0.7], &[1e9, 1e9, 1e9]];
-        for value in f64s(group_advantage(tensor2(&rows, &device()))) {
+        for value in f64s(group_advantage(tensor2(&rows))) {
             assert_eq!(value, 0.0);
         }
     }
 
     #[test]
     fn a_group_of_one_is_zero() {
-        assert_eq!(
-            f64s(group_advantage(tensor2(&[&[3.0]], &device()))),
-            vec![0.0]
-        );
+        assert_eq!(f64s(group_advantage(tensor2(&[&[3.0]]))), vec![0.0]);
     }
 }

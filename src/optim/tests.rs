@@ -60,7 +60,7 @@ fn renew<const D: usize>(param: &Param<Tensor<D>>, device: &Device) -> Param<Ten
 }
 
 fn device() -> Device {
-    Device::flex().autodiff()
+    crate::testing::device().autodiff()
 }
 
 fn stack(device: &Device) -> Stack {

@@ -74,7 +74,7 @@ pub fn reference(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objective::tests::{device, f64s, tensor2};
+    use crate::testing::{device, f64s, tensor2};
     use burn::tensor::TensorData;
 
     fn logs(values: &[f64], shape: [usize; 3]) -> Tensor<3> {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn is_the_first_less_the_mean_plus_the_query() {
-        let q = tensor2(&[&[0.5_f64.ln(), 0.2_f64.ln()]], &device());
+        let q = tensor2(&[&[0.5_f64.ln(), 0.2_f64.ln()]]);
         let x = logs(&[0.9, 0.1, 0.3, 0.7], [1, 2, 2]);
         let pi = f64s(reference(q, x, keep(&[true, true])).unwrap());
         for (got, expected) in pi.iter().zip([0.9 - 0.6 + 0.5, 0.1 - 0.4 + 0.2]) {
@@ -101,13 +101,13 @@ mod tests {
     fn one_integration_leaves_the_query() {
         let logp_q = [0.37_f64.ln(), 0.011_f64.ln()];
         let x = logs(&[0.9, 0.123456], [1, 1, 2]);
-        let pi = reference(tensor2(&[&logp_q], &device()), x, keep(&[true, true])).unwrap();
-        assert_eq!(f64s(pi), f64s(tensor2(&[&logp_q], &device()).exp()));
+        let pi = reference(tensor2(&[&logp_q]), x, keep(&[true, true])).unwrap();
+        assert_eq!(f64s(pi), f64s(tensor2(&[&logp_q]).exp()));
     }
 
     #[test]
     fn padding_is_one_whatever_it_held() {
-        let q = tensor2(&[&[0.5_f64.ln(), f64::NAN]], &device());
+        let q = tensor2(&[&[0.5_f64.ln(), f64::NAN]]);
         let x = logs(&[0.5, -1.0, 0.5, f64::INFINITY], [1, 2, 2]);
         let pi = f64s(reference(q, x, keep(&[true, false])).unwrap());
         assert!((pi[0] - 0.5).abs() < 1e-12);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn shapes_that_disagree_are_an_error() {
-        let q = tensor2(&[&[-1.0, -1.0]], &device());
+        let q = tensor2(&[&[-1.0, -1.0]]);
         let wide = logs(&[0.5; 6], [1, 2, 3]);
         let error = reference(q, wide, keep(&[true, true])).unwrap_err();
         assert_eq!(
