@@ -4,12 +4,21 @@
 //! by [`objective`] and learnt from in [`train`]; README.md has the map.
 
 pub mod batch;
+pub mod config;
 pub mod drive;
 pub mod eval;
+pub mod metrics;
+pub mod objective;
+pub mod optim;
 pub mod policy;
+pub mod projection;
 pub mod reward;
 pub mod rollout;
+pub mod schedule;
 pub mod session;
 pub mod sft;
 pub mod source;
 pub mod train;
+
+#[cfg(test)]
+mod testing;

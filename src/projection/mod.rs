@@ -1,0 +1,13 @@
+//! GCPO's projection onto the causal graph of a group: eqs. 2, 11, 12 and 13.
+//!
+//! Axes: `p` prompts, `g` candidates of a prompt, `b = p·g` rows, `t` tokens, `d` features,
+//! `j` (or `l`) integrations, `m` samples. Nothing here carries a gradient.
+
+mod alignment;
+mod reference;
+
+pub use alignment::{
+    Alignment, AlignmentConfig, FeatureContext, ProjectionError, Similarity, Summary, align,
+    similarity,
+};
+pub use reference::{project, reference};
