@@ -1,1 +1,3 @@
 //! Post-training of language models by Group Causal Policy Optimization, on burn.
+
+pub mod config;
