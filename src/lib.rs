@@ -1,3 +1,5 @@
 //! Post-training of language models by Group Causal Policy Optimization, on burn.
 
 pub mod config;
+pub mod device;
+pub mod metrics;
