@@ -1,0 +1,210 @@
+//! What a run means: one TOML file, strict and checked, with every value filled in.
+//!
+//! Unknown keys, wrong types and impossible values are errors that name the file, the line and the field. `--set key=value`
+//! takes any key by its dotted path and is checked the same way. Relative paths are relative to the current directory, as
+//! in TRL. The keys are in `schema.rs`, what must hold between them in `check.rs`.
+
+mod check;
+mod error;
+mod origin;
+mod schema;
+mod templates;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use error::ConfigError;
+use origin::Origin;
+pub use schema::{
+    Checkpoint, Eval, FeatureContext, Features, Fields, Generator, Init, Model, ModelPath,
+    Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run,
+    SaveDtype, Scheduler, Sft, Shape, Similarity, Source, TokenizerSource, Train,
+};
+
+/// A whole run. What [`Config::load`] returns has passed [`Config::check`] and has its optional values filled in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Seed of everything drawn: weights, data order, samples. Default: 0. Source: this project (TRL: 42).
+    pub seed: u64,
+    /// The network and its tokenizer.
+    pub model: Model,
+    /// The problems to train on.
+    pub data: Source,
+    /// The three prompts.
+    pub prompt: Prompt,
+    /// How answers are sampled.
+    pub rollout: Rollout,
+    /// Integrations, projections and the clamp of the projected reference.
+    pub projection: Projection,
+    /// How a text is represented for Υ.
+    pub features: Features,
+    /// What is maximised.
+    pub objective: Objective,
+    /// Steps, batches and the optimiser.
+    pub train: Train,
+    /// What a completion earns.
+    pub reward: Reward,
+    /// What demonstrations are made of.
+    pub sft: Sft,
+    /// How pass@1 is measured.
+    pub eval: Eval,
+    /// When the trainer's state is saved.
+    pub checkpoint: Checkpoint,
+    /// Where the run is written.
+    pub run: Run,
+    /// Where each value was given; for messages only.
+    #[serde(skip)]
+    origin: Origin,
+}
+
+impl Config {
+    /// Reads the file at `path`, applies `sets` (each `key=value`), fills in what is not given and checks the whole.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, has an unknown key, a wrong type or an impossible value; a set likewise.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            ConfigError::new(format!("cannot be read: {e}"))
+                .in_file(&name)
+                .help("give the path of a run's TOML file, such as `configs/quickstart.toml`")
+        })?;
+        Self::from_str(&text, &name, sets)
+    }
+
+    /// As [`Config::load`], with the file's text and the name to call it by in messages.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_str(text: &str, name: &str, sets: &[String]) -> Result<Self, ConfigError> {
+        let (mut config, origin) = origin::read(text, name, sets)?;
+        config.origin = origin;
+        config.resolve();
+        config.check()?;
+        Ok(config)
+    }
+
+    /// An error about `field` (its dotted path): `what` is wrong with it, and what to do (`help`). It names the file and
+    /// line, or the `--set`, that gave the field its value.
+    pub fn blame(
+        &self,
+        field: &str,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) -> ConfigError {
+        self.origin.blame(field, ConfigError::new(what).help(help))
+    }
+
+    /// The whole run as a file that repeats it: every value, paths absolute, without `run.dir`.
+    pub fn to_toml(&self) -> String {
+        let mut config = self.clone();
+        config.run.dir = None;
+        toml::to_string(&config).expect("a config holds only what TOML can write")
+    }
+
+    /// Integrations a query, J.
+    pub fn integrations(&self) -> usize {
+        self.projection
+            .integrations
+            .unwrap_or(self.rollout.num_generations)
+    }
+
+    /// Samples of each projection context, M.
+    pub fn projection_samples(&self) -> usize {
+        self.projection
+            .samples
+            .unwrap_or(self.rollout.num_generations)
+    }
+
+    /// Upper clip of the ratio.
+    pub fn epsilon_high(&self) -> f64 {
+        self.objective
+            .epsilon_high
+            .unwrap_or(self.objective.epsilon)
+    }
+
+    /// Candidates shown by an integrate demonstration.
+    pub fn sft_candidates(&self) -> usize {
+        self.sft.candidates.unwrap_or(self.rollout.num_generations)
+    }
+
+    /// How evaluation samples: `[rollout]` with what `[eval]` says instead; `num_generations` is `eval.samples`.
+    pub fn eval_rollout(&self) -> Rollout {
+        let (eval, rollout) = (&self.eval, &self.rollout);
+        Rollout {
+            num_generations: eval.samples,
+            max_completion_length: eval
+                .max_completion_length
+                .unwrap_or(rollout.max_completion_length),
+            temperature: eval.temperature.unwrap_or(rollout.temperature),
+            top_k: eval.top_k.unwrap_or(rollout.top_k),
+            top_p: eval.top_p.unwrap_or(rollout.top_p),
+            min_p: eval.min_p.unwrap_or(rollout.min_p),
+            max_rows: rollout.max_rows,
+        }
+    }
+
+    /// The Jinja texts of the answer, integrate and project prompts, in this order.
+    pub fn templates(&self) -> [&str; 3] {
+        let [answer, integrate, project] = templates::of(self.prompt.style);
+        let prompt = &self.prompt;
+        [
+            prompt.answer.as_deref().unwrap_or(answer),
+            prompt.integrate.as_deref().unwrap_or(integrate),
+            prompt.project.as_deref().unwrap_or(project),
+        ]
+    }
+
+    /// Fills in what other fields decide, and makes paths absolute.
+    fn resolve(&mut self) {
+        let [answer, integrate, project] = self.templates().map(str::to_owned);
+        self.prompt.answer = Some(answer);
+        self.prompt.integrate = Some(integrate);
+        self.prompt.project = Some(project);
+        self.projection.integrations = Some(self.integrations());
+        self.projection.samples = Some(self.projection_samples());
+        self.objective.epsilon_high = Some(self.epsilon_high());
+        self.sft.candidates = Some(self.sft_candidates());
+
+        if self.eval.path.is_none() && self.eval.generator.is_none() {
+            self.eval.generator = self.data.generator;
+        }
+        if self.eval.path.is_some() && self.eval.preset.is_none() {
+            self.eval.preset = self.data.preset.clone();
+        }
+        let sampling = self.eval_rollout();
+        self.eval.temperature = Some(sampling.temperature);
+        self.eval.top_k = Some(sampling.top_k);
+        self.eval.top_p = Some(sampling.top_p);
+        self.eval.min_p = Some(sampling.min_p);
+        self.eval.max_completion_length = Some(sampling.max_completion_length);
+
+        if let Some(shape) = &mut self.model.shape {
+            shape.num_key_value_heads = shape.num_key_value_heads.or(shape.num_attention_heads);
+            shape.head_dim = shape.head_dim.or_else(|| {
+                let heads = shape.num_attention_heads.filter(|&heads| heads > 0)?;
+                Some(shape.hidden_size? / heads)
+            });
+        }
+        if self.run.name.is_none() {
+            self.run.name = Some(self.origin.stem());
+        }
+
+        let here = |path: &mut PathBuf| {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute;
+            }
+        };
+        if let Some(ModelPath::Dir(path)) = &mut self.model.path {
+            here(path);
+        }
+        if let Some(TokenizerSource::Path(path)) = &mut self.model.tokenizer {
+            here(path);
+        }
+        self.data.path.iter_mut().for_each(here);
+        self.eval.path.iter_mut().for_each(here);
+        self.run.dir.iter_mut().for_each(here);
+    }
+}

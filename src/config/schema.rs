@@ -1,0 +1,655 @@
+//! The keys of a run, one struct a section. Every field says what it does, its default and where the default comes from.
+//!
+//! Names follow TRL's `GRPOConfig` where it has one. An `Option` is a value that another field decides when it is not
+//! given; [`Config::load`](super::Config::load) fills it in, so what the rest of the program sees is complete.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{self, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `[model]`: the network that is trained, and its tokenizer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// A checkpoint directory in Hugging Face layout, or `"quickstart"` for the one in the binary. Either this or `init`.
+    /// Default: none. Source: this project.
+    pub path: Option<ModelPath>,
+    /// How to make a network without a checkpoint: `"random"` draws one of `shape` from `seed`. Default: none. Source: this project.
+    pub init: Option<Init>,
+    /// The tokenizer: a directory or `tokenizer.json`, `"arithmetic"` (characters, built in) or `"train"` (a byte-level BPE
+    /// learned from the demonstrations; `gcpo sft` only). Default: the checkpoint's own. Source: this project.
+    pub tokenizer: Option<TokenizerSource>,
+    /// Number format of the weights in saved checkpoints. Default: `"float32"`. Source: this project (a resume needs exact weights).
+    pub save_dtype: SaveDtype,
+    /// The network's shape where `init = "random"`, with the names of Hugging Face's `config.json`. Default: none. Source: Hugging Face.
+    pub shape: Option<Shape>,
+}
+
+/// `[model.shape]`: the shape of a network made from random weights, in Hugging Face's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shape {
+    /// Family: `"llama"`, `"qwen2"` or `"qwen3"`. Default: `"llama"`. Source: Hugging Face.
+    pub model_type: String,
+    /// Rows of the embedding. Default: what the tokenizer needs. Source: this project.
+    pub vocab_size: Option<usize>,
+    /// Width of the residual stream. Default: none, it must be given. Source: Hugging Face.
+    pub hidden_size: Option<usize>,
+    /// Width inside the MLP. Default: none, it must be given. Source: Hugging Face.
+    pub intermediate_size: Option<usize>,
+    /// Number of layers. Default: none, it must be given. Source: Hugging Face.
+    pub num_hidden_layers: Option<usize>,
+    /// Number of query heads. Default: none, it must be given. Source: Hugging Face.
+    pub num_attention_heads: Option<usize>,
+    /// Number of key/value heads. Default: `num_attention_heads`. Source: Hugging Face.
+    pub num_key_value_heads: Option<usize>,
+    /// Width of one head. Default: `hidden_size / num_attention_heads`. Source: Hugging Face.
+    pub head_dim: Option<usize>,
+    /// Longest context in tokens. Default: 2048. Source: Hugging Face (Llama).
+    pub max_position_embeddings: usize,
+    /// Base of the rotary position embedding. Default: 10000.0. Source: Hugging Face (Llama).
+    pub rope_theta: f64,
+    /// Epsilon of the RMS norms. Default: 1e-6. Source: Hugging Face (Llama).
+    pub rms_norm_eps: f64,
+    /// Whether the head is the embedding. Default: false. Source: Hugging Face.
+    pub tie_word_embeddings: bool,
+    /// Standard deviation of the random weights. Default: 0.02. Source: Hugging Face.
+    pub initializer_range: f64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            model_type: "llama".into(),
+            vocab_size: None,
+            hidden_size: None,
+            intermediate_size: None,
+            num_hidden_layers: None,
+            num_attention_heads: None,
+            num_key_value_heads: None,
+            head_dim: None,
+            max_position_embeddings: 2048,
+            rope_theta: 10000.0,
+            rms_norm_eps: 1e-6,
+            tie_word_embeddings: false,
+            initializer_range: 0.02,
+        }
+    }
+}
+
+/// Where problems come from: a file (`path`, `preset`) or the built-in generator (`generator`, `count`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Source {
+    /// A file of problems: JSONL, JSON or CSV. Either this or `generator`. Default: none. Source: this project.
+    pub path: Option<PathBuf>,
+    /// How the file's rows are read: a preset's name (`"gsm8k"`, `"svamp"`, `"math"`, …) or a table of field names.
+    /// Default: none, it must be given with `path`. Source: this project.
+    pub preset: Option<Preset>,
+    /// Built-in problems instead of a file: `"arithmetic"`. Default: none. Source: this project.
+    pub generator: Option<Generator>,
+    /// How many problems the generator makes. Default: 4096. Source: this project.
+    pub count: usize,
+    /// Use only this many problems of the file, the first ones; 0 takes all. Default: 0. Source: this project.
+    pub limit: usize,
+    /// Draw the problems in an order shuffled anew each epoch, from `seed`. Default: true. Source: TRL (`shuffle_dataset`).
+    pub shuffle: bool,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            path: None,
+            preset: None,
+            generator: None,
+            count: 4096,
+            limit: 0,
+            shuffle: true,
+        }
+    }
+}
+
+/// `[prompt]`: the three prompts of GCPO as Jinja over `question`, `candidates` (a list) and `integration`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prompt {
+    /// Which default prompts: `"plain"` (English text), `"chat"` (English text inside the checkpoint's chat template) or
+    /// `"marks"` (`<q> … <a> … <final>`, for tiny tokenizers). Default: `"plain"`. Source: this project.
+    pub style: PromptStyle,
+    /// System message of the chat template; `"chat"` style only. Default: none. Source: this project.
+    pub system: Option<String>,
+    /// Stage 1, a query alone: Jinja over `question`. Default: of `style`. Source: this project.
+    pub answer: Option<String>,
+    /// Stage 2, a query and all candidates: Jinja over `question` and `candidates`. Default: of `style`. Source: this project.
+    pub integrate: Option<String>,
+    /// Stage 3, a query, the other candidates and an integration: Jinja over `question`, `candidates` and `integration`.
+    /// Default: of `style`. Source: this project.
+    pub project: Option<String>,
+}
+
+/// `[rollout]`: how answers are sampled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rollout {
+    /// Candidates for each query, the paper's n. Default: 8. Source: TRL.
+    pub num_generations: usize,
+    /// Longest completion in tokens, of every stage. Default: 256. Source: TRL.
+    pub max_completion_length: usize,
+    /// Sampling temperature; logits are divided by it in the rollout and in the trainer alike. Default: 1.0. Source: TRL.
+    pub temperature: f64,
+    /// Sample among the k likeliest tokens; 0 takes all. Default: 0. Source: TRL.
+    pub top_k: usize,
+    /// Sample among the likeliest tokens that hold this much probability. Default: 1.0. Source: TRL.
+    pub top_p: f64,
+    /// Sample among tokens at least this likely, relative to the likeliest. Default: 0.0. Source: TRL (there `None`).
+    pub min_p: f64,
+    /// How many rows are decoded together. It changes memory and speed, never a result. Default: 512. Source: this project.
+    pub max_rows: usize,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            num_generations: 8,
+            max_completion_length: 256,
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            max_rows: 512,
+        }
+    }
+}
+
+/// `[projection]`: stages 2 and 3 of the paper, and the clamp of the projected reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Projection {
+    /// Integrations a query, the paper's J. 1 is a control without a collider. Default: `rollout.num_generations`. Source: paper, section 4.
+    pub integrations: Option<usize>,
+    /// Samples of each projection context, the paper's M. Default: `rollout.num_generations`. Source: paper, section 4.
+    pub samples: Option<usize>,
+    /// Last tokens kept of each candidate in a context that would outgrow the model; 0 keeps all. Default: 0. Source: this project.
+    pub candidate_tokens: usize,
+    /// Skip stage 3 of queries whose rewards are all equal (their Υ is never used). Default: true. Source: this project.
+    pub skip_flat_groups: bool,
+    /// Lower clamp of π'_ref, a probability. Default: 1e-6. Source: this project (the paper leaves it open).
+    pub floor: f64,
+    /// Clamp of ρ = π'_ref / π_θ to `[1/ratio_max, ratio_max]`. Default: 10.0. Source: this project (the paper leaves it open).
+    pub ratio_max: f64,
+}
+
+impl Default for Projection {
+    fn default() -> Self {
+        Self {
+            integrations: None,
+            samples: None,
+            candidate_tokens: 0,
+            skip_flat_groups: true,
+            floor: 1e-6,
+            ratio_max: 10.0,
+        }
+    }
+}
+
+/// `[features]`: how a text is represented for Υ.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Features {
+    /// `"response"`: the last hidden state of the text run alone. `"in_context"`: the state in the context it was generated in,
+    /// which costs nothing. Default: `"response"`. Source: paper, eq. 8, step 1.
+    pub context: FeatureContext,
+    /// `"cosine"`, `"euclidean"` or `"gaussian"`. Default: `"cosine"`. Source: paper, eq. 8 and figure 3d.
+    pub similarity: Similarity,
+    /// Width of the gaussian similarity. Default: 1.0. Source: this project.
+    pub sigma: f64,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            context: FeatureContext::default(),
+            similarity: Similarity::default(),
+            sigma: 1.0,
+        }
+    }
+}
+
+/// `[objective]`: what is maximised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Objective {
+    /// `"gcpo"`, `"grpo"`, or `"grpo_alpha"` (GRPO with advantages times `alpha`, a control). Default: `"gcpo"`. Source: paper, eq. 10.
+    pub name: ObjectiveName,
+    /// Scale of Υ. Default: 2.0. Source: paper, figure 3.
+    pub alpha: f64,
+    /// Weight of the second KL term, towards the projected reference. Default: 0.06. Source: paper, figure 3.
+    pub kappa: f64,
+    /// Weight of the KL term towards the reference model; 0 loads none. Default: 0.0. Source: TRL.
+    pub beta: f64,
+    /// Lower clip of the ratio. Default: 0.2. Source: TRL.
+    pub epsilon: f64,
+    /// Upper clip of the ratio. Default: `epsilon`. Source: TRL.
+    pub epsilon_high: Option<f64>,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self {
+            name: ObjectiveName::default(),
+            alpha: 2.0,
+            kappa: 0.06,
+            beta: 0.0,
+            epsilon: 0.2,
+            epsilon_high: None,
+        }
+    }
+}
+
+/// `[train]`: steps, batches and the optimiser, for `gcpo train` and `gcpo sft`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// Number of steps: rollouts in `gcpo train`, optimiser updates in `gcpo sft`. Default: 100. Source: this project.
+    pub max_steps: usize,
+    /// Queries a step (`gcpo train`). Default: 256. Source: paper, section 5.
+    pub prompts_per_step: usize,
+    /// Optimiser updates in one pass over a rollout; each takes whole groups (`gcpo train`). Default: 1. Source: this project.
+    pub mini_batches: usize,
+    /// Passes over a rollout, TRL's μ (`gcpo train`). Default: 1. Source: TRL.
+    pub num_iterations: usize,
+    /// Sequences in one forward and backward pass. In `gcpo train` it changes memory and speed only: gradients are accumulated
+    /// over the mini-batch. In `gcpo sft` a step sees this many times `gradient_accumulation_steps`. Default: 8. Source: TRL.
+    pub per_device_train_batch_size: usize,
+    /// Forward and backward passes in one update of `gcpo sft`; `gcpo train` works it out from the mini-batch. Default: 1. Source: TRL.
+    pub gradient_accumulation_steps: usize,
+    /// Peak learning rate. Default: 1e-6. Source: paper, section 5, and TRL.
+    pub learning_rate: f64,
+    /// Decoupled weight decay of AdamW. Default: 0.01. Source: paper, section 5.
+    pub weight_decay: f64,
+    /// AdamW's β1. Default: 0.9. Source: TRL.
+    pub adam_beta1: f64,
+    /// AdamW's β2. Default: 0.999. Source: TRL.
+    pub adam_beta2: f64,
+    /// AdamW's ε. Default: 1e-8. Source: TRL.
+    pub adam_epsilon: f64,
+    /// Largest norm of the gradient of all parameters together; 0 does not clip. Default: 1.0. Source: TRL.
+    pub max_grad_norm: f64,
+    /// Learning rate after the warm-up: `"constant"`, `"linear"` (to 0) or `"cosine"` (to 0). Default: `"linear"`. Source: TRL.
+    pub lr_scheduler_type: Scheduler,
+    /// Updates over which the learning rate rises linearly from 0; wins over `warmup_ratio`. Default: 0. Source: TRL.
+    pub warmup_steps: usize,
+    /// The same as a share of all updates. Default: 0.0. Source: TRL.
+    pub warmup_ratio: f64,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            max_steps: 100,
+            prompts_per_step: 256,
+            mini_batches: 1,
+            num_iterations: 1,
+            per_device_train_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            learning_rate: 1e-6,
+            weight_decay: 0.01,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            lr_scheduler_type: Scheduler::default(),
+            warmup_steps: 0,
+            warmup_ratio: 0.0,
+        }
+    }
+}
+
+/// `[reward]`: what a completion earns. Its final answer is checked as an exact number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reward {
+    /// Reward of a right final answer. Default: 1.0. Source: paper, section 5.
+    pub correct: f64,
+    /// Reward of a wrong or missing one. Default: 0.0. Source: paper, section 5.
+    pub wrong: f64,
+}
+
+impl Default for Reward {
+    fn default() -> Self {
+        Self {
+            correct: 1.0,
+            wrong: 0.0,
+        }
+    }
+}
+
+/// `[sft]`: what the demonstrations of `gcpo sft` are made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sft {
+    /// Share of demonstrations that teach the integrate prompt (stage 2). Default: 0.25. Source: this project.
+    pub integrate_frac: f64,
+    /// Share of demonstrations that teach the project prompt (stage 3). Default: 0.25. Source: this project.
+    pub project_frac: f64,
+    /// How many candidates an integrate prompt shows; a project prompt shows one less, and an integration.
+    /// Default: `rollout.num_generations`. Source: this project.
+    pub candidates: Option<usize>,
+    /// Share of answer demonstrations, and of shown candidates, that are wrong; what follows an integrate or project prompt
+    /// is right. Needs a source that can make wrong ones. Default: 0.0. Source: this project.
+    pub wrong_frac: f64,
+}
+
+impl Default for Sft {
+    fn default() -> Self {
+        Self {
+            integrate_frac: 0.25,
+            project_frac: 0.25,
+            candidates: None,
+            wrong_frac: 0.0,
+        }
+    }
+}
+
+/// `[eval]`: how pass@1 is measured while training, and by `gcpo eval CONFIG.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Eval {
+    /// Evaluate before the first step, after each so many steps and after the last one; 0 = never. Default: 0. Source: this project.
+    pub every: usize,
+    /// A file of held-out problems, as `data.path`. Default: none. Source: this project.
+    pub path: Option<PathBuf>,
+    /// How the file's rows are read, as `data.preset`. Default: `data.preset`. Source: this project.
+    pub preset: Option<Preset>,
+    /// Built-in held-out problems; no training set holds one of them. Default: `data.generator`, unless `path` is given.
+    /// Source: this project.
+    pub generator: Option<Generator>,
+    /// At most so many problems, the first ones; 0 takes the whole file. Default: 512. Source: this project.
+    pub size: usize,
+    /// Completions for each problem; pass@1 is their mean. Default: 1. Source: this project.
+    pub samples: usize,
+    /// Sampling temperature; 0 is greedy. Default: `rollout.temperature`. Source: this project.
+    pub temperature: Option<f64>,
+    /// As `rollout.top_k`. Default: `rollout.top_k`. Source: this project.
+    pub top_k: Option<usize>,
+    /// As `rollout.top_p`. Default: `rollout.top_p`. Source: this project.
+    pub top_p: Option<f64>,
+    /// As `rollout.min_p`. Default: `rollout.min_p`. Source: this project.
+    pub min_p: Option<f64>,
+    /// Longest completion in tokens. Default: `rollout.max_completion_length`. Source: this project.
+    pub max_completion_length: Option<usize>,
+    /// Measure integrated answers y_n too, given `rollout.num_generations` candidates. Default: false. Source: this project.
+    pub integrated: bool,
+}
+
+impl Default for Eval {
+    fn default() -> Self {
+        Self {
+            every: 0,
+            path: None,
+            preset: None,
+            generator: None,
+            size: 512,
+            samples: 1,
+            temperature: None,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            max_completion_length: None,
+            integrated: false,
+        }
+    }
+}
+
+impl Eval {
+    /// The held-out problems as a source of the same kind as `[data]`: `size` of them, in the file's order.
+    pub fn source(&self) -> Source {
+        Source {
+            path: self.path.clone(),
+            preset: self.preset.clone(),
+            generator: self.generator,
+            count: self.size,
+            limit: self.size,
+            shuffle: false,
+        }
+    }
+}
+
+/// `[checkpoint]`: when the trainer's state is saved under the run directory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Save after each so many steps; 0 = never. The end of a run, Ctrl-C included, is saved in any case. Default: 0. Source: this project.
+    pub every: usize,
+    /// Keep only so many checkpoints, the last ones; 0 keeps all. Default: 0. Source: TRL (`save_total_limit`).
+    pub keep_last: usize,
+}
+
+/// `[run]`: where the run is written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Run {
+    /// The run's name. Default: the config file's, without `.toml`. Source: this project.
+    pub name: Option<String>,
+    /// The run directory; `--run-dir` wins. Left out of the `config.toml` in a run directory, so that it runs again as it is.
+    /// Default: `runs/NAME-TIMESTAMP`. Source: this project.
+    pub dir: Option<PathBuf>,
+}
+
+/// Implements an enum that a config file spells as one of a few words.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name { $($(#[$meta])* #[serde(rename = $word)] $variant),+ }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    };
+}
+
+words! {
+    /// How a network is made without a checkpoint.
+    Init {
+        /// Random weights of `model.shape`.
+        Random = "random",
+    }
+}
+
+words! {
+    /// Number format of saved weights.
+    #[derive(Default)]
+    SaveDtype {
+        /// 32-bit floats.
+        #[default]
+        Float32 = "float32",
+        /// bfloat16.
+        Bfloat16 = "bfloat16",
+        /// IEEE half precision.
+        Float16 = "float16",
+    }
+}
+
+words! {
+    /// A built-in source of problems.
+    Generator {
+        /// Generated arithmetic problems.
+        Arithmetic = "arithmetic",
+    }
+}
+
+words! {
+    /// Which default prompts.
+    #[derive(Default)]
+    PromptStyle {
+        /// English text.
+        #[default]
+        Plain = "plain",
+        /// English text inside the checkpoint's chat template.
+        Chat = "chat",
+        /// Short marks between the parts, for tiny tokenizers.
+        Marks = "marks",
+    }
+}
+
+words! {
+    /// The text around an answer when its feature is taken.
+    #[derive(Default)]
+    FeatureContext {
+        /// None: the text alone.
+        #[default]
+        Response = "response",
+        /// The context it was generated in.
+        InContext = "in_context",
+    }
+}
+
+words! {
+    /// Similarity of two features.
+    #[derive(Default)]
+    Similarity {
+        /// Cosine of the angle.
+        #[default]
+        Cosine = "cosine",
+        /// `1 / (1 + ‖a − b‖ / √d)`.
+        Euclidean = "euclidean",
+        /// `exp(−‖a − b‖² / (2 σ² d))`.
+        Gaussian = "gaussian",
+    }
+}
+
+words! {
+    /// The objective that is maximised.
+    #[derive(Default)]
+    ObjectiveName {
+        /// Group Causal Policy Optimization.
+        #[default]
+        Gcpo = "gcpo",
+        /// Group Relative Policy Optimization.
+        Grpo = "grpo",
+        /// GRPO with advantages times α: GCPO with every Υ = α and κ = 0.
+        GrpoAlpha = "grpo_alpha",
+    }
+}
+
+words! {
+    /// Course of the learning rate after the warm-up.
+    #[derive(Default)]
+    Scheduler {
+        /// Stays at the peak.
+        Constant = "constant",
+        /// Falls linearly to 0.
+        #[default]
+        Linear = "linear",
+        /// Falls as half a cosine to 0.
+        Cosine = "cosine",
+    }
+}
+
+/// `model.path`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelPath {
+    /// The tiny checkpoint in the binary.
+    Quickstart,
+    /// A directory in Hugging Face layout.
+    Dir(PathBuf),
+}
+
+/// `model.tokenizer`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenizerSource {
+    /// The built-in tokenizer of characters.
+    Arithmetic,
+    /// A byte-level BPE learned from the demonstrations.
+    Train,
+    /// A directory that holds a `tokenizer.json`, or such a file.
+    Path(PathBuf),
+}
+
+/// `data.preset`: how the rows of a file are read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Preset {
+    /// A preset that the program knows.
+    Named(String),
+    /// A table of field names.
+    Fields(Fields),
+}
+
+/// The fields of a row, where no named preset fits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fields {
+    /// Field of a row's name. Default: the line number. Source: this project.
+    pub id: Option<String>,
+    /// Field of text that stands before the question. Default: none. Source: this project.
+    pub context: Option<String>,
+    /// Field of the question. Default: none, it must be given. Source: this project.
+    pub question: String,
+    /// Field of the gold answer. Default: none, it must be given. Source: this project.
+    pub answer: String,
+    /// Field of a worked solution, for `gcpo sft`. Default: none. Source: this project.
+    pub solution: Option<String>,
+}
+
+/// A value that is written as a string.
+macro_rules! as_string {
+    ($name:ident, $($word:literal => $variant:ident,)+ else $other:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$variant => serializer.serialize_str($word),)+
+                    Self::$other(path) => path.serialize(serializer),
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Ok(match text.as_str() {
+                    $($word => Self::$variant,)+
+                    path => Self::$other(path.into()),
+                })
+            }
+        }
+    };
+}
+
+as_string!(ModelPath, "quickstart" => Quickstart, else Dir);
+as_string!(TokenizerSource, "arithmetic" => Arithmetic, "train" => Train, else Path);
+
+impl Serialize for Preset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Named(name) => serializer.serialize_str(name),
+            Self::Fields(fields) => fields.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Preset {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Preset;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a preset's name or a table of field names")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Preset, E> {
+                Ok(Preset::Named(name.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Preset, A::Error> {
+                Fields::deserialize(MapAccessDeserializer::new(map)).map(Preset::Fields)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
