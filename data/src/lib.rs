@@ -2,8 +2,13 @@
 //!
 //! Everything that is text is here, and nothing that is a tensor.
 
+pub mod arithmetic;
 pub mod grade;
 mod problem;
+#[cfg(test)]
+mod testing;
+pub mod tokenizer;
 
 pub use grade::{GradeError, Grader, Rule, Verdict};
 pub use problem::Problem;
+pub use tokenizer::{Tokenizer, TokenizerError};
