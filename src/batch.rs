@@ -3,7 +3,9 @@
 //! Axes: `b` rows, `t` tokens of a completion, `l` integrations, `d` features.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use gcpo_model::{Llama, Padding, TokenLogp, Tokens, token_logp};
+use gcpo_model::llama::Llama;
+use gcpo_model::logp::{TokenLogp, token_logp};
+use gcpo_model::tokens::{Padding, Tokens};
 
 use crate::objective::{Hyper, LossInputs, Objective, ObjectiveError, Projected as ProjectedTerms};
 use crate::projection::{ColliderScores, Projected, ProjectionError, reference};
@@ -65,7 +67,7 @@ impl Batch {
             table(upsilon.into_iter().flat_map(|row| row.unwrap_or_else(|| vec![1.0; g])).collect())
         });
         let weights = objective.weigh(rewards_pg, upsilon_pg, hyper)?.into_data().convert::<f64>();
-        let mut weights = weights.into_vec::<f64>().expect("converted to f64").into_iter();
+        let mut weights = weights.try_into_vec::<f64>().expect("converted to f64").into_iter();
         let rollouts = graded.rollouts;
         let mut rows = Vec::with_capacity(p * g);
         for (prompt, candidates) in rollouts.candidates.into_iter().enumerate() {
@@ -92,7 +94,7 @@ impl Batch {
                 rows.iter().map(|r| (r.context.as_slice(), r.tokens.as_slice())).collect();
             let logp_bt = completion_logp(reference, &pairs, temperature).logp_bt;
             let t = logp_bt.dims()[1];
-            let flat = logp_bt.into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32");
+            let flat = logp_bt.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
             for (b, row) in rows.iter_mut().enumerate() {
                 row.logp_ref = Some(flat[b * t..b * t + row.tokens.len()].to_vec());
             }
@@ -120,7 +122,6 @@ pub fn micro_batch(
     model: &Llama,
     rows: &[&Row],
     temperature: f64,
-    hyper: &Hyper,
 ) -> Result<Micro, ProjectionError> {
     let device = model.device().inner();
     let t = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(0);
@@ -142,11 +143,9 @@ pub fn micro_batch(
             let l = colliders[0].logp_x.len();
             let scores = colliders.iter().flat_map(|c| c.logp_x.iter().map(Vec::as_slice));
             let logp_x_blt = padded(scores, t, &device).reshape([rows.len(), l, t]);
-            let target = reference(logp_old_bt.clone(), logp_x_blt, keep_bt.clone(), hyper.floor)?;
             Some(ProjectedTerms {
                 logp_x_bt: completion_logp(model, &pairs, temperature).logp_bt,
-                pi_ref_bt: target.pi_ref_bt,
-                clamped_bt: target.clamped_bt,
+                pi_ref_bt: reference(logp_old_bt.clone(), logp_x_blt, keep_bt.clone())?,
             })
         }
     };

@@ -1,7 +1,7 @@
 //! How often is the policy right? Sampled answers to problems that it was not trained on.
 
 use gcpo_data::Problem;
-use gcpo_model::Llama;
+use gcpo_model::llama::Llama;
 use serde::Serialize;
 use thiserror::Error;
 

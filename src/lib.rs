@@ -5,20 +5,20 @@
 
 pub mod batch;
 pub mod config;
-pub mod drive;
-pub mod eval;
+//pub mod drive;
+//pub mod eval;
 pub mod metrics;
 pub mod objective;
 pub mod optim;
-pub mod policy;
+//pub mod policy;
 pub mod projection;
 pub mod reward;
 pub mod rollout;
 pub mod schedule;
-pub mod session;
-pub mod sft;
+//pub mod session;
+//pub mod sft;
 pub mod source;
-pub mod train;
+//pub mod train;
 
 #[cfg(test)]
 mod testing;

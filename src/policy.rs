@@ -1,25 +1,16 @@
 //! A checkpoint as the program uses it: a network, its tokenizer, its prompts, and the files that belong to it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
-use gcpo_data::{ChatTemplate, Piece, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError};
-use gcpo_model::{CheckpointError, Dtype, GenerationConfig, Llama, checkpoint, quickstart};
+use gcpo_data::{ChatError, ChatTemplate, Piece, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError};
+use gcpo_model::checkpoint::{self, CheckpointError, Dtype};
+use gcpo_model::generation::GenerationConfig;
+use gcpo_model::llama::Llama;
+use gcpo_model::quickstart;
 use thiserror::Error;
 
 use crate::rollout::{Chunk, Completion, PromptPlan, RolloutError};
-
-/// Files beside the weights that a checkpoint is saved with, where it was loaded with them.
-const COMPANIONS: &[&str] = &[
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-];
 
 /// Why a checkpoint cannot be used as a policy.
 #[derive(Debug, Error)]
@@ -52,14 +43,12 @@ pub enum PolicyError {
     /// Nothing ends a completion.
     #[error("{0}: no end-of-sequence token: set eos_token_id in generation_config.json or config.json")]
     NoEos(String),
-    /// A file cannot be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    /// The checkpoint's chat template.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// Chat prompts are asked for, and the checkpoint has no chat template.
+    #[error("{0}: prompt.style = \"chat\" needs a chat template, and this checkpoint has none: take prompt.style = \"plain\"")]
+    NoChatTemplate(String),
 }
 
 /// A network with all that turns problems into tokens and tokens into text.
@@ -73,7 +62,6 @@ pub struct Policy {
     pub eos: Vec<u32>,
     generation: GenerationConfig,
     prompts: Prompts,
-    files: Vec<(String, Vec<u8>)>,
 }
 
 /// Which prompts to use with a checkpoint.
@@ -95,17 +83,7 @@ impl Policy {
     pub fn load(dir: &Path, prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
         let model = checkpoint::load(dir, device)?;
         let generation = GenerationConfig::load(dir)?;
-        let mut files = Vec::new();
-        for name in COMPANIONS {
-            let path = dir.join(name);
-            match fs::read(&path) {
-                Ok(bytes) => files.push((name.to_string(), bytes)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(PolicyError::Io { path, source }),
-            }
-        }
-        let chat = if prompts.chat { Some(ChatTemplate::load(dir)?) } else { None };
-        Self::assemble(model, Tokenizer::load(dir)?, generation, prompts, chat, files, &dir.display().to_string())
+        Self::assemble(model, Tokenizer::load(dir)?, generation, prompts, &dir.display().to_string())
     }
 
     /// The tiny checkpoint in the binary.
@@ -115,12 +93,9 @@ impl Policy {
     pub fn quickstart(prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
         let model = checkpoint::load_bytes(quickstart::CONFIG, quickstart::WEIGHTS, device)?;
         let generation = GenerationConfig::from_bytes(quickstart::GENERATION_CONFIG)?;
-        let files = vec![
-            ("tokenizer.json".to_string(), quickstart::TOKENIZER.to_vec()),
-            ("tokenizer_config.json".to_string(), quickstart::TOKENIZER_CONFIG.to_vec()),
-        ];
-        let tokenizer = Tokenizer::from_bytes(quickstart::TOKENIZER)?;
-        Self::assemble(model, tokenizer, generation, prompts, None, files, "quickstart")
+        let config = std::str::from_utf8(quickstart::TOKENIZER_CONFIG).expect("bundled as UTF-8");
+        let tokenizer = Tokenizer::from_bytes(quickstart::TOKENIZER)?.with_config(config)?;
+        Self::assemble(model, tokenizer, generation, prompts, "quickstart")
     }
 
     /// A new network with a tokenizer that has no checkpoint of its own.
@@ -133,8 +108,7 @@ impl Policy {
         generation: GenerationConfig,
         prompts: &PromptChoice,
     ) -> Result<Self, PolicyError> {
-        let files = tokenizer.files()?;
-        Self::assemble(model, tokenizer, generation, prompts, None, files, "model")
+        Self::assemble(model, tokenizer, generation, prompts, "model")
     }
 
     fn assemble(
@@ -142,8 +116,6 @@ impl Policy {
         tokenizer: Tokenizer,
         generation: GenerationConfig,
         prompts: &PromptChoice,
-        chat: Option<ChatTemplate>,
-        files: Vec<(String, Vec<u8>)>,
         name: &str,
     ) -> Result<Self, PolicyError> {
         let eos = generation.eos_token_ids().to_vec();
@@ -154,8 +126,13 @@ impl Policy {
         if tokenizer.vocab_size() > vocabulary {
             return Err(PolicyError::Vocabulary { tokenizer: tokenizer.vocab_size(), model: vocabulary });
         }
+        let chat = match ChatTemplate::of(&tokenizer)? {
+            Some(template) if prompts.chat => Some(template),
+            None if prompts.chat => return Err(PolicyError::NoChatTemplate(name.into())),
+            _ => None,
+        };
         let prompts = Prompts::new(&prompts.templates, chat, prompts.system.as_deref())?;
-        Ok(Self { model, tokenizer, eos, generation, prompts, files })
+        Ok(Self { model, tokenizer, eos, generation, prompts })
     }
 
     /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`.
@@ -164,11 +141,7 @@ impl Policy {
     /// [`PolicyError`] naming the file that could not be written.
     pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
         checkpoint::save(&self.model, &self.generation, dir, dtype)?;
-        for (name, bytes) in &self.files {
-            let path = dir.join(name);
-            fs::write(&path, bytes).map_err(|source| PolicyError::Io { path, source })?;
-        }
-        Ok(())
+        Ok(self.tokenizer.save(dir)?)
     }
 
     /// The contexts of a problem that is only answered.
@@ -188,8 +161,8 @@ impl Policy {
         let question = &problem.question;
         PromptPlan::new(
             self.answer_context(question)?,
-            self.chunks(self.prompts.integrate(question, n)?),
-            self.chunks(self.prompts.project(question, n - 1)?),
+            self.chunks(self.prompts.integrate(question, n)?)?,
+            self.chunks(self.prompts.project(question, n - 1)?)?,
             candidate_tokens,
         )
         .map_err(|source| PolicyError::Plan { id: problem.id.clone(), source })
@@ -200,29 +173,25 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] if the prompt cannot be made of the question.
     pub fn answer_context(&self, question: &str) -> Result<Vec<u32>, PolicyError> {
-        let chunks = self.chunks(self.prompts.answer(question)?);
-        Ok(chunks
-            .into_iter()
-            .flat_map(|chunk| match chunk {
-                Chunk::Tokens(tokens) => tokens,
-                Chunk::Candidate(_) | Chunk::Integration => Vec::new(),
-            })
-            .collect())
+        Ok(self.prompts.ids::<Vec<u32>>(&self.prompts.answer(question)?, &self.tokenizer, &[], None)?)
     }
 
-    /// A prompt's pieces as tokens. A chat template writes its own beginning-of-sequence token; without one the
-    /// tokenizer's own special tokens stand in front.
-    pub fn chunks(&self, pieces: Vec<Piece>) -> Vec<Chunk> {
-        let plain = !self.prompts.is_chat();
-        pieces
+    /// A prompt's pieces as tokens, what the tokenizer puts in front of a text included.
+    fn chunks(&self, pieces: Vec<Piece>) -> Result<Vec<Chunk>, PolicyError> {
+        let mut chunks = pieces
             .into_iter()
-            .enumerate()
-            .map(|(at, piece)| match piece {
-                Piece::Text(text) => Chunk::Tokens(self.tokenizer.encode(&text, plain && at == 0)),
-                Piece::Candidate(k) => Chunk::Candidate(k),
-                Piece::Integration => Chunk::Integration,
+            .map(|piece| {
+                Ok(match piece {
+                    Piece::Text(text) => Chunk::Tokens(self.tokenizer.encode(&text, false)?),
+                    Piece::Candidate(k) => Chunk::Candidate(k),
+                    Piece::Integration => Chunk::Integration,
+                })
             })
-            .collect()
+            .collect::<Result<Vec<Chunk>, TokenizerError>>()?;
+        if let Some(Chunk::Tokens(first)) = chunks.first_mut() {
+            first.splice(0..0, self.prompts.prefix(&self.tokenizer).iter().copied());
+        }
+        Ok(chunks)
     }
 
     /// The three prompts.
@@ -230,8 +199,11 @@ impl Policy {
         &self.prompts
     }
 
-    /// A completion as text, special tokens left out.
+    /// A completion as text, special tokens left out. Ids that the tokenizer does not have (rows by which an
+    /// embedding was rounded up) are left out as well: an untrained row may be sampled.
     pub fn decode(&self, completion: &Completion) -> String {
-        self.tokenizer.decode(&completion.tokens, true)
+        let known = self.tokenizer.vocab_size();
+        let ids: Vec<u32> = completion.tokens.iter().copied().filter(|&id| (id as usize) < known).collect();
+        self.tokenizer.decode(&ids, true).unwrap_or_default()
     }
 }

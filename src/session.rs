@@ -8,7 +8,8 @@ use burn::optim::GradientsParams;
 use burn::module::AutodiffModule as _;
 use burn::tensor::Device;
 use gcpo_data::{Grader, Problem};
-use gcpo_model::{Dtype, Llama};
+use gcpo_model::checkpoint::Dtype;
+use gcpo_model::llama::Llama;
 
 use crate::config::{Config, SaveDtype};
 use crate::eval::{EvalPlan, EvalReport, evaluate};

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::optim::add_scaled;
 use crate::policy::Policy;
 use crate::rollout::stream::uniform;
-use crate::rollout::{Chunk, Stage, StreamKey};
+use crate::rollout::{Stage, StreamKey};
 use crate::session::Session;
 use crate::source::Order;
 
@@ -78,6 +78,7 @@ impl SftTrainer {
         let mut waver = |chance: &mut dyn FnMut(f64) -> bool| {
             if sft.wrong_frac > 0.0 && chance(sft.wrong_frac) { wrong(problem) } else { right(problem) }
         };
+        let encode = |text: &str| -> Result<Vec<u32>> { Ok(policy.tokenizer.encode(text, false)?) };
         let n = config.sft_candidates();
         let kind = {
             let integrate = chance(sft.integrate_frac);
@@ -88,17 +89,18 @@ impl SftTrainer {
         let (context, target) = match kind {
             0 => (policy.answer_context(question)?, waver(&mut chance)?),
             1 => {
-                let candidates: Result<Vec<String>> = (0..n).map(|_| waver(&mut chance)).collect();
-                let chunks = policy.chunks(prompts.integrate(question, n)?)?;
-                (fill(policy, &chunks, &candidates?, "")?, right(problem)?)
+                let candidates: Result<Vec<Vec<u32>>> = (0..n).map(|_| encode(&waver(&mut chance)?)).collect();
+                let pieces = prompts.integrate(question, n)?;
+                (prompts.ids(&pieces, &policy.tokenizer, &candidates?, None)?, right(problem)?)
             }
             _ => {
-                let candidates: Result<Vec<String>> = (1..n).map(|_| waver(&mut chance)).collect();
-                let chunks = policy.chunks(prompts.project(question, n - 1)?)?;
-                (fill(policy, &chunks, &candidates?, &right(problem)?)?, right(problem)?)
+                let candidates: Result<Vec<Vec<u32>>> = (1..n).map(|_| encode(&waver(&mut chance)?)).collect();
+                let integration = encode(&right(problem)?)?;
+                let pieces = prompts.project(question, n - 1)?;
+                (prompts.ids(&pieces, &policy.tokenizer, &candidates?, Some(&integration))?, right(problem)?)
             }
         };
-        let mut target = policy.tokenizer.encode(&target, false)?;
+        let mut target = encode(&target)?;
         target.push(policy.eos[0]);
         let limit = policy.model.config().max_position_embeddings;
         if context.len() + target.len() > limit {
@@ -126,18 +128,6 @@ fn wrong(problem: &Problem) -> Result<String> {
     Ok(arithmetic::demonstrate(problem, true)?)
 }
 
-fn fill(policy: &Policy, chunks: &[Chunk], candidates: &[String], integration: &str) -> Result<Vec<u32>> {
-    let mut context = Vec::new();
-    for chunk in chunks {
-        match chunk {
-            Chunk::Tokens(tokens) => context.extend_from_slice(tokens),
-            Chunk::Candidate(k) => context.extend(policy.tokenizer.encode(&candidates[*k], false)?),
-            Chunk::Integration => context.extend(policy.tokenizer.encode(integration, false)?),
-        }
-    }
-    Ok(context)
-}
-
 impl Trainer for SftTrainer {
     fn step(&mut self, step: usize, metrics: &mut Metrics) -> Result<()> {
         let started = Instant::now();
@@ -159,7 +149,7 @@ impl Trainer for SftTrainer {
             let model = &self.session.policy.model;
             let pairs: Vec<(&[u32], &[u32])> =
                 micro.iter().map(|row| (row.context.as_slice(), row.target.as_slice())).collect();
-            let logp_bt = completion_logp(model, &pairs, 1.0)?.logp_bt;
+            let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
             let [b, t] = logp_bt.dims();
             // Mean over all target tokens of the step, as in transformers.
             let share: Vec<f32> = micro

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use burn::module::AutodiffModule as _;
 use burn::optim::GradientsParams;
 use gcpo_data::Problem;
-use gcpo_model::Llama;
+use gcpo_model::llama::Llama;
 
 use crate::batch::{Batch, Row, micro_batch};
 use crate::config::Config;
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
 use crate::optim::add_scaled;
 use crate::policy::Policy;
-use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project};
+use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
 use crate::rollout::{AnswerPlan, Engine, Finish, PromptPlan, Sampling, Stage, answer};
 use crate::session::Session;
 use crate::source::Order;
@@ -145,7 +145,7 @@ impl GroupTrainer {
 
         let started = Instant::now();
         let graded = self.session.reward.grade(rollouts, |c| policy.decode(c))?;
-        let projected = project(&engine, graded, &plan)?;
+        let projected = project_step(&engine, graded, &plan)?;
         metrics.put("time/project_secs", started.elapsed().as_secs_f64());
         let work = engine.work();
         metrics.put("rollout/generations", work.generations as f64);
@@ -192,7 +192,7 @@ impl GroupTrainer {
         grads: &mut GradientsParams,
     ) -> Result<(LossMetrics, PolicySums)> {
         let model = &self.session.policy.model;
-        let micro = micro_batch(model, rows, self.sampling.logp_temperature(), &self.hyper)?;
+        let micro = micro_batch(model, rows, self.sampling.logp_temperature())?;
         let output = self.objective.loss(&micro.inputs, totals, &self.hyper)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {

@@ -55,7 +55,7 @@ pub struct ColliderScores {
 ///
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged.
-pub fn project(engine: &Engine, graded: Graded, plan: &ProjectionPlan) -> Result<Projected, RolloutError> {
+pub fn project_step(engine: &Engine, graded: Graded, plan: &ProjectionPlan) -> Result<Projected, RolloutError> {
     let p = graded.rollouts.problems.len();
     let mut projected = Projected {
         upsilon: vec![None; p],
@@ -141,6 +141,13 @@ struct Samples {
     hidden_bd: Option<Tensor<2>>,
 }
 
+impl ProjectionPlan {
+    /// Whether the engine must keep the states of what it samples.
+    pub fn in_context(&self) -> bool {
+        self.context == FeatureContext::InContext
+    }
+}
+
 impl Collider {
     fn run(engine: &Engine, projected: &Projected, wave: &Wave) -> Self {
         let rollouts = &projected.graded.rollouts;
@@ -211,8 +218,7 @@ impl Collider {
                 }
             }
         }
-        let with_hidden = plan.context == FeatureContext::InContext;
-        let sampled = engine.sample(&self.prefix, &requests, with_hidden)?;
+        let sampled = engine.sample(&self.prefix, &requests, plan.in_context())?;
         Ok(Samples { completions: sampled.completions, hidden_bd: sampled.hidden_bd })
     }
 }
@@ -252,7 +258,7 @@ fn weigh(
         &plan.alignment,
     )
     .expect("the shapes are made here");
-    let flat = aligned.upsilon_pg.into_data().convert::<f64>().into_vec::<f64>().expect("converted to f64");
+    let flat = aligned.upsilon_pg.into_data().convert::<f64>().try_into_vec::<f64>().expect("converted to f64");
     for (row, &p) in weighed.iter().enumerate() {
         projected.upsilon[p] = Some(flat[row * n..(row + 1) * n].to_vec());
     }

@@ -10,7 +10,10 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use gcpo_model::{Cache, Llama, Padding, Tokens, token_logp};
+use gcpo_model::cache::Cache;
+use gcpo_model::llama::Llama;
+use gcpo_model::logp::token_logp;
+use gcpo_model::tokens::{Padding, Tokens};
 use rand_chacha::ChaCha8Rng;
 
 use super::stream::uniform;
@@ -375,5 +378,5 @@ fn indices(picks: &[usize], device: &Device) -> Tensor<1, Int> {
 }
 
 fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().into_vec().expect("converted to f32")
+    tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
 }
