@@ -16,7 +16,7 @@ use crate::batch::completion_logp;
 use crate::config::Config;
 use crate::drive::Trainer;
 use crate::eval::EvalReport;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sample};
 use crate::optim::add_scaled;
 use crate::policy::Policy;
 use crate::rollout::stream::uniform;
@@ -129,7 +129,7 @@ fn wrong(problem: &Problem) -> Result<String> {
 }
 
 impl Trainer for SftTrainer {
-    fn step(&mut self, step: usize, metrics: &mut Metrics) -> Result<()> {
+    fn step(&mut self, step: usize, metrics: &mut Metrics) -> Result<Vec<Sample>> {
         let started = Instant::now();
         let train = &self.config().train;
         let size = train.per_device_train_batch_size;
@@ -173,7 +173,7 @@ impl Trainer for SftTrainer {
         metrics.put("sft/loss", loss_sum);
         metrics.put("sft/tokens", tokens as f64);
         metrics.put("time/step_secs", started.elapsed().as_secs_f64());
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn evaluate(&self) -> Result<Option<EvalReport>> {

@@ -14,7 +14,7 @@ use crate::batch::{Batch, Row, micro_batch};
 use crate::config::Config;
 use crate::drive::Trainer;
 use crate::eval::EvalReport;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sample};
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
 use crate::optim::add_scaled;
 use crate::policy::Policy;
@@ -33,7 +33,6 @@ pub struct GroupTrainer {
     reference: Option<Llama>,
     problems: Vec<Problem>,
     order: Order,
-    samples: Vec<serde_json::Value>,
 }
 
 impl GroupTrainer {
@@ -71,7 +70,6 @@ impl GroupTrainer {
             reference,
             problems,
             order,
-            samples: Vec::new(),
         };
         let positions = trainer.session.policy.model.config().max_position_embeddings;
         for problem in &trainer.problems {
@@ -240,12 +238,12 @@ fn micro_batches(rows: &[Row], size: usize) -> Vec<Vec<&Row>> {
 }
 
 impl Trainer for GroupTrainer {
-    fn step(&mut self, step: usize, metrics: &mut Metrics) -> Result<()> {
+    fn step(&mut self, step: usize, metrics: &mut Metrics) -> Result<Vec<Sample>> {
         let started = Instant::now();
         let before = self.session.snapshot();
         let projected = self.roll_out(step, metrics)?;
         describe(&projected, metrics);
-        self.samples = sample_rows(&projected, step, &self.session.policy);
+        let samples = samples(&projected, step, &self.session.policy);
         let ids: Vec<String> = projected.graded.rollouts.problems.iter().map(|p| p.id.clone()).collect();
 
         let scoring = Instant::now();
@@ -271,11 +269,7 @@ impl Trainer for GroupTrainer {
         }
         metrics.put("time/train_secs", training.elapsed().as_secs_f64());
         metrics.put("time/step_secs", started.elapsed().as_secs_f64());
-        Ok(())
-    }
-
-    fn samples(&mut self) -> Vec<serde_json::Value> {
-        std::mem::take(&mut self.samples)
+        Ok(samples)
     }
 
     fn evaluate(&self) -> Result<Option<EvalReport>> {
@@ -319,23 +313,22 @@ fn describe(projected: &Projected, metrics: &mut Metrics) {
 }
 
 /// One line of `samples.jsonl` a prompt.
-fn sample_rows(projected: &Projected, step: usize, policy: &Policy) -> Vec<serde_json::Value> {
+fn samples(projected: &Projected, step: usize, policy: &Policy) -> Vec<Sample> {
     let graded = &projected.graded;
     (0..graded.rewards.len())
         .map(|p| {
             let problem = &graded.rollouts.problems[p];
-            let integrations: Vec<String> =
-                projected.integrations[p].iter().map(|c| policy.decode(c)).collect();
-            serde_json::json!({
-                "step": step,
-                "id": problem.id,
-                "prompt": policy.tokenizer.decode(graded.rollouts.plans[p].answer(), false),
-                "answer": problem.answer,
-                "completions": graded.texts[p],
-                "rewards": graded.rewards[p],
-                "integrations": integrations,
-                "upsilon": projected.upsilon[p],
-            })
+            Sample {
+                step,
+                problem: problem.id.clone(),
+                prompt: policy.tokenizer.decode(graded.rollouts.plans[p].answer(), false).unwrap_or_default(),
+                answer: problem.answer.clone(),
+                completions: graded.texts[p].clone(),
+                integrations: projected.integrations[p].iter().map(|c| policy.decode(c)).collect(),
+                rewards: graded.rewards[p].clone(),
+                upsilon: projected.upsilon[p].clone().unwrap_or_default(),
+                ..Sample::default()
+            }
         })
         .collect()
 }
