@@ -208,3 +208,6 @@ impl Config {
         self.run.dir.iter_mut().for_each(here);
     }
 }
+
+#[cfg(test)]
+mod tests;
