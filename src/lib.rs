@@ -3,3 +3,5 @@
 pub mod config;
 pub mod device;
 pub mod metrics;
+pub mod rundir;
+pub mod stop;
