@@ -5,7 +5,8 @@
 
 pub mod batch;
 pub mod config;
-//pub mod drive;
+pub mod device;
+pub mod drive;
 //pub mod eval;
 pub mod metrics;
 pub mod objective;
@@ -14,10 +15,12 @@ pub mod optim;
 pub mod projection;
 pub mod reward;
 pub mod rollout;
+pub mod rundir;
 pub mod schedule;
 //pub mod session;
 //pub mod sft;
 pub mod source;
+pub mod stop;
 //pub mod train;
 
 #[cfg(test)]

@@ -76,6 +76,36 @@ pub struct JsonLines {
     file: File,
 }
 
+/// The lines of a `metrics.jsonl`, in order. What is null in it is NaN here.
+///
+/// # Errors
+/// The file cannot be read, or a line is no object of a `step` and numbers.
+pub fn read(path: &Path) -> io::Result<Vec<Metrics>> {
+    let text = std::fs::read_to_string(path)?;
+    let parse = |line: &str| {
+        let values: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let mut metrics = Metrics::new(values.get("step")?.as_u64()? as usize);
+        for (key, value) in values.iter().filter(|(key, _)| *key != "step") {
+            metrics.put(
+                key,
+                if value.is_null() {
+                    f64::NAN
+                } else {
+                    value.as_f64()?
+                },
+            );
+        }
+        Some(metrics)
+    };
+    let lines = text.lines().enumerate().map(|(number, line)| {
+        parse(line).ok_or_else(|| {
+            let what = format!("{}:{}: no line of metrics", path.display(), number + 1);
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })
+    });
+    lines.collect()
+}
+
 /// A line of `samples.jsonl`: one query of a step with everything that was sampled for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Sample {

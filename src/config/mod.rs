@@ -104,6 +104,13 @@ impl Config {
         toml::to_string(&config).expect("a config holds only what TOML can write")
     }
 
+    /// Dotted paths of the keys in which two runs differ, in the file's order. Where they are written is left out.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let table =
+            |config: &Self| toml::from_str(&config.to_toml()).expect("a written config reads back");
+        origin::differences(&table(self), &table(other))
+    }
+
     /// Integrations a query, J.
     pub fn integrations(&self) -> usize {
         self.projection
@@ -208,3 +215,6 @@ impl Config {
         self.run.dir.iter_mut().for_each(here);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,6 +148,26 @@ fn value(text: &str) -> Value {
     }
 }
 
+/// Dotted paths of the values that are not the same in both tables.
+pub(super) fn differences(a: &Table, b: &Table) -> Vec<String> {
+    let only_b = b.keys().filter(|key| !a.contains_key(*key));
+    let mut paths = Vec::new();
+    for key in a.keys().chain(only_b) {
+        match (a.get(key), b.get(key)) {
+            (Some(Value::Table(a)), Some(Value::Table(b))) => {
+                paths.extend(
+                    differences(a, b)
+                        .into_iter()
+                        .map(|path| format!("{key}.{path}")),
+                );
+            }
+            (a, b) if a != b => paths.push(key.clone()),
+            _ => {}
+        }
+    }
+    paths
+}
+
 type Span = std::ops::Range<usize>;
 
 /// Dotted path, span of the key and span of the value of everything in a table.

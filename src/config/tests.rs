@@ -1,0 +1,291 @@
+//! What a user is told, and what a file means.
+
+use super::*;
+
+const FILE: &str = r#"seed = 3
+
+[model]
+path = "quickstart"
+
+[data]
+generator = "arithmetic"
+
+[rollout]
+num_generations = 4
+
+[objective]
+name = "gcpo"
+
+[train]
+learning_rate = 1e-3
+"#;
+
+fn read(text: &str, sets: &[&str]) -> Result<Config, ConfigError> {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    Config::from_str(text, "configs/a.toml", &sets)
+}
+
+#[track_caller]
+fn error(text: &str, sets: &[&str]) -> String {
+    read(text, sets).unwrap_err().to_string()
+}
+
+#[test]
+fn the_empty_file_is_every_default() {
+    let config = read("", &[]).unwrap();
+    assert_eq!(config.objective.name, ObjectiveName::Gcpo);
+    assert_eq!(
+        (
+            config.objective.alpha,
+            config.objective.kappa,
+            config.train.learning_rate
+        ),
+        (2.0, 0.06, 1e-6)
+    );
+    assert_eq!(config.run.name.as_deref(), Some("a"));
+}
+
+#[test]
+fn optional_values_follow_the_others() {
+    let config = read(FILE, &["eval.temperature=0"]).unwrap();
+    assert_eq!(
+        (config.projection.integrations, config.projection.samples),
+        (Some(4), Some(4))
+    );
+    assert_eq!(config.sft.candidates, Some(4));
+    assert_eq!(config.objective.epsilon_high, Some(0.2));
+    assert_eq!(config.eval.generator, Some(Generator::Arithmetic));
+    assert_eq!(
+        (config.eval.temperature, config.eval.top_p),
+        (Some(0.0), Some(1.0))
+    );
+    assert_eq!(config.eval.max_completion_length, Some(256));
+    let config = read(FILE, &["projection.samples=2"]).unwrap();
+    assert_eq!((config.integrations(), config.projection_samples()), (4, 2));
+}
+
+#[test]
+fn the_written_config_is_complete_and_reads_back_the_same() {
+    let sets = [
+        "run.dir=somewhere",
+        "data.limit=5",
+        "eval.preset=\"gsm8k\"",
+        "eval.path=e.jsonl",
+        "prompt.style=marks",
+    ];
+    let config = read(FILE, &sets).unwrap();
+    let text = config.to_toml();
+    let mut again = read(&text, &[]).unwrap();
+    assert_eq!(again.to_toml(), text);
+    again.run.dir = config.run.dir.clone();
+    assert_eq!(again, config);
+    for line in [
+        "seed = 3",
+        "integrations = 4",
+        "epsilon_high = 0.2",
+        "learning_rate = 0.001",
+        "name = \"a\"",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("somewhere"), "{text}");
+    let here = std::path::absolute("e.jsonl").unwrap();
+    assert!(text.contains(here.to_str().unwrap()), "{text}");
+}
+
+#[test]
+fn an_unknown_key_names_line_and_nearest() {
+    assert_eq!(
+        error(&FILE.replace("learning_rate", "learnin_rate"), &[]),
+        "configs/a.toml:16: `train.learnin_rate`: no such key; did you mean `train.learning_rate`?"
+    );
+    assert_eq!(
+        error(&FILE.replace("[rollout]", "[rolout]"), &[]),
+        "configs/a.toml:9: `rolout`: no such key; did you mean `rollout`?"
+    );
+    let far = error(&FILE.replace("learning_rate", "zzz"), &[]);
+    assert!(
+        far.starts_with("configs/a.toml:16: `train.zzz`: no such key; known here: max_steps, "),
+        "{far}"
+    );
+}
+
+#[test]
+fn a_wrong_type_names_line_and_field() {
+    assert_eq!(
+        error(
+            &FILE.replace("num_generations = 4", "num_generations = \"four\""),
+            &[]
+        ),
+        "configs/a.toml:10: `rollout.num_generations`: wrong type: string \"four\"; give a whole number, 0 or more"
+    );
+    assert_eq!(
+        error(&FILE.replace("seed = 3", "seed = -3"), &[]),
+        "configs/a.toml:1: `seed`: impossible value: integer `-3`; give a whole number, 0 or more"
+    );
+    let text = error(&FILE.replace("name = \"gcpo\"", "name = \"gcpoo\""), &[]);
+    assert!(text.starts_with("configs/a.toml:13: `objective.name`: \"gcpoo\" is not one of its values; did you mean \"gcpo\"?"), "{text}");
+    let text = error(
+        &FILE.replace("[objective]\nname", "objective = 1\n[features]\nsimilarity"),
+        &[],
+    );
+    assert!(text.contains("`rollout.objective`"), "{text}");
+}
+
+#[test]
+fn impossible_values_name_the_line_or_the_set() {
+    assert_eq!(
+        error(&FILE.replace("1e-3", "nan"), &[]),
+        "configs/a.toml:16: `train.learning_rate`: NaN is impossible; give a number of 0 or more"
+    );
+    assert_eq!(
+        error(FILE, &["train.learning_rate=-1"]),
+        "--set train.learning_rate=-1: `train.learning_rate`: -1 is impossible; give a number of 0 or more"
+    );
+    // What the file says wrong is no matter once a set says it right.
+    assert!(read(&FILE.replace("1e-3", "-1"), &["train.learning_rate=1"]).is_ok());
+    // A set moves no line of the file.
+    let file = FILE.replace("1e-3", "-1");
+    assert!(
+        error(&file, &["model.save_dtype=float16", "eval.every=2"])
+            .starts_with("configs/a.toml:16:")
+    );
+}
+
+#[test]
+fn each_impossible_value_is_refused() {
+    for (set, field) in [
+        ("rollout.num_generations=0", "rollout.num_generations"),
+        ("rollout.temperature=0", "rollout.temperature"),
+        ("rollout.top_p=1.5", "rollout.top_p"),
+        ("rollout.min_p=-0.1", "rollout.min_p"),
+        ("rollout.max_rows=0", "rollout.max_rows"),
+        ("projection.integrations=0", "projection.integrations"),
+        ("projection.floor=0", "projection.floor"),
+        ("projection.ratio_max=0.5", "projection.ratio_max"),
+        ("features.sigma=0", "features.sigma"),
+        ("objective.epsilon=1.5", "objective.epsilon"),
+        ("objective.kappa=inf", "objective.kappa"),
+        ("reward.correct=nan", "reward.correct"),
+        ("train.mini_batches=3", "train.mini_batches"),
+        ("train.adam_beta2=1", "train.adam_beta2"),
+        ("train.warmup_ratio=2", "train.warmup_ratio"),
+        ("sft.wrong_frac=2", "sft.wrong_frac"),
+        ("sft.project_frac=0.8", "sft.project_frac"),
+        ("eval.size=0", "eval.size"),
+        ("eval.temperature=-1", "eval.temperature"),
+        ("data.path=a.jsonl", "data.generator"),
+        ("data.preset=gsm8k", "data.preset"),
+        ("model.init=random", "model.init"),
+        ("model.shape.hidden_size=8", "model.shape"),
+        ("model.tokenizer=train", "model.tokenizer"),
+        ("prompt.system=hi", "prompt.system"),
+    ] {
+        let text = error(FILE, &[set]);
+        assert!(
+            text.contains(&format!("`{field}`: ")),
+            "--set {set}: {text}"
+        );
+        assert!(
+            text.starts_with("--set") || text.starts_with("configs/a.toml:"),
+            "--set {set}: {text}"
+        );
+    }
+}
+
+#[test]
+fn sets_take_any_path_and_any_value() {
+    let sets = [
+        "model.path=/some/where",
+        "data.path=x.csv",
+        "objective.name=grpo",
+        "train.lr_scheduler_type = \"cosine\"",
+        "projection.skip_flat_groups=false",
+        "data.preset={ question = \"q\", answer = \"a\" }",
+        "run.name=2026-01-01",
+    ];
+    let config = read(&FILE.replace("generator = \"arithmetic\"", ""), &sets).unwrap();
+    assert_eq!(
+        config.model.path,
+        Some(ModelPath::Dir("/some/where".into()))
+    );
+    assert_eq!(config.objective.name, ObjectiveName::Grpo);
+    assert_eq!(config.train.lr_scheduler_type, Scheduler::Cosine);
+    assert!(!config.projection.skip_flat_groups);
+    assert!(matches!(&config.data.preset, Some(Preset::Fields(fields)) if fields.question == "q"));
+    assert_eq!(config.run.name.as_deref(), Some("2026-01-01"));
+    // A shape may come in parts, in any order.
+    let shape = [
+        "hidden_size=8",
+        "intermediate_size=16",
+        "num_hidden_layers=1",
+        "num_attention_heads=2",
+    ];
+    let mut sets: Vec<String> = shape
+        .iter()
+        .map(|set| format!("model.shape.{set}"))
+        .collect();
+    sets.extend([
+        "model.init=random".into(),
+        "model.tokenizer=arithmetic".into(),
+    ]);
+    let config = Config::from_str("", "a.toml", &sets).unwrap();
+    let shape = config.model.shape.unwrap();
+    assert_eq!(
+        (shape.num_key_value_heads, shape.head_dim),
+        (Some(2), Some(4))
+    );
+}
+
+#[test]
+fn a_wrong_set_names_itself() {
+    for (set, text) in [
+        (
+            "train.max_step=3",
+            "--set train.max_step=3: `train.max_step`: no such key; did you mean `train.max_steps`?",
+        ),
+        (
+            "trian.max_steps=3",
+            "--set trian.max_steps=3: `trian`: no such key; did you mean `train`?",
+        ),
+        (
+            "train.max_steps=x",
+            "--set train.max_steps=x: `train.max_steps`: wrong type: string \"x\"; give a whole number, 0 or more",
+        ),
+        (
+            "train.max_steps",
+            "--set train.max_steps: a set is `key=value`; for example `--set train.max_steps=10`",
+        ),
+        (
+            "seed.x=1",
+            "--set seed.x=1: `seed.x`: `seed` is a value, it holds no keys",
+        ),
+        (
+            "=1",
+            "--set =1: the key is empty or has an empty part; for example `--set train.max_steps=10`",
+        ),
+    ] {
+        assert_eq!(error(FILE, &[set]), text);
+    }
+}
+
+#[test]
+fn what_is_no_toml_says_where() {
+    let text = error("seed = 1\nmodel = [", &[]);
+    assert!(
+        text.starts_with("configs/a.toml:2: this is no TOML: "),
+        "{text}"
+    );
+    let text = error("seed = 1\nseed = 2", &[]);
+    assert!(
+        text.starts_with("configs/a.toml:2: this is no TOML: "),
+        "{text}"
+    );
+    let missing = Config::load(Path::new("no/such.toml"), &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.starts_with("no/such.toml: cannot be read: "),
+        "{missing}"
+    );
+}
