@@ -7,7 +7,7 @@ mod alignment;
 mod reference;
 
 pub use alignment::{
-    Alignment, AlignmentConfig, FeatureContext, ProjectionError, Similarity, Summary, align,
-    similarity,
+    Alignment, AlignmentConfig, FeatureContext, ProjectionError, ProjectionMeans, Similarity,
+    Summary, align, projection_means, similarity,
 };
 pub use reference::{project, reference};
