@@ -99,12 +99,6 @@ pub fn align(
 ) -> Result<Alignment, ProjectionError> {
     let [p, g, d] = z_pgd.dims();
     let dims @ [p_z, g_z, _, _, d_z] = projections_pgjmd.dims();
-    if dims.contains(&0) {
-        return Err(ProjectionError::Empty {
-            input: "projections_pgjmd",
-            actual: dims.to_vec(),
-        });
-    }
     if [p, g, d] != [p_z, g_z, d_z] {
         return Err(ProjectionError::Shape {
             input: "projections_pgjmd",
@@ -113,18 +107,47 @@ pub fn align(
         });
     }
     let z_pgd = widen(z_pgd.inner());
-    let projections_pgjmd = widen(projections_pgjmd.inner()).cast(z_pgd.dtype());
-
-    let over_m_pgjd = projections_pgjmd.mean_dim(3).squeeze_dim::<4>(3);
-    let first_pgd = over_m_pgjd.clone().narrow(2, 0, 1).squeeze_dim::<3>(2);
-    let average_pgd = over_m_pgjd.mean_dim(2).squeeze_dim::<3>(2);
+    let means = projection_means(projections_pgjmd.cast(z_pgd.dtype()))?;
     let group_p1d = z_pgd.clone().mean_dim(1);
-    let projected_pgd = first_pgd - average_pgd + group_p1d;
+    let projected_pgd = means.first_pgd - means.average_pgd + group_p1d;
 
     let similarity_pg = similarity(z_pgd, projected_pgd, config.similarity, config.sigma);
     Ok(Alignment {
         upsilon_pg: similarity_pg.clone().mul_scalar(config.alpha),
         similarity_pg,
+    })
+}
+
+/// Means of the representations of stage 3.
+#[derive(Debug, Clone)]
+pub struct ProjectionMeans {
+    /// `Z̄_i`, over the samples of the first integration, `[p, g, d]`.
+    pub first_pgd: Tensor<3>,
+    /// `Z̄'_i`, over the integrations and their samples, `[p, g, d]`: estimates `Φ`.
+    pub average_pgd: Tensor<3>,
+}
+
+/// `Z̄_i` and `Z̄'_i` of eq. 11.
+///
+/// # Shapes
+/// - `projections_pgjmd`: `[p, g, j, m, d]`, representations of `O_{i,j,m}`
+///
+/// # Errors
+/// [`ProjectionError::Empty`] where there is nothing to average over.
+pub fn projection_means(projections_pgjmd: Tensor<5>) -> Result<ProjectionMeans, ProjectionError> {
+    let dims = projections_pgjmd.dims();
+    if dims.contains(&0) {
+        return Err(ProjectionError::Empty {
+            input: "projections_pgjmd",
+            actual: dims.to_vec(),
+        });
+    }
+    let over_m_pgjd = widen(projections_pgjmd.inner())
+        .mean_dim(3)
+        .squeeze_dim::<4>(3);
+    Ok(ProjectionMeans {
+        first_pgd: over_m_pgjd.clone().narrow(2, 0, 1).squeeze_dim(2),
+        average_pgd: over_m_pgjd.mean_dim(2).squeeze_dim(2),
     })
 }
 
@@ -197,5 +220,102 @@ impl Summary {
             min: values.iter().copied().fold(f64::INFINITY, f64::min),
             max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{device, f64s};
+    use burn::tensor::{Distribution, TensorData};
+
+    fn vectors<const D: usize>(values: &[f64], shape: [usize; D]) -> Tensor<D> {
+        let data = TensorData::new(values.to_vec(), shape);
+        Tensor::from_data(data, (&device(), DType::F64))
+    }
+
+    fn similar(kind: Similarity, a: [f64; 2], b: [f64; 2], sigma: f64) -> f64 {
+        let pair = |x: [f64; 2]| vectors(&x, [1, 1, 2]);
+        f64s(similarity(pair(a), pair(b), kind, sigma))[0]
+    }
+
+    #[test]
+    fn similarities_are_their_formulas() {
+        let (a, b) = ([3.0, 0.0], [3.0, 4.0]);
+        let cases = [
+            (Similarity::Cosine, 1.0, 0.6),
+            (
+                Similarity::Euclidean,
+                1.0,
+                1.0 / (1.0 + 4.0 / 2.0_f64.sqrt()),
+            ),
+            (Similarity::Gaussian, 1.0, (-4.0_f64).exp()),
+            (Similarity::Gaussian, 2.0, (-1.0_f64).exp()),
+        ];
+        for (kind, sigma, expected) in cases {
+            let got = similar(kind, a, b, sigma);
+            assert!((got - expected).abs() < 1e-12, "{kind:?}: {got}");
+        }
+    }
+
+    #[test]
+    fn cosine_of_a_zero_vector_is_zero() {
+        assert_eq!(similar(Similarity::Cosine, [0.0; 2], [1.0, 2.0], 1.0), 0.0);
+        assert_eq!(similar(Similarity::Cosine, [1.0, 2.0], [0.0; 2], 1.0), 0.0);
+        assert_eq!(similar(Similarity::Cosine, [0.0; 2], [0.0; 2], 1.0), 0.0);
+    }
+
+    #[test]
+    fn one_integration_compares_with_the_group() {
+        let z = vectors(&[1.0, 0.0, 0.0, 2.0, -1.0, 3.0], [1, 3, 2]);
+        let far = vectors(&[7.0; 12], [1, 3, 1, 2, 2]);
+        let alignment = align(z.clone(), far, &AlignmentConfig::default()).unwrap();
+        let mean = z.clone().mean_dim(1).expand([1, 3, 2]);
+        let expected = similarity(z, mean, Similarity::Cosine, 1.0);
+        assert_eq!(f64s(alignment.similarity_pg), f64s(expected.clone()));
+        assert_eq!(f64s(alignment.upsilon_pg), f64s(expected.mul_scalar(2.0)));
+    }
+
+    #[test]
+    fn prompts_do_not_meet() {
+        let random = |shape: [usize; 5]| -> Tensor<5> {
+            Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device())
+        };
+        let z = random([3, 4, 1, 1, 6]).reshape([3, 4, 6]);
+        let projections = random([3, 4, 2, 5, 6]);
+        let config = AlignmentConfig::default();
+        let together = align(z.clone(), projections.clone(), &config).unwrap();
+        let together = f64s(together.upsilon_pg);
+        for p in 0..3 {
+            let (z, projections) = (
+                z.clone().narrow(0, p, 1),
+                projections.clone().narrow(0, p, 1),
+            );
+            let alone = f64s(align(z, projections, &config).unwrap().upsilon_pg);
+            assert_eq!(alone, together[4 * p..4 * p + 4]);
+        }
+    }
+
+    #[test]
+    fn shapes_that_disagree_are_an_error() {
+        let z = vectors(&[0.0; 6], [1, 3, 2]);
+        let config = AlignmentConfig::default();
+        let error = align(z.clone(), vectors(&[0.0; 8], [1, 2, 2, 1, 2]), &config);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "projection: `projections_pgjmd` has shape [1, 2, 2, 1, 2], \
+             expected [1, 3, integrations, samples, 2]"
+        );
+        let error = align(z, vectors(&[], [1, 3, 0, 1, 2]), &config).unwrap_err();
+        assert!(matches!(error, ProjectionError::Empty { .. }));
+    }
+
+    #[test]
+    fn summaries() {
+        let summary = Summary::of(&[1.0, 2.0, 3.0, 6.0]).unwrap();
+        assert_eq!((summary.mean, summary.min, summary.max), (3.0, 1.0, 6.0));
+        assert!((summary.std - (14.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert_eq!(Summary::of(&[5.0]).unwrap().std, 0.0);
+        assert_eq!(Summary::of(&[]), None);
     }
 }

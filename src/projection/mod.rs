@@ -10,8 +10,8 @@ mod reference;
 mod sample;
 
 pub use alignment::{
-    Alignment, AlignmentConfig, FeatureContext, ProjectionError, Similarity, Summary, align,
-    similarity,
+    Alignment, AlignmentConfig, FeatureContext, ProjectionError, ProjectionMeans, Similarity,
+    Summary, align, projection_means, similarity,
 };
 pub use reference::{project, reference};
 pub use sample::{ColliderScores, Projected, ProjectionPlan, project_step};
