@@ -6,7 +6,7 @@
 pub mod batch;
 pub mod config;
 pub mod device;
-pub mod drive;
+//pub mod drive;
 //pub mod eval;
 pub mod metrics;
 pub mod objective;
@@ -19,7 +19,7 @@ pub mod rundir;
 pub mod schedule;
 //pub mod session;
 //pub mod sft;
-pub mod source;
+//pub mod source;
 pub mod stop;
 //pub mod train;
 

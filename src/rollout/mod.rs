@@ -9,6 +9,8 @@ pub mod engine;
 pub mod plan;
 pub mod sampler;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
 use burn::tensor::Tensor;
 use thiserror::Error;
