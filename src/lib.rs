@@ -3,5 +3,6 @@
 pub mod config;
 pub mod device;
 pub mod metrics;
+pub mod report;
 pub mod rundir;
 pub mod stop;
