@@ -1,1 +1,18 @@
 //! The text of gcpo: problems, prompts, tokenizers and the check of an answer.
+//!
+//! Everything that is text is here, and nothing that is a tensor.
+
+pub mod arithmetic;
+pub mod chat;
+pub mod grade;
+mod problem;
+pub mod prompt;
+#[cfg(test)]
+mod testing;
+pub mod tokenizer;
+
+pub use chat::{ChatError, ChatTemplate, Clock, Message};
+pub use grade::{GradeError, Grader, Rule, Verdict};
+pub use problem::Problem;
+pub use prompt::{Piece, PromptError, Prompts, Templates};
+pub use tokenizer::{Tokenizer, TokenizerError};

@@ -1,0 +1,152 @@
+use super::*;
+use std::time::Instant;
+
+fn graded(completion: &str, gold: &str) -> Verdict {
+    Grader::new().grade(completion, gold).unwrap()
+}
+
+#[test]
+fn rules_are_tried_in_order_and_named() {
+    for (text, gold, rule, correct) in [
+        (r"so 3 and \boxed{42}. #### 7", "42", Rule::Boxed, true),
+        (r"\boxed{1} then \boxed{\text{the } 2}", "1", Rule::Boxed, false),
+        (r"\boxed{\frac{1}{2}}", "0.5", Rule::Boxed, true),
+        (r"$\boxed 7$ done", "7", Rule::Boxed, true),
+        ("work 9\n#### 12\nthe answer is 5", "12", Rule::Hashes, true),
+        ("#### 1\n#### 2 apples", "2", Rule::Hashes, true),
+        ("The answer is 5. That took 3 steps.", "5", Rule::AnswerIs, true),
+        ("Final Answer is: **$1,234**", "1234", Rule::AnswerIs, true),
+        ("The answer is 5 or 6", "5", Rule::AnswerIs, false),
+        ("first 3, then 4.", "4", Rule::LastNumber, true),
+        ("2c2c7_#722", "722", Rule::LastNumber, true),
+        ("area 12 cm^2", "12", Rule::LastNumber, true),
+        ("so it is -5", "-5", Rule::LastNumber, true),
+        ("so 10-5", "5", Rule::LastNumber, true),
+        ("costs $-5", "-5", Rule::LastNumber, true),
+    ] {
+        let verdict = graded(text, gold);
+        assert_eq!((verdict.rule, verdict.correct), (Some(rule), correct), "{text}");
+    }
+    assert_eq!(graded("no idea", "1").rule, None);
+}
+
+#[test]
+fn a_box_cut_off_is_no_answer() {
+    let verdict = graded(r"it is 12: \boxed{12", "12");
+    assert!(!verdict.correct);
+    assert_eq!((verdict.rule, verdict.answer), (Some(Rule::Boxed), None));
+    // An earlier whole box still counts.
+    assert!(graded(r"\boxed{12} and \boxed{13", "12").correct);
+}
+
+#[test]
+fn a_thought_does_not_count_once_it_is_closed() {
+    assert!(graded(r"<think>\boxed{3}</think> It is 4.", "4").correct);
+    assert!(graded("<think> 3 so 4", "4").correct);
+    assert_eq!(graded("<think>4</think>", "4").rule, None);
+}
+
+#[test]
+fn numbers_are_exact() {
+    for (a, b) in [
+        ("1/3", r"\frac{2}{6}"),
+        ("0.1", "1/10"),
+        ("1 1/2", "1.5"),
+        (r"1\frac12", "3/2"),
+        ("-1 1/2", "-1.5"),
+        (r"-\dfrac{3}{4}", "-0.75"),
+        (r"\frac{-3}{4}", "-0.75"),
+        ("1,234,567", "1234567"),
+        ("1{,}234", "1234"),
+        ("1 234", "1234"),
+        (r"\$5", "5"),
+        ("-$5.00", "-5"),
+        ("€3", "3"),
+        ("12 apples", "12"),
+        (r"12 \text{ cm}^2", "12"),
+        ("12 km/h", "12"),
+        ("5 m", "5"),
+        ("90^\\circ", "90"),
+        ("025", "25"),
+        (".5", "0.5"),
+        ("5.", "5"),
+        ("x = 5", "5"),
+        ("(5)", "5"),
+        ("1.5e3", "1500"),
+        (r"1.5 \times 10^{3}", "1500"),
+        ("2e-3", "1/500"),
+        ("10^3", "1000"),
+        ("5 million", "5000000"),
+        ("50%", "50"),
+        ("50%", "1/2"),
+        (r"50\%", "0.5"),
+        ("50 percent", "50"),
+        ("−3", "-3"),
+        ("123456789012345678901234567890", "123456789012345678901234567890.0"),
+    ] {
+        assert!(graded(&format!("#### {a}"), b).correct, "{a} = {b}");
+        assert!(graded(&format!("#### {b}"), a).correct, "{b} = {a}");
+    }
+    for (a, b) in [
+        ("1/3", "0.3333333333333333"),
+        ("123456789012345678901234567890", "123456789012345678901234567891"),
+        ("9007199254740993", "9007199254740992"),
+        ("50%", "5"),
+        ("0.5%", "50%"),
+        ("5", "-5"),
+    ] {
+        assert!(!graded(&format!("#### {a}"), b).correct, "{a} ≠ {b}");
+    }
+}
+
+#[test]
+fn what_is_not_one_number_is_an_error_as_gold_and_never_a_match() {
+    for text in [
+        "", "abc", "3x", "5 x", r"2\pi", r"\sqrt{2}", "3 or 4", "1,23", "(1, 2)", "1/0", r"\frac{1}{0}", "2^10", "3 + 4",
+        "1e99999999", "--5", "5 dozen", "NaN", "inf", "3:30", r"\frac{1}", "1 3/2 1", "[0,1]", "5-", "$",
+    ] {
+        assert!(
+            matches!(Grader::new().grade("#### 5", text), Err(GradeError::Gold { .. })),
+            "{text:?} as gold"
+        );
+        for gold in ["5", "3", "2", "1", "10"] {
+            assert!(!graded(&format!("\\boxed{{{text}}}"), gold).correct, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn golds_of_data_sets_may_be_marked() {
+    assert!(graded("7", "#### 7").correct);
+    assert!(graded("7", r"so \boxed{7}").correct);
+}
+
+#[test]
+fn any_input_takes_bounded_time() {
+    let start = Instant::now();
+    let n = 300_000;
+    for text in [
+        "\\boxed{".repeat(n),
+        "{".repeat(n) + &"}".repeat(n),
+        "9".repeat(n),
+        format!("#### {}", "9".repeat(n)),
+        format!("#### {}/{}", "9".repeat(number::MAX_DIGITS), "8".repeat(number::MAX_DIGITS)),
+        "1,".repeat(n),
+        "1/".repeat(n),
+        "-".repeat(n) + "5",
+        "$".repeat(n) + "5",
+        "\\frac{1".repeat(n),
+        "#### ".repeat(n),
+        "answer is ".repeat(n),
+        format!("#### 1e{}", "9".repeat(n)),
+        "1 ".repeat(n),
+        "é".repeat(n),
+        "\\é".repeat(n),
+        "10^".repeat(n),
+        "{{{{{5".repeat(n / 5),
+    ] {
+        let _ = graded(&text, "5");
+    }
+    // About 0.3 s where this was written; anything quadratic takes minutes.
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
