@@ -1,0 +1,629 @@
+//! Hugging Face `config.json` to a checked [`ModelConfig`], and back.
+//!
+//! Field names are Hugging Face's. What the decoder of this crate cannot compute exactly (sliding windows in use,
+//! experts, other RoPE scalings, partial rotary, other activations, quantised weights) is refused by name:
+//! a checkpoint that loads is a checkpoint that is computed as transformers computes it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::rope::RopeScaling;
+
+/// Why a `config.json` or `generation_config.json` was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}; is this a Hugging Face model directory?")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not JSON, or a field has the wrong type.
+    #[error("{path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with line and column where it knows them.
+        source: serde_json::Error,
+    },
+    /// A field has a value that cannot be, or that this crate does not compute.
+    #[error("{path}: `{field}` {problem}")]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field's name, dotted where it is nested.
+        field: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+/// The family of a checkpoint: it decides which projections have biases and whether q and k are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelType {
+    /// Llama 2, 3 and the many models of their shape.
+    Llama,
+    /// Qwen2 and Qwen2.5: biases on q, k and v.
+    Qwen2,
+    /// Qwen3: RMS norm on each head of q and k.
+    Qwen3,
+}
+
+impl ModelType {
+    /// The class transformers loads it with.
+    pub fn architecture(self) -> &'static str {
+        match self {
+            ModelType::Llama => "LlamaForCausalLM",
+            ModelType::Qwen2 => "Qwen2ForCausalLM",
+            ModelType::Qwen3 => "Qwen3ForCausalLM",
+        }
+    }
+}
+
+/// The shape of a decoder, checked. Read it with [`ModelConfig::load`] or build it from JSON with
+/// [`ModelConfig::from_json`]; `serde` goes through the same checks, so it can stand in a larger configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct ModelConfig {
+    /// The family.
+    pub model_type: ModelType,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Features of the residual stream, `d`.
+    pub hidden_size: usize,
+    /// Features inside the feed-forward.
+    pub intermediate_size: usize,
+    /// Layers, `l`.
+    pub num_hidden_layers: usize,
+    /// Query heads, `h`.
+    pub num_attention_heads: usize,
+    /// Key and value heads, `k`; divides `num_attention_heads`.
+    pub num_key_value_heads: usize,
+    /// Features of one head; `hidden_size / num_attention_heads` where the file does not say (128 for Qwen3).
+    pub head_dim: usize,
+    /// Longest sequence that the positions were trained for.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in every RMS norm.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Scaling of the rotary frequencies.
+    pub rope_scaling: RopeScaling,
+    /// Llama and Qwen3: biases on q, k, v and o. (Qwen2 has them on q, k and v always.)
+    pub attention_bias: bool,
+    /// Llama: biases in the feed-forward.
+    pub mlp_bias: bool,
+    /// The head is the embedding.
+    pub tie_word_embeddings: bool,
+    /// Standard deviation of random initial weights.
+    pub initializer_range: f64,
+    /// First token of a text, where the tokenizer puts one.
+    pub bos_token_id: Option<u32>,
+    /// Tokens that end a text; Hugging Face writes one number or a list.
+    pub eos_token_id: Vec<u32>,
+    /// The filler; its value never matters to this crate.
+    pub pad_token_id: Option<u32>,
+}
+
+impl ModelConfig {
+    /// Reads `config.json` in `dir`.
+    ///
+    /// # Errors
+    /// The file is missing, is no JSON, or describes a model that this crate does not compute.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join("config.json");
+        let bytes = std::fs::read(&path).map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        Self::from_json(&bytes, &path)
+    }
+
+    /// Reads the JSON text of a `config.json`; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::load`].
+    pub fn from_json(json: &[u8], path: &Path) -> Result<Self, ConfigError> {
+        let map: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|source| ConfigError::Parse {
+                path: path.into(),
+                source,
+            })?;
+        Reader { map: &map, path }.config()
+    }
+
+    /// The `config.json` that transformers loads; weights are said to be of `dtype` (`"float32"`, …).
+    pub fn to_json(&self, dtype: &str) -> String {
+        let mut value: Value = self.clone().into();
+        value["dtype"] = json!(dtype);
+        // Older releases of transformers read this name.
+        value["torch_dtype"] = json!(dtype);
+        let mut text =
+            serde_json::to_string_pretty(&value).expect("a JSON value can always be written");
+        text.push('\n');
+        text
+    }
+
+    /// Query heads that share one key/value head, `g`.
+    pub fn groups(&self) -> usize {
+        self.num_attention_heads / self.num_key_value_heads
+    }
+
+    /// Whether q, k and v have biases.
+    pub fn has_qkv_bias(&self) -> bool {
+        self.attention_bias || self.model_type == ModelType::Qwen2
+    }
+
+    /// Whether the attention's output projection has a bias.
+    pub fn has_o_bias(&self) -> bool {
+        self.attention_bias && self.model_type != ModelType::Qwen2
+    }
+
+    /// Whether each head of q and k is normalised.
+    pub fn has_qk_norm(&self) -> bool {
+        self.model_type == ModelType::Qwen3
+    }
+
+    /// Trainable numbers; a tied head counts once.
+    pub fn parameters(&self) -> usize {
+        let d = self.hidden_size;
+        let q = self.num_attention_heads * self.head_dim;
+        let kv = self.num_key_value_heads * self.head_dim;
+        let f = self.intermediate_size;
+        let mut layer = d * (q + 2 * kv) + q * d + 3 * d * f + 2 * d;
+        if self.has_qkv_bias() {
+            layer += q + 2 * kv;
+        }
+        if self.has_o_bias() {
+            layer += d;
+        }
+        if self.has_qk_norm() {
+            layer += 2 * self.head_dim;
+        }
+        if self.mlp_bias {
+            layer += 2 * f + d;
+        }
+        let heads = if self.tie_word_embeddings { 1 } else { 2 };
+        heads * self.vocab_size * d + self.num_hidden_layers * layer + d
+    }
+
+    /// Bytes of keys and values that one token of one row holds, in f32.
+    pub fn kv_bytes_per_token(&self) -> usize {
+        2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * size_of::<f32>()
+    }
+}
+
+impl TryFrom<Value> for ModelConfig {
+    type Error = ConfigError;
+
+    fn try_from(value: Value) -> Result<Self, ConfigError> {
+        let path = Path::new("model");
+        match value {
+            Value::Object(map) => Reader { map: &map, path }.config(),
+            _ => Err(ConfigError::Field {
+                path: path.into(),
+                field: "(root)".into(),
+                problem: "must be a table of a model's fields".into(),
+            }),
+        }
+    }
+}
+
+impl From<ModelConfig> for Value {
+    fn from(config: ModelConfig) -> Value {
+        let mut map = Map::new();
+        let mut put = |key: &str, value: Value| {
+            map.insert(key.into(), value);
+        };
+        put("architectures", json!([config.model_type.architecture()]));
+        put("model_type", json!(config.model_type));
+        put("vocab_size", json!(config.vocab_size));
+        put("hidden_size", json!(config.hidden_size));
+        put("intermediate_size", json!(config.intermediate_size));
+        put("num_hidden_layers", json!(config.num_hidden_layers));
+        put("num_attention_heads", json!(config.num_attention_heads));
+        put("num_key_value_heads", json!(config.num_key_value_heads));
+        put("head_dim", json!(config.head_dim));
+        put(
+            "max_position_embeddings",
+            json!(config.max_position_embeddings),
+        );
+        put("hidden_act", json!("silu"));
+        put("rms_norm_eps", json!(config.rms_norm_eps));
+        // Both layouts: `rope_parameters` is what transformers 5 reads, the other two what 4 reads.
+        let mut rope = config.rope_scaling.to_json();
+        let scaling = match config.rope_scaling {
+            RopeScaling::Default => Value::Null,
+            _ => rope.clone(),
+        };
+        rope["rope_theta"] = json!(config.rope_theta);
+        put("rope_parameters", rope);
+        put("rope_theta", json!(config.rope_theta));
+        put("rope_scaling", scaling);
+        if config.model_type != ModelType::Qwen2 {
+            put("attention_bias", json!(config.attention_bias));
+        } else {
+            put("use_sliding_window", json!(false));
+        }
+        if config.model_type == ModelType::Llama {
+            put("mlp_bias", json!(config.mlp_bias));
+        }
+        put("tie_word_embeddings", json!(config.tie_word_embeddings));
+        put("initializer_range", json!(config.initializer_range));
+        put("bos_token_id", json!(config.bos_token_id));
+        put("eos_token_id", ids_to_json(&config.eos_token_id));
+        put("pad_token_id", json!(config.pad_token_id));
+        Value::Object(map)
+    }
+}
+
+/// One id as a number, several as a list, none as null: as Hugging Face writes them.
+pub(crate) fn ids_to_json(ids: &[u32]) -> Value {
+    match ids {
+        [] => Value::Null,
+        [id] => json!(id),
+        ids => json!(ids),
+    }
+}
+
+/// Reads fields out of a JSON object, with errors that name file and field.
+pub(crate) struct Reader<'a> {
+    pub map: &'a Map<String, Value>,
+    pub path: &'a Path,
+}
+
+impl Reader<'_> {
+    fn config(&self) -> Result<ModelConfig, ConfigError> {
+        let model_type = match self.string("model_type")? {
+            Some("llama") => ModelType::Llama,
+            Some("qwen2") => ModelType::Qwen2,
+            Some("qwen3") => ModelType::Qwen3,
+            Some(other) => {
+                return Err(self.error(
+                    "model_type",
+                    format!("is \"{other}\"; supported are llama, qwen2 (also Qwen2.5) and qwen3"),
+                ));
+            }
+            None => {
+                return Err(self.error(
+                    "model_type",
+                    "is missing; write llama, qwen2 or qwen3".to_string(),
+                ));
+            }
+        };
+        self.refuse_unsupported()?;
+
+        let hidden_size = self.size("hidden_size")?;
+        let num_attention_heads = self.size("num_attention_heads")?;
+        let num_key_value_heads = match self.optional_size("num_key_value_heads")? {
+            Some(heads) => heads,
+            None if model_type == ModelType::Llama => num_attention_heads,
+            None => {
+                return Err(self.error(
+                    "num_key_value_heads",
+                    "is missing; write the number of key/value heads".to_string(),
+                ));
+            }
+        };
+        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
+            return Err(self.error(
+                "num_key_value_heads",
+                format!("is {num_key_value_heads}, which does not divide num_attention_heads = {num_attention_heads}"),
+            ));
+        }
+        let head_dim = match self.optional_size("head_dim")? {
+            Some(head_dim) => head_dim,
+            // The default of transformers' Qwen3Config.
+            None if model_type == ModelType::Qwen3 => 128,
+            None if hidden_size.is_multiple_of(num_attention_heads) => {
+                hidden_size / num_attention_heads
+            }
+            None => {
+                return Err(self.error(
+                    "hidden_size",
+                    format!("is {hidden_size}, no multiple of num_attention_heads = {num_attention_heads}; mend one of them or write head_dim"),
+                ));
+            }
+        };
+        if !head_dim.is_multiple_of(2) {
+            return Err(self.error(
+                "head_dim",
+                format!("is {head_dim}; rotary positions need an even number"),
+            ));
+        }
+        let (rope_theta, rope_scaling) = self.rope()?;
+        let vocab_size = self.size("vocab_size")?;
+        let attention_bias = self.flag("attention_bias")?.unwrap_or(false);
+        let config = ModelConfig {
+            model_type,
+            vocab_size,
+            hidden_size,
+            intermediate_size: self.size("intermediate_size")?,
+            num_hidden_layers: self.size("num_hidden_layers")?,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim,
+            max_position_embeddings: self.size("max_position_embeddings")?,
+            rms_norm_eps: self.positive("rms_norm_eps")?.unwrap_or(1e-6),
+            rope_theta,
+            rope_scaling,
+            // Qwen2 knows no such field: its biases are fixed.
+            attention_bias: attention_bias && model_type != ModelType::Qwen2,
+            mlp_bias: self.flag("mlp_bias")?.unwrap_or(false) && model_type == ModelType::Llama,
+            tie_word_embeddings: self.flag("tie_word_embeddings")?.unwrap_or(false),
+            initializer_range: self.positive("initializer_range")?.unwrap_or(0.02),
+            bos_token_id: self.id("bos_token_id")?,
+            eos_token_id: self.ids("eos_token_id")?.unwrap_or_default(),
+            pad_token_id: self.id("pad_token_id")?,
+        };
+        for &id in &config.eos_token_id {
+            if id as usize >= vocab_size {
+                return Err(self.error(
+                    "eos_token_id",
+                    format!("holds {id}, beyond vocab_size = {vocab_size}"),
+                ));
+            }
+        }
+        Ok(config)
+    }
+
+    /// Names what would be computed wrongly if it were ignored.
+    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
+        if let Some(act) = self.string("hidden_act")?
+            && act != "silu"
+            && act != "swish"
+        {
+            return Err(self.error(
+                "hidden_act",
+                format!("is \"{act}\"; only silu is supported"),
+            ));
+        }
+        // Mistral-like files have a window without the switch; Qwen's window counts only with it.
+        let window = self
+            .map
+            .get("sliding_window")
+            .is_some_and(|value| !value.is_null());
+        let switch = self.flag("use_sliding_window")?;
+        if switch == Some(true) && window {
+            return Err(self.error(
+                "use_sliding_window",
+                "is true; sliding-window attention is not supported".to_string(),
+            ));
+        }
+        if window && switch.is_none() && self.string("model_type")? == Some("llama") {
+            return Err(self.error(
+                "sliding_window",
+                "is set; sliding-window attention is not supported".to_string(),
+            ));
+        }
+        if let Some(Value::Array(types)) = self.map.get("layer_types")
+            && let Some(other) = types.iter().find(|t| *t != "full_attention")
+        {
+            return Err(self.error(
+                "layer_types",
+                format!("holds {other}; every layer must be full_attention"),
+            ));
+        }
+        for field in ["num_experts", "num_local_experts", "n_routed_experts"] {
+            if self.map.get(field).is_some_and(|value| !value.is_null()) {
+                return Err(self.error(
+                    field,
+                    "is set; mixtures of experts are not supported".to_string(),
+                ));
+            }
+        }
+        if let Some(Value::Object(_)) = self.map.get("quantization_config") {
+            return Err(self.error(
+                "quantization_config",
+                "is set; load the checkpoint's unquantised weights".to_string(),
+            ));
+        }
+        if let Some(share) = self.number("partial_rotary_factor")?
+            && share != 1.0
+        {
+            return Err(self.error(
+                "partial_rotary_factor",
+                format!("is {share}; only whole heads are rotated here, so it must be 1"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of 4.
+    fn rope(&self) -> Result<(f64, RopeScaling), ConfigError> {
+        let parameters = self.object("rope_parameters")?;
+        let (name, scaling) = match parameters {
+            Some(map) => ("rope_parameters", Some(map)),
+            None => ("rope_scaling", self.object("rope_scaling")?),
+        };
+        let nested = scaling.map(|map| Reader {
+            map,
+            path: self.path,
+        });
+        let dotted = |field: &str| format!("{name}.{field}");
+        let mut theta = self.positive("rope_theta")?;
+        let Some(rope) = nested else {
+            return Ok((theta.unwrap_or(10_000.0), RopeScaling::Default));
+        };
+        if let Some(inner) = rope.number("rope_theta")? {
+            theta = Some(inner);
+        }
+        let theta = theta.unwrap_or(10_000.0);
+        if theta <= 0.0 {
+            return Err(self.error(&dotted("rope_theta"), format!("is {theta}; it must be > 0")));
+        }
+        if let Some(share) = rope.number("partial_rotary_factor")?
+            && share != 1.0
+        {
+            return Err(self.error(
+                &dotted("partial_rotary_factor"),
+                format!("is {share}; it must be 1"),
+            ));
+        }
+        let kind = match rope.string("rope_type")? {
+            Some(kind) => Some(kind),
+            None => rope.string("type")?,
+        };
+        let need = |field: &str| -> Result<f64, ConfigError> {
+            match rope.number(field)? {
+                Some(value) if value > 0.0 => Ok(value),
+                Some(value) => {
+                    Err(self.error(&dotted(field), format!("is {value}; it must be > 0")))
+                }
+                None => Err(self.error(
+                    &dotted(field),
+                    format!(
+                        "is missing; rope type \"{}\" needs it",
+                        kind.unwrap_or("default")
+                    ),
+                )),
+            }
+        };
+        let scaling = match kind {
+            None | Some("default") => RopeScaling::Default,
+            Some("linear") => RopeScaling::Linear {
+                factor: need("factor")?,
+            },
+            Some("llama3") => {
+                let low_freq_factor = need("low_freq_factor")?;
+                let high_freq_factor = need("high_freq_factor")?;
+                if high_freq_factor <= low_freq_factor {
+                    return Err(self.error(
+                        &dotted("high_freq_factor"),
+                        format!("is {high_freq_factor}; it must be greater than low_freq_factor = {low_freq_factor}"),
+                    ));
+                }
+                RopeScaling::Llama3 {
+                    factor: need("factor")?,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original_max_position_embeddings: need("original_max_position_embeddings")?
+                        as usize,
+                }
+            }
+            Some(other) => {
+                return Err(self.error(
+                    &dotted("rope_type"),
+                    format!("is \"{other}\"; supported are default, linear and llama3"),
+                ));
+            }
+        };
+        Ok((theta, scaling))
+    }
+
+    fn error(&self, field: &str, problem: String) -> ConfigError {
+        ConfigError::Field {
+            path: self.path.into(),
+            field: field.into(),
+            problem,
+        }
+    }
+
+    fn get(&self, field: &str) -> Option<&Value> {
+        self.map.get(field).filter(|value| !value.is_null())
+    }
+
+    fn string(&self, field: &str) -> Result<Option<&str>, ConfigError> {
+        self.get(field)
+            .map(|value| {
+                value
+                    .as_str()
+                    .ok_or_else(|| self.error(field, format!("is {value}; it must be a string")))
+            })
+            .transpose()
+    }
+
+    fn flag(&self, field: &str) -> Result<Option<bool>, ConfigError> {
+        self.get(field)
+            .map(|value| {
+                value.as_bool().ok_or_else(|| {
+                    self.error(field, format!("is {value}; it must be true or false"))
+                })
+            })
+            .transpose()
+    }
+
+    fn number(&self, field: &str) -> Result<Option<f64>, ConfigError> {
+        self.get(field)
+            .map(|value| {
+                value
+                    .as_f64()
+                    .ok_or_else(|| self.error(field, format!("is {value}; it must be a number")))
+            })
+            .transpose()
+    }
+
+    fn positive(&self, field: &str) -> Result<Option<f64>, ConfigError> {
+        match self.number(field)? {
+            Some(value) if value <= 0.0 => {
+                Err(self.error(field, format!("is {value}; it must be > 0")))
+            }
+            value => Ok(value),
+        }
+    }
+
+    fn object(&self, field: &str) -> Result<Option<&Map<String, Value>>, ConfigError> {
+        self.get(field)
+            .map(|value| {
+                value
+                    .as_object()
+                    .ok_or_else(|| self.error(field, format!("is {value}; it must be an object")))
+            })
+            .transpose()
+    }
+
+    fn optional_size(&self, field: &str) -> Result<Option<usize>, ConfigError> {
+        self.get(field)
+            .map(|value| match value.as_u64() {
+                Some(size) if size > 0 => Ok(size as usize),
+                _ => Err(self.error(
+                    field,
+                    format!("is {value}; it must be a whole number of at least 1"),
+                )),
+            })
+            .transpose()
+    }
+
+    fn size(&self, field: &str) -> Result<usize, ConfigError> {
+        self.optional_size(field)?.ok_or_else(|| {
+            self.error(
+                field,
+                "is missing; write a whole number of at least 1".to_string(),
+            )
+        })
+    }
+
+    fn to_id(&self, field: &str, value: &Value) -> Result<u32, ConfigError> {
+        value
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .ok_or_else(|| self.error(field, format!("holds {value}; token ids are whole numbers")))
+    }
+
+    /// One token id, or none.
+    pub fn id(&self, field: &str) -> Result<Option<u32>, ConfigError> {
+        self.get(field)
+            // Some old files write -1 for "none".
+            .filter(|value| value.as_i64() != Some(-1))
+            .map(|value| self.to_id(field, value))
+            .transpose()
+    }
+
+    /// One token id, or a list of them.
+    pub fn ids(&self, field: &str) -> Result<Option<Vec<u32>>, ConfigError> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::Array(ids)) => ids
+                .iter()
+                .map(|id| self.to_id(field, id))
+                .collect::<Result<_, _>>()
+                .map(Some),
+            Some(id) => Ok(Some(vec![self.to_id(field, id)?])),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The decoder of Llama, Qwen2/2.5 and Qwen3, whole. Fields are the checkpoint's paths
+//! (`model.layers.N.self_attn.q_proj.weight`); matrices are stored `[in, out]`, the transpose of Hugging Face's.
+//!
+//! Axes: `b` rows, `t` tokens, `d` features, `h`/`k` query/key-value heads, `g = h / k`, `e` features of a head, `l` layers.
+//!
+//! # Training and sampling
+//! A model carries gradients while its parameters live on an autodiff device (`Llama::init(.., &device.autodiff())`, or
+//! `model.train()`). For everything that needs none — sampling, scoring, evaluation, and always with a [`Cache`] — take
+//! `model.valid()`: a snapshot with the same weights (shared, not copied) on the plain device. `model.valid().train()`
+//! goes back. `burn::module::Module` must be in scope for both.
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::nn::{Embedding, Linear};
+use burn::tensor::activation::{silu, softmax};
+use burn::tensor::module::linear;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha20Rng;
+
+use crate::cache::{Cache, Step, causal_bias, filling_bias};
+use crate::config::ModelConfig;
+use crate::rope::{RopeTable, Rotation};
+use crate::tokens::Tokens;
+
+/// Attention scores that one forward with a cache holds at once, in numbers; longer inputs are run in windows.
+const SCORES_AT_ONCE: usize = 1 << 24;
+
+/// A causal language model.
+#[derive(Module, Debug)]
+pub struct Llama {
+    /// The decoder below the head.
+    pub model: Decoder,
+    /// `[d, v]`; none where the head is the embedding.
+    pub lm_head: Option<Linear>,
+    #[module(skip)]
+    config: ModelConfig,
+}
+
+/// Embedding, layers and final norm.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// `[v, d]`
+    pub embed_tokens: Embedding,
+    /// The layers.
+    pub layers: Vec<Layer>,
+    /// Before the head.
+    pub norm: RmsNorm,
+}
+
+/// One layer.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Before attention.
+    pub input_layernorm: RmsNorm,
+    /// Attention.
+    pub self_attn: Attention,
+    /// Before the feed-forward.
+    pub post_attention_layernorm: RmsNorm,
+    /// Feed-forward.
+    pub mlp: Mlp,
+}
+
+/// Grouped-query attention.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// `[d, h·e]`
+    pub q_proj: Linear,
+    /// `[d, k·e]`
+    pub k_proj: Linear,
+    /// `[d, k·e]`
+    pub v_proj: Linear,
+    /// `[h·e, d]`
+    pub o_proj: Linear,
+    /// Qwen3: norm of each query head, `[e]`.
+    pub q_norm: Option<RmsNorm>,
+    /// Qwen3: norm of each key head, `[e]`.
+    pub k_norm: Option<RmsNorm>,
+}
+
+/// SwiGLU feed-forward: `down(silu(gate(x)) · up(x))`.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// `[d, f]`
+    pub gate_proj: Linear,
+    /// `[d, f]`
+    pub up_proj: Linear,
+    /// `[f, d]`
+    pub down_proj: Linear,
+}
+
+/// `x / sqrt(mean(x²) + eps) · weight`, over the last axis.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// `[d]`
+    pub weight: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl Llama {
+    /// A model with random weights: matrices and embedding normal with `initializer_range` as standard deviation,
+    /// biases 0, norms 1. The numbers come from ChaCha20 on the host, so a seed gives the same model on every device.
+    pub fn init(config: &ModelConfig, seed: u64, device: &Device) -> Llama {
+        let mut init = RandomInit {
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            std: config.initializer_range,
+        };
+        Llama::blank(config, device).map(&mut init)
+    }
+
+    /// The module with zeros for weights and biases and ones for norms, to be filled.
+    pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Llama {
+        let c = config;
+        let (d, f, e) = (c.hidden_size, c.intermediate_size, c.head_dim);
+        let (q, kv) = (c.num_attention_heads * e, c.num_key_value_heads * e);
+        let matrix = |shape: [usize; 2]| Param::from_tensor(Tensor::zeros(shape, device));
+        let dense = |from: usize, to: usize, bias: bool| Linear {
+            weight: matrix([from, to]),
+            bias: bias.then(|| Param::from_tensor(Tensor::zeros([to], device))),
+        };
+        let norm = |n: usize| RmsNorm {
+            weight: Param::from_tensor(Tensor::ones([n], device)),
+            eps: c.rms_norm_eps,
+        };
+        let layer = |_| Layer {
+            input_layernorm: norm(d),
+            self_attn: Attention {
+                q_proj: dense(d, q, c.has_qkv_bias()),
+                k_proj: dense(d, kv, c.has_qkv_bias()),
+                v_proj: dense(d, kv, c.has_qkv_bias()),
+                o_proj: dense(q, d, c.has_o_bias()),
+                q_norm: c.has_qk_norm().then(|| norm(e)),
+                k_norm: c.has_qk_norm().then(|| norm(e)),
+            },
+            post_attention_layernorm: norm(d),
+            mlp: Mlp {
+                gate_proj: dense(d, f, c.mlp_bias),
+                up_proj: dense(d, f, c.mlp_bias),
+                down_proj: dense(f, d, c.mlp_bias),
+            },
+        };
+        let blank = Llama {
+            model: Decoder {
+                embed_tokens: Embedding {
+                    weight: matrix([c.vocab_size, d]),
+                },
+                layers: (0..c.num_hidden_layers).map(layer).collect(),
+                norm: norm(d),
+            },
+            lm_head: (!c.tie_word_embeddings).then(|| dense(d, c.vocab_size, false)),
+            config: config.clone(),
+        };
+        blank.map(&mut Number { next: 0 })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where the parameters are, with autodiff where they carry gradients.
+    pub fn device(&self) -> Device {
+        self.model.norm.weight.val().device()
+    }
+
+    /// Hidden states after the final norm.
+    ///
+    /// Without a cache: plain causal attention over each row, differentiable; for training and scoring.
+    /// With a cache: each row continues what the cache holds for it, and its new tokens are appended;
+    /// take `model.valid()`. States of filling are finite and meaningless.
+    ///
+    /// # Shapes
+    /// `tokens`: `[b, t]` to `[b, t, d]`
+    ///
+    /// # Panics
+    /// The cache has another number of rows than `tokens`.
+    pub fn forward(&self, tokens: &Tokens, cache: Option<&mut Cache>) -> Tensor<3> {
+        match cache {
+            None => self.forward_plain(tokens),
+            Some(cache) => self.forward_cached(tokens, cache),
+        }
+    }
+
+    fn forward_plain(&self, tokens: &Tokens) -> Tensor<3> {
+        let device = self.device().without_autodiff();
+        let (rows, width) = (tokens.rows(), tokens.width());
+        let positions = tokens.positions(&vec![0; rows]);
+        let rotation = RopeTable::new(&self.config, width, &device).at(&positions);
+        let causal = causal_bias(self.config.groups(), width, 0, &device);
+        let filling = filling_bias(tokens, &device);
+        let mut attend = |_: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
+            let mut scores = q.matmul(k.swap_dims(2, 3)) + causal.clone();
+            if let Some(filling) = &filling {
+                scores = scores + filling.clone();
+            }
+            softmax(scores, 3).matmul(v)
+        };
+        self.run(tokens, &rotation, &mut attend)
+    }
+
+    fn forward_cached(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
+        let width = tokens.width();
+        let per_token =
+            self.config.num_attention_heads * tokens.rows() * (cache.slots() + width);
+        let window = (SCORES_AT_ONCE / per_token).max(16);
+        if width <= window {
+            return self.forward_window(tokens, cache);
+        }
+        cache.reserve(width);
+        let hidden = (0..width)
+            .step_by(window)
+            .map(|from| {
+                let window = tokens.columns(from, width.min(from + window));
+                self.forward_window(&window, cache)
+            })
+            .collect();
+        Tensor::cat(hidden, 1)
+    }
+
+    fn forward_window(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
+        let step: Step = cache.begin(tokens);
+        let mut attend = |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
+            cache.attend(layer, &step, q, k, v)
+        };
+        self.run(tokens, &step.rotation, &mut attend)
+    }
+
+    /// The layers, around whatever `attend` makes of `(layer, q, k, v)`:
+    /// `[k, b, g·t, e]`, `[k, b, t, e]` twice, to `[k, b, g·t, e]`.
+    fn run(
+        &self,
+        tokens: &Tokens,
+        rotation: &Rotation,
+        attend: &mut dyn FnMut(usize, Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<3> {
+        let c = &self.config;
+        let (rows, width, d) = (tokens.rows(), tokens.width(), c.hidden_size);
+        let (k, g, e) = (c.num_key_value_heads, c.groups(), c.head_dim);
+        let n = rows * width;
+        let scaled = rotation.scaled((e as f64).powf(-0.5));
+        let mut x = self
+            .model
+            .embed_tokens
+            .forward(tokens.ids_bt.clone())
+            .reshape([n, d]);
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            let attn = &layer.self_attn;
+            let normed = layer.input_layernorm.forward(x.clone());
+            let mut queries = attn.q_proj.forward(normed.clone()).reshape([n, k * g, e]);
+            let mut keys = attn.k_proj.forward(normed.clone()).reshape([n, k, e]);
+            let values = attn.v_proj.forward(normed);
+            if let Some(norm) = &attn.q_norm {
+                queries = norm.forward(queries);
+            }
+            if let Some(norm) = &attn.k_norm {
+                keys = norm.forward(keys);
+            }
+            let queries = scaled
+                .apply(queries)
+                .reshape([rows, width, k, g, e])
+                .permute([2, 0, 3, 1, 4])
+                .reshape([k, rows, g * width, e]);
+            let keys = rotation
+                .apply(keys)
+                .reshape([rows, width, k, e])
+                .permute([2, 0, 1, 3]);
+            let values = values.reshape([rows, width, k, e]).permute([2, 0, 1, 3]);
+            let mixed = attend(index, queries, keys, values)
+                .reshape([k, rows, g, width, e])
+                .permute([1, 3, 0, 2, 4])
+                .reshape([n, k * g * e]);
+            x = x + attn.o_proj.forward(mixed);
+            let normed = layer.post_attention_layernorm.forward(x.clone());
+            x = x + layer.mlp.forward(normed);
+        }
+        self.model.norm.forward(x).reshape([rows, width, d])
+    }
+
+    /// Logits of hidden states.
+    ///
+    /// # Shapes
+    /// `[.., d]` to `[.., v]`
+    pub fn lm_head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        match &self.lm_head {
+            Some(head) => head.forward(hidden),
+            None => linear(
+                hidden,
+                self.model.embed_tokens.weight.val().transpose(),
+                None,
+            ),
+        }
+    }
+}
+
+impl Mlp {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let gate = silu(self.gate_proj.forward(x.clone()));
+        self.down_proj.forward(gate * self.up_proj.forward(x))
+    }
+}
+
+impl RmsNorm {
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let rms = (x.clone().square().mean_dim(D - 1) + self.eps).sqrt();
+        x / rms * self.weight.val().unsqueeze()
+    }
+}
+
+/// Numbers the parameters in the order of the fields. Optimiser states are kept by parameter id, and burn's own ids are
+/// drawn at random: numbered ones let a state that was saved by one process be read by another.
+struct Number {
+    next: u64,
+}
+
+impl ModuleMapper for Number {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (_, value, mapper) = param.consume();
+        self.next += 1;
+        Param::from_mapped_value(ParamId::from(self.next), value, mapper).set_require_grad(true)
+    }
+}
+
+/// Fills matrices with normal numbers and leaves vectors (norms 1, biases 0) as they are.
+struct RandomInit {
+    rng: ChaCha20Rng,
+    std: f64,
+}
+
+impl ModuleMapper for RandomInit {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if D < 2 {
+            return param;
+        }
+        let shape = param.shape();
+        let values = normal(&mut self.rng, shape.num_elements(), self.std);
+        param.map(|old| {
+            let new = Tensor::from_data(TensorData::new(values, shape), &old.device());
+            let requires_grad = old.is_require_grad();
+            new.set_require_grad(requires_grad)
+        })
+    }
+}
+
+/// `count` normal numbers of mean 0 (Box and Muller, 1958).
+fn normal(rng: &mut ChaCha20Rng, count: usize, std: f64) -> Vec<f32> {
+    // 53 random bits as a number in (0, 1].
+    let mut uniform = || ((rng.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    let mut values = Vec::with_capacity(count + 1);
+    while values.len() < count {
+        let radius = std * (-2.0 * uniform().ln()).sqrt();
+        let (sin, cos) = (2.0 * std::f64::consts::PI * uniform()).sin_cos();
+        values.push((radius * cos) as f32);
+        values.push((radius * sin) as f32);
+    }
+    values.truncate(count);
+    values
+}

@@ -1,0 +1,257 @@
+//! The cache changes what is computed again, never what comes out.
+
+mod common;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use common::{config, device, distance};
+use gcpo_model::cache::Cache;
+use gcpo_model::llama::Llama;
+use gcpo_model::tokens::{Padding, Tokens};
+
+const TOLERANCE: f32 = 2e-5;
+
+fn model() -> Llama {
+    Llama::init(&config(""), 7, &device())
+}
+
+/// Some tokens, different for each seed.
+fn ids(seed: u32, count: usize) -> Vec<u32> {
+    (0..count as u32)
+        .map(|i| (seed.wrapping_mul(7919) + i * i * 31 + i * 17 + 5) % 61)
+        .collect()
+}
+
+/// Hidden states of one sequence, run alone and without a cache: `[t, d]`.
+fn alone(model: &Llama, sequence: &[u32]) -> Tensor<2> {
+    let tokens = Tokens::new(&[sequence], Padding::Right, &device());
+    model.forward(&tokens, None).squeeze_dim(0)
+}
+
+fn right(rows: &[Vec<u32>]) -> Tokens {
+    Tokens::new(rows, Padding::Right, &device())
+}
+
+/// Row `row` of `hidden`, columns `from..to`.
+fn part(hidden: &Tensor<3>, row: usize, from: usize, to: usize) -> Tensor<2> {
+    hidden.clone().narrow(0, row, 1).narrow(1, from, to - from).squeeze_dim(0)
+}
+
+fn concat(parts: &[&[u32]]) -> Vec<u32> {
+    parts.concat()
+}
+
+#[test]
+fn decode_equals_prefill() {
+    let model = model();
+    let sequences: Vec<Vec<u32>> = (0..3).map(|s| ids(s, 50)).collect();
+    let mut cache = Cache::new(model.config(), 3, &device());
+    let prompts: Vec<Vec<u32>> = sequences.iter().map(|s| s[..7].to_vec()).collect();
+    let hidden = model.forward(&right(&prompts), Some(&mut cache));
+    let expected: Vec<Tensor<2>> = sequences.iter().map(|s| alone(&model, s)).collect();
+    for row in 0..3 {
+        let e = expected[row].clone().narrow(0, 0, 7);
+        assert!(distance(part(&hidden, row, 0, 7), e) < TOLERANCE);
+    }
+    for at in 7..50 {
+        let step: Vec<Vec<u32>> = sequences.iter().map(|s| vec![s[at]]).collect();
+        let hidden = model.forward(&right(&step), Some(&mut cache));
+        for row in 0..3 {
+            let e = expected[row].clone().narrow(0, at, 1);
+            let error = distance(part(&hidden, row, 0, 1), e);
+            assert!(error < TOLERANCE, "row {row} position {at}: {error}");
+        }
+    }
+    assert_eq!(cache.lengths(), &[50, 50, 50]);
+}
+
+#[test]
+fn a_batch_equals_its_rows_on_either_side() {
+    let model = model();
+    let rows = vec![ids(1, 9), ids(2, 4), ids(3, 1), ids(4, 6)];
+    for padding in [Padding::Left, Padding::Right] {
+        let tokens = Tokens::new(&rows, padding, &device());
+        let mut cache = Cache::new(model.config(), 4, &device());
+        let plain = model.forward(&tokens, None);
+        let cached = model.forward(&tokens, Some(&mut cache));
+        assert_eq!(cache.lengths(), &[9, 4, 1, 6]);
+        for (row, sequence) in rows.iter().enumerate() {
+            let (from, to) = (tokens.start(row), tokens.start(row) + sequence.len());
+            let expected = alone(&model, sequence);
+            assert!(distance(part(&plain, row, from, to), expected.clone()) < TOLERANCE);
+            assert!(distance(part(&cached, row, from, to), expected) < TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn ragged_appends_leave_holes_that_nobody_sees() {
+    let model = model();
+    for padding in [Padding::Left, Padding::Right] {
+        let pieces = [
+            vec![ids(1, 5), ids(2, 2), ids(3, 7)],
+            vec![ids(4, 1), ids(5, 6), ids(6, 3)],
+            vec![ids(7, 1), ids(8, 1), ids(9, 1)],
+            vec![ids(10, 2), ids(11, 4), ids(12, 4)],
+        ];
+        let mut cache = Cache::new(model.config(), 3, &device());
+        let mut so_far = vec![Vec::new(); 3];
+        for piece in &pieces {
+            let tokens = Tokens::new(piece, padding, &device());
+            let hidden = model.forward(&tokens, Some(&mut cache));
+            for row in 0..3 {
+                let seen = so_far[row].len();
+                so_far[row].extend(&piece[row]);
+                let expected = alone(&model, &so_far[row]).narrow(0, seen, piece[row].len());
+                let from = tokens.start(row);
+                let got = part(&hidden, row, from, from + piece[row].len());
+                let error = distance(got, expected);
+                assert!(error < TOLERANCE, "{padding:?} row {row}: {error}");
+            }
+        }
+        // A level with holes.
+        let mut forked = cache.fork(&[2, 0, 0]);
+        let hidden = model.forward(&right(&[ids(1, 2), ids(2, 3), ids(3, 1)]), Some(&mut forked));
+        for (row, (parent, seed, count)) in [(2, 1, 2), (0, 2, 3), (0, 3, 1)].iter().enumerate() {
+            let sequence = concat(&[&so_far[*parent], &ids(*seed, *count)]);
+            let expected = alone(&model, &sequence).narrow(0, so_far[*parent].len(), *count);
+            assert!(distance(part(&hidden, row, 0, *count), expected) < TOLERANCE);
+        }
+    }
+}
+
+/// Runs a chain of forks, `plan[level]` giving for each row its parent and its tokens, and compares every row of every
+/// level with its flat run.
+fn check_tree(plan: &[Vec<(usize, Vec<u32>)>]) -> Cache {
+    let model = model();
+    let mut cache = Cache::new(model.config(), plan[0].len(), &device());
+    let mut so_far: Vec<Vec<u32>> = vec![Vec::new(); plan[0].len()];
+    for (depth, rows) in plan.iter().enumerate() {
+        if depth > 0 {
+            let parents: Vec<usize> = rows.iter().map(|row| row.0).collect();
+            cache = cache.fork(&parents);
+            so_far = parents.iter().map(|&p| so_far[p].clone()).collect();
+        }
+        let tokens: Vec<Vec<u32>> = rows.iter().map(|row| row.1.clone()).collect();
+        let hidden = model.forward(&right(&tokens), Some(&mut cache));
+        for (row, new) in tokens.iter().enumerate() {
+            let seen = so_far[row].len();
+            so_far[row].extend(new);
+            assert_eq!(cache.lengths()[row], so_far[row].len());
+            let expected = alone(&model, &so_far[row]).narrow(0, seen, new.len());
+            let error = distance(part(&hidden, row, 0, new.len()), expected);
+            assert!(error < TOLERANCE, "depth {depth} row {row}: {error}");
+        }
+    }
+    cache
+}
+
+#[test]
+fn a_fork_equals_its_original() {
+    check_tree(&[
+        vec![(0, ids(1, 6)), (0, ids(2, 9))],
+        vec![(0, ids(3, 2)), (0, ids(4, 2)), (1, ids(5, 2)), (1, ids(6, 2))],
+    ]);
+}
+
+#[test]
+fn three_levels_with_uneven_rows_equal_flat_runs() {
+    check_tree(&[
+        vec![(0, ids(1, 6)), (0, ids(2, 3)), (0, ids(3, 8))],
+        vec![(2, ids(4, 3)), (0, ids(5, 1)), (2, ids(6, 4)), (2, ids(7, 2)), (1, ids(8, 5))],
+        vec![(1, ids(9, 2)), (4, ids(10, 2)), (0, ids(11, 1)), (0, ids(12, 3)), (4, ids(13, 1)), (3, ids(14, 2))],
+        vec![(5, ids(15, 1)), (0, ids(16, 1)), (1, ids(17, 1)), (1, ids(18, 1)), (1, ids(19, 1))],
+    ]);
+}
+
+#[test]
+fn nodes_without_rows_go() {
+    // Middle nodes go by a copy, edges by a view.
+    let few = check_tree(&[
+        (0..6).map(|s| (0, ids(s, 4))).collect(),
+        vec![(1, ids(9, 1)), (5, ids(8, 1))],
+        vec![(0, ids(7, 1)), (1, ids(6, 1))],
+    ]);
+    let per_token = config("").kv_bytes_per_token();
+    assert_eq!(few.bytes(), (2 * 4 + 2 + 2) * per_token);
+    let edge = check_tree(&[
+        (0..6).map(|s| (0, ids(s, 4))).collect(),
+        vec![(2, ids(9, 1)), (3, ids(8, 1)), (4, ids(8, 1))],
+    ]);
+    assert_eq!(edge.bytes(), (3 * 4 + 3) * per_token);
+}
+
+#[test]
+fn keep_drops_rows_and_nothing_else() {
+    let model = model();
+    let mut base = Cache::new(model.config(), 2, &device());
+    let prompts = [ids(1, 5), ids(2, 8)];
+    model.forward(&right(&prompts), Some(&mut base));
+    let parents = [0, 0, 0, 1, 1, 1];
+    let mut cache = base.fork(&parents);
+    let mut so_far: Vec<Vec<u32>> = parents.iter().map(|&p| prompts[p].clone()).collect();
+    let mut step = |cache: &mut Cache, so_far: &mut Vec<Vec<u32>>, seed: u32| {
+        let new: Vec<Vec<u32>> = (0..so_far.len() as u32).map(|r| ids(seed + r, 1)).collect();
+        let hidden = model.forward(&right(&new), Some(cache));
+        for (row, new) in new.iter().enumerate() {
+            so_far[row].extend(new);
+            let expected = alone(&model, &so_far[row]).narrow(0, so_far[row].len() - 1, 1);
+            assert!(distance(part(&hidden, row, 0, 1), expected) < TOLERANCE);
+        }
+    };
+    step(&mut cache, &mut so_far, 20);
+    step(&mut cache, &mut so_far, 30);
+    for (rows, seed) in [(vec![0, 1, 2, 4, 5], 40), (vec![4, 0, 3], 50), (vec![0, 2], 60)] {
+        cache.keep(&rows);
+        so_far = rows.iter().map(|&r| so_far[r].clone()).collect();
+        step(&mut cache, &mut so_far, seed);
+        step(&mut cache, &mut so_far, seed + 5);
+    }
+    // Only the second prompt is left of the shared level.
+    assert_eq!(cache.rows(), 2);
+}
+
+#[test]
+fn a_prefix_is_continued_many_times() {
+    let model = model();
+    let mut prefix = Cache::new(model.config(), 1, &device());
+    let prompt = ids(1, 10);
+    model.forward(&right(std::slice::from_ref(&prompt)), Some(&mut prefix));
+    let prefix = prefix.fork(&[0]);
+    for seed in 2..5 {
+        let mut once = prefix.fork(&[0, 0]);
+        let new = [ids(seed, 3), ids(seed + 10, 3)];
+        let hidden = model.forward(&right(&new), Some(&mut once));
+        for row in 0..2 {
+            let expected = alone(&model, &concat(&[&prompt, &new[row]])).narrow(0, 10, 3);
+            assert!(distance(part(&hidden, row, 0, 3), expected) < TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn own_keys_are_written_in_place() {
+    let model = model().valid();
+    let mut cache = Cache::new(model.config(), 4, &device());
+    cache.reserve(40);
+    let bytes = cache.bytes();
+    for at in 0..40 {
+        model.forward(&right(&vec![ids(at, 1); 4]), Some(&mut cache));
+    }
+    assert_eq!(cache.bytes(), bytes);
+    assert_eq!(bytes, 4 * 40 * model.config().kv_bytes_per_token());
+}
+
+#[test]
+fn a_long_prompt_in_windows_equals_one_forward() {
+    // Enough scores for several windows: 4 heads * 512 rows would do; many rows of a short prompt are cheaper.
+    let model = model();
+    let rows: Vec<Vec<u32>> = (0..160).map(|s| ids(s, 150 + s as usize % 7)).collect();
+    let tokens = right(&rows);
+    let mut cache = Cache::new(model.config(), rows.len(), &device());
+    let cached = model.forward(&tokens, Some(&mut cache));
+    for row in [0, 5, 159] {
+        let expected = alone(&model, &rows[row]);
+        assert!(distance(part(&cached, row, 0, rows[row].len()), expected) < TOLERANCE);
+    }
+}

@@ -1,0 +1,28 @@
+//! What the tests share.
+#![allow(dead_code)]
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use gcpo_model::config::ModelConfig;
+
+/// The device that every test runs on.
+pub fn device() -> Device {
+    Device::flex()
+}
+
+/// A small model's shape: grouped queries, `extra` fields added.
+pub fn config(extra: &str) -> ModelConfig {
+    let json = format!(
+        r#"{{"model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "max_position_embeddings": 512, "initializer_range": 0.3{extra}}}"#
+    );
+    ModelConfig::from_json(json.as_bytes(), Path::new("config.json")).unwrap()
+}
+
+/// Largest absolute difference.
+pub fn distance<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    (a - b).abs().max().into_scalar::<f32>()
+}
