@@ -13,6 +13,7 @@ pub mod objective;
 pub mod optim;
 //pub mod policy;
 pub mod projection;
+pub mod report;
 pub mod reward;
 pub mod rollout;
 pub mod rundir;

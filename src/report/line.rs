@@ -1,0 +1,114 @@
+//! One line of progress.
+
+use crate::metrics::Metrics;
+
+/// `step 12/100  reward 0.62  Υ 1.84±0.21  …  1.8 s/step  ETA 2m38s`, of the metrics that are there.
+///
+/// `timed` steps took `secs` seconds; the time left is theirs carried on.
+pub fn progress_line(
+    done: usize,
+    steps: usize,
+    timed: usize,
+    secs: f64,
+    metrics: &Metrics,
+) -> String {
+    let mut parts = vec![format!("step {done}/{steps}")];
+    let mut part = |text: String| parts.push(text);
+    let known = |key: &str| metrics.get(key).filter(|value| value.is_finite());
+    if let Some(value) = known("eval/pass@1") {
+        part(format!("pass@1 {value:.3}"));
+    }
+    if let Some(value) = known("reward/mean") {
+        part(format!("reward {value:.3}"));
+    }
+    if let Some(mean) = known("projection/upsilon_mean") {
+        let spread =
+            known("projection/upsilon_std").map_or(String::new(), |std| format!("±{std:.2}"));
+        part(format!("Υ {mean:.2}{spread}"));
+    }
+    if let Some(value) = known("objective/loss") {
+        part(format!("loss {value:.4}"));
+    }
+    if let Some(value) = known("grad/norm") {
+        part(format!("grad {value:.3}"));
+    }
+    if let Some(value) = known("completion/length_mean") {
+        part(format!("length {value:.0}"));
+    }
+    if timed > 0 {
+        let each = secs / timed as f64;
+        part(format!("{each:.2} s/step"));
+        part(match steps.saturating_sub(done) {
+            0 => format!("took {}", duration(secs)),
+            left => format!("ETA {}", duration(each * left as f64)),
+        });
+    }
+    parts.join("  ")
+}
+
+/// Seconds for people: `0.4s`, `12s`, `2m38s`, `1h02m`.
+pub fn duration(secs: f64) -> String {
+    if !secs.is_finite() || secs < 0.0 {
+        return "?".into();
+    }
+    let whole = secs.round() as u64;
+    match whole {
+        _ if secs < 9.95 => format!("{secs:.1}s"),
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        _ => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// The line, cut to a width in characters so that it does not wrap.
+pub fn fit(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let cut = line.chars().take(width.saturating_sub(1));
+    cut.chain((width > 0).then_some('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_what_is_there_and_the_time_left() {
+        let mut metrics = Metrics::new(4);
+        assert_eq!(progress_line(5, 25, 0, 0.0, &metrics), "step 5/25");
+        metrics.put("reward/mean", 0.625);
+        metrics.put("projection/upsilon_mean", 1.841);
+        metrics.put("projection/upsilon_std", 0.21);
+        metrics.put("objective/loss", f64::NAN);
+        // Five steps were done before this run was resumed: they do not count for its speed.
+        assert_eq!(
+            progress_line(10, 25, 5, 40.0, &metrics),
+            "step 10/25  reward 0.625  Υ 1.84±0.21  8.00 s/step  ETA 2m00s"
+        );
+        assert!(progress_line(25, 25, 20, 160.0, &metrics).ends_with("8.00 s/step  took 2m40s"));
+    }
+
+    #[test]
+    fn durations_have_no_needless_digits() {
+        for (secs, text) in [
+            (0.0, "0.0s"),
+            (9.94, "9.9s"),
+            (9.96, "10s"),
+            (59.6, "1m00s"),
+            (158.0, "2m38s"),
+            (3599.7, "1h00m"),
+            (3725.0, "1h02m"),
+            (f64::NAN, "?"),
+        ] {
+            assert_eq!(duration(secs), text);
+        }
+    }
+
+    #[test]
+    fn a_line_never_outgrows_its_width() {
+        assert_eq!(fit("Υ 1.84", 6), "Υ 1.84");
+        assert_eq!(fit("Υ 1.84", 5), "Υ 1.…");
+        assert_eq!(fit("abc", 0), "");
+    }
+}

@@ -1,0 +1,71 @@
+//! What a person sees of a run: a live line while it goes, a table at its end. Numbers come from [`Metrics`] only.
+
+mod line;
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
+
+use crate::metrics::Metrics;
+pub use line::{duration, fit, progress_line};
+pub use table::summary;
+
+/// The live line of a run, on standard error: rewritten in place on a terminal, one line a step elsewhere.
+pub struct Progress {
+    steps: usize,
+    first: usize,
+    started: Instant,
+    terminal: bool,
+    width: usize,
+}
+
+impl Progress {
+    /// For a run of `steps` steps, of which `done` were done before (in a run that was resumed).
+    pub fn new(steps: usize, done: usize) -> Self {
+        let columns = std::env::var("COLUMNS")
+            .ok()
+            .and_then(|text| text.parse().ok());
+        Self {
+            steps,
+            first: done,
+            started: Instant::now(),
+            terminal: io::stderr().is_terminal(),
+            width: columns.unwrap_or(80),
+        }
+    }
+
+    /// Shows a step that was just done; `done` counts all of them.
+    pub fn step(&self, done: usize, metrics: &Metrics) {
+        let secs = self.started.elapsed().as_secs_f64();
+        let line = progress_line(
+            done,
+            self.steps,
+            done.saturating_sub(self.first),
+            secs,
+            metrics,
+        );
+        // Nobody is to lose a run because nobody reads its progress.
+        let _ = if self.terminal {
+            write!(
+                io::stderr(),
+                "\r\x1b[2K{}",
+                fit(&line, self.width.saturating_sub(1))
+            )
+        } else {
+            writeln!(io::stderr(), "{line}")
+        };
+    }
+
+    /// Says something that stays, such as an evaluation or a warning.
+    pub fn note(&self, text: &str) {
+        let clear = if self.terminal { "\r\x1b[2K" } else { "" };
+        let _ = writeln!(io::stderr(), "{clear}{text}");
+    }
+
+    /// Ends the live line.
+    pub fn finish(&self) {
+        if self.terminal {
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
