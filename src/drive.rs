@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::config::Config;
 use crate::eval::EvalReport;
 use crate::metrics::{Metrics, Sample};
+use crate::report::Progress;
 use crate::rundir::{RunDir, SavedStep};
 use crate::stop::Stop;
 
@@ -38,14 +39,6 @@ pub trait Trainer {
     fn restore(&mut self, dir: &Path) -> Result<()>;
 }
 
-/// Who is told how a run goes on.
-pub trait Watch {
-    /// An evaluation has begun.
-    fn evaluating(&mut self, step: usize);
-    /// A step is done, and its metrics are written.
-    fn stepped(&mut self, metrics: &Metrics);
-}
-
 /// How a run went.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
@@ -55,7 +48,7 @@ pub struct Outcome {
     pub before: Option<EvalReport>,
     /// The last evaluation after a step.
     pub after: Option<EvalReport>,
-    /// The metrics of the steps that this process did.
+    /// The lines that this process wrote to `metrics.jsonl`.
     pub metrics: Vec<Metrics>,
     /// Whether Ctrl-C ended it.
     pub interrupted: bool,
@@ -73,7 +66,6 @@ pub fn drive(
     run: &RunDir,
     from: Option<&SavedStep>,
     stop: &Stop,
-    watch: &mut dyn Watch,
 ) -> Result<Outcome> {
     let started = Instant::now();
     let first = from.map_or(0, |saved| saved.step);
@@ -87,13 +79,13 @@ pub fn drive(
     let mut samples = run.samples(kept)?;
     let every = config.eval.every;
     let last = config.train.max_steps;
+    let progress = Progress::new(last, first);
 
     if from.is_none() && every > 0 {
         let mut metrics = Metrics::new(0);
-        watch.evaluating(0);
-        outcome.before = evaluate(trainer, &mut metrics)?;
+        outcome.before = evaluate(trainer, &mut metrics, &progress)?;
         lines.write(&metrics.to_json())?;
-        watch.stepped(&metrics);
+        outcome.metrics.push(metrics);
     }
     for step in first + 1..=last {
         let mut metrics = Metrics::new(step);
@@ -113,14 +105,13 @@ pub fn drive(
         };
         outcome.interrupted = stop.is_asked() && step < last;
         if every > 0 && (step % every == 0 || step == last) {
-            watch.evaluating(step);
-            outcome.after = evaluate(trainer, &mut metrics)?;
+            outcome.after = evaluate(trainer, &mut metrics, &progress)?;
         }
         for sample in &sampled {
             samples.write(sample)?;
         }
         lines.write(&metrics.to_json())?;
-        watch.stepped(&metrics);
+        progress.step(step, &metrics);
         outcome.metrics.push(metrics);
         outcome.step = step;
         let due = config.checkpoint.every > 0 && step % config.checkpoint.every == 0;
@@ -131,12 +122,23 @@ pub fn drive(
             break;
         }
     }
+    progress.finish();
     outcome.secs = started.elapsed().as_secs_f64();
     Ok(outcome)
 }
 
-fn evaluate(trainer: &dyn Trainer, metrics: &mut Metrics) -> Result<Option<EvalReport>> {
-    let Some(report) = trainer.evaluate()? else { return Ok(None) };
+fn evaluate(
+    trainer: &dyn Trainer,
+    metrics: &mut Metrics,
+    progress: &Progress,
+) -> Result<Option<EvalReport>> {
+    let Some(report) = trainer.evaluate()? else {
+        return Ok(None);
+    };
+    progress.note(&format!(
+        "step {}: pass@1 {:.3} ± {:.3} on {} held-out problems ({:.1} s)",
+        metrics.step, report.pass_at_1.mean, report.pass_at_1.stderr, report.problems, report.secs
+    ));
     metrics.put("eval/pass@1", report.pass_at_1.mean);
     metrics.put("eval/pass@1_stderr", report.pass_at_1.stderr);
     if let (Some(y), Some(y_n)) = (report.candidates, report.integrated) {
