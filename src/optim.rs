@@ -108,6 +108,8 @@ impl Optimizer {
     }
 
     /// One step with learning rate `lr`. Parameters without a gradient stay as they are.
+    ///
+    /// A parameter belongs to one path: tie weights by using one field twice, not by two fields.
     pub fn step<M: Module>(&mut self, module: M, grads: GradientsParams, lr: f64) -> M {
         module.map(&mut StepMapper {
             optimizer: self,

@@ -94,7 +94,7 @@ impl Surrogate {
     /// - `log_ratio_bt`: `[b, t]`
     /// - `advantage_b1`: `[b, 1]`
     pub fn new(log_ratio_bt: Tensor<2>, advantage_b1: Tensor<2>, low: f64, high: f64) -> Self {
-        let ratio_bt = bounded_exp(log_ratio_bt);
+        let ratio_bt = below_overflow(log_ratio_bt).exp();
         let sign_of = |bt: Tensor<2, Bool>, b1: Tensor<2, Bool>| {
             let shape = bt.shape();
             bt.bool_and(b1.expand(shape))
@@ -205,12 +205,13 @@ pub(super) fn mean_of_token_means(
 
 /// Schulman's estimator `exp(x) − x − 1` of a KL divergence, in nats; never negative.
 fn k3<const D: usize>(log_ratio: Tensor<D>) -> Tensor<D> {
-    bounded_exp(log_ratio.clone()) - log_ratio - 1.0
+    let log_ratio = below_overflow(log_ratio);
+    log_ratio.clone().exp() - log_ratio - 1.0
 }
 
-fn bounded_exp<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+fn below_overflow<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let above = x.clone().greater_scalar(LOG_RATIO_MAX);
-    x.mask_fill(above, LOG_RATIO_MAX).exp()
+    x.mask_fill(above, LOG_RATIO_MAX)
 }
 
 /// Half-precision log-probabilities are taken to f32: exponentials and sums need it.

@@ -372,7 +372,11 @@ fn far_policies_do_not_overflow() {
         host.logp[i][0] = if i % 2 == 0 { -1e-3 } else { -500.0 };
         host.logp_x[i][0] = -500.0;
     }
+    // One row where both the ratio and the KL are out of range: nothing pulls on it.
+    host.advantage[1] = -1.0;
+    host.logp_old[1][0] = -700.0;
     let ran = host.run_as(Objective::Gcpo, &Hyper::default(), DType::F32, ROWS);
+    assert_eq!(ran.grad[WIDTH], 0.0);
     assert!(ran.grad.iter().chain(&ran.grad_x).all(|g| g.is_finite()));
 }
 
