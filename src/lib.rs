@@ -6,23 +6,24 @@
 pub mod batch;
 pub mod config;
 pub mod device;
-//pub mod drive;
-//pub mod eval;
+pub mod drive;
+pub mod eval;
 pub mod metrics;
 pub mod objective;
 pub mod optim;
-//pub mod policy;
+pub mod policy;
 pub mod projection;
 pub mod report;
 pub mod reward;
 pub mod rollout;
 pub mod rundir;
 pub mod schedule;
-//pub mod session;
-//pub mod sft;
-//pub mod source;
+pub mod session;
+pub mod sft;
+pub mod source;
 pub mod stop;
-//pub mod train;
+pub mod train;
+mod tmpconv;
 
 #[cfg(test)]
 mod testing;

@@ -73,13 +73,15 @@ pub enum OptimError {
     },
 }
 
-/// AdamW with its state.
+/// AdamW with its state. A clone shares the state's tensors until one of them makes a step.
+#[derive(Clone)]
 pub struct Optimizer {
     matrices: AdamW,
     vectors: AdamW,
     slots: BTreeMap<String, Slot>,
 }
 
+#[derive(Clone)]
 struct Slot {
     shape: Vec<usize>,
     state: AdamWState<1>,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use gcpo_data::{ChatError, ChatTemplate, Piece, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError};
-use gcpo_model::checkpoint::{self, CheckpointError, Dtype};
+use gcpo_model::checkpoint::{self, CheckpointError, SaveDtype};
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
 use gcpo_model::quickstart;
@@ -18,6 +18,9 @@ pub enum PolicyError {
     /// The weights or their configuration.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The generation configuration.
+    #[error(transparent)]
+    Generation(#[from] gcpo_model::config::ConfigError),
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -82,7 +85,7 @@ impl Policy {
     /// [`PolicyError`] naming the file that is missing or wrong.
     pub fn load(dir: &Path, prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
         let model = checkpoint::load(dir, device)?;
-        let generation = GenerationConfig::load(dir)?;
+        let generation = GenerationConfig::load(dir, model.config())?;
         Self::assemble(model, Tokenizer::load(dir)?, generation, prompts, &dir.display().to_string())
     }
 
@@ -92,7 +95,11 @@ impl Policy {
     /// [`PolicyError`] if `prompts` do not work.
     pub fn quickstart(prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
         let model = checkpoint::load_bytes(quickstart::CONFIG, quickstart::WEIGHTS, device)?;
-        let generation = GenerationConfig::from_bytes(quickstart::GENERATION_CONFIG)?;
+        let generation = GenerationConfig::from_json(
+            quickstart::GENERATION_CONFIG,
+            Path::new("generation_config.json"),
+            model.config(),
+        )?;
         let config = std::str::from_utf8(quickstart::TOKENIZER_CONFIG).expect("bundled as UTF-8");
         let tokenizer = Tokenizer::from_bytes(quickstart::TOKENIZER)?.with_config(config)?;
         Self::assemble(model, tokenizer, generation, prompts, "quickstart")
@@ -118,7 +125,7 @@ impl Policy {
         prompts: &PromptChoice,
         name: &str,
     ) -> Result<Self, PolicyError> {
-        let eos = generation.eos_token_ids().to_vec();
+        let eos = generation.eos_token_id.clone();
         if eos.is_empty() {
             return Err(PolicyError::NoEos(name.into()));
         }
@@ -139,7 +146,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError`] naming the file that could not be written.
-    pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
+    pub fn save(&self, dir: &Path, dtype: SaveDtype) -> Result<(), PolicyError> {
         checkpoint::save(&self.model, &self.generation, dir, dtype)?;
         Ok(self.tokenizer.save(dir)?)
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::optim::GradientsParams;
-use burn::module::AutodiffModule as _;
+use burn::module::Module as _;
 use burn::tensor::Device;
 use gcpo_data::{Grader, Problem};
-use gcpo_model::checkpoint::Dtype;
+use gcpo_model::checkpoint;
 use gcpo_model::llama::Llama;
 
 use crate::config::{Config, SaveDtype};
@@ -123,11 +123,11 @@ impl Session {
     pub fn save(&self, dir: &Path) -> Result<()> {
         let dtype = dtype(self.config.model.save_dtype);
         self.policy.save(dir, dtype)?;
-        if dtype != Dtype::F32 {
+        if dtype != checkpoint::SaveDtype::F32 {
             // A resume needs the weights as they are.
             let exact = dir.join("trainer");
             fs::create_dir_all(&exact)?;
-            self.policy.save(&exact, Dtype::F32)?;
+            self.policy.save(&exact, checkpoint::SaveDtype::F32)?;
         }
         let path = dir.join(OPTIMIZER);
         fs::write(&path, self.optimizer.to_bytes()?).with_context(|| format!("cannot write {}", path.display()))
@@ -140,7 +140,7 @@ impl Session {
     pub fn restore(&mut self, dir: &Path) -> Result<()> {
         let exact = dir.join("trainer");
         let weights = if exact.is_dir() { exact.as_path() } else { dir };
-        let model = gcpo_model::checkpoint::load(weights, &self.policy.model.device())?;
+        let model = checkpoint::load(weights, &self.policy.model.device())?;
         if model.config() != self.policy.model.config() {
             bail!("{}: the checkpoint is of another shape than [model] of this run", dir.display());
         }
@@ -171,10 +171,10 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
     }
 }
 
-fn dtype(dtype: SaveDtype) -> Dtype {
+fn dtype(dtype: SaveDtype) -> checkpoint::SaveDtype {
     match dtype {
-        SaveDtype::Float32 => Dtype::F32,
-        SaveDtype::Bfloat16 => Dtype::BF16,
-        SaveDtype::Float16 => Dtype::F16,
+        SaveDtype::Float32 => checkpoint::SaveDtype::F32,
+        SaveDtype::Bfloat16 => checkpoint::SaveDtype::Bf16,
+        SaveDtype::Float16 => checkpoint::SaveDtype::F16,
     }
 }

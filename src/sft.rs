@@ -75,7 +75,7 @@ impl SftTrainer {
         let mut chance = |share: f64| uniform(&mut rng) < share;
         let sft = &config.sft;
         let (prompts, question) = (policy.prompts(), &problem.question);
-        let mut waver = |chance: &mut dyn FnMut(f64) -> bool| {
+        let waver = |chance: &mut dyn FnMut(f64) -> bool| {
             if sft.wrong_frac > 0.0 && chance(sft.wrong_frac) { wrong(problem) } else { right(problem) }
         };
         let encode = |text: &str| -> Result<Vec<u32>> { Ok(policy.tokenizer.encode(text, false)?) };

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use burn::module::AutodiffModule as _;
+use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use gcpo_data::Problem;
 use gcpo_model::llama::Llama;
