@@ -1,5 +1,6 @@
 //! Post-training of language models by Group Causal Policy Optimization, on burn.
 
+pub mod cli;
 pub mod config;
 pub mod device;
 pub mod metrics;
