@@ -2,7 +2,8 @@
 //!
 //! Jinja with `trim_blocks` and `lstrip_blocks`, Python's methods on strings, lists and dicts, `break` and `continue`,
 //! `raise_exception`, `strftime_now`, `tojson` in Python's spelling, and the `generation` tag (which only marks what
-//! the assistant says; it prints its body). `tools` and `documents` are left undefined.
+//! the assistant says; it prints its body). `tools` and `documents` are left undefined, so a template that goes through
+//! its tools without asking whether there are any finds none (in transformers, which passes null, it fails).
 
 use crate::Tokenizer;
 use minijinja::value::{Kwargs, ValueKind};
@@ -81,7 +82,8 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned(NAME, without_generation(source))
+            // Jinja reads every line end as \n.
+            .add_template_owned(NAME, without_generation(&source.replace("\r\n", "\n").replace('\r', "\n")))
             .map_err(|error| ChatError::Syntax(said(&error)))?;
         let tokens = tokens.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         Ok(Self { environment, tokens }.with_clock(Clock::default()))

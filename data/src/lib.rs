@@ -4,6 +4,7 @@
 
 pub mod arithmetic;
 pub mod chat;
+pub mod dataset;
 pub mod grade;
 mod problem;
 pub mod prompt;
@@ -12,6 +13,7 @@ mod testing;
 pub mod tokenizer;
 
 pub use chat::{ChatError, ChatTemplate, Clock, Message};
+pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
 pub use grade::{GradeError, Grader, Rule, Verdict};
 pub use problem::Problem;
 pub use prompt::{Piece, PromptError, Prompts, Templates};

@@ -460,9 +460,7 @@ impl Level {
     /// `shares`: `[k, b, gt, t]` to `[k, b, gt, e]`
     fn mix(&self, layer: usize, shares: Tensor<4>) -> Tensor<4> {
         let rows = self.nodes.len();
-        let out = self
-            .to_nodes(shares)
-            .matmul(self.layers[layer].1.clone());
+        let out = self.to_nodes(shares).matmul(self.layers[layer].1.clone());
         self.to_rows(out, rows)
     }
 
@@ -473,9 +471,11 @@ impl Level {
         match &self.route {
             Route::Regular if rows == nodes => by_row,
             Route::Regular => by_row.reshape([k, nodes, rows / nodes * gt, x]),
-            Route::Gather { to_nodes, cap, .. } => by_row
-                .select(1, to_nodes.clone())
-                .reshape([k, nodes, cap * gt, x]),
+            Route::Gather { to_nodes, cap, .. } => {
+                by_row
+                    .select(1, to_nodes.clone())
+                    .reshape([k, nodes, cap * gt, x])
+            }
         }
     }
 
@@ -497,7 +497,11 @@ impl Route {
         let rows = nodes.len();
         if rows.is_multiple_of(count) {
             let cap = rows / count;
-            if nodes.iter().enumerate().all(|(row, &node)| node == row / cap) {
+            if nodes
+                .iter()
+                .enumerate()
+                .all(|(row, &node)| node == row / cap)
+            {
                 return Route::Regular;
             }
         }
@@ -543,7 +547,10 @@ pub(crate) fn causal_bias(groups: usize, width: usize, from: usize, device: &Dev
     for (row, out) in values.chunks_mut(slots).enumerate() {
         out[from + row % width + 1..].fill(HIDDEN);
     }
-    Tensor::from_data(TensorData::new(values, [1, 1, groups * width, slots]), device)
+    Tensor::from_data(
+        TensorData::new(values, [1, 1, groups * width, slots]),
+        device,
+    )
 }
 
 /// `[1, b, 1, t]` for left-padded ragged rows; absent where there is no filling before a real token.

@@ -9,6 +9,8 @@
 //! `model.valid()`: a snapshot with the same weights (shared, not copied) on the plain device. `model.valid().train()`
 //! goes back. `burn::module::Module` must be in scope for both.
 
+use std::cell::Cell;
+
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::activation::{silu, softmax};
@@ -108,18 +110,22 @@ impl Llama {
         Llama::blank(config, device).map(&mut init)
     }
 
-    /// The module with zeros for weights and biases and ones for norms, to be filled.
+    /// The module with zeros for matrices and biases and ones for norms, none of them made before it is looked at.
+    ///
+    /// Parameters are numbered in the order of the fields. Optimiser states are kept by parameter id, and burn's own ids
+    /// are drawn at random: numbered ones let a state that one process saved be read by another.
     pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Llama {
         let c = config;
         let (d, f, e) = (c.hidden_size, c.intermediate_size, c.head_dim);
         let (q, kv) = (c.num_attention_heads * e, c.num_key_value_heads * e);
-        let matrix = |shape: [usize; 2]| Param::from_tensor(Tensor::zeros(shape, device));
+        let numbers = Numbers::default();
+        let matrix = |shape| numbers.param(shape, 0.0, device);
         let dense = |from: usize, to: usize, bias: bool| Linear {
             weight: matrix([from, to]),
-            bias: bias.then(|| Param::from_tensor(Tensor::zeros([to], device))),
+            bias: bias.then(|| numbers.param([to], 0.0, device)),
         };
         let norm = |n: usize| RmsNorm {
-            weight: Param::from_tensor(Tensor::ones([n], device)),
+            weight: numbers.param([n], 1.0, device),
             eps: c.rms_norm_eps,
         };
         let layer = |_| Layer {
@@ -139,7 +145,7 @@ impl Llama {
                 down_proj: dense(f, d, c.mlp_bias),
             },
         };
-        let blank = Llama {
+        Llama {
             model: Decoder {
                 embed_tokens: Embedding {
                     weight: matrix([c.vocab_size, d]),
@@ -149,8 +155,7 @@ impl Llama {
             },
             lm_head: (!c.tie_word_embeddings).then(|| dense(d, c.vocab_size, false)),
             config: config.clone(),
-        };
-        blank.map(&mut Number { next: 0 })
+        }
     }
 
     /// The model's shape.
@@ -200,8 +205,7 @@ impl Llama {
 
     fn forward_cached(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
         let width = tokens.width();
-        let per_token =
-            self.config.num_attention_heads * tokens.rows() * (cache.slots() + width);
+        let per_token = self.config.num_attention_heads * tokens.rows() * (cache.slots() + width);
         let window = (SCORES_AT_ONCE / per_token).max(16);
         if width <= window {
             return self.forward_window(tokens, cache);
@@ -306,17 +310,30 @@ impl RmsNorm {
     }
 }
 
-/// Numbers the parameters in the order of the fields. Optimiser states are kept by parameter id, and burn's own ids are
-/// drawn at random: numbered ones let a state that was saved by one process be read by another.
-struct Number {
-    next: u64,
+/// Gives parameters the ids 1, 2, ….
+#[derive(Default)]
+struct Numbers {
+    last: Cell<u64>,
 }
 
-impl ModuleMapper for Number {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (_, value, mapper) = param.consume();
-        self.next += 1;
-        Param::from_mapped_value(ParamId::from(self.next), value, mapper).set_require_grad(true)
+impl Numbers {
+    fn param<const D: usize>(
+        &self,
+        shape: [usize; D],
+        fill: f64,
+        device: &Device,
+    ) -> Param<Tensor<D>> {
+        self.last.set(self.last.get() + 1);
+        Param::uninitialized(
+            ParamId::from(self.last.get()),
+            move |device, requires_grad| {
+                let requires_grad = requires_grad && device.is_autodiff();
+                Tensor::full(shape, fill, device).set_require_grad(requires_grad)
+            },
+            device.clone(),
+            true,
+            shape.into(),
+        )
     }
 }
 
@@ -331,13 +348,14 @@ impl ModuleMapper for RandomInit {
         if D < 2 {
             return param;
         }
-        let shape = param.shape();
+        let shape = param.lazy_shape();
         let values = normal(&mut self.rng, shape.num_elements(), self.std);
-        param.map(|old| {
-            let new = Tensor::from_data(TensorData::new(values, shape), &old.device());
-            let requires_grad = old.is_require_grad();
-            new.set_require_grad(requires_grad)
-        })
+        let device = param.lazy_device();
+        let id = param.id;
+        param.transform_for_load(
+            Tensor::from_data(TensorData::new(values, shape), &device),
+            id,
+        )
     }
 }
 

@@ -34,7 +34,11 @@ fn right(rows: &[Vec<u32>]) -> Tokens {
 
 /// Row `row` of `hidden`, columns `from..to`.
 fn part(hidden: &Tensor<3>, row: usize, from: usize, to: usize) -> Tensor<2> {
-    hidden.clone().narrow(0, row, 1).narrow(1, from, to - from).squeeze_dim(0)
+    hidden
+        .clone()
+        .narrow(0, row, 1)
+        .narrow(1, from, to - from)
+        .squeeze_dim(0)
 }
 
 fn concat(parts: &[&[u32]]) -> Vec<u32> {
@@ -111,7 +115,10 @@ fn ragged_appends_leave_holes_that_nobody_sees() {
         }
         // A level with holes.
         let mut forked = cache.fork(&[2, 0, 0]);
-        let hidden = model.forward(&right(&[ids(1, 2), ids(2, 3), ids(3, 1)]), Some(&mut forked));
+        let hidden = model.forward(
+            &right(&[ids(1, 2), ids(2, 3), ids(3, 1)]),
+            Some(&mut forked),
+        );
         for (row, (parent, seed, count)) in [(2, 1, 2), (0, 2, 3), (0, 3, 1)].iter().enumerate() {
             let sequence = concat(&[&so_far[*parent], &ids(*seed, *count)]);
             let expected = alone(&model, &sequence).narrow(0, so_far[*parent].len(), *count);
@@ -150,7 +157,12 @@ fn check_tree(plan: &[Vec<(usize, Vec<u32>)>]) -> Cache {
 fn a_fork_equals_its_original() {
     check_tree(&[
         vec![(0, ids(1, 6)), (0, ids(2, 9))],
-        vec![(0, ids(3, 2)), (0, ids(4, 2)), (1, ids(5, 2)), (1, ids(6, 2))],
+        vec![
+            (0, ids(3, 2)),
+            (0, ids(4, 2)),
+            (1, ids(5, 2)),
+            (1, ids(6, 2)),
+        ],
     ]);
 }
 
@@ -158,9 +170,28 @@ fn a_fork_equals_its_original() {
 fn three_levels_with_uneven_rows_equal_flat_runs() {
     check_tree(&[
         vec![(0, ids(1, 6)), (0, ids(2, 3)), (0, ids(3, 8))],
-        vec![(2, ids(4, 3)), (0, ids(5, 1)), (2, ids(6, 4)), (2, ids(7, 2)), (1, ids(8, 5))],
-        vec![(1, ids(9, 2)), (4, ids(10, 2)), (0, ids(11, 1)), (0, ids(12, 3)), (4, ids(13, 1)), (3, ids(14, 2))],
-        vec![(5, ids(15, 1)), (0, ids(16, 1)), (1, ids(17, 1)), (1, ids(18, 1)), (1, ids(19, 1))],
+        vec![
+            (2, ids(4, 3)),
+            (0, ids(5, 1)),
+            (2, ids(6, 4)),
+            (2, ids(7, 2)),
+            (1, ids(8, 5)),
+        ],
+        vec![
+            (1, ids(9, 2)),
+            (4, ids(10, 2)),
+            (0, ids(11, 1)),
+            (0, ids(12, 3)),
+            (4, ids(13, 1)),
+            (3, ids(14, 2)),
+        ],
+        vec![
+            (5, ids(15, 1)),
+            (0, ids(16, 1)),
+            (1, ids(17, 1)),
+            (1, ids(18, 1)),
+            (1, ids(19, 1)),
+        ],
     ]);
 }
 
@@ -190,7 +221,7 @@ fn keep_drops_rows_and_nothing_else() {
     let parents = [0, 0, 0, 1, 1, 1];
     let mut cache = base.fork(&parents);
     let mut so_far: Vec<Vec<u32>> = parents.iter().map(|&p| prompts[p].clone()).collect();
-    let mut step = |cache: &mut Cache, so_far: &mut Vec<Vec<u32>>, seed: u32| {
+    let step = |cache: &mut Cache, so_far: &mut Vec<Vec<u32>>, seed: u32| {
         let new: Vec<Vec<u32>> = (0..so_far.len() as u32).map(|r| ids(seed + r, 1)).collect();
         let hidden = model.forward(&right(&new), Some(cache));
         for (row, new) in new.iter().enumerate() {
@@ -201,7 +232,11 @@ fn keep_drops_rows_and_nothing_else() {
     };
     step(&mut cache, &mut so_far, 20);
     step(&mut cache, &mut so_far, 30);
-    for (rows, seed) in [(vec![0, 1, 2, 4, 5], 40), (vec![4, 0, 3], 50), (vec![0, 2], 60)] {
+    for (rows, seed) in [
+        (vec![0, 1, 2, 4, 5], 40),
+        (vec![4, 0, 3], 50),
+        (vec![0, 2], 60),
+    ] {
         cache.keep(&rows);
         so_far = rows.iter().map(|&r| so_far[r].clone()).collect();
         step(&mut cache, &mut so_far, seed);

@@ -1,0 +1,258 @@
+//! Problems from files: JSONL, JSON and CSV, by presets that name the fields.
+
+mod equation;
+mod preset;
+mod rows;
+
+pub use preset::{AnswerRule, BadRows, Preset};
+
+use crate::Problem;
+use crate::grade::{after_hashes, last_boxed};
+use num_rational::BigRational;
+use rows::Row;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Why a data set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file's name does not say its format.
+    #[error("{path}: the format is taken from the extension, and this is none of .jsonl, .ndjson, .json, .csv")]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A row cannot be used.
+    #[error("{path}:{line}: {message}")]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The line that the row begins on, counted from 1.
+        line: usize,
+        /// Which field, what is wrong, what to do.
+        message: String,
+    },
+    /// There is nothing in the file.
+    #[error("{path}: no problem in it ({skipped} rows skipped)")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// Rows left out as bad.
+        skipped: usize,
+    },
+    /// No preset has this name.
+    #[error("no preset is called {name:?}; did you mean {nearest:?}? Known: {known}")]
+    UnknownPreset {
+        /// The name as given.
+        name: String,
+        /// The known name that is most like it.
+        nearest: String,
+        /// All known names.
+        known: String,
+    },
+}
+
+/// A row that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The line it begins on, counted from 1.
+    pub line: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// A file's problems, and what was left out of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// In the order of the file; at least one.
+    pub problems: Vec<Problem>,
+    /// Rows left out, with [`BadRows::Skip`].
+    pub skipped: Vec<Skipped>,
+}
+
+/// The problems of a file.
+///
+/// # Errors
+/// The file cannot be read, is malformed, or holds no problem; with [`BadRows::Error`] also a bad row.
+pub fn load(path: &Path, preset: &Preset) -> Result<Vec<Problem>, DatasetError> {
+    Ok(load_all(path, preset)?.problems)
+}
+
+/// The problems of a file, and the rows that were left out.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
+    let (mut problems, mut skipped) = (Vec::new(), Vec::new());
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("row");
+    for (at, row) in rows::read(path)?.into_iter().enumerate() {
+        match (problem(&row, preset, || format!("{stem}-{}", at + 1)), preset.bad_rows) {
+            (Ok(problem), _) => problems.push(problem),
+            (Err(reason), BadRows::Skip) => skipped.push(Skipped { line: row.line, reason }),
+            (Err(message), BadRows::Error) => {
+                return Err(DatasetError::Row {
+                    path: path.to_owned(),
+                    line: row.line,
+                    message: format!("{message} (or leave such rows out with bad_rows = \"skip\")"),
+                });
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Err(DatasetError::Empty {
+            path: path.to_owned(),
+            skipped: skipped.len(),
+        });
+    }
+    Ok(Loaded { problems, skipped })
+}
+
+/// One row as a problem; an error says which field and what to do.
+fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Problem, String> {
+    let numbers = match optional(row, preset.numbers.as_deref())? {
+        Some(text) => numbers(&text)?,
+        None => Vec::new(),
+    };
+    let given = preset.numbers.as_deref().is_some_and(|field| find(row, field).is_some());
+    let mut parts = Vec::new();
+    for field in &preset.question {
+        if let Some(part) = text(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
+            parts.push(if given { filled(&part, &numbers)? } else { part });
+        }
+    }
+    let question = parts.join(" ");
+    if question.is_empty() {
+        return Err(format!("the question ({}) is empty; fill it or drop the row", preset.question.join(", ")));
+    }
+    let field = &preset.answer;
+    let raw = text(row, field)?.ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
+    let taken = match preset.answer_rule {
+        AnswerRule::AsIs => Some(raw.as_str()),
+        AnswerRule::AfterHashes => after_hashes(&raw),
+        AnswerRule::LastBoxed => last_boxed(&raw),
+    };
+    let taken = taken.map(str::trim).filter(|taken| !taken.is_empty()).ok_or_else(|| {
+        let mark = if preset.answer_rule == AnswerRule::AfterHashes { "####" } else { "\\boxed{…}" };
+        format!("`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule")
+    })?;
+    // A plain number in its shortest form; anything else as it stands.
+    let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
+    let mut solution = optional(row, preset.solution.as_deref())?;
+    if preset.answer_rule == AnswerRule::AfterHashes {
+        solution = solution.map(|text| without_calculator(&text));
+    }
+    let equation = optional(row, preset.equation.as_deref())?;
+    if let Some(text) = equation.filter(|_| given || preset.numbers.is_none()) {
+        let worked = equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
+        if !equation::agrees(&worked.value, taken) {
+            let value = equation::exact(&worked.value);
+            return Err(format!("the equation {text:?} gives {value}, but `{field}` says {taken}; correct one of them"));
+        }
+        solution = solution.or_else(|| Some(worked.solution(&answer)));
+    }
+    let id = optional(row, preset.id.as_deref())?.unwrap_or_else(name);
+    Ok(Problem { id, question, answer, solution })
+}
+
+/// The first of a field's alternatives that the row has, not null.
+fn find<'a>(row: &'a Row, field: &str) -> Option<(&'a str, &'a Value)> {
+    field
+        .trim_end_matches('?')
+        .split('|')
+        .find_map(|name| row.fields.get_key_value(name).filter(|(_, value)| !value.is_null()))
+        .map(|(name, value)| (name.as_str(), value))
+}
+
+/// The text of a field; `None` where it is empty, or absent and may be.
+fn text(row: &Row, field: &str) -> Result<Option<String>, String> {
+    let Some((name, value)) = find(row, field) else {
+        if field.ends_with('?') {
+            return Ok(None);
+        }
+        let names: Vec<&str> = field.split('|').collect();
+        if let Some(name) = names.iter().find(|name| row.fields.contains_key(**name)) {
+            return Err(format!("`{name}` is null; give it a value or drop the row"));
+        }
+        let has: Vec<&str> = row.fields.keys().map(String::as_str).collect();
+        let nearest = preset::nearest(names[0], has.iter().copied()).unwrap_or_default();
+        return Err(format!(
+            "no field `{}`; the row has {} (nearest: `{nearest}`); choose another preset or name the field in one",
+            names.join("` or `"),
+            has.join(", ")
+        ));
+    };
+    let text = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) => {
+            // Beyond this a JSON number has gone through floating point and may not be what was written.
+            if number.is_f64() && number.as_f64().is_some_and(|x| x.abs() >= 9_007_199_254_740_992.0) {
+                return Err(format!("`{name}` = {number} is too large for a JSON number; write it as a string"));
+            }
+            number.to_string()
+        }
+        Value::Array(_) | Value::Object(_) | Value::Bool(_) | Value::Null => {
+            return Err(format!("`{name}` is {value}, not text or a number; name another field"));
+        }
+    };
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
+    field.map_or(Ok(None), |field| text(row, field))
+}
+
+fn numbers(text: &str) -> Result<Vec<BigRational>, String> {
+    text.split_whitespace()
+        .map(|number| equation::plain(number).ok_or_else(|| format!("{number:?} in the numbers is not one; correct it")))
+        .collect()
+}
+
+/// `number0`, `number1`, … replaced by the numbers.
+fn filled(text: &str, numbers: &[BigRational]) -> Result<String, String> {
+    const MARK: &str = "number";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(MARK) {
+        let after = &rest[at + MARK.len()..];
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        out.push_str(&rest[..at]);
+        if digits == 0 {
+            out.push_str(MARK);
+        } else {
+            let number = after[..digits].parse::<usize>().ok().and_then(|at| numbers.get(at));
+            let number = number.ok_or_else(|| {
+                let given = numbers.len();
+                format!("the question holds number{}, but {given} numbers are given", &after[..digits])
+            })?;
+            out.push_str(&equation::exact(number));
+        }
+        rest = &after[digits..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// GSM8K's solutions without `<<3*4=12>>`.
+fn without_calculator(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find("<<")
+        && let Some(close) = rest[open..].find(">>")
+    {
+        out.push_str(&rest[..open]);
+        rest = &rest[open + close + 2..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests;

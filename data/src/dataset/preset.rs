@@ -1,0 +1,169 @@
+//! Which field is what: a preset is a row of field names.
+
+use super::DatasetError;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::LazyLock;
+
+/// Where a data set keeps what.
+///
+/// A field name may list alternatives, `problem|prompt`: the first that a row has counts. With a `?` at its end the
+/// field may be absent. In a config a preset is a table: `question = ["Body", "Question"]`, `answer = "Answer"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// The question's fields, joined by a space. In a config also one string.
+    #[serde(deserialize_with = "one_or_more")]
+    pub question: Vec<String>,
+    /// The field that holds the answer.
+    pub answer: String,
+    /// How the answer is taken from its field.
+    #[serde(default)]
+    pub answer_rule: AnswerRule,
+    /// A name for the problem. Without one it is called `FILE-ROW`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// A worked solution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solution: Option<String>,
+    /// Numbers, separated by spaces, that stand for `number0`, `number1`, … in the question and the equation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<String>,
+    /// An equation, in prefix (`* number0 number1`) or infix (`( 5 + 3 ) * 2`) notation. It becomes the worked
+    /// solution where there is no other, and its value must agree with the answer, or the row is bad. Where `numbers` is named too, it
+    /// counts only in rows that have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equation: Option<String>,
+    /// A text with which the data says that a field is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blank: Option<String>,
+    /// What to do about a row that cannot be used.
+    #[serde(default)]
+    pub bad_rows: BadRows,
+}
+
+/// How an answer is taken from its field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerRule {
+    /// The whole field.
+    #[default]
+    AsIs,
+    /// What follows the last `####` (GSM8K). The calculator's marks of that format, `<<3*4=12>>`, are taken out of
+    /// the solution.
+    AfterHashes,
+    /// The inside of the last `\boxed{…}` of a solution (MATH, Minerva).
+    LastBoxed,
+}
+
+/// What to do about a row whose answer is null, whose field is missing, or whose equation contradicts its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadRows {
+    /// Stop: an error names the file, the line and the field.
+    #[default]
+    Error,
+    /// Leave it out; [`super::Loaded::skipped`] says which and why.
+    Skip,
+}
+
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a field name or a list of field names")]
+    enum Fields {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match Fields::deserialize(deserializer)? {
+        Fields::One(field) => vec![field],
+        Fields::More(fields) => fields,
+    })
+}
+
+/// The known data sets: name, question, answer, its rule, id, solution, numbers, equation, blank, bad rows.
+static PRESETS: LazyLock<Vec<(&str, Preset)>> = LazyLock::new(|| {
+    use {AnswerRule::*, BadRows::*};
+    let boxed = Some("solution?");
+    #[rustfmt::skip]
+    let rows = vec![
+        preset("gsm8k",   &["question"],                 "answer",   AfterHashes, None,               Some("answer"), None,             None, None,          Error),
+        // SVAMP's own file (JSON), and its training sets from MAWPS and ASDiv (CSV), which either name takes. A few
+        // rows of the latter contradict themselves, hence Skip.
+        preset("svamp",   &["Body?", "Ques|Question"],   "Answer",   AsIs,        Some("ID?"),         None,           Some("Numbers?"), Some("Equation?"), Some("Empty"), Skip),
+        preset("mawps",   &["input|Question"],           "target|Answer", AsIs,   Some("idx?"),        None,           Some("Numbers?"), Some("Equation?"), Some("Empty"), Skip),
+        preset("math",    &["problem"],                  "answer",   AsIs,        Some("unique_id?"),  boxed,          None,             None, None,          Error),
+        preset("aime",    &["problem|prompt|question"],  "answer",   AsIs,        Some("id?"),         boxed,          None,             None, None,          Error),
+        preset("amc",     &["problem|question"],         "answer",   AsIs,        Some("id?"),         boxed,          None,             None, None,          Error),
+        preset("minerva", &["problem"],                  "solution", LastBoxed,   Some("idx?"),        boxed,          None,             None, None,          Error),
+    ];
+    rows
+});
+
+#[allow(clippy::too_many_arguments)] // one argument a column of the table above
+fn preset(
+    name: &'static str,
+    question: &[&str],
+    answer: &str,
+    answer_rule: AnswerRule,
+    id: Option<&str>,
+    solution: Option<&str>,
+    numbers: Option<&str>,
+    equation: Option<&str>,
+    blank: Option<&str>,
+    bad_rows: BadRows,
+) -> (&'static str, Preset) {
+    let owned = |field: Option<&str>| field.map(str::to_owned);
+    let preset = Preset {
+        question: question.iter().map(|field| field.to_string()).collect(),
+        answer: answer.to_owned(),
+        answer_rule,
+        id: owned(id),
+        solution: owned(solution),
+        numbers: owned(numbers),
+        equation: owned(equation),
+        blank: owned(blank),
+        bad_rows,
+    };
+    (name, preset)
+}
+
+impl Preset {
+    /// A known data set's preset.
+    ///
+    /// # Errors
+    /// There is none of this name; the message lists the known ones and the nearest.
+    pub fn named(name: &str) -> Result<&'static Preset, DatasetError> {
+        let found = PRESETS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, preset)| preset).ok_or_else(|| DatasetError::UnknownPreset {
+            name: name.to_owned(),
+            nearest: nearest(name, Self::names()).unwrap_or_default().to_owned(),
+            known: Self::names().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The names that [`Preset::named`] knows.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|(name, _)| *name)
+    }
+}
+
+/// The candidate with the fewest edits (insert, delete, replace) to `name`, whatever the case.
+pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    candidates.min_by_key(|candidate| edits(&name, &candidate.to_lowercase()))
+}
+
+/// Levenshtein's distance, one row at a time.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

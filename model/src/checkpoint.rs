@@ -1,0 +1,541 @@
+//! Checkpoints in Hugging Face layout: `config.json`, `generation_config.json`, `model.safetensors` or shards of it.
+//!
+//! Strict: a tensor that is missing, too many, of another shape or of another kind of number is an error that names it.
+//! Tolerated, because Hugging Face checkpoints in the wild have them: `lm_head.weight` beside a tied embedding, and
+//! `rotary_emb.inv_freq` buffers. Neither holds anything that the configuration does not say.
+//!
+//! This is written on the `safetensors` crate and not on burn-store: the store's remapping by patterns cannot say
+//! which file a wrong tensor was in, and it writes no shards.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData, bf16, f16};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde_json::{Map, Value, json};
+
+use crate::config::{ConfigError, ModelConfig};
+use crate::generation::GenerationConfig;
+use crate::llama::Llama;
+use crate::names::{ParamPath, checkpoint_shapes};
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Largest weights file that [`save`] writes, in bytes; larger models are written in shards.
+pub const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Why a checkpoint could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A configuration file was not accepted.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A directory holds no weights.
+    #[error("{0} holds neither {WEIGHTS} nor {INDEX}; only safetensors checkpoints are read")]
+    NoWeights(PathBuf),
+    /// A file could not be written.
+    #[error("cannot write {path}: {problem}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// A file is no safetensors file, or a damaged one.
+    #[error("{path} is not a whole safetensors file: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: SafeTensorError,
+    },
+    /// The index of a sharded checkpoint does not fit its shards.
+    #[error("{path}: {problem}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Tensors that the configuration asks for are not there.
+    #[error("{path} lacks {}; config.json asks for {}", list(.names), if .names.len() == 1 { "it" } else { "them" })]
+    Missing {
+        /// The weights file, or the directory of a sharded checkpoint.
+        path: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Tensors are there that the configuration has no place for.
+    #[error("{path} holds {}, for which the model of config.json has no place", list(.names))]
+    Extra {
+        /// The weights file.
+        path: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{path}: {name} has shape {found:?}, but config.json makes it {expected:?}")]
+    Shape {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// As Hugging Face stores it.
+        expected: Vec<usize>,
+        /// What the file holds.
+        found: Vec<usize>,
+    },
+    /// A tensor holds a kind of number that is not read.
+    #[error("{path}: {name} is of type {found}; F32, F16 and BF16 are read")]
+    Dtype {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: Dtype,
+    },
+}
+
+/// The first few names, and how many more there are.
+fn list(names: &[String]) -> String {
+    match names {
+        [name] => format!("the tensor {name}"),
+        names if names.len() <= 4 => format!("the tensors {}", names.join(", ")),
+        names => format!(
+            "{} tensors: {} and {} more",
+            names.len(),
+            names[..3].join(", "),
+            names.len() - 3
+        ),
+    }
+}
+
+/// The kind of number that weights are saved as. Computation is in f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SaveDtype {
+    /// Exact.
+    #[default]
+    F32,
+    /// Half the size, 8 bits of mantissa.
+    Bf16,
+    /// Half the size, 11 bits of mantissa, up to 65504.
+    F16,
+}
+
+impl SaveDtype {
+    /// Hugging Face's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SaveDtype::F32 => "float32",
+            SaveDtype::Bf16 => "bfloat16",
+            SaveDtype::F16 => "float16",
+        }
+    }
+
+    fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            SaveDtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            SaveDtype::Bf16 => values
+                .iter()
+                .flat_map(|&v| bf16::from_f32(v).to_le_bytes())
+                .collect(),
+            SaveDtype::F16 => values
+                .iter()
+                .flat_map(|&v| f16::from_f32(v).to_le_bytes())
+                .collect(),
+        }
+    }
+
+    fn file_dtype(self) -> Dtype {
+        match self {
+            SaveDtype::F32 => Dtype::F32,
+            SaveDtype::Bf16 => Dtype::BF16,
+            SaveDtype::F16 => Dtype::F16,
+        }
+    }
+}
+
+/// Reads the model in a Hugging Face directory, as f32, with gradients where `device` has autodiff.
+///
+/// # Errors
+/// Files that are missing or damaged, a configuration that is not supported, weights that do not fit it.
+pub fn load(dir: &Path, device: &Device) -> Result<Llama, CheckpointError> {
+    let config = ModelConfig::load(dir)?;
+    let (weights, index) = (dir.join(WEIGHTS), dir.join(INDEX));
+    let mut store = Store::new(&config, device);
+    if weights.exists() {
+        store.read_file(&weights, None)?;
+        store.finish(&weights)
+    } else if index.exists() {
+        for (file, names) in read_index(&index)? {
+            store.read_file(&dir.join(file), Some((&names, &index)))?;
+        }
+        store.finish(dir)
+    } else {
+        Err(CheckpointError::NoWeights(dir.into()))
+    }
+}
+
+/// As [`load`], from the bytes of `config.json` and `model.safetensors`: for a checkpoint inside a binary.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes(
+    config: &[u8],
+    weights: &[u8],
+    device: &Device,
+) -> Result<Llama, CheckpointError> {
+    let config = ModelConfig::from_json(config, Path::new("config.json"))?;
+    let path = Path::new(WEIGHTS);
+    let mut store = Store::new(&config, device);
+    store.read(weights, path, None)?;
+    store.finish(path)
+}
+
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` (shards above [`SHARD_BYTES`]) into `dir`,
+/// which is made where it does not exist. That the directory appears whole or not at all is the caller's business.
+///
+/// # Errors
+/// A file could not be written.
+pub fn save(
+    model: &Llama,
+    generation: &GenerationConfig,
+    dir: &Path,
+    dtype: SaveDtype,
+) -> Result<(), CheckpointError> {
+    save_sharded(model, generation, dir, dtype, SHARD_BYTES)
+}
+
+/// [`save`] with a limit of the size of one weights file, in bytes.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_sharded(
+    model: &Llama,
+    generation: &GenerationConfig,
+    dir: &Path,
+    dtype: SaveDtype,
+    shard_bytes: usize,
+) -> Result<(), CheckpointError> {
+    std::fs::create_dir_all(dir).map_err(|error| write_error(dir, error))?;
+    write(
+        &dir.join("config.json"),
+        &model.config().to_json(dtype.name()),
+    )?;
+    write(&dir.join("generation_config.json"), &generation.to_json())?;
+
+    let mut saver = Saver {
+        path: ParamPath::default(),
+        dtype,
+        tensors: Vec::new(),
+    };
+    model.visit(&mut saver);
+    let mut shards: Vec<Vec<Saved>> = vec![Vec::new()];
+    let (mut total, mut size) = (0, 0);
+    for tensor in saver.tensors {
+        let bytes = tensor.bytes.len();
+        if size > 0 && size + bytes > shard_bytes {
+            shards.push(Vec::new());
+            size = 0;
+        }
+        size += bytes;
+        total += bytes;
+        shards.last_mut().expect("there is a shard").push(tensor);
+    }
+    if let [shard] = shards.as_slice() {
+        return write_weights(&dir.join(WEIGHTS), shard, dtype);
+    }
+    let mut weight_map = Map::new();
+    for (number, shard) in shards.iter().enumerate() {
+        let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
+        write_weights(&dir.join(&file), shard, dtype)?;
+        for tensor in shard {
+            weight_map.insert(tensor.name.clone(), json!(file));
+        }
+    }
+    let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+    write(&dir.join(INDEX), &format!("{index:#}\n"))
+}
+
+/// A matrix read by columns: `[rows, columns]` to `[columns, rows]`, in tiles that stay in the cache.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const TILE: usize = 32;
+    let mut out = vec![0f32; values.len()];
+    for row_tile in (0..rows).step_by(TILE) {
+        for column_tile in (0..columns).step_by(TILE) {
+            for row in row_tile..rows.min(row_tile + TILE) {
+                for column in column_tile..columns.min(column_tile + TILE) {
+                    out[column * rows + row] = values[row * columns + column];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Tensors read from files, on their way into a module.
+struct Store<'a> {
+    config: &'a ModelConfig,
+    blank: Llama,
+    /// Shapes as a checkpoint has them.
+    expected: HashMap<String, Vec<usize>>,
+    read: HashMap<String, Vec<f32>>,
+}
+
+impl<'a> Store<'a> {
+    fn new(config: &'a ModelConfig, device: &Device) -> Self {
+        let blank = Llama::blank(config, device);
+        Self {
+            config,
+            expected: checkpoint_shapes(&blank).into_iter().collect(),
+            blank,
+            read: HashMap::new(),
+        }
+    }
+
+    fn read_file(
+        &mut self,
+        path: &Path,
+        index: Option<(&BTreeSet<String>, &Path)>,
+    ) -> Result<(), CheckpointError> {
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read {
+            path: path.into(),
+            source,
+        })?;
+        self.read(&bytes, path, index)
+    }
+
+    /// Takes the tensors of one file; `index` gives the names that the index promised, and where it is.
+    fn read(
+        &mut self,
+        bytes: &[u8],
+        path: &Path,
+        index: Option<(&BTreeSet<String>, &Path)>,
+    ) -> Result<(), CheckpointError> {
+        let file = SafeTensors::deserialize(bytes).map_err(|source| CheckpointError::Format {
+            path: path.into(),
+            source,
+        })?;
+        if let Some((names, index)) = index {
+            let found: BTreeSet<String> = file.names().into_iter().map(String::from).collect();
+            if let Some(name) = names.symmetric_difference(&found).next() {
+                let problem = match found.contains(name) {
+                    true => format!(
+                        "{} holds {name}, which is not listed for it",
+                        path.display()
+                    ),
+                    false => format!("lists {name} in {}, which lacks it", path.display()),
+                };
+                return Err(CheckpointError::Index {
+                    path: index.into(),
+                    problem,
+                });
+            }
+        }
+        let mut extra = Vec::new();
+        for (name, view) in file.iter() {
+            let Some(expected) = self.expected.get(name) else {
+                let tied = name == "lm_head.weight" && self.config.tie_word_embeddings;
+                if !tied && !name.ends_with(".rotary_emb.inv_freq") {
+                    extra.push(name.to_string());
+                }
+                continue;
+            };
+            if view.shape() != expected {
+                return Err(CheckpointError::Shape {
+                    path: path.into(),
+                    name: name.into(),
+                    expected: expected.clone(),
+                    found: view.shape().into(),
+                });
+            }
+            let values = decode(&view).ok_or_else(|| CheckpointError::Dtype {
+                path: path.into(),
+                name: name.into(),
+                found: view.dtype(),
+            })?;
+            self.read.insert(name.into(), values);
+        }
+        if !extra.is_empty() {
+            extra.sort();
+            return Err(CheckpointError::Extra {
+                path: path.into(),
+                names: extra,
+            });
+        }
+        Ok(())
+    }
+
+    fn finish(self, path: &Path) -> Result<Llama, CheckpointError> {
+        let mut missing: Vec<String> = self
+            .expected
+            .keys()
+            .filter(|name| !self.read.contains_key(*name))
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            missing.sort();
+            return Err(CheckpointError::Missing {
+                path: path.into(),
+                names: missing,
+            });
+        }
+        Ok(self.blank.map(&mut Filler {
+            path: ParamPath::default(),
+            read: self.read,
+        }))
+    }
+}
+
+/// Numbers of a tensor as f32; none where they are of a type that is not read.
+fn decode(view: &TensorView) -> Option<Vec<f32>> {
+    let halves = || view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
+    match view.dtype() {
+        Dtype::F32 => Some(
+            view.data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+        ),
+        Dtype::F16 => Some(halves().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
+        Dtype::BF16 => Some(halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// The files of a sharded checkpoint, each with the tensors that it should hold.
+fn read_index(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, CheckpointError> {
+    let text = std::fs::read(path).map_err(|source| CheckpointError::Read {
+        path: path.into(),
+        source,
+    })?;
+    let error = |problem: String| CheckpointError::Index {
+        path: path.into(),
+        problem,
+    };
+    let index: Value = serde_json::from_slice(&text).map_err(|source| error(source.to_string()))?;
+    let map = index["weight_map"]
+        .as_object()
+        .ok_or_else(|| error("`weight_map` is missing".into()))?;
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, file) in map {
+        let file = file
+            .as_str()
+            .filter(|file| Path::new(file).components().count() == 1)
+            .ok_or_else(|| error(format!("`weight_map.{name}` is {file}, no file name")))?;
+        files.entry(file.into()).or_default().insert(name.clone());
+    }
+    Ok(files)
+}
+
+struct Filler {
+    path: ParamPath,
+    read: HashMap<String, Vec<f32>>,
+}
+
+impl ModuleMapper for Filler {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.lazy_shape();
+        let mut values = self
+            .read
+            .remove(&self.path.name())
+            .expect("every expected tensor was read");
+        if self.path.is_transposed() {
+            values = transpose(&values, shape[1], shape[0]);
+        }
+        let (id, device) = (param.id, param.lazy_device());
+        param.transform_for_load(
+            Tensor::from_data(TensorData::new(values, shape), &device),
+            id,
+        )
+    }
+}
+
+#[derive(Clone)]
+struct Saved {
+    name: String,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+struct Saver {
+    path: ParamPath,
+    dtype: SaveDtype,
+    tensors: Vec<Saved>,
+}
+
+impl ModuleVisitor for Saver {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let mut shape = param.shape().to_vec();
+        let mut values: Vec<f32> = param
+            .val()
+            .without_autodiff()
+            .try_into_vec_as()
+            .expect("a parameter can be read as f32");
+        if self.path.is_transposed() {
+            values = transpose(&values, shape[0], shape[1]);
+            shape.reverse();
+        }
+        self.tensors.push(Saved {
+            name: self.path.name(),
+            shape,
+            bytes: self.dtype.encode(&values),
+        });
+    }
+}
+
+fn write_weights(path: &Path, tensors: &[Saved], dtype: SaveDtype) -> Result<(), CheckpointError> {
+    let views: Vec<(&str, TensorView)> = tensors
+        .iter()
+        .map(|tensor| {
+            let view = TensorView::new(dtype.file_dtype(), tensor.shape.clone(), &tensor.bytes);
+            (
+                tensor.name.as_str(),
+                view.expect("the bytes were made for this shape"),
+            )
+        })
+        .collect();
+    // transformers refuses files that do not say this.
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    safetensors::serialize_to_file(views, Some(metadata), path)
+        .map_err(|error| write_error(path, error))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {
+    std::fs::write(path, text).map_err(|error| write_error(path, error))
+}
+
+fn write_error(path: &Path, error: impl std::fmt::Display) -> CheckpointError {
+    CheckpointError::Write {
+        path: path.into(),
+        problem: error.to_string(),
+    }
+}

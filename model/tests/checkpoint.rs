@@ -1,0 +1,271 @@
+//! Checkpoints: what is written is what is read, and what does not fit is refused by name.
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use common::{config, device, distance};
+use gcpo_model::checkpoint::{self, SaveDtype};
+use gcpo_model::config::ModelConfig;
+use gcpo_model::generation::GenerationConfig;
+use gcpo_model::llama::Llama;
+use gcpo_model::names::parameter_names;
+use gcpo_model::tokens::{Padding, Tokens};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+
+fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(family)
+}
+
+fn generation(model: &Llama) -> GenerationConfig {
+    GenerationConfig::from_config(model.config())
+}
+
+fn hidden(model: &Llama) -> Tensor<3> {
+    let tokens = Tokens::new(
+        &[[5u32, 9, 3, 40], [7, 8, 9, 10]],
+        Padding::Right,
+        &device(),
+    );
+    model.forward(&tokens, None)
+}
+
+/// A copy of the qwen3 fixture whose tensors `change` may edit: name to (shape, bytes as f32).
+fn edited(change: impl FnOnce(&mut HashMap<String, (Vec<usize>, Vec<u8>)>)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let from = fixture("qwen3");
+    std::fs::copy(from.join("config.json"), dir.path().join("config.json")).unwrap();
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: HashMap<String, (Vec<usize>, Vec<u8>)> = file
+        .iter()
+        .map(|(name, view)| (name.into(), (view.shape().into(), view.data().into())))
+        .collect();
+    change(&mut tensors);
+    let views: Vec<(&String, TensorView)> = tensors
+        .iter()
+        .map(|(name, (shape, bytes))| {
+            let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+            (name, view.unwrap())
+        })
+        .collect();
+    safetensors::serialize_to_file(views, None, &dir.path().join("model.safetensors")).unwrap();
+    dir
+}
+
+fn error(dir: &Path) -> String {
+    checkpoint::load(dir, &device()).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_saved_is_read_again_to_the_bit() {
+    for family in ["llama", "llama3_tied", "qwen2", "qwen3"] {
+        let model = checkpoint::load(&fixture(family), &device()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        checkpoint::save(&model, &generation(&model), dir.path(), SaveDtype::F32).unwrap();
+        let again = checkpoint::load(dir.path(), &device()).unwrap();
+        assert_eq!(again.config(), model.config());
+        assert_eq!(distance(hidden(&model), hidden(&again)), 0.0, "{family}");
+        let bytes = std::fs::read(dir.path().join("model.safetensors")).unwrap();
+        let json = std::fs::read(dir.path().join("config.json")).unwrap();
+        let embedded = checkpoint::load_bytes(&json, &bytes, &device()).unwrap();
+        assert_eq!(distance(hidden(&model), hidden(&embedded)), 0.0);
+        // And the same bytes.
+        checkpoint::save(&again, &generation(&again), dir.path(), SaveDtype::F32).unwrap();
+        assert_eq!(
+            bytes,
+            std::fs::read(dir.path().join("model.safetensors")).unwrap()
+        );
+    }
+}
+
+#[test]
+fn bf16_is_read_as_it_was_written() {
+    let model = checkpoint::load(&fixture("qwen2"), &device()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::save(&model, &generation(&model), dir.path(), SaveDtype::Bf16).unwrap();
+    let again = checkpoint::load(dir.path(), &device()).unwrap();
+    assert_eq!(distance(hidden(&model), hidden(&again)), 0.0);
+    let f16 = tempfile::tempdir().unwrap();
+    checkpoint::save(&model, &generation(&model), f16.path(), SaveDtype::F16).unwrap();
+    let again = checkpoint::load(f16.path(), &device()).unwrap();
+    assert!(distance(hidden(&model), hidden(&again)) < 1e-2);
+}
+
+#[test]
+fn shards_hold_what_one_file_holds() {
+    let model = checkpoint::load(&fixture("llama"), &device()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let generation = generation(&model);
+    checkpoint::save_sharded(&model, &generation, dir.path(), SaveDtype::F32, 20_000).unwrap();
+    assert!(!dir.path().join("model.safetensors").exists());
+    assert!(dir.path().join("model-00003-of-00003.safetensors").exists());
+    let again = checkpoint::load(dir.path(), &device()).unwrap();
+    assert_eq!(distance(hidden(&model), hidden(&again)), 0.0);
+
+    std::fs::copy(
+        dir.path().join("model-00001-of-00003.safetensors"),
+        dir.path().join("model-00002-of-00003.safetensors"),
+    )
+    .unwrap();
+    let message = error(dir.path());
+    assert!(
+        message.contains("index.json") && message.contains("model-00002"),
+        "{message}"
+    );
+    std::fs::remove_file(dir.path().join("model-00002-of-00003.safetensors")).unwrap();
+    assert!(error(dir.path()).contains("model-00002-of-00003.safetensors"));
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let dir = edited(|tensors| {
+        tensors.remove("model.layers.1.self_attn.k_norm.weight");
+    });
+    let message = error(dir.path());
+    assert!(
+        message.contains("model.layers.1.self_attn.k_norm.weight"),
+        "{message}"
+    );
+    assert!(message.contains("model.safetensors lacks"), "{message}");
+}
+
+#[test]
+fn an_extra_tensor_is_named() {
+    let dir = edited(|tensors| {
+        let bias = (vec![32], vec![0; 128]);
+        tensors.insert("model.layers.0.self_attn.q_proj.bias".into(), bias);
+    });
+    let message = error(dir.path());
+    assert!(
+        message.contains("holds the tensor model.layers.0.self_attn.q_proj.bias"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_misshapen_tensor_is_named_with_both_shapes() {
+    let dir = edited(|tensors| {
+        tensors
+            .get_mut("model.layers.0.self_attn.q_proj.weight")
+            .unwrap()
+            .0 = vec![24, 32];
+    });
+    let message = error(dir.path());
+    assert!(
+        message.contains("q_proj.weight has shape [24, 32]"),
+        "{message}"
+    );
+    assert!(message.contains("[32, 24]"), "{message}");
+}
+
+#[test]
+fn rotary_buffers_and_a_tied_head_are_tolerated() {
+    let dir = edited(|tensors| {
+        let buffer = (vec![4], vec![0; 16]);
+        tensors.insert(
+            "model.layers.0.self_attn.rotary_emb.inv_freq".into(),
+            buffer,
+        );
+    });
+    checkpoint::load(dir.path(), &device()).unwrap();
+    let tied = edited(|_| ());
+    let path = tied.path().join("config.json");
+    let json = std::fs::read_to_string(&path).unwrap();
+    let json = json.replace(
+        "\"tie_word_embeddings\": false",
+        "\"tie_word_embeddings\": true",
+    );
+    std::fs::write(&path, json).unwrap();
+    assert!(
+        checkpoint::load(tied.path(), &device())
+            .unwrap()
+            .lm_head
+            .is_none()
+    );
+}
+
+#[test]
+fn damaged_and_absent_files_are_named() {
+    let dir = edited(|_| ());
+    let path = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 10]).unwrap();
+    assert!(error(dir.path()).contains("not a whole safetensors file"));
+    std::fs::remove_file(&path).unwrap();
+    assert!(error(dir.path()).contains("model.safetensors.index.json"));
+    assert!(error(Path::new("/nowhere")).contains("/nowhere/config.json"));
+}
+
+#[test]
+fn a_model_learns_wherever_it_came_from() {
+    let loaded = checkpoint::load(&fixture("qwen3"), &device()).unwrap();
+    assert!(!loaded.device().is_autodiff());
+    for model in [
+        loaded.train(),
+        Llama::init(&config(""), 1, &device().autodiff()),
+    ] {
+        assert!(model.device().is_autodiff());
+        let grads = hidden(&model).sum().backward();
+        assert!(
+            model.model.layers[0]
+                .mlp
+                .up_proj
+                .weight
+                .val()
+                .grad(&grads)
+                .is_some()
+        );
+        assert!(!model.valid().device().is_autodiff());
+        // Not to the bit: softmax is one operation without autodiff and five with it.
+        assert!(distance(hidden(&model).inner(), hidden(&model.valid())) < 1e-5);
+    }
+}
+
+#[test]
+fn a_seed_is_a_model_and_ids_do_not_depend_on_the_process() {
+    let (a, b, c) = (
+        Llama::init(&config(""), 1, &device()),
+        Llama::init(&config(""), 1, &device()),
+        Llama::init(&config(""), 2, &device()),
+    );
+    assert_eq!(distance(hidden(&a), hidden(&b)), 0.0);
+    assert!(distance(hidden(&a), hidden(&c)) > 0.1);
+    let names = parameter_names(&a);
+    assert_eq!(names, parameter_names(&b));
+    assert_eq!(names[0].0, "model.embed_tokens.weight");
+    assert_eq!(names[0].1.val(), 1);
+    let spread = a.model.layers[0].mlp.up_proj.weight.val();
+    let std = spread.var(0).mean().sqrt().into_scalar::<f32>();
+    assert!((std - 0.3).abs() < 0.03, "{std}");
+}
+
+#[test]
+fn every_end_token_of_the_generation_config_counts() {
+    let config = ModelConfig::load(&fixture("qwen3")).unwrap();
+    let path = Path::new("generation_config.json");
+    let read = |json: &str| GenerationConfig::from_json(json.as_bytes(), path, &config);
+    let list = read(r#"{"eos_token_id": [2, 7], "temperature": 0.6}"#).unwrap();
+    assert_eq!(list.eos_token_id, [2, 7]);
+    assert_eq!(list.pad_token_id, Some(0));
+    // What is not understood is kept.
+    let again = read(&list.to_json()).unwrap();
+    assert!(again.to_json().contains("0.6"));
+    assert_eq!(again.eos_token_id, [2, 7]);
+    assert_eq!(read("{}").unwrap().eos_token_id, config.eos_token_id);
+    let absent = GenerationConfig::load(Path::new("/nowhere"), &config).unwrap();
+    assert_eq!(absent.eos_token_id, [2]);
+    let message = read(r#"{"eos_token_id": [2, 640]}"#)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("generation_config.json: `eos_token_id` holds 640"),
+        "{message}"
+    );
+}

@@ -1,0 +1,245 @@
+//! The same numbers as transformers: logits and gradients of tiny checkpoints of each family, made by
+//! `scripts/make_model_fixtures.py`.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Int, Tensor, TensorData};
+use common::device;
+use gcpo_model::cache::Cache;
+use gcpo_model::checkpoint;
+use gcpo_model::llama::Llama;
+use gcpo_model::logp::{flat_logp, token_logp};
+use gcpo_model::names::parameter_names;
+use gcpo_model::tokens::{Padding, Tokens};
+use safetensors::SafeTensors;
+
+const FAMILIES: [&str; 4] = ["llama", "llama3_tied", "qwen2", "qwen3"];
+const SIDES: [(&str, Padding); 2] = [("right", Padding::Right), ("left", Padding::Left)];
+
+fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(family)
+}
+
+struct Expected(Vec<u8>);
+
+impl Expected {
+    fn of(family: &str) -> Self {
+        Self(std::fs::read(fixture(family).join("expected.safetensors")).unwrap())
+    }
+
+    fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let view = file.tensor(name).unwrap();
+        let values = view.data().chunks_exact(4);
+        let values = values.map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        (view.shape().to_vec(), values.collect())
+    }
+
+    fn ints(&self, name: &str) -> Vec<i64> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let values = file.tensor(name).unwrap().data().chunks_exact(8);
+        values
+            .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    }
+
+    fn tokens(&self, side: &str, padding: Padding) -> Tokens {
+        let lengths: Vec<usize> = self.ints("lengths").iter().map(|&n| n as usize).collect();
+        let width = *lengths.iter().max().unwrap();
+        let ids = self.ints(&format!("ids_{side}"));
+        let rows: Vec<Vec<u32>> = ids
+            .chunks(width)
+            .zip(&lengths)
+            .map(|(row, &n)| {
+                let from = if padding == Padding::Left {
+                    width - n
+                } else {
+                    0
+                };
+                row[from..from + n].iter().map(|&id| id as u32).collect()
+            })
+            .collect();
+        let tokens = Tokens::new(&rows, padding, &device());
+        assert_eq!(
+            tokens.ids_bt.to_data().iter::<i64>().collect::<Vec<_>>(),
+            ids
+        );
+        tokens
+    }
+}
+
+/// Largest absolute difference at real tokens.
+fn logits_error(logits: Tensor<3>, tokens: &Tokens, expected: &[f32]) -> f32 {
+    let [_, width, v] = logits.dims();
+    let got = logits.into_data().try_into_vec::<f32>().unwrap();
+    assert_eq!(got.len(), expected.len());
+    let cells = got.chunks(v).zip(expected.chunks(v)).enumerate();
+    cells
+        .filter(|(cell, _)| tokens.keeps(cell / width, cell % width))
+        .flat_map(|(_, (a, b))| a.iter().zip(b).map(|(a, b)| (a - b).abs()))
+        .fold(0.0, |worst, error| {
+            if error > worst || error.is_nan() {
+                error
+            } else {
+                worst
+            }
+        })
+}
+
+#[test]
+fn golden_logits_are_those_of_transformers() {
+    for family in FAMILIES {
+        let model = checkpoint::load(&fixture(family), &device()).unwrap();
+        let expected = Expected::of(family);
+        for (side, padding) in SIDES {
+            let tokens = expected.tokens(side, padding);
+            let (_, logits) = expected.floats(&format!("logits_{side}"));
+            let plain = model.lm_head(model.forward(&tokens, None));
+            let error = logits_error(plain, &tokens, &logits);
+            assert!(error < 1e-4, "{family} {side}: {error}");
+            let mut cache = Cache::new(model.config(), tokens.rows(), &device());
+            let cached = model.lm_head(model.forward(&tokens, Some(&mut cache)));
+            let error = logits_error(cached, &tokens, &logits);
+            assert!(error < 1e-4, "{family} {side}, cached: {error}");
+        }
+    }
+}
+
+/// Gradients by name, as a checkpoint would store them.
+struct Collect<'a> {
+    grads: &'a Gradients,
+    found: Vec<(Vec<usize>, Vec<f32>)>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let grad = param
+            .val()
+            .grad(self.grads)
+            .expect("every parameter has a gradient");
+        let data = grad.into_data();
+        self.found
+            .push((data.shape().to_vec(), data.try_into_vec().unwrap()));
+    }
+}
+
+/// Every token of a row but its first, as (flat position of the token before it, its id).
+fn predicted(tokens: &Tokens) -> (Vec<i64>, Vec<i64>) {
+    let width = tokens.width();
+    let ids: Vec<i64> = tokens.ids_bt.to_data().iter::<i64>().collect();
+    (0..ids.len() - 1)
+        .filter(|cell| {
+            cell % width + 1 < width
+                && tokens.keeps(cell / width, cell % width)
+                && tokens.keeps(cell / width, cell % width + 1)
+        })
+        .map(|cell| (cell as i64, ids[cell + 1]))
+        .unzip()
+}
+
+fn int_tensor(values: Vec<i64>) -> Tensor<1, Int> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), &device())
+}
+
+/// ‖a − b‖ / ‖b‖ over one parameter, in the Euclidean norm, and the same for single numbers against the largest.
+fn relative(a: &[f32], b: &[f32]) -> (f64, f64) {
+    assert_eq!(a.len(), b.len());
+    let norm = |it: &mut dyn Iterator<Item = f64>| it.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = || a.iter().zip(b).map(|(a, b)| f64::from(a - b));
+    let all = || b.iter().map(|&b| f64::from(b));
+    let largest = |it: &mut dyn Iterator<Item = f64>| it.fold(0.0, |m: f64, x| m.max(x.abs()));
+    (
+        norm(&mut difference()) / norm(&mut all()),
+        largest(&mut difference()) / largest(&mut all()),
+    )
+}
+
+#[test]
+fn golden_gradients_are_those_of_transformers() {
+    for family in FAMILIES {
+        let model: Llama = checkpoint::load(&fixture(family), &device().autodiff()).unwrap();
+        let expected = Expected::of(family);
+        let (_, loss_expected) = expected.floats("loss");
+        for (side, padding) in SIDES {
+            let tokens = expected.tokens(side, padding);
+            let hidden = model.forward(&tokens, None);
+            let (positions, targets) = predicted(&tokens);
+            let d = model.config().hidden_size;
+            let rows = tokens.rows() * tokens.width();
+            let chosen = hidden.reshape([rows, d]).select(0, int_tensor(positions));
+            let loss = flat_logp(&model, chosen, int_tensor(targets), 1.0)
+                .logp_n
+                .mean()
+                .neg();
+            let value = loss.clone().into_scalar::<f32>();
+            assert!(
+                (value - loss_expected[0]).abs() < 1e-4,
+                "{family} {side}: loss {value}"
+            );
+
+            let grads = loss.backward();
+            let mut collect = Collect {
+                grads: &grads,
+                found: Vec::new(),
+            };
+            model.visit(&mut collect);
+            let names = parameter_names(&model);
+            assert_eq!(names.len(), collect.found.len());
+            for ((name, _), (shape, values)) in names.iter().zip(&collect.found) {
+                let (shape_expected, mut wanted) = expected.floats(&format!("grad.{name}"));
+                if shape.len() == 2 && !name.contains("embed_tokens") {
+                    let [rows, columns] = [shape_expected[0], shape_expected[1]];
+                    assert_eq!(shape.as_slice(), [columns, rows]);
+                    wanted = (0..columns)
+                        .flat_map(|c| (0..rows).map(move |r| (r, c)))
+                        .map(|(r, c)| wanted[r * columns + c])
+                        .collect();
+                }
+                let (euclidean, largest) = relative(values, &wanted);
+                assert!(
+                    euclidean < 1e-3 && largest < 1e-3,
+                    "{family} {side} {name}: {euclidean} {largest}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn golden_parameters_are_counted() {
+    for family in FAMILIES {
+        let model = checkpoint::load(&fixture(family), &device()).unwrap();
+        assert_eq!(model.config().parameters(), model.num_params(), "{family}");
+    }
+}
+
+#[test]
+fn log_probabilities_in_rows_at_a_temperature() {
+    let model = checkpoint::load(&fixture("llama"), &device()).unwrap();
+    let tokens = Expected::of("llama").tokens("right", Padding::Right);
+    let hidden = model.forward(&tokens, None);
+    let logits = model
+        .lm_head(hidden.clone())
+        .into_data()
+        .try_into_vec::<f32>()
+        .unwrap();
+    let got = token_logp(&model, hidden, tokens.ids_bt.clone(), 0.7);
+    let logps = got.logp_bt.into_data().try_into_vec::<f32>().unwrap();
+    let entropies = got.entropy_bt.into_data().try_into_vec::<f32>().unwrap();
+    for (cell, target) in tokens.ids_bt.to_data().iter::<i64>().enumerate() {
+        let row: Vec<f64> = logits[cell * 64..][..64]
+            .iter()
+            .map(|&l| f64::from(l) / 0.7)
+            .collect();
+        let total = row.iter().map(|l| l.exp()).sum::<f64>().ln();
+        let entropy: f64 = row.iter().map(|l| -(l - total).exp() * (l - total)).sum();
+        assert!((f64::from(logps[cell]) - (row[target as usize] - total)).abs() < 1e-5);
+        assert!((f64::from(entropies[cell]) - entropy).abs() < 1e-5);
+    }
+}

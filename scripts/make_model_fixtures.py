@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Makes the truth that gcpo-model is tested against: tiny random checkpoints of each family, written by transformers,
+with the logits and gradients that transformers computes for them.
+
+    pip install torch transformers safetensors
+    python3 scripts/make_model_fixtures.py          # rewrites model/tests/fixtures/
+
+Made with torch 2.15 and transformers 5.23. Each directory holds a Hugging Face checkpoint and `expected.safetensors`:
+    lengths [b]; ids_{right,left} [b, t]; logits_{right,left} [b, t, v] (meaningless at filling)
+    loss []: mean cross-entropy of every token given those before it, over the real tokens that have one before them
+    grad.NAME: its gradient for every parameter
+"""
+
+import json
+import pathlib
+import shutil
+
+import torch
+from safetensors.torch import save_file
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "model" / "tests" / "fixtures"
+SHAPE = dict(
+    vocab_size=64,
+    hidden_size=24,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+    attn_implementation="eager",
+)
+LENGTHS = [9, 4, 1, 7]
+
+
+def randomise(model, seed):
+    """Weights large enough to make attention and norms matter, no bias 0 and no norm 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.data = 1 + 0.2 * noise if "norm" in name else 0.3 * noise
+
+
+def expect(model, path, seed):
+    generator = torch.Generator().manual_seed(seed)
+    width = max(LENGTHS)
+    rows = [torch.randint(3, 64, (n,), generator=generator) for n in LENGTHS]
+    out = {"lengths": torch.tensor(LENGTHS)}
+    grads = {}
+    for side in ["right", "left"]:
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, (to, to_mask) in zip(rows, zip(ids, mask)):
+            at = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
+            to[at], to_mask[at] = row, 1
+        # As generate() sets them.
+        positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)
+        model.zero_grad()
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        counts = (mask[:, 1:] * mask[:, :-1]).bool()
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1][counts], ids[:, 1:][counts])
+        loss.backward()
+        out[f"ids_{side}"] = ids
+        out[f"logits_{side}"] = logits.detach().contiguous()
+        grads[side] = {name: p.grad.clone() for name, p in model.named_parameters()}
+    for name in grads["left"]:
+        assert torch.allclose(grads["left"][name], grads["right"][name], atol=1e-6), name
+    out["loss"] = loss.detach()
+    out |= {f"grad.{name}": grad for name, grad in grads["right"].items()}
+    save_file(out, path / "expected.safetensors")
+
+
+def make(name, model, seed, dtype=torch.float32, **save):
+    path = FIXTURES / name
+    shutil.rmtree(path, ignore_errors=True)
+    randomise(model, seed)
+    model.to(dtype).save_pretrained(path, **save)
+    # Read again: a cast to bf16 and back would have rounded the rotary frequencies too.
+    model = type(model).from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+    expect(model.eval(), path, seed + 100)
+    return path
+
+
+def main():
+    # Untied, grouped queries, in shards.
+    make("llama", LlamaForCausalLM(LlamaConfig(**SHAPE)), 1, max_shard_size="20KB")
+
+    # Tied, Llama-3 scaling with all three bands of wavelengths, config.json as transformers 4 wrote it.
+    scaling = dict(
+        rope_type="llama3",
+        factor=8.0,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=64,
+    )
+    config = LlamaConfig(
+        **SHAPE, tie_word_embeddings=True, rope_parameters=scaling | {"rope_theta": 500.0}
+    )
+    path = make("llama3_tied", LlamaForCausalLM(config), 2)
+    file = path / "config.json"
+    old = json.loads(file.read_text())
+    del old["rope_parameters"]
+    old |= {"rope_theta": 500.0, "rope_scaling": scaling, "torch_dtype": old.pop("dtype")}
+    file.write_text(json.dumps(old, indent=2) + "\n")
+
+    # Biases on q, k and v; bf16 on disk.
+    make("qwen2", Qwen2ForCausalLM(Qwen2Config(**SHAPE)), 3, dtype=torch.bfloat16)
+
+    # Norms on the heads of q and k; heads wider than hidden_size / heads.
+    make("qwen3", Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8)), 4)
+
+
+if __name__ == "__main__":
+    main()
