@@ -4,6 +4,7 @@
 //! by [`objective`] and learnt from in [`train`]; README.md has the map.
 
 pub mod batch;
+pub mod cli;
 pub mod config;
 pub mod device;
 pub mod drive;
@@ -22,8 +23,8 @@ pub mod session;
 pub mod sft;
 pub mod source;
 pub mod stop;
-pub mod train;
 mod tmpconv;
+pub mod train;
 
 #[cfg(test)]
 mod testing;

@@ -1,2 +1,7 @@
 //! The `gcpo` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gcpo::cli::main()
+}

@@ -110,9 +110,9 @@ impl RunDir {
         })
     }
 
-    /// Where a run of this name is written when nobody says where: `runs/NAME-TIMESTAMP` (UTC).
-    pub fn default_path(name: &str, now: SystemTime) -> PathBuf {
-        Path::new("runs").join(format!("{name}-{}", timestamp(now)))
+    /// The name of a run's directory when nobody gives one: `NAME-TIMESTAMP` (UTC).
+    pub fn default_name(name: &str, now: SystemTime) -> String {
+        format!("{name}-{}", timestamp(now))
     }
 
     /// The run in `runs` of this name that was started last, by the timestamp in its name.

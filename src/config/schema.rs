@@ -608,13 +608,18 @@ macro_rules! as_string {
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                Ok(match text.as_str() {
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                match text {
                     $($word => Self::$variant,)+
                     path => Self::$other(path.into()),
-                })
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer).map(|text| text.as_str().into())
             }
         }
     };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::metrics::Metrics;
 pub use line::{duration, fit, progress_line};
-pub use table::summary;
+pub use table::{summary, thousands};
 
 /// The live line of a run, on standard error: rewritten in place on a terminal, one line a step elsewhere.
 pub struct Progress {

@@ -126,7 +126,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// A count with a comma between thousands.
-fn thousands(count: f64) -> String {
+pub fn thousands(count: f64) -> String {
     let digits = format!("{count:.0}");
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -1,0 +1,295 @@
+//! What was typed. What it means is worked out in `run.rs` and in each command's own file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::ModelPath;
+use crate::device::DeviceSpec;
+
+/// Group Causal Policy Optimization: RL post-training of language models.
+///
+/// Without a command it trains the quickstart: a tiny bundled model on generated arithmetic, in minutes on a CPU.
+#[derive(Debug, Parser)]
+#[command(name = "gcpo", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; nothing is the quickstart.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The quickstart's own options.
+    #[command(flatten)]
+    pub quickstart: RunArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train by reinforcement learning
+    Train(TrainArgs),
+    /// Train on demonstrations, from random weights or a checkpoint
+    Sft(TrainArgs),
+    /// Measure pass@1 of a model on a set of problems
+    Eval(EvalArgs),
+    /// Sample from a model
+    Generate(GenerateArgs),
+    /// Print the log-probability of each token of given texts
+    Score(ScoreArgs),
+    /// Print a model's architecture, parameters, number format and memory
+    Inspect(InspectArgs),
+    /// Measure speed with random weights
+    Bench(BenchArgs),
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceArgs {
+    /// Device: auto, cpu, ndarray, cuda[:i], wgpu[:i], vulkan[:i] or metal, as far as they are built in
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceSpec,
+}
+
+/// Options of everything that trains.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Set a key of the config, by its dotted path; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Directory that the run is written to [default: runs/NAME-TIMESTAMP]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Go on with the run in DIR, or in the run directory that was last made for this config
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    pub resume: Option<Option<PathBuf>>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `gcpo train`, `gcpo sft`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The run: a TOML file
+    #[arg(value_name = "CONFIG.toml")]
+    pub config: PathBuf,
+    /// Options of everything that trains.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `gcpo eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// A run's TOML file, whose [eval] and [prompt] are used
+    #[arg(value_name = "CONFIG.toml", required_unless_present = "data", conflicts_with_all = ["data", "preset"])]
+    pub config: Option<PathBuf>,
+    /// Model directory in Hugging Face layout, or `quickstart`
+    #[arg(long, value_name = "DIR")]
+    pub model: ModelPath,
+    /// File of problems: JSONL, JSON or CSV
+    #[arg(long, value_name = "FILE", requires = "preset")]
+    pub data: Option<PathBuf>,
+    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub preset: Option<String>,
+    /// Answers to each problem
+    #[arg(long, value_name = "K", value_parser = at_least_one)]
+    pub samples: Option<usize>,
+    /// Set a key of the config, by its dotted path; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `gcpo generate`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("prompts").required(true))]
+pub struct GenerateArgs {
+    /// Model directory in Hugging Face layout, or `quickstart`
+    #[arg(long, value_name = "DIR")]
+    pub model: ModelPath,
+    /// The prompt, taken as it is
+    #[arg(long, value_name = "TEXT", group = "prompts")]
+    pub prompt: Option<String>,
+    /// Prompts, one `{"prompt": …}` a line
+    #[arg(long, value_name = "FILE.jsonl", group = "prompts")]
+    pub input: Option<PathBuf>,
+    /// Completions of each prompt
+    #[arg(short, value_name = "N", default_value = "1", value_parser = at_least_one)]
+    pub n: usize,
+    /// Set a key of [rollout], by its dotted path, or `seed`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Print one JSON object a prompt
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `gcpo score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// Model directory in Hugging Face layout
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Rows of `{"text": …}` or `{"ids": […]}`
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub input: PathBuf,
+    /// Print one `{"ids": […], "logprobs": [null, …]}` a row, instead of a line for people
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `gcpo inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Model directory in Hugging Face layout
+    #[arg(value_name = "DIR")]
+    pub model: PathBuf,
+    /// Rows that memory is worked out for
+    #[arg(long, value_name = "ROWS", default_value = "1", value_parser = at_least_one)]
+    pub batch: usize,
+    /// Tokens in each row [default: the longest that the model takes]
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub length: Option<usize>,
+}
+
+/// `gcpo bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Size of the network
+    #[arg(long)]
+    pub shape: BenchShape,
+    /// What is measured
+    #[arg(long)]
+    pub work: BenchWork,
+    /// Objective of the step: gcpo, grpo, grpo_alpha
+    #[arg(long, value_name = "NAME", default_value = "gcpo")]
+    pub objective: String,
+    /// Candidates of each prompt, `num_generations`
+    #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one)]
+    pub group: usize,
+    /// How often it is measured, after a warm-up
+    #[arg(long, value_name = "R", default_value = "5", value_parser = at_least_one)]
+    pub repeats: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Size of the benchmark's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchShape {
+    /// d 128, 4 layers, 4 heads, 2 key/value heads, ff 384
+    Tiny,
+    /// d 384, 6 layers, 6 heads, 6 key/value heads, ff 1024
+    Small,
+}
+
+/// What the benchmark measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchWork {
+    /// Sampling of 64 tokens after prompts of 32
+    Decode,
+    /// Prompts of 512 tokens
+    Prefill,
+    /// One optimiser step
+    Train,
+    /// Everything that is sampled and scored for 8 prompts
+    Rollout,
+    /// The rollout, grading and one optimiser pass
+    Step,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "give a whole number, 1 or more".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_is_the_quickstart_with_a_runs_options() {
+        let cli = parse("gcpo --set train.max_steps=2 --set seed=1 --run-dir r --device cpu").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.quickstart.sets, ["train.max_steps=2", "seed=1"]);
+        assert_eq!(cli.quickstart.run_dir, Some("r".into()));
+        assert_eq!(parse("gcpo").unwrap().quickstart.device.device, DeviceSpec::Auto);
+        assert!(parse("gcpo --set seed=1 train a.toml").is_err());
+    }
+
+    #[test]
+    fn training_takes_a_config_and_a_runs_options() {
+        for name in ["train", "sft"] {
+            let cli = parse(&format!("gcpo {name} a.toml --set a=1 --resume --device wgpu:1")).unwrap();
+            let Some(Command::Train(args) | Command::Sft(args)) = cli.command else { panic!("{name}") };
+            assert_eq!(args.config, PathBuf::from("a.toml"));
+            assert_eq!(args.run.resume, Some(None));
+            assert_eq!(args.run.device.device.to_string(), "wgpu:1");
+        }
+        let Some(Command::Train(args)) = parse("gcpo train a.toml --resume runs/x").unwrap().command else {
+            panic!()
+        };
+        assert_eq!(args.run.resume, Some(Some("runs/x".into())));
+    }
+
+    #[test]
+    fn every_line_of_the_contract_parses() {
+        for line in [
+            "gcpo eval --model m --data f.jsonl --preset gsm8k --samples 4 --json",
+            "gcpo eval --model m a.toml",
+            "gcpo generate --model m --prompt hi -n 3 --json",
+            "gcpo generate --model m --input f.jsonl",
+            "gcpo score --model m --input f.jsonl --json",
+            "gcpo inspect m --batch 8 --length 512",
+            "gcpo bench --shape tiny --work decode",
+            "gcpo bench --shape small --work step --objective grpo --group 4 --repeats 2 --json",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_extra_or_wrong_is_refused() {
+        for (line, kind) in [
+            ("gcpo train", ErrorKind::MissingRequiredArgument),
+            ("gcpo train a.toml b.toml", ErrorKind::UnknownArgument),
+            ("gcpo train a.toml --device gpu", ErrorKind::ValueValidation),
+            ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
+            ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
+            ("gcpo eval --model m a.toml --data f --preset gsm8k", ErrorKind::ArgumentConflict),
+            ("gcpo generate --model m", ErrorKind::MissingRequiredArgument),
+            ("gcpo generate --model m --prompt a --input b", ErrorKind::ArgumentConflict),
+            ("gcpo generate --model m --prompt a -n 0", ErrorKind::ValueValidation),
+            ("gcpo bench --shape huge --work step", ErrorKind::InvalidValue),
+            ("gcpo fly", ErrorKind::InvalidSubcommand),
+        ] {
+            assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the options of a training command mean: a checked config, an open device, and a place to write to.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use burn::tensor::Device;
+
+use super::args::RunArgs;
+use crate::config::Config;
+use crate::device;
+use crate::rundir::{RunDir, SavedStep};
+
+/// A training command, understood; nothing is written yet.
+#[derive(Debug)]
+pub struct RunPlan {
+    /// The run.
+    pub config: Config,
+    /// Where it computes; without autodiff.
+    pub device: Device,
+    /// The device's name, for people.
+    pub device_name: String,
+    place: Place,
+}
+
+/// Where a run is written.
+#[derive(Debug, PartialEq)]
+enum Place {
+    /// A directory that is made.
+    New(PathBuf),
+    /// The directory of a run that goes on.
+    Resumed(RunDir),
+}
+
+impl RunPlan {
+    /// What the options mean for the run in the file at `path`.
+    ///
+    /// # Errors
+    /// A mistake in the file or an option, or no such device.
+    pub fn from_file(path: &Path, args: &RunArgs) -> Result<Self> {
+        Self::new(Config::load(path, &args.sets)?, args)
+    }
+
+    /// What the options mean for a run whose file is in the binary: its text, and the name to call it by.
+    ///
+    /// # Errors
+    /// A mistake in an option, or no such device.
+    pub fn from_text(text: &str, name: &str, args: &RunArgs) -> Result<Self> {
+        Self::new(Config::from_str(text, name, &args.sets)?, args)
+    }
+
+    fn new(config: Config, args: &RunArgs) -> Result<Self> {
+        let place = place(&config, args, Path::new("runs"), SystemTime::now())?;
+        let (device, device_name) = device::open(&args.device.device)?;
+        Ok(Self { config, device, device_name, place })
+    }
+
+    /// Makes the run directory, or opens the one of a run that goes on and finds its last checkpoint. To be called when
+    /// everything that can be wrong with the run has been looked at.
+    ///
+    /// # Errors
+    /// The directory is not empty, or holds no run that can go on.
+    pub fn start(&self) -> Result<(RunDir, Option<SavedStep>)> {
+        Ok(match &self.place {
+            Place::New(path) => (RunDir::create(path, &self.config)?, None),
+            Place::Resumed(run) => (run.clone(), Some(run.resume(&self.config)?)),
+        })
+    }
+}
+
+/// Where the run is written, or which one goes on.
+fn place(config: &Config, args: &RunArgs, runs: &Path, now: SystemTime) -> Result<Place> {
+    let name = config.run.name.as_deref().unwrap_or("run");
+    let asked = args.run_dir.as_ref().or(config.run.dir.as_ref());
+    Ok(match (&args.resume, asked) {
+        (None, Some(dir)) => Place::New(dir.clone()),
+        (None, None) => Place::New(runs.join(RunDir::default_name(name, now))),
+        (Some(Some(dir)), _) if args.run_dir.as_ref().is_some_and(|run_dir| run_dir != dir) => {
+            bail!("--resume and --run-dir name two directories; a run goes on in its own, so leave --run-dir out")
+        }
+        (Some(Some(dir)), _) | (Some(None), Some(dir)) => Place::Resumed(RunDir::open(dir)?),
+        (Some(None), None) => Place::Resumed(RunDir::newest(runs, name)?),
+    })
+}
+
+/// Reads a file that the user named.
+///
+/// # Errors
+/// It cannot be read; the error names it.
+pub fn read_input(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes one line to standard output.
+///
+/// # Errors
+/// Nobody reads it any more.
+pub fn print_line(text: impl std::fmt::Display) -> Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::cli::args::DeviceArgs;
+    use crate::device::DeviceSpec;
+
+    fn args(run_dir: Option<&str>, resume: Option<Option<&Path>>) -> RunArgs {
+        RunArgs {
+            sets: Vec::new(),
+            run_dir: run_dir.map(Into::into),
+            resume: resume.map(|dir| dir.map(Into::into)),
+            device: DeviceArgs { device: DeviceSpec::Auto },
+        }
+    }
+
+    #[test]
+    fn a_run_is_written_where_it_was_asked_to_be() {
+        let runs = Path::new("runs");
+        let plain = Config::from_str("", "a/quick.toml", &[]).unwrap();
+        let placed = Config::from_str("run.dir = \"/from/config\"", "a.toml", &[]).unwrap();
+        let new = |config, args| place(config, &args, runs, UNIX_EPOCH).unwrap();
+        assert_eq!(new(&plain, args(None, None)), Place::New("runs/quick-19700101-000000".into()));
+        assert_eq!(new(&placed, args(None, None)), Place::New("/from/config".into()));
+        assert_eq!(new(&placed, args(Some("here"), None)), Place::New("here".into()));
+    }
+
+    #[test]
+    fn a_resumed_run_is_the_named_one_or_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::from_str("", "quick.toml", &[]).unwrap();
+        let old = RunDir::create(&dir.path().join("quick-20260101-000000"), &config).unwrap();
+        let new = RunDir::create(&dir.path().join("quick-20260102-000000"), &config).unwrap();
+        let place = |args| place(&config, &args, dir.path(), UNIX_EPOCH);
+        assert_eq!(place(args(None, Some(None))).unwrap(), Place::Resumed(new));
+        assert_eq!(place(args(None, Some(Some(old.path())))).unwrap(), Place::Resumed(old.clone()));
+        assert_eq!(place(args(old.path().to_str(), Some(None))).unwrap(), Place::Resumed(old.clone()));
+        assert!(place(args(Some("other"), Some(Some(old.path())))).is_err());
+        assert!(place(args(None, Some(Some(dir.path())))).is_err());
+    }
+}
