@@ -11,6 +11,7 @@ pub mod drive;
 pub mod eval;
 pub mod metrics;
 pub mod objective;
+pub mod open;
 pub mod optim;
 pub mod policy;
 pub mod projection;

@@ -1,14 +1,17 @@
 //! The command line: what was typed (`args.rs`), what it means (`run.rs`), and one file a command.
 
 pub mod args;
+pub mod inspect;
 pub mod run;
+pub mod score;
+pub mod train;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
 
-use args::Cli;
+use args::{Cli, Command};
 
 /// Does what the command line says. A mistake is one message on standard error.
 pub fn main() -> ExitCode {
@@ -27,4 +30,17 @@ pub fn main() -> ExitCode {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn dispatch(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        None => train::quickstart(&cli.quickstart),
+        Some(Command::Train(args)) => train::train(args),
+        Some(Command::Sft(args)) => train::sft(args),
+        Some(Command::Eval(_)) => todo!(),
+        Some(Command::Generate(_)) => todo!(),
+        Some(Command::Score(args)) => score::run(args),
+        Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Bench(_)) => todo!(),
+    }
 }
