@@ -94,7 +94,11 @@ impl Sum {
         let read = || {
             let text = question.trim();
             let at = text.find(['+', '-'])?;
-            let op = if text.as_bytes()[at] == b'+' { Op::Add } else { Op::Sub };
+            let op = if text.as_bytes()[at] == b'+' {
+                Op::Add
+            } else {
+                Op::Sub
+            };
             Sum::new(text[..at].parse().ok()?, op, text[at + 1..].parse().ok()?)
         };
         read().ok_or_else(|| NotArithmetic {
@@ -192,7 +196,11 @@ pub fn generate(count: usize, seed: u64, split: Split) -> Vec<Problem> {
     let mut idle = 0;
     while problems.len() < count && idle < 10_000 {
         idle += 1;
-        let op = if rng.random_bool(0.5) { Op::Add } else { Op::Sub };
+        let op = if rng.random_bool(0.5) {
+            Op::Add
+        } else {
+            Op::Sub
+        };
         let mut operand = || {
             if rng.random_bool(0.5) {
                 rng.random_range(10..=99)
@@ -201,7 +209,11 @@ pub fn generate(count: usize, seed: u64, split: Split) -> Vec<Problem> {
             }
         };
         let (a, b) = (operand(), operand());
-        let (a, b) = if op == Op::Sub { (a.max(b), a.min(b)) } else { (a, b) };
+        let (a, b) = if op == Op::Sub {
+            (a.max(b), a.min(b))
+        } else {
+            (a, b)
+        };
         if let Some(sum) = Sum::new(a, op, b)
             && sum.split() == split
             && seen.insert(sum)
@@ -228,7 +240,11 @@ mod tests {
 
     fn space() -> impl Iterator<Item = Sum> {
         OPERANDS.flat_map(|a| {
-            OPERANDS.flat_map(move |b| [Op::Add, Op::Sub].into_iter().filter_map(move |op| Sum::new(a, op, b)))
+            OPERANDS.flat_map(move |b| {
+                [Op::Add, Op::Sub]
+                    .into_iter()
+                    .filter_map(move |op| Sum::new(a, op, b))
+            })
         })
     }
 
@@ -240,14 +256,26 @@ mod tests {
             let side = &mut sides[usize::from(sum.split() == Split::Test)];
             side.insert(sum.to_string());
             if sum.op == Op::Add {
-                side.insert(Sum { a: sum.b, b: sum.a, ..sum }.to_string());
+                side.insert(
+                    Sum {
+                        a: sum.b,
+                        b: sum.a,
+                        ..sum
+                    }
+                    .to_string(),
+                );
             }
         }
         let [train, test] = sides;
         assert!(train.is_disjoint(&test));
         let share = test.len() as f64 / (train.len() + test.len()) as f64;
         assert!((share - 0.125).abs() < 0.005, "{share}");
-        assert!(test.len() > 100_000 && train.len() > 700_000, "{} {}", test.len(), train.len());
+        assert!(
+            test.len() > 100_000 && train.len() > 700_000,
+            "{} {}",
+            test.len(),
+            train.len()
+        );
     }
 
     #[test]
@@ -278,7 +306,12 @@ mod tests {
             let grader = Grader::new();
             assert!(grader.grade(right, &gold).unwrap().correct);
             assert!(!grader.grade(wrong, &gold).unwrap().correct);
-            assert!(right.chars().chain(question.chars()).all(|c| ALPHABET.contains(c)));
+            assert!(
+                right
+                    .chars()
+                    .chain(question.chars())
+                    .all(|c| ALPHABET.contains(c))
+            );
         }
         for bad in ["11+11", "12-37", "5+9", "1000+9", "12*3", "", "+", "é+3"] {
             assert!(Sum::parse(bad).is_err(), "{bad}");
@@ -293,7 +326,10 @@ mod tests {
         assert_ne!(generate(50, 8, Split::Train), long[..50]);
         let unique: HashSet<_> = long.iter().map(|p| &p.question).collect();
         assert_eq!(unique.len(), 5000);
-        assert!(long.iter().all(|p| Sum::parse(&p.question).unwrap().split() == Split::Train));
+        assert!(
+            long.iter()
+                .all(|p| Sum::parse(&p.question).unwrap().split() == Split::Train)
+        );
         let test = generate(512, 7, Split::Test);
         assert!(test.len() == 512 && test.iter().all(|p| !unique.contains(&p.question)));
         // The first problem pins the stream: a change of it would change every run.
