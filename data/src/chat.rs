@@ -75,18 +75,32 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_formatter(python_formatter);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", tojson);
         environment.add_filter("string", |value: Value| python_str(&value));
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, Error> {
+                Err(Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         environment
             // Jinja reads every line end as \n.
-            .add_template_owned(NAME, without_generation(&source.replace("\r\n", "\n").replace('\r', "\n")))
+            .add_template_owned(
+                NAME,
+                without_generation(&source.replace("\r\n", "\n").replace('\r', "\n")),
+            )
             .map_err(|error| ChatError::Syntax(said(&error)))?;
-        let tokens = tokens.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-        Ok(Self { environment, tokens }.with_clock(Clock::default()))
+        let tokens = tokens
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
+        Ok(Self {
+            environment,
+            tokens,
+        }
+        .with_clock(Clock::default()))
     }
 
     /// The template of a checkpoint's tokenizer, where it has one.
@@ -97,7 +111,14 @@ impl ChatTemplate {
         let Some(source) = tokenizer.chat_template() else {
             return Ok(None);
         };
-        let names = ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token"];
+        let names = [
+            "bos_token",
+            "eos_token",
+            "pad_token",
+            "unk_token",
+            "sep_token",
+            "cls_token",
+        ];
         let tokens = names
             .into_iter()
             .filter_map(|name| Some((name, tokenizer.named_text(name)?)));
@@ -106,15 +127,16 @@ impl ChatTemplate {
 
     /// The same template with another clock.
     pub fn with_clock(mut self, clock: Clock) -> Self {
-        self.environment.add_function("strftime_now", move |format: String| {
-            let secs = match clock {
-                Clock::Fixed(secs) => secs,
-                Clock::System => SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |past| past.as_secs() as i64),
-            };
-            strftime(&format, secs)
-        });
+        self.environment
+            .add_function("strftime_now", move |format: String| {
+                let secs = match clock {
+                    Clock::Fixed(secs) => secs,
+                    Clock::System => SystemTime::now()
+                        .duration_since(UNIX_EPOCH)
+                        .map_or(0, |past| past.as_secs() as i64),
+                };
+                strftime(&format, secs)
+            });
         self
     }
 
@@ -122,11 +144,19 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// The template raised an exception (roles out of order, no system turn allowed) or failed.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatError> {
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, ChatError> {
         self.render_values(Value::from_serialize(messages), add_generation_prompt)
     }
 
-    fn render_values(&self, messages: Value, add_generation_prompt: bool) -> Result<String, ChatError> {
+    fn render_values(
+        &self,
+        messages: Value,
+        add_generation_prompt: bool,
+    ) -> Result<String, ChatError> {
         let mut context: BTreeMap<&str, Value> = self
             .tokens
             .iter()
@@ -143,7 +173,9 @@ impl ChatTemplate {
 
 /// An error in one line, with its place.
 fn said(error: &Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
     match error.line() {
         Some(line) => format!("{what} (line {line} of the template)"),
         None => what,
@@ -192,7 +224,11 @@ fn python_repr(value: &Value) -> String {
     match value.kind() {
         ValueKind::String => {
             let text = value.to_string();
-            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+            let quote = if text.contains('\'') && !text.contains('"') {
+                '"'
+            } else {
+                '\''
+            };
             let mut out = String::from(quote);
             for c in text.chars() {
                 match c {
@@ -208,7 +244,9 @@ fn python_repr(value: &Value) -> String {
             out
         }
         ValueKind::Seq => {
-            let items = value.try_iter().map(|items| items.map(|item| python_repr(&item)).collect());
+            let items = value
+                .try_iter()
+                .map(|items| items.map(|item| python_repr(&item)).collect());
             format!("[{}]", list(items.unwrap_or_default()))
         }
         ValueKind::Map => {
@@ -225,7 +263,9 @@ fn python_repr(value: &Value) -> String {
 
 /// `json.dumps` with the options that transformers gives to templates.
 fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
-    let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
+    let ascii = options
+        .get::<Option<bool>>("ensure_ascii")?
+        .unwrap_or(false);
     let indent: Option<usize> = options.get("indent")?;
     let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     let separators: Option<Vec<String>> = options.get("separators")?;
@@ -233,13 +273,26 @@ fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
     let (comma, colon) = match separators.as_deref() {
         Some([comma, colon]) => (comma.clone(), colon.clone()),
         Some(_) => {
-            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators takes two strings"));
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson: separators takes two strings",
+            ));
         }
-        None => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
+        None => (
+            if indent.is_some() { "," } else { ", " }.to_owned(),
+            ": ".to_owned(),
+        ),
     };
-    let json = serde_json::to_value(&value)
-        .map_err(|error| Error::new(ErrorKind::InvalidOperation, "tojson: not JSON").with_source(error))?;
-    let style = JsonStyle { comma, colon, indent, sort_keys, ascii };
+    let json = serde_json::to_value(&value).map_err(|error| {
+        Error::new(ErrorKind::InvalidOperation, "tojson: not JSON").with_source(error)
+    })?;
+    let style = JsonStyle {
+        comma,
+        colon,
+        indent,
+        sort_keys,
+        ascii,
+    };
     let mut out = String::new();
     style.write(&json, 0, &mut out);
     Ok(Value::from(out))
@@ -319,9 +372,27 @@ impl JsonStyle {
 
 /// Python's `strftime` in the C locale for a time in UTC.
 fn strftime(format: &str, secs: i64) -> Result<String, Error> {
-    const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+    const DAYS: [&str; 7] = [
+        "Sunday",
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+    ];
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let (days, second) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
@@ -382,7 +453,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let day = of_year - (153 * shifted + 2) / 5 + 1;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }

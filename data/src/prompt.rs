@@ -101,7 +101,9 @@ pub enum PromptError {
         source: ChatError,
     },
     /// A system message is set, but the model has no chat template to put it in.
-    #[error("a system message needs a chat template, and this model has none; put the text into the prompts instead")]
+    #[error(
+        "a system message needs a chat template, and this model has none; put the text into the prompts instead"
+    )]
     SystemWithoutChat,
 }
 
@@ -123,7 +125,11 @@ impl Prompts {
     /// # Errors
     /// A template that does not parse, misses, repeats or reorders a part; a chat template that refuses the turns; a
     /// system message without a chat template.
-    pub fn new(templates: &Templates, chat: Option<ChatTemplate>, system: Option<&str>) -> Result<Self, PromptError> {
+    pub fn new(
+        templates: &Templates,
+        chat: Option<ChatTemplate>,
+        system: Option<&str>,
+    ) -> Result<Self, PromptError> {
         if system.is_some() && chat.is_none() {
             return Err(PromptError::SystemWithoutChat);
         }
@@ -176,7 +182,11 @@ impl Prompts {
 
     /// What goes in front of a prompt's first piece: the tokenizer's BOS, unless a chat template wrote it.
     pub fn prefix<'a>(&self, tokenizer: &'a Tokenizer) -> &'a [u32] {
-        if self.chat.is_some() { &[] } else { tokenizer.prefix() }
+        if self.chat.is_some() {
+            &[]
+        } else {
+            tokenizer.prefix()
+        }
     }
 
     /// The token ids of a prompt: its texts encoded one by one, candidates and integration as they are.
@@ -190,17 +200,25 @@ impl Prompts {
         candidates: &[C],
         integration: Option<&[u32]>,
     ) -> Result<Vec<u32>, TokenizerError> {
-        let absent = |what: String| TokenizerError::Text(format!("the prompt has a place for {what}, but none is given"));
+        let absent = |what: String| {
+            TokenizerError::Text(format!(
+                "the prompt has a place for {what}, but none is given"
+            ))
+        };
         let mut ids = self.prefix(tokenizer).to_vec();
         for piece in pieces {
             match piece {
                 Piece::Text(text) => ids.extend(tokenizer.encode(text, false)?),
                 Piece::Candidate(at) => {
-                    let candidate = candidates.get(*at).ok_or_else(|| absent(format!("candidate {at}")))?;
+                    let candidate = candidates
+                        .get(*at)
+                        .ok_or_else(|| absent(format!("candidate {at}")))?;
                     ids.extend_from_slice(candidate.as_ref());
                 }
                 Piece::Integration => {
-                    ids.extend_from_slice(integration.ok_or_else(|| absent("an integration".to_owned()))?);
+                    ids.extend_from_slice(
+                        integration.ok_or_else(|| absent("an integration".to_owned()))?,
+                    );
                 }
             }
         }
@@ -220,7 +238,10 @@ impl Prompts {
         let mut context = BTreeMap::from([("question", Value::from(marker("question")))]);
         if let Some(count) = candidates {
             let names: Vec<String> = (0..count).map(|at| at.to_string()).collect();
-            context.insert("candidates", names.iter().map(|name| Value::from(marker(name))).collect());
+            context.insert(
+                "candidates",
+                names.iter().map(|name| Value::from(marker(name))).collect(),
+            );
             parts.extend(names);
         }
         if integration {
@@ -234,7 +255,11 @@ impl Prompts {
             .map_err(|error| template_error(template, &error))?;
         if let Some(chat) = &self.chat {
             let mut messages: Vec<Message> = Vec::new();
-            messages.extend(self.system.as_ref().map(|system| Message::new("system", system)));
+            messages.extend(
+                self.system
+                    .as_ref()
+                    .map(|system| Message::new("system", system)),
+            );
             messages.push(Message::new("user", text));
             text = chat
                 .render(&messages, true)
@@ -261,10 +286,21 @@ fn cut(text: &str, parts: &[String], question: &str) -> Result<Vec<Piece>, Strin
         match expected.next() {
             Some(part) if part == segment => {}
             Some(part) if parts.iter().any(|p| p == segment) => {
-                return Err(format!("{} comes where {} is due", spoken(segment), spoken(part)));
+                return Err(format!(
+                    "{} comes where {} is due",
+                    spoken(segment),
+                    spoken(part)
+                ));
             }
-            None if parts.iter().any(|p| p == segment) => return Err(format!("{} is repeated", spoken(segment))),
-            _ => return Err(format!("a text may not hold the character U+{:04X}", FENCE as u32)),
+            None if parts.iter().any(|p| p == segment) => {
+                return Err(format!("{} is repeated", spoken(segment)));
+            }
+            _ => {
+                return Err(format!(
+                    "a text may not hold the character U+{:04X}",
+                    FENCE as u32
+                ));
+            }
         }
         if segment == "question" {
             open.push_str(question);
@@ -288,11 +324,17 @@ fn cut(text: &str, parts: &[String], question: &str) -> Result<Vec<Piece>, Strin
 }
 
 fn template_error(template: &'static str, error: &minijinja::Error) -> PromptError {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    let place = error.line().map_or_else(String::new, |line| format!(" (line {line})"));
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
+    let place = error
+        .line()
+        .map_or_else(String::new, |line| format!(" (line {line})"));
     PromptError::Template {
         template,
-        message: format!("{what}{place}; templates are Jinja over question, candidates and integration"),
+        message: format!(
+            "{what}{place}; templates are Jinja over question, candidates and integration"
+        ),
     }
 }
 
@@ -311,14 +353,29 @@ mod tests {
         assert_eq!(prompts.answer("1+1").unwrap(), [text("<q>1+1<a>")]);
         assert_eq!(
             prompts.integrate("1+1", 2).unwrap(),
-            [text("<q>1+1<a>"), Candidate(0), text("<a>"), Candidate(1), text("<final>")]
+            [
+                text("<q>1+1<a>"),
+                Candidate(0),
+                text("<a>"),
+                Candidate(1),
+                text("<final>")
+            ]
         );
         assert_eq!(
             prompts.project("1+1", 1).unwrap(),
-            [text("<q>1+1<a>"), Candidate(0), text("<final>"), Integration, text("<a>")]
+            [
+                text("<q>1+1<a>"),
+                Candidate(0),
+                text("<final>"),
+                Integration,
+                text("<a>")
+            ]
         );
         // A question is text, whatever it holds.
-        assert_eq!(prompts.answer("{{ x }}\u{f8ff}").unwrap(), [text("<q>{{ x }}\u{f8ff}<a>")]);
+        assert_eq!(
+            prompts.answer("{{ x }}\u{f8ff}").unwrap(),
+            [text("<q>{{ x }}\u{f8ff}<a>")]
+        );
     }
 
     #[test]
@@ -330,15 +387,28 @@ mod tests {
             .ids(&pieces, &tokenizer, &[vec![40, 41], vec![42]], Some(&[43]))
             .unwrap();
         assert_eq!(ids, [0, 4, 6, 5, 1, 40, 41, 1, 42, 2, 43, 1]);
-        assert!(prompts.ids(&pieces, &tokenizer, &[vec![1]], Some(&[43])).is_err());
-        assert!(prompts.ids(&pieces, &tokenizer, &[vec![1], vec![2]], None).is_err());
+        assert!(
+            prompts
+                .ids(&pieces, &tokenizer, &[vec![1]], Some(&[43]))
+                .is_err()
+        );
+        assert!(
+            prompts
+                .ids(&pieces, &tokenizer, &[vec![1], vec![2]], None)
+                .is_err()
+        );
     }
 
     #[test]
     fn default_templates_work_with_and_without_a_chat_template() {
         let plain = Prompts::new(&Templates::default(), None, None).unwrap();
-        let Piece::Text(asked) = &plain.answer("Why?").unwrap()[0] else { panic!() };
-        assert!(asked.starts_with("Why?\n\n") && asked.ends_with("\\boxed{}."), "{asked}");
+        let Piece::Text(asked) = &plain.answer("Why?").unwrap()[0] else {
+            panic!()
+        };
+        assert!(
+            asked.starts_with("Why?\n\n") && asked.ends_with("\\boxed{}."),
+            "{asked}"
+        );
         let source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}{% endfor %}<|assistant|>";
         let chat = ChatTemplate::new(source, [("eos_token", "</s>")]).unwrap();
         let prompts = Prompts::new(&Templates::marks(), Some(chat), Some("Be brief.")).unwrap();
@@ -360,19 +430,39 @@ mod tests {
     fn parts_missing_repeated_or_out_of_order_are_errors() {
         let each = "{% for c in candidates %}{{ c }}{% endfor %}";
         for (template, source, said) in [
-            ("answer", "no question".to_owned(), "the question is missing"),
-            ("answer", "{{ question }}{{ question }}".to_owned(), "the question is repeated"),
+            (
+                "answer",
+                "no question".to_owned(),
+                "the question is missing",
+            ),
+            (
+                "answer",
+                "{{ question }}{{ question }}".to_owned(),
+                "the question is repeated",
+            ),
             ("answer", "{{ questoin }}".to_owned(), "undefined"),
             ("answer", "{{ question".to_owned(), "line 1"),
             ("answer", "\u{f8ff}{{ question }}".to_owned(), "U+F8FF"),
-            ("integrate", "{{ question }}".to_owned(), "candidate 0 (counted from 0) is missing"),
-            ("integrate", format!("{each}{{{{ question }}}}"), "comes where the question is due"),
+            (
+                "integrate",
+                "{{ question }}".to_owned(),
+                "candidate 0 (counted from 0) is missing",
+            ),
+            (
+                "integrate",
+                format!("{each}{{{{ question }}}}"),
+                "comes where the question is due",
+            ),
             (
                 "integrate",
                 "{{ question }}{% for c in candidates | reverse %}{{ c }}{% endfor %}".to_owned(),
                 "candidate 2 (counted from 0) comes where candidate 0",
             ),
-            ("project", format!("{{{{ question }}}}{each}"), "the integration is missing"),
+            (
+                "project",
+                format!("{{{{ question }}}}{each}"),
+                "the integration is missing",
+            ),
             (
                 "project",
                 format!("{{{{ question }}}}{{{{ integration }}}}{each}"),
@@ -385,8 +475,13 @@ mod tests {
                 "integrate" => templates.integrate = source.clone(),
                 _ => templates.project = source.clone(),
             }
-            let error = Prompts::new(&templates, None, None).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("prompts.{template}: ")), "{error}");
+            let error = Prompts::new(&templates, None, None)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with(&format!("prompts.{template}: ")),
+                "{error}"
+            );
             assert!(error.contains(said), "{source}: {error}");
         }
     }

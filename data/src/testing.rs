@@ -11,6 +11,9 @@ pub fn shared(path: &str) -> Option<PathBuf> {
     if full.exists() {
         return Some(full);
     }
-    eprintln!("skipped: {} is not there (GCPO_SHARED names its folder)", full.display());
+    eprintln!(
+        "skipped: {} is not there (GCPO_SHARED names its folder)",
+        full.display()
+    );
     None
 }

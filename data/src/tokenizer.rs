@@ -71,7 +71,10 @@ impl Tokenizer {
         let (dir, file) = if path.is_dir() {
             (path.to_owned(), path.join(TOKENIZER))
         } else {
-            (path.parent().unwrap_or(Path::new("")).to_owned(), path.to_owned())
+            (
+                path.parent().unwrap_or(Path::new("")).to_owned(),
+                path.to_owned(),
+            )
         };
         let bytes = std::fs::read(&file).map_err(|source| TokenizerError::Io {
             path: file.clone(),
@@ -82,10 +85,11 @@ impl Tokenizer {
             message: error.to_string(),
         })?;
         if let Some(text) = read_if_there(&dir.join(CONFIG))? {
-            tokenizer.config = serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
-                path: dir.join(CONFIG),
-                message: error.to_string(),
-            })?;
+            tokenizer.config =
+                serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
+                    path: dir.join(CONFIG),
+                    message: error.to_string(),
+                })?;
         }
         tokenizer.chat_template = read_if_there(&dir.join(CHAT))?;
         Ok(tokenizer)
@@ -106,8 +110,8 @@ impl Tokenizer {
     /// # Errors
     /// The text is not a JSON object.
     pub fn with_config(mut self, config: &str) -> Result<Self, TokenizerError> {
-        self.config =
-            serde_json::from_str(config).map_err(|error| TokenizerError::Text(format!("{CONFIG}: {error}")))?;
+        self.config = serde_json::from_str(config)
+            .map_err(|error| TokenizerError::Text(format!("{CONFIG}: {error}")))?;
         Ok(self)
     }
 
@@ -121,7 +125,10 @@ impl Tokenizer {
             prefix: Vec::new(),
         };
         let (bare, framed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
-        let front = framed.windows(bare.len().max(1)).position(|w| w == bare).unwrap_or(0);
+        let front = framed
+            .windows(bare.len().max(1))
+            .position(|w| w == bare)
+            .unwrap_or(0);
         tokenizer.prefix = framed[..front].to_vec();
         Ok(tokenizer)
     }
@@ -131,7 +138,10 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer cannot take the text, which happens only where its rules are broken.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(text_error)?;
+        let encoding = self
+            .inner
+            .encode_fast(text, add_special)
+            .map_err(text_error)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -224,7 +234,8 @@ impl Tokenizer {
         })?;
         write(TOKENIZER, self.inner.to_string(true).map_err(text_error)?)?;
         if !self.config.is_empty() {
-            let text = serde_json::to_string_pretty(&self.config).map_err(|error| text_error(error.into()))?;
+            let text = serde_json::to_string_pretty(&self.config)
+                .map_err(|error| text_error(error.into()))?;
             write(CONFIG, text)?;
         }
         if let Some(template) = &self.chat_template {
@@ -255,8 +266,16 @@ impl Tokenizer {
             }
         }
         // Byte pair encoding without a single merge: each character is a token.
-        let vocab: Map<String, Value> = tokens.iter().zip(0..).map(|(t, id)| (t.clone(), json!(id))).collect();
-        let added: Vec<Value> = special.iter().zip(0..).map(|(t, id)| added_token(t, id)).collect();
+        let vocab: Map<String, Value> = tokens
+            .iter()
+            .zip(0..)
+            .map(|(t, id)| (t.clone(), json!(id)))
+            .collect();
+        let added: Vec<Value> = special
+            .iter()
+            .zip(0..)
+            .map(|(t, id)| added_token(t, id))
+            .collect();
         let file = json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
             "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
@@ -302,7 +321,12 @@ impl Tokenizer {
             .min_frequency(2)
             .show_progress(false)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .special_tokens(specials.iter().map(|s| AddedToken::from(*s, true)).collect())
+            .special_tokens(
+                specials
+                    .iter()
+                    .map(|s| AddedToken::from(*s, true))
+                    .collect(),
+            )
             .build()
             .into();
         inner
@@ -326,7 +350,12 @@ fn config_of(specials: &[String]) -> Map<String, Value> {
     config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
     config.insert("clean_up_tokenization_spaces".into(), json!(false));
     config.insert("add_bos_token".into(), json!(false));
-    for (key, token) in [("pad_token", "<pad>"), ("eos_token", "<eos>"), ("bos_token", "<bos>"), ("unk_token", UNKNOWN)] {
+    for (key, token) in [
+        ("pad_token", "<pad>"),
+        ("eos_token", "<eos>"),
+        ("bos_token", "<bos>"),
+        ("unk_token", UNKNOWN),
+    ] {
         if specials.iter().any(|s| s == token) {
             config.insert(key.into(), json!(token));
         }
@@ -379,28 +408,43 @@ mod tests {
         tokenizer.save(dir.path()).unwrap();
         for path in [dir.path().to_owned(), dir.path().join(TOKENIZER)] {
             let loaded = Tokenizer::load(&path).unwrap();
-            assert_eq!(loaded.encode("<q>a b", false).unwrap(), tokenizer.encode("<q>a b", false).unwrap());
+            assert_eq!(
+                loaded.encode("<q>a b", false).unwrap(),
+                tokenizer.encode("<q>a b", false).unwrap()
+            );
             assert_eq!(loaded.eos_id(), Some(1));
             assert_eq!(loaded.config, tokenizer.config);
         }
-        let error = Tokenizer::load(&dir.path().join("none.json")).unwrap_err().to_string();
+        let error = Tokenizer::load(&dir.path().join("none.json"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("none.json"), "{error}");
     }
 
     #[test]
     fn trained_bpe_round_trips_any_text_and_keeps_digits_single() {
-        let texts: Vec<String> = (0..200).map(|i| format!("There are {i} apples in the basket. <eos>")).collect();
+        let texts: Vec<String> = (0..200)
+            .map(|i| format!("There are {i} apples in the basket. <eos>"))
+            .collect();
         let train = || Tokenizer::train_bpe(&texts, 280, &MARKS).unwrap();
         let tokenizer = train();
         assert_eq!(tokenizer.vocab_size(), 280);
-        for text in ["There are 1234 apples", "naïve 🦙\n\n  x\t", "<q>12<a>", "I've  two  spaces "] {
+        for text in [
+            "There are 1234 apples",
+            "naïve 🦙\n\n  x\t",
+            "<q>12<a>",
+            "I've  two  spaces ",
+        ] {
             let ids = tokenizer.encode(text, false).unwrap();
             assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
         }
         let digits = tokenizer.encode("1234", false).unwrap();
         assert_eq!(digits.len(), 4);
         assert_eq!(tokenizer.encode("<pad><final>", false).unwrap(), [0, 4]);
-        assert!(tokenizer.encode(" apples", false).unwrap().len() < 4, "merges were learned");
+        assert!(
+            tokenizer.encode(" apples", false).unwrap().len() < 4,
+            "merges were learned"
+        );
         assert_eq!(
             train().inner.to_string(false).unwrap(),
             tokenizer.inner.to_string(false).unwrap()
@@ -410,18 +454,26 @@ mod tests {
 
     #[test]
     fn qwen2_vectors() {
-        let Some(dir) = shared("data/tokenizers/qwen2") else { return };
+        let Some(dir) = shared("data/tokenizers/qwen2") else {
+            return;
+        };
         let tokenizer = Tokenizer::load(&dir).unwrap();
         let texts = std::fs::read_to_string(dir.join("qwen2.inp")).unwrap();
         let expected = std::fs::read_to_string(dir.join("qwen2.out")).unwrap();
         let mut checked = 0;
         for (text, ids) in texts.split("\n__ggml_vocab_test__\n").zip(expected.lines()) {
-            let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let ids: Vec<u32> = ids
+                .split_whitespace()
+                .map(|id| id.parse().unwrap())
+                .collect();
             assert_eq!(tokenizer.encode(text, false).unwrap(), ids, "{text:?}");
             checked += 1;
         }
         assert!(checked > 40, "{checked}");
-        assert_eq!(tokenizer.encode("a<|im_end|>", false).unwrap().last(), Some(&151_645));
+        assert_eq!(
+            tokenizer.encode("a<|im_end|>", false).unwrap().last(),
+            Some(&151_645)
+        );
         assert!(tokenizer.chat_template().unwrap().contains("im_start"));
         assert_eq!(tokenizer.eos_id(), tokenizer.token_id("<|endoftext|>"));
         assert!(tokenizer.prefix().is_empty());

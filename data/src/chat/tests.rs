@@ -10,18 +10,39 @@ fn rendered(source: &str, messages: &[Message]) -> Result<String, ChatError> {
 
 #[test]
 fn a_template_renders_as_in_python() {
-    let messages = [Message::new("system", " Be brief. "), Message::new("user", "2+2?")];
+    let messages = [
+        Message::new("system", " Be brief. "),
+        Message::new("user", "2+2?"),
+    ];
     let source = "{{ bos_token }}{% for m in messages %}\n  {% if m['role'] == 'user' %}\n[{{ m.content.strip() }}]\n  \
                   {% endif %}\n{% endfor %}{% if add_generation_prompt %}>{% endif %}";
     assert_eq!(rendered(source, &messages).unwrap(), "<s>[2+2?]\n>");
     for (source, expected) in [
         ("{{ true }} {{ none }} {{ undefined_name }}|", "True None |"),
-        ("{{ messages[0] | tojson }}", r#"{"role": "system", "content": " Be brief. "}"#),
-        ("{{ [1, '<é>'] | tojson(ensure_ascii=true) }}", r#"[1, "<\u00e9>"]"#),
-        ("{{ {'b': 1, 'a': []} | tojson(indent=2, sort_keys=true) }}", "{\n  \"a\": [],\n  \"b\": 1\n}"),
-        ("{{ strftime_now('%d %b %Y %H:%M:%S %A %-m') }}", "07 Aug 2025 12:34:56 Thursday 8"),
-        ("{% generation %}x{% endgeneration %}{%- generation -%} y {%- endgeneration -%}", "xy"),
-        ("{% for i in range(9) %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}", "012"),
+        (
+            "{{ messages[0] | tojson }}",
+            r#"{"role": "system", "content": " Be brief. "}"#,
+        ),
+        (
+            "{{ [1, '<é>'] | tojson(ensure_ascii=true) }}",
+            r#"[1, "<\u00e9>"]"#,
+        ),
+        (
+            "{{ {'b': 1, 'a': []} | tojson(indent=2, sort_keys=true) }}",
+            "{\n  \"a\": [],\n  \"b\": 1\n}",
+        ),
+        (
+            "{{ strftime_now('%d %b %Y %H:%M:%S %A %-m') }}",
+            "07 Aug 2025 12:34:56 Thursday 8",
+        ),
+        (
+            "{% generation %}x{% endgeneration %}{%- generation -%} y {%- endgeneration -%}",
+            "xy",
+        ),
+        (
+            "{% for i in range(9) %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "012",
+        ),
         ("{{ ['a', \"b'c\", none] }}", "['a', \"b'c\", None]"),
     ] {
         assert_eq!(rendered(source, &messages).unwrap(), expected, "{source}");
@@ -31,7 +52,10 @@ fn a_template_renders_as_in_python() {
 #[test]
 fn errors_say_what_and_where() {
     let error = rendered("a\n{{ raise_exception('no system turn') }}", &[]).unwrap_err();
-    assert_eq!(error, ChatError::Render("no system turn (line 2 of the template)".into()));
+    assert_eq!(
+        error,
+        ChatError::Render("no system turn (line 2 of the template)".into())
+    );
     assert!(matches!(
         ChatTemplate::new("{% if %}", [("a", "b")]),
         Err(ChatError::Syntax(_))
@@ -53,7 +77,9 @@ fn dates_are_gregorian() {
 /// Every vector of the shared set, but those where Python goes through null tools, which are undefined here.
 #[test]
 fn vectors_of_real_templates() {
-    let Some(dir) = shared("data/chat_templates") else { return };
+    let Some(dir) = shared("data/chat_templates") else {
+        return;
+    };
     let text = std::fs::read_to_string(dir.join("vectors_rendered.jsonl")).unwrap();
     let mut failed = BTreeMap::<String, Vec<String>>::new();
     let mut passed = 0;
@@ -63,16 +89,20 @@ fn vectors_of_real_templates() {
         if vector["error"] == "TypeError: 'NoneType' object is not iterable" {
             continue;
         }
-        let file = dir.join("templates").join(name.replace('/', "__") + ".jinja");
+        let file = dir
+            .join("templates")
+            .join(name.replace('/', "__") + ".jinja");
         let source = std::fs::read_to_string(file).unwrap();
         let tokens = ["bos_token", "eos_token"].map(|name| (name, vector[name].as_str().unwrap()));
         let now = vector["now"].as_str().unwrap();
         assert_eq!(now, "2025-08-07T12:34:56");
         let got = ChatTemplate::new(&source, tokens).and_then(|template| {
-            template.with_clock(Clock::Fixed(1_754_570_096)).render_values(
-                Value::from_serialize(&vector["messages"]),
-                vector["add_generation_prompt"].as_bool().unwrap(),
-            )
+            template
+                .with_clock(Clock::Fixed(1_754_570_096))
+                .render_values(
+                    Value::from_serialize(&vector["messages"]),
+                    vector["add_generation_prompt"].as_bool().unwrap(),
+                )
         });
         let matches = match (&got, vector["expected"].as_str()) {
             (Ok(got), Some(expected)) => got == expected,
@@ -82,7 +112,10 @@ fn vectors_of_real_templates() {
         if matches {
             passed += 1;
         } else {
-            let detail = format!("{}: {got:?}\n  not {} {}", vector["set"], vector["expected"], vector["error"]);
+            let detail = format!(
+                "{}: {got:?}\n  not {} {}",
+                vector["set"], vector["expected"], vector["error"]
+            );
             failed.entry(name.to_owned()).or_default().push(detail);
         }
     }
@@ -90,5 +123,10 @@ fn vectors_of_real_templates() {
     for (name, details) in &failed {
         eprintln!("{name}: {} fail, first: {}", details.len(), details[0]);
     }
-    assert!(failed.is_empty(), "{} templates fail: {:?}", failed.len(), failed.keys());
+    assert!(
+        failed.is_empty(),
+        "{} templates fail: {:?}",
+        failed.len(),
+        failed.keys()
+    );
 }

@@ -32,7 +32,9 @@ impl Worked {
             .iter()
             .zip(&self.results)
             .enumerate()
-            .map(|(at, (operation, result))| format!("{operation} = {}", if at == last { answer } else { result }))
+            .map(|(at, (operation, result))| {
+                format!("{operation} = {}", if at == last { answer } else { result })
+            })
             .collect();
         let gap = if steps.is_empty() { "" } else { " " };
         format!("{}{gap}#### {answer}", steps.join(", "))
@@ -44,7 +46,10 @@ pub fn work(equation: &str, numbers: &[BigRational]) -> Result<Worked, String> {
     let spaced = equation.replace('(', " ( ").replace(')', " ) ");
     let tokens: Vec<&str> = spaced.split_whitespace().collect();
     if tokens.is_empty() || tokens.len() > MAX_TOKENS {
-        return Err(format!("an equation has 1 to {MAX_TOKENS} tokens, this has {}", tokens.len()));
+        return Err(format!(
+            "an equation has 1 to {MAX_TOKENS} tokens, this has {}",
+            tokens.len()
+        ));
     }
     let mut worker = Worker {
         tokens: &tokens,
@@ -57,9 +62,15 @@ pub fn work(equation: &str, numbers: &[BigRational]) -> Result<Worked, String> {
         },
     };
     let prefix = operator(tokens[0]).is_some();
-    worker.worked.value = if prefix { worker.prefix()? } else { worker.infix(0)? };
+    worker.worked.value = if prefix {
+        worker.prefix()?
+    } else {
+        worker.infix(0)?
+    };
     match tokens.get(worker.at) {
-        Some(rest) => Err(format!("{rest:?} follows the end of the equation {equation:?}")),
+        Some(rest) => Err(format!(
+            "{rest:?} follows the end of the equation {equation:?}"
+        )),
         None => Ok(worker.worked),
     }
 }
@@ -82,7 +93,10 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn next(&mut self) -> Result<&'a str, String> {
-        let token = self.tokens.get(self.at).ok_or("the equation ends too early")?;
+        let token = self
+            .tokens
+            .get(self.at)
+            .ok_or("the equation ends too early")?;
         self.at += 1;
         Ok(token)
     }
@@ -127,10 +141,16 @@ impl<'a> Worker<'a> {
                 .cloned()
                 .ok_or_else(|| format!("{token} is used, but {given} numbers are given"));
         }
-        plain(token).ok_or_else(|| format!("{token:?} is neither a number nor an operator (+ - * /)"))
+        plain(token)
+            .ok_or_else(|| format!("{token:?} is neither a number nor an operator (+ - * /)"))
     }
 
-    fn apply(&mut self, operator: &str, a: BigRational, b: BigRational) -> Result<BigRational, String> {
+    fn apply(
+        &mut self,
+        operator: &str,
+        a: BigRational,
+        b: BigRational,
+    ) -> Result<BigRational, String> {
         let operation = format!("{} {operator} {}", brief(&a), brief(&b));
         let value = match operator {
             "+" => a + b,
@@ -149,7 +169,9 @@ impl<'a> Worker<'a> {
 /// is that fraction: `0.16666666666666666` is 1/6.
 pub fn plain(text: &str) -> Option<BigRational> {
     let text = text.trim();
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-'));
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'-'));
     let value = number::parse(text).filter(|_| plain)?.value();
     let places = text.split_once('.').map_or(0, |(_, places)| places.len());
     if places < FLOAT_PLACES {
@@ -181,7 +203,11 @@ pub fn exact(value: &BigRational) -> String {
         times
     };
     let places = count(2).max(count(5));
-    if rest.is_one() { rounded(value, places) } else { value.to_string() }
+    if rest.is_one() {
+        rounded(value, places)
+    } else {
+        value.to_string()
+    }
 }
 
 /// A rational as a step shows it: exactly where that is short, else rounded to four places.
@@ -199,19 +225,37 @@ fn brief(value: &BigRational) -> String {
 /// Rounded to `places` decimals, halves away from zero.
 fn rounded(value: &BigRational, places: usize) -> String {
     let scale = BigInt::from(10).pow(places as u32);
-    let scaled = (value.abs() * BigRational::from_integer(scale)).round().to_integer();
+    let scaled = (value.abs() * BigRational::from_integer(scale))
+        .round()
+        .to_integer();
     let digits = format!("{scaled:0>width$}", width = places + 1);
     let (whole, part) = digits.split_at(digits.len() - places);
-    let sign = if value.is_negative() && !scaled.is_zero() { "-" } else { "" };
-    if places == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part}") }
+    let sign = if value.is_negative() && !scaled.is_zero() {
+        "-"
+    } else {
+        ""
+    };
+    if places == 0 {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{part}")
+    }
 }
 
 /// Does an exact value agree with an answer column, which may be rounded to the places it is written with (one at
 /// least, so that 5 is no rounding of 5.4)?
 pub fn agrees(value: &BigRational, answer: &str) -> bool {
-    let Some(given) = plain(answer) else { return false };
-    let places = answer.trim().split_once('.').map_or(1, |(_, places)| places.len().max(1));
-    let half = BigRational::new(1.into(), BigInt::from(2) * BigInt::from(10).pow(places.to_u32().unwrap_or(u32::MAX)));
+    let Some(given) = plain(answer) else {
+        return false;
+    };
+    let places = answer
+        .trim()
+        .split_once('.')
+        .map_or(1, |(_, places)| places.len().max(1));
+    let half = BigRational::new(
+        1.into(),
+        BigInt::from(2) * BigInt::from(10).pow(places.to_u32().unwrap_or(u32::MAX)),
+    );
     (value - given).abs() <= half
 }
 
@@ -220,25 +264,55 @@ mod tests {
     use super::*;
 
     fn solved(equation: &str, numbers: &str, answer: &str) -> String {
-        let numbers: Vec<_> = numbers.split_whitespace().map(|n| plain(n).unwrap()).collect();
+        let numbers: Vec<_> = numbers
+            .split_whitespace()
+            .map(|n| plain(n).unwrap())
+            .collect();
         let worked = work(equation, &numbers).unwrap();
-        assert!(agrees(&worked.value, answer), "{equation}: {} against {answer}", worked.value);
+        assert!(
+            agrees(&worked.value, answer),
+            "{equation}: {} against {answer}",
+            worked.value
+        );
         worked.solution(&exact(&plain(answer).unwrap()))
     }
 
     #[test]
     fn equations_become_steps() {
-        assert_eq!(solved("* number0 number1", "56.0 9.0", "504.0"), "56 * 9 = 504 #### 504");
-        assert_eq!(solved("( 5 + 3 ) * 2", "", "16"), "5 + 3 = 8, 8 * 2 = 16 #### 16");
         assert_eq!(
-            solved("- number0 * number1 number2", "25000.0 1500.0 8.0", "13000.0"),
+            solved("* number0 number1", "56.0 9.0", "504.0"),
+            "56 * 9 = 504 #### 504"
+        );
+        assert_eq!(
+            solved("( 5 + 3 ) * 2", "", "16"),
+            "5 + 3 = 8, 8 * 2 = 16 #### 16"
+        );
+        assert_eq!(
+            solved(
+                "- number0 * number1 number2",
+                "25000.0 1500.0 8.0",
+                "13000.0"
+            ),
             "1500 * 8 = 12000, 25000 - 12000 = 13000 #### 13000"
         );
-        assert_eq!(solved("8.0 - 2.0 - 1.0", "", "5"), "8 - 2 = 6, 6 - 1 = 5 #### 5");
-        assert_eq!(solved("1 + 2 * 3", "", "7.0"), "2 * 3 = 6, 1 + 6 = 7 #### 7");
-        assert_eq!(solved("/ number1 number0", "3 10", "3.333"), "10 / 3 = 3.333 #### 3.333");
         assert_eq!(
-            solved("+ number0 number1", "0.16666666666666666 1.1666666666666667", "1.3333333333333333"),
+            solved("8.0 - 2.0 - 1.0", "", "5"),
+            "8 - 2 = 6, 6 - 1 = 5 #### 5"
+        );
+        assert_eq!(
+            solved("1 + 2 * 3", "", "7.0"),
+            "2 * 3 = 6, 1 + 6 = 7 #### 7"
+        );
+        assert_eq!(
+            solved("/ number1 number0", "3 10", "3.333"),
+            "10 / 3 = 3.333 #### 3.333"
+        );
+        assert_eq!(
+            solved(
+                "+ number0 number1",
+                "0.16666666666666666 1.1666666666666667",
+                "1.3333333333333333"
+            ),
             "1/6 + 7/6 = 4/3 #### 4/3"
         );
         assert_eq!(
@@ -254,7 +328,17 @@ mod tests {
         assert!(!agrees(&(value("40") / value("7")), "5.0"));
         assert!(!agrees(&value("5.4"), "5"));
         assert!(agrees(&(value("5") / value("3")), "1.67"));
-        for bad in ["", "+ 1", "+ 1 2 3", "( 1 + 2", "1 2", "/ 1 0", "^ 2 3", "+ number0 number9", "1 + x"] {
+        for bad in [
+            "",
+            "+ 1",
+            "+ 1 2 3",
+            "( 1 + 2",
+            "1 2",
+            "/ 1 0",
+            "^ 2 3",
+            "+ number0 number9",
+            "1 + x",
+        ] {
             assert!(work(bad, &[value("1")]).is_err(), "{bad}");
         }
         assert!(work(&"( ".repeat(100_000), &[]).is_err());
@@ -269,7 +353,10 @@ mod tests {
             ("-0.50", "-0.5"),
             ("0.3333333333333333", "1/3"),
             ("0.123456789", "0.123456789"),
-            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            (
+                "123456789012345678901234567890",
+                "123456789012345678901234567890",
+            ),
         ] {
             assert_eq!(exact(&plain(text).unwrap()), shown);
         }

@@ -25,7 +25,9 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// The file's name does not say its format.
-    #[error("{path}: the format is taken from the extension, and this is none of .jsonl, .ndjson, .json, .csv")]
+    #[error(
+        "{path}: the format is taken from the extension, and this is none of .jsonl, .ndjson, .json, .csv"
+    )]
     Extension {
         /// The file.
         path: PathBuf,
@@ -92,11 +94,20 @@ pub fn load(path: &Path, preset: &Preset) -> Result<Vec<Problem>, DatasetError> 
 /// As [`load`].
 pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("row");
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("row");
     for (at, row) in rows::read(path)?.into_iter().enumerate() {
-        match (problem(&row, preset, || format!("{stem}-{}", at + 1)), preset.bad_rows) {
+        match (
+            problem(&row, preset, || format!("{stem}-{}", at + 1)),
+            preset.bad_rows,
+        ) {
             (Ok(problem), _) => problems.push(problem),
-            (Err(reason), BadRows::Skip) => skipped.push(Skipped { line: row.line, reason }),
+            (Err(reason), BadRows::Skip) => skipped.push(Skipped {
+                line: row.line,
+                reason,
+            }),
             (Err(message), BadRows::Error) => {
                 return Err(DatasetError::Row {
                     path: path.to_owned(),
@@ -121,19 +132,30 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         Some(text) => numbers(&text)?,
         None => Vec::new(),
     };
-    let given = preset.numbers.as_deref().is_some_and(|field| find(row, field).is_some());
+    let given = preset
+        .numbers
+        .as_deref()
+        .is_some_and(|field| find(row, field).is_some());
     let mut parts = Vec::new();
     for field in &preset.question {
         if let Some(part) = text(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
-            parts.push(if given { filled(&part, &numbers)? } else { part });
+            parts.push(if given {
+                filled(&part, &numbers)?
+            } else {
+                part
+            });
         }
     }
     let question = parts.join(" ");
     if question.is_empty() {
-        return Err(format!("the question ({}) is empty; fill it or drop the row", preset.question.join(", ")));
+        return Err(format!(
+            "the question ({}) is empty; fill it or drop the row",
+            preset.question.join(", ")
+        ));
     }
     let field = &preset.answer;
-    let raw = text(row, field)?.ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
+    let raw = text(row, field)?
+        .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
     let taken = match preset.answer_rule {
         AnswerRule::AsIs => Some(raw.as_str()),
         AnswerRule::AfterHashes => after_hashes(&raw),
@@ -144,22 +166,31 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         format!("`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule")
     })?;
     // A plain number in its shortest form; anything else as it stands.
-    let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
+    let answer =
+        equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
     let mut solution = optional(row, preset.solution.as_deref())?;
     if preset.answer_rule == AnswerRule::AfterHashes {
         solution = solution.map(|text| without_calculator(&text));
     }
     let equation = optional(row, preset.equation.as_deref())?;
     if let Some(text) = equation.filter(|_| given || preset.numbers.is_none()) {
-        let worked = equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
+        let worked =
+            equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
         if !equation::agrees(&worked.value, taken) {
             let value = equation::exact(&worked.value);
-            return Err(format!("the equation {text:?} gives {value}, but `{field}` says {taken}; correct one of them"));
+            return Err(format!(
+                "the equation {text:?} gives {value}, but `{field}` says {taken}; correct one of them"
+            ));
         }
         solution = solution.or_else(|| Some(worked.solution(&answer)));
     }
     let id = optional(row, preset.id.as_deref())?.unwrap_or_else(name);
-    Ok(Problem { id, question, answer, solution })
+    Ok(Problem {
+        id,
+        question,
+        answer,
+        solution,
+    })
 }
 
 /// The first of a field's alternatives that the row has, not null.
@@ -167,7 +198,11 @@ fn find<'a>(row: &'a Row, field: &str) -> Option<(&'a str, &'a Value)> {
     field
         .trim_end_matches('?')
         .split('|')
-        .find_map(|name| row.fields.get_key_value(name).filter(|(_, value)| !value.is_null()))
+        .find_map(|name| {
+            row.fields
+                .get_key_value(name)
+                .filter(|(_, value)| !value.is_null())
+        })
         .map(|(name, value)| (name.as_str(), value))
 }
 
@@ -193,13 +228,21 @@ fn text(row: &Row, field: &str) -> Result<Option<String>, String> {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => {
             // Beyond this a JSON number has gone through floating point and may not be what was written.
-            if number.is_f64() && number.as_f64().is_some_and(|x| x.abs() >= 9_007_199_254_740_992.0) {
-                return Err(format!("`{name}` = {number} is too large for a JSON number; write it as a string"));
+            if number.is_f64()
+                && number
+                    .as_f64()
+                    .is_some_and(|x| x.abs() >= 9_007_199_254_740_992.0)
+            {
+                return Err(format!(
+                    "`{name}` = {number} is too large for a JSON number; write it as a string"
+                ));
             }
             number.to_string()
         }
         Value::Array(_) | Value::Object(_) | Value::Bool(_) | Value::Null => {
-            return Err(format!("`{name}` is {value}, not text or a number; name another field"));
+            return Err(format!(
+                "`{name}` is {value}, not text or a number; name another field"
+            ));
         }
     };
     Ok((!text.is_empty()).then_some(text))
@@ -211,7 +254,10 @@ fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
 
 fn numbers(text: &str) -> Result<Vec<BigRational>, String> {
     text.split_whitespace()
-        .map(|number| equation::plain(number).ok_or_else(|| format!("{number:?} in the numbers is not one; correct it")))
+        .map(|number| {
+            equation::plain(number)
+                .ok_or_else(|| format!("{number:?} in the numbers is not one; correct it"))
+        })
         .collect()
 }
 
@@ -227,10 +273,16 @@ fn filled(text: &str, numbers: &[BigRational]) -> Result<String, String> {
         if digits == 0 {
             out.push_str(MARK);
         } else {
-            let number = after[..digits].parse::<usize>().ok().and_then(|at| numbers.get(at));
+            let number = after[..digits]
+                .parse::<usize>()
+                .ok()
+                .and_then(|at| numbers.get(at));
             let number = number.ok_or_else(|| {
                 let given = numbers.len();
-                format!("the question holds number{}, but {given} numbers are given", &after[..digits])
+                format!(
+                    "the question holds number{}, but {given} numbers are given",
+                    &after[..digits]
+                )
             })?;
             out.push_str(&equation::exact(number));
         }

@@ -85,15 +85,15 @@ static PRESETS: LazyLock<Vec<(&str, Preset)>> = LazyLock::new(|| {
     let boxed = Some("solution?");
     #[rustfmt::skip]
     let rows = vec![
-        preset("gsm8k",   &["question"],                 "answer",   AfterHashes, None,               Some("answer"), None,             None, None,          Error),
+        preset("gsm8k",   &["question"],                "answer",        AfterHashes, None,               Some("answer"), None,             None,              None,          Error),
         // SVAMP's own file (JSON), and its training sets from MAWPS and ASDiv (CSV), which either name takes. A few
         // rows of the latter contradict themselves, hence Skip.
-        preset("svamp",   &["Body?", "Ques|Question"],   "Answer",   AsIs,        Some("ID?"),         None,           Some("Numbers?"), Some("Equation?"), Some("Empty"), Skip),
-        preset("mawps",   &["input|Question"],           "target|Answer", AsIs,   Some("idx?"),        None,           Some("Numbers?"), Some("Equation?"), Some("Empty"), Skip),
-        preset("math",    &["problem"],                  "answer",   AsIs,        Some("unique_id?"),  boxed,          None,             None, None,          Error),
-        preset("aime",    &["problem|prompt|question"],  "answer",   AsIs,        Some("id?"),         boxed,          None,             None, None,          Error),
-        preset("amc",     &["problem|question"],         "answer",   AsIs,        Some("id?"),         boxed,          None,             None, None,          Error),
-        preset("minerva", &["problem"],                  "solution", LastBoxed,   Some("idx?"),        boxed,          None,             None, None,          Error),
+        preset("svamp",   &["Body?", "Ques|Question"],  "Answer",        AsIs,        Some("ID?"),        None,           Some("Numbers?"), Some("Equation?"), Some("Empty"), Skip),
+        preset("mawps",   &["input|Question"],          "target|Answer", AsIs,        Some("idx?"),       None,           Some("Numbers?"), Some("Equation?"), Some("Empty"), Skip),
+        preset("math",    &["problem"],                 "answer",        AsIs,        Some("unique_id?"), boxed,          None,             None,              None,          Error),
+        preset("aime",    &["problem|prompt|question"], "answer",        AsIs,        Some("id?"),        boxed,          None,             None,              None,          Error),
+        preset("amc",     &["problem|question"],        "answer",        AsIs,        Some("id?"),        boxed,          None,             None,              None,          Error),
+        preset("minerva", &["problem"],                 "solution",      LastBoxed,   Some("idx?"),       boxed,          None,             None,              None,          Error),
     ];
     rows
 });
@@ -133,11 +133,13 @@ impl Preset {
     /// There is none of this name; the message lists the known ones and the nearest.
     pub fn named(name: &str) -> Result<&'static Preset, DatasetError> {
         let found = PRESETS.iter().find(|(known, _)| *known == name);
-        found.map(|(_, preset)| preset).ok_or_else(|| DatasetError::UnknownPreset {
-            name: name.to_owned(),
-            nearest: nearest(name, Self::names()).unwrap_or_default().to_owned(),
-            known: Self::names().collect::<Vec<_>>().join(", "),
-        })
+        found
+            .map(|(_, preset)| preset)
+            .ok_or_else(|| DatasetError::UnknownPreset {
+                name: name.to_owned(),
+                nearest: nearest(name, Self::names()).unwrap_or_default().to_owned(),
+                known: Self::names().collect::<Vec<_>>().join(", "),
+            })
     }
 
     /// The names that [`Preset::named`] knows.
@@ -147,7 +149,10 @@ impl Preset {
 }
 
 /// The candidate with the fewest edits (insert, delete, replace) to `name`, whatever the case.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let name = name.to_lowercase();
     candidates.min_by_key(|candidate| edits(&name, &candidate.to_lowercase()))
 }

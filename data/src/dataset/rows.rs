@@ -16,7 +16,11 @@ pub struct Row {
 /// Reads a file; its extension says how: `.jsonl`/`.ndjson` (one object a line), `.json` (an array of objects, or
 /// objects one after another), `.csv` (with a header).
 pub fn read(path: &Path) -> Result<Vec<Row>, DatasetError> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or("")
+        .to_ascii_lowercase();
     if !matches!(extension.as_str(), "jsonl" | "ndjson" | "json" | "csv") {
         return Err(DatasetError::Extension {
             path: path.to_owned(),
@@ -45,16 +49,28 @@ fn bad(path: &Path, line: usize, message: String) -> DatasetError {
 fn object(path: &Path, line: usize, value: Value) -> Result<Row, DatasetError> {
     match value {
         Value::Object(fields) => Ok(Row { line, fields }),
-        _ => Err(bad(path, line, "not a JSON object; each row is an object of named fields".to_owned())),
+        _ => Err(bad(
+            path,
+            line,
+            "not a JSON object; each row is an object of named fields".to_owned(),
+        )),
     }
 }
 
 fn jsonl(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(at, line)| {
-            let value = serde_json::from_str(line)
-                .map_err(|error| bad(path, at + 1, format!("not JSON: {error}; each line is one object")))?;
+            let value = serde_json::from_str(line).map_err(|error| {
+                bad(
+                    path,
+                    at + 1,
+                    format!("not JSON: {error}; each line is one object"),
+                )
+            })?;
             object(path, at + 1, value)
         })
         .collect()
@@ -80,13 +96,21 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
         if array && text[at..].starts_with(']') {
             return match text[at + 1..].trim() {
                 "" => Ok(rows),
-                _ => Err(bad(path, line_at(at), "something follows the array's end".to_owned())),
+                _ => Err(bad(
+                    path,
+                    line_at(at),
+                    "something follows the array's end".to_owned(),
+                )),
             };
         }
         if text[at..].is_empty() {
             return match array {
                 false => Ok(rows),
-                true => Err(bad(path, line_at(at), "the file ends inside its array".to_owned())),
+                true => Err(bad(
+                    path,
+                    line_at(at),
+                    "the file ends inside its array".to_owned(),
+                )),
             };
         }
         let start = line_at(at);
@@ -94,7 +118,9 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
         let value = match stream.next() {
             Some(Ok(value)) => value,
             Some(Err(error)) => {
-                let message = format!("the row that begins here is not JSON: {error} (lines counted from here)");
+                let message = format!(
+                    "the row that begins here is not JSON: {error} (lines counted from here)"
+                );
                 return Err(bad(path, start, message));
             }
             None => return Ok(rows),
@@ -104,7 +130,11 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
         if array && text[at..].starts_with(',') {
             at = skip(at + 1);
         } else if array && !text[at..].is_empty() && !text[at..].starts_with(']') {
-            return Err(bad(path, line_at(at), "a comma or ] is missing between rows".to_owned()));
+            return Err(bad(
+                path,
+                line_at(at),
+                "a comma or ] is missing between rows".to_owned(),
+            ));
         }
     }
 }
@@ -112,7 +142,9 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
 fn csv(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let failed = |error: csv::Error| {
-        let line = error.position().map_or(1, |position| position.line() as usize);
+        let line = error
+            .position()
+            .map_or(1, |position| position.line() as usize);
         bad(path, line, format!("not CSV: {error}"))
     };
     let header: Vec<String> = reader
@@ -125,7 +157,9 @@ fn csv(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
         .records()
         .map(|record| {
             let record = record.map_err(failed)?;
-            let line = record.position().map_or(1, |position| position.line() as usize);
+            let line = record
+                .position()
+                .map_or(1, |position| position.line() as usize);
             let values = record.iter().map(Value::from);
             Ok(Row {
                 line,

@@ -52,7 +52,9 @@ pub fn last_boxed(text: &str) -> Option<&str> {
         match bytes[at] {
             b'\\' => {
                 let rest = &text[at..];
-                let command = ["\\boxed", "\\fbox"].into_iter().find(|c| rest.starts_with(c));
+                let command = ["\\boxed", "\\fbox"]
+                    .into_iter()
+                    .find(|c| rest.starts_with(c));
                 let Some(command) = command else {
                     // A backslash takes the next byte with it, so that \{ and \} do not count.
                     at += 2;

@@ -6,6 +6,7 @@
 
 mod extract;
 pub mod number;
+mod spelling;
 
 pub use extract::{Rule, after_hashes, last_boxed};
 use number::Number;
@@ -79,13 +80,21 @@ impl Grader {
 /// The answer of a text: the rule that found it, its words, and its value where it is one number.
 fn find(text: &str) -> (Option<Rule>, Option<String>, Option<Number>) {
     if let Some(inside) = extract::last_boxed(text) {
-        return (Some(Rule::Boxed), Some(inside.trim().to_owned()), number::parse(inside));
+        return (
+            Some(Rule::Boxed),
+            Some(inside.trim().to_owned()),
+            number::parse(inside),
+        );
     }
     if extract::opens_box(text) {
         return (Some(Rule::Boxed), None, None);
     }
     if let Some(rest) = extract::after_hashes(text) {
-        return (Some(Rule::Hashes), Some(rest.to_owned()), number::parse(rest));
+        return (
+            Some(Rule::Hashes),
+            Some(rest.to_owned()),
+            number::parse(rest),
+        );
     }
     if let Some(rest) = extract::after_answer_is(text) {
         let value = number::parse(rest).or_else(|| {

@@ -5,6 +5,7 @@
 //! `5 \text{ cm}^2`), `1.5e3` and `1.5 \times 10^{3}`, `thousand`, `million`, `billion`, and one layer of `$…$`,
 //! `\(…\)`, `**…**`, braces or parentheses. Anything else is not a number: `2\pi`, `3x`, `1,23`, `3 or 4`.
 
+use super::spelling::{is_unit, normalise, unwrapped};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
@@ -58,13 +59,23 @@ fn scaled(a: &BigRational, by: &BigInt) -> BigRational {
 /// Reads `text` as one number, whole. `None` if it is anything else or more than that.
 pub fn parse(text: &str) -> Option<Number> {
     let text = normalise(text);
-    // "x = 5" answers 5; nothing is computed on the left.
-    let text = text.rsplit('=').next().unwrap_or(&text);
-    let text = unwrapped(text);
+    let text = unwrapped(right_hand_side(unwrapped(&text)));
     let (number, end) = Reader::new(text, true).number(0)?;
     let tail = text[end..].trim();
-    let adjacent = !text[end..].starts_with(char::is_whitespace);
-    (tail.is_empty() || is_unit(tail, adjacent)).then_some(number)
+    (tail.is_empty() || is_unit(tail)).then_some(number)
+}
+
+/// What stands behind the last `=`, where that is the answer: behind a name (`x = 5`, `f(2) = 5`) or a sum of numbers
+/// (`3 + 4 = 7`). An equation, `x + y = 0`, is no number.
+fn right_hand_side(text: &str) -> &str {
+    let Some((left, right)) = text.rsplit_once('=') else {
+        return text;
+    };
+    let left = left.trim();
+    let name = left.starts_with(|c: char| c.is_alphabetic() || c == '\\')
+        && !left.contains(['+', '-', '*', '/', '^', '=', ',']);
+    let numbers = !left.contains(char::is_alphabetic);
+    if name || numbers { right } else { text }
 }
 
 /// The numbers in running text, in order, each with its own text.
@@ -88,9 +99,18 @@ pub fn scan(text: &str) -> Vec<(String, Number)> {
         let owned = before
             .chars()
             .next_back()
-            .is_some_and(|c| c.is_alphabetic() || c == '^' || c == '_');
+            .is_some_and(|c| c.is_ascii_alphabetic() || c == '^' || c == '_');
         match reader.number(at) {
             Some((_, end)) if owned => at = end,
+            // 4\sqrt{2}: the value is no number, and none before it was meant instead.
+            Some((_, end))
+                if ["\\sqrt", "\\pi", "√", "π"]
+                    .iter()
+                    .any(|r| text[end..].starts_with(r)) =>
+            {
+                found.clear();
+                at = end;
+            }
             Some((mut number, end)) => {
                 let mut start = at;
                 if let Some(sign) = sign_before(&text, at) {
@@ -130,130 +150,6 @@ fn utf8_len(first: u8) -> usize {
         0xe0..=0xef => 3,
         _ => 4,
     }
-}
-
-/// One spelling for what is written in several ways. Linear in the text.
-fn normalise(text: &str) -> String {
-    const SPELLINGS: [(&str, &str); 31] = [
-        ("\\left", ""),
-        ("\\right", ""),
-        ("\\!", ""),
-        ("\\,", " "),
-        ("\\;", " "),
-        ("\\:", " "),
-        ("\\ ", " "),
-        ("\\%", "%"),
-        ("\\$", "$"),
-        ("\\dfrac", "\\frac"),
-        ("\\tfrac", "\\frac"),
-        ("\\cfrac", "\\frac"),
-        ("\\times", "*"),
-        ("\\cdot", "*"),
-        ("\\textbf{", "{"),
-        ("\\textit{", "{"),
-        ("\\text{", "{"),
-        ("\\mathrm{", "{"),
-        ("\\mathbf{", "{"),
-        ("\\mbox{", "{"),
-        ("^{\\circ}", " degrees "),
-        ("^\\circ", " degrees "),
-        ("{,}", ","),
-        ("°", " degrees "),
-        ("×", "*"),
-        ("·", "*"),
-        ("−", "-"),
-        ("~", " "),
-        ("\u{a0}", " "),
-        ("\u{202f}", " "),
-        ("\u{2009}", " "),
-    ];
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let special = !c.is_ascii() || matches!(c, '\\' | '^' | '{' | '~');
-        let spelling = special
-            .then(|| SPELLINGS.iter().find(|(from, _)| rest.starts_with(from)))
-            .flatten();
-        match spelling {
-            Some((from, to)) => {
-                out.push_str(to);
-                rest = &rest[from.len()..];
-            }
-            None => {
-                out.push(c);
-                rest = &rest[c.len_utf8()..];
-            }
-        }
-    }
-    out
-}
-
-/// Without what only wraps an answer: spaces, math marks, emphasis, one pair of braces, a full stop.
-fn unwrapped(text: &str) -> &str {
-    let mut text = text;
-    // Each round takes one layer off; real answers have two or three.
-    for _ in 0..8 {
-        let before = text;
-        text = text
-            .trim()
-            .trim_end_matches(['.', ',', ';', ':', '!', '?'])
-            .trim_end();
-        for (open, close) in [
-            ("$$", "$$"),
-            ("$", "$"),
-            ("\\(", "\\)"),
-            ("\\[", "\\]"),
-            ("**", "**"),
-            ("{", "}"),
-            ("(", ")"),
-            ("\"", "\""),
-            ("`", "`"),
-        ] {
-            if let Some(inner) = text
-                .strip_prefix(open)
-                .and_then(|t| t.strip_suffix(close))
-                .filter(|inner| !inner.contains(open) && !inner.contains(close))
-            {
-                text = inner;
-            }
-        }
-        if text == before {
-            break;
-        }
-    }
-    text
-}
-
-/// Is `tail` a unit, so that the number in front of it is the whole answer?
-///
-/// Words of two letters or more, and the usual one-letter units. `3x` and `5 or 6` are not numbers with units.
-fn is_unit(tail: &str, adjacent: bool) -> bool {
-    const NOT_UNITS: [&str; 14] = [
-        "or", "and", "to", "x", "y", "z", "n", "pi", "i", "plus", "minus", "times", "dozen", "hundred",
-    ];
-    const SHORT: [&str; 14] = [
-        "m", "g", "s", "h", "l", "j", "w", "v", "a", "k", "n", "c", "f", "d",
-    ];
-    let mut words = 0;
-    for word in tail.split(|c: char| c.is_whitespace() || "{}/*.,()".contains(c)) {
-        // "cm^2", "m^{3}": the power belongs to the unit.
-        let word = word.split('^').next().unwrap_or(word).to_lowercase();
-        if word.is_empty() || (words > 0 && word.bytes().all(|b| matches!(b, b'2' | b'3'))) {
-            continue;
-        }
-        if !word.chars().all(|c| c.is_alphabetic() || "'-$".contains(c)) {
-            return false;
-        }
-        let short = word.chars().count() == 1;
-        if (NOT_UNITS.contains(&word.as_str()) && !(word == "n" && !adjacent))
-            || (short && !SHORT.contains(&word.as_str()))
-            || (short && adjacent && !matches!(word.as_str(), "m" | "g" | "s" | "h" | "l"))
-        {
-            return false;
-        }
-        words += 1;
-    }
-    words > 0 && !tail.contains('\\')
 }
 
 /// A cursor-free reader: every method takes a place and returns what it read and where it ended.
@@ -305,7 +201,12 @@ impl<'a> Reader<'a> {
         }
         let next = self.spaces(end);
         let rest = &self.text[next..];
-        for (word, zeros) in [("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12)] {
+        for (word, zeros) in [
+            ("thousand", 3),
+            ("million", 6),
+            ("billion", 9),
+            ("trillion", 12),
+        ] {
             if next > end && rest.starts_with(word) {
                 value = power_of_ten(value, zeros)?;
                 end = next + word.len();
@@ -336,7 +237,8 @@ impl<'a> Reader<'a> {
             return (part < BigRational::one()).then(|| (first + part, stop));
         }
         // 1 1/2
-        if whole_part && next > end
+        if whole_part
+            && next > end
             && let Some((numer, slash)) = self.digits_only(next)
             && self.byte(slash) == b'/'
             && let Some((denom, stop)) = self.digits_only(slash + 1)
@@ -347,7 +249,11 @@ impl<'a> Reader<'a> {
         // a/b
         let slash = if self.whole { next } else { end };
         if self.byte(slash) == b'/' {
-            let from = if self.whole { self.spaces(slash + 1) } else { slash + 1 };
+            let from = if self.whole {
+                self.spaces(slash + 1)
+            } else {
+                slash + 1
+            };
             if let Some((denom, stop)) = self.decimal(from) {
                 return divide(&first, &denom).map(|value| (value, stop));
             }
@@ -361,7 +267,11 @@ impl<'a> Reader<'a> {
             return Some((power_of_ten(value, exponent)?, stop));
         }
         // 1.5 * 10^{3}, 10^3
-        let ten = if self.byte(next) == b'*' { Some(self.spaces(next + 1)) } else { None };
+        let ten = if self.byte(next) == b'*' {
+            Some(self.spaces(next + 1))
+        } else {
+            None
+        };
         if let Some(ten) = ten
             && self.text[ten..].starts_with("10^")
         {
@@ -482,7 +392,10 @@ impl<'a> Reader<'a> {
         if braced && self.byte(end) != b'}' {
             return None;
         }
-        (size <= MAX_EXPONENT).then_some((if negative { -size } else { size }, end + usize::from(braced)))
+        (size <= MAX_EXPONENT).then_some((
+            if negative { -size } else { size },
+            end + usize::from(braced),
+        ))
     }
 }
 

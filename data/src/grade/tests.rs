@@ -9,12 +9,22 @@ fn graded(completion: &str, gold: &str) -> Verdict {
 fn rules_are_tried_in_order_and_named() {
     for (text, gold, rule, correct) in [
         (r"so 3 and \boxed{42}. #### 7", "42", Rule::Boxed, true),
-        (r"\boxed{1} then \boxed{\text{the } 2}", "1", Rule::Boxed, false),
+        (
+            r"\boxed{1} then \boxed{\text{the } 2}",
+            "1",
+            Rule::Boxed,
+            false,
+        ),
         (r"\boxed{\frac{1}{2}}", "0.5", Rule::Boxed, true),
         (r"$\boxed 7$ done", "7", Rule::Boxed, true),
         ("work 9\n#### 12\nthe answer is 5", "12", Rule::Hashes, true),
         ("#### 1\n#### 2 apples", "2", Rule::Hashes, true),
-        ("The answer is 5. That took 3 steps.", "5", Rule::AnswerIs, true),
+        (
+            "The answer is 5. That took 3 steps.",
+            "5",
+            Rule::AnswerIs,
+            true,
+        ),
         ("Final Answer is: **$1,234**", "1234", Rule::AnswerIs, true),
         ("The answer is 5 or 6", "5", Rule::AnswerIs, false),
         ("first 3, then 4.", "4", Rule::LastNumber, true),
@@ -25,9 +35,14 @@ fn rules_are_tried_in_order_and_named() {
         ("costs $-5", "-5", Rule::LastNumber, true),
     ] {
         let verdict = graded(text, gold);
-        assert_eq!((verdict.rule, verdict.correct), (Some(rule), correct), "{text}");
+        assert_eq!(
+            (verdict.rule, verdict.correct),
+            (Some(rule), correct),
+            "{text}"
+        );
     }
     assert_eq!(graded("no idea", "1").rule, None);
+    assert_eq!(graded(r"with 4 it is $4\sqrt{2}$", "4").rule, None);
 }
 
 #[test]
@@ -69,6 +84,10 @@ fn numbers_are_exact() {
         ("90^\\circ", "90"),
         ("025", "25"),
         (".5", "0.5"),
+        ("[5]", "5"),
+        ("5 €", "5"),
+        ("3 + 4 = 7", "7"),
+        (r"32,\! 349", "32349"),
         ("5.", "5"),
         ("x = 5", "5"),
         ("(5)", "5"),
@@ -82,14 +101,20 @@ fn numbers_are_exact() {
         (r"50\%", "0.5"),
         ("50 percent", "50"),
         ("−3", "-3"),
-        ("123456789012345678901234567890", "123456789012345678901234567890.0"),
+        (
+            "123456789012345678901234567890",
+            "123456789012345678901234567890.0",
+        ),
     ] {
         assert!(graded(&format!("#### {a}"), b).correct, "{a} = {b}");
         assert!(graded(&format!("#### {b}"), a).correct, "{b} = {a}");
     }
     for (a, b) in [
         ("1/3", "0.3333333333333333"),
-        ("123456789012345678901234567890", "123456789012345678901234567891"),
+        (
+            "123456789012345678901234567890",
+            "123456789012345678901234567891",
+        ),
         ("9007199254740993", "9007199254740992"),
         ("50%", "5"),
         ("0.5%", "50%"),
@@ -102,15 +127,44 @@ fn numbers_are_exact() {
 #[test]
 fn what_is_not_one_number_is_an_error_as_gold_and_never_a_match() {
     for text in [
-        "", "abc", "3x", "5 x", r"2\pi", r"\sqrt{2}", "3 or 4", "1,23", "(1, 2)", "1/0", r"\frac{1}{0}", "2^10", "3 + 4",
-        "1e99999999", "--5", "5 dozen", "NaN", "inf", "3:30", r"\frac{1}", "1 3/2 1", "[0,1]", "5-", "$",
+        "",
+        "abc",
+        "3x",
+        "5 x",
+        r"2\pi",
+        r"\sqrt{2}",
+        "3 or 4",
+        "1,23",
+        "(1, 2)",
+        "1/0",
+        r"\frac{1}{0}",
+        "2^10",
+        "3 + 4",
+        "x + y = 0",
+        "1e99999999",
+        "--5",
+        "5 dozen",
+        "NaN",
+        "inf",
+        "3:30",
+        r"\frac{1}",
+        "1 3/2 1",
+        "[0,1]",
+        "5-",
+        "$",
     ] {
         assert!(
-            matches!(Grader::new().grade("#### 5", text), Err(GradeError::Gold { .. })),
+            matches!(
+                Grader::new().grade("#### 5", text),
+                Err(GradeError::Gold { .. })
+            ),
             "{text:?} as gold"
         );
         for gold in ["5", "3", "2", "1", "10"] {
-            assert!(!graded(&format!("\\boxed{{{text}}}"), gold).correct, "{text:?}");
+            assert!(
+                !graded(&format!("\\boxed{{{text}}}"), gold).correct,
+                "{text:?}"
+            );
         }
     }
 }
@@ -130,7 +184,11 @@ fn any_input_takes_bounded_time() {
         "{".repeat(n) + &"}".repeat(n),
         "9".repeat(n),
         format!("#### {}", "9".repeat(n)),
-        format!("#### {}/{}", "9".repeat(number::MAX_DIGITS), "8".repeat(number::MAX_DIGITS)),
+        format!(
+            "#### {}/{}",
+            "9".repeat(number::MAX_DIGITS),
+            "8".repeat(number::MAX_DIGITS)
+        ),
         "1,".repeat(n),
         "1/".repeat(n),
         "-".repeat(n) + "5",
@@ -149,4 +207,45 @@ fn any_input_takes_bounded_time() {
     }
     // About 0.3 s where this was written; anything quadratic takes minutes.
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+/// The published cases of other graders' tests whose gold is a number: what is right is mostly found, and what is
+/// wrong is never taken.
+#[test]
+fn cases_of_other_graders() {
+    let Some(path) = crate::testing::shared("data/verifiers/cases.jsonl") else {
+        return;
+    };
+    let (mut agreed, mut missed, mut taken) = (0, Vec::new(), Vec::new());
+    for line in std::fs::read_to_string(path).unwrap().lines() {
+        // A few lines hold Python's Infinity, which is not JSON; they check a parser of LaTeX.
+        let Ok(case) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        let kind = case["kind"].as_str().unwrap();
+        let graded_by_machine = kind == "model_output_machine_label";
+        if case.get("policy").is_some() || kind.starts_with("latex_parse/") || graded_by_machine {
+            continue;
+        }
+        let (gold, pred) = (
+            case["gold"].as_str().unwrap(),
+            case["pred"].as_str().unwrap(),
+        );
+        let grader = Grader::new();
+        if grader.gold(gold).is_err() {
+            continue;
+        }
+        // Most predictions are bare answers; those with words are also checked as a text. Math that is broken over
+        // lines counts as no answer for one grader; here it is one.
+        let words = pred.split_whitespace().count() > 1 && !pred.contains(" \n");
+        let bare = grader.grade(&format!("\\boxed{{{pred}}}"), gold).unwrap();
+        let verdict = bare.correct || words && grader.grade(pred, gold).unwrap().correct;
+        match (case["equal"].as_bool().unwrap(), verdict) {
+            (true, false) => missed.push(format!("{gold} | {pred}")),
+            (false, true) => taken.push(format!("{gold} | {pred}")),
+            _ => agreed += 1,
+        }
+    }
+    eprintln!("{agreed} agree, {} missed: {missed:#?}", missed.len());
+    assert!(taken.is_empty(), "wrongly taken: {taken:#?}");
 }
