@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
+mod fields;
 pub mod generation;
 pub mod llama;
 pub mod logp;

@@ -53,15 +53,15 @@ fn decode_equals_prefill() {
     let prompts: Vec<Vec<u32>> = sequences.iter().map(|s| s[..7].to_vec()).collect();
     let hidden = model.forward(&right(&prompts), Some(&mut cache));
     let expected: Vec<Tensor<2>> = sequences.iter().map(|s| alone(&model, s)).collect();
-    for row in 0..3 {
-        let e = expected[row].clone().narrow(0, 0, 7);
+    for (row, expected) in expected.iter().enumerate() {
+        let e = expected.clone().narrow(0, 0, 7);
         assert!(distance(part(&hidden, row, 0, 7), e) < TOLERANCE);
     }
     for at in 7..50 {
         let step: Vec<Vec<u32>> = sequences.iter().map(|s| vec![s[at]]).collect();
         let hidden = model.forward(&right(&step), Some(&mut cache));
-        for row in 0..3 {
-            let e = expected[row].clone().narrow(0, at, 1);
+        for (row, expected) in expected.iter().enumerate() {
+            let e = expected.clone().narrow(0, at, 1);
             let error = distance(part(&hidden, row, 0, 1), e);
             assert!(error < TOLERANCE, "row {row} position {at}: {error}");
         }
@@ -257,8 +257,8 @@ fn a_prefix_is_continued_many_times() {
         let mut once = prefix.fork(&[0, 0]);
         let new = [ids(seed, 3), ids(seed + 10, 3)];
         let hidden = model.forward(&right(&new), Some(&mut once));
-        for row in 0..2 {
-            let expected = alone(&model, &concat(&[&prompt, &new[row]])).narrow(0, 10, 3);
+        for (row, new) in new.iter().enumerate() {
+            let expected = alone(&model, &concat(&[&prompt, new])).narrow(0, 10, 3);
             assert!(distance(part(&hidden, row, 0, 3), expected) < TOLERANCE);
         }
     }
