@@ -395,3 +395,37 @@ pub(crate) fn filling_bias(tokens: &Tokens, device: &Device) -> Option<Tensor<4>
         .any(|row| row.contains(&true))
         .then(|| bias(&hidden, tokens.width(), device))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::llama::Llama;
+
+    #[test]
+    fn nobody_else_holds_the_blocks_that_are_written_to() {
+        let json =
+            br#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "max_position_embeddings": 64}"#;
+        let config = ModelConfig::from_json(json, Path::new("config.json")).unwrap();
+        let device = crate::test_device();
+        let model = Llama::init(&config, 1, &device);
+        let mut cache = Cache::new(&config, 3, &device);
+        let step = || Tokens::step(Tensor::from_data([1, 2, 3], &device));
+        let in_place = |cache: &Cache| {
+            let mut blocks = cache.own.layers.iter().flatten();
+            blocks.all(|(keys, values)| keys.can_mut() && values.can_mut())
+        };
+        for _ in 0..3 {
+            model.forward(&step(), Some(&mut cache));
+            assert!(in_place(&cache));
+        }
+        let shared = cache.clone();
+        assert!(!in_place(&cache));
+        model.forward(&step(), Some(&mut cache));
+        assert!(in_place(&cache));
+        assert_eq!((shared.lengths()[0], cache.lengths()[0]), (3, 4));
+    }
+}

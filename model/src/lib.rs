@@ -10,3 +10,9 @@ pub mod logp;
 pub mod names;
 pub mod rope;
 pub mod tokens;
+
+/// The device that the unit tests run on; those in `tests/` have their own helper.
+#[cfg(test)]
+fn test_device() -> burn::tensor::Device {
+    burn::tensor::Device::flex()
+}
