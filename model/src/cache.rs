@@ -11,6 +11,8 @@
 //!
 //! No gradient flows through a cache. Give [`crate::llama::Llama::forward`] a model without autodiff (`model.valid()`).
 
+mod level;
+
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
@@ -19,6 +21,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::config::ModelConfig;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
+use level::Level;
 
 /// Added to scores that must not count. Finite, so that a part which is hidden as a whole gives no NaN;
 /// large enough that `exp` of it is exactly 0 beside any real score.
@@ -40,35 +43,6 @@ pub struct Cache {
     lengths: Vec<usize>,
     levels: Vec<Level>,
     own: Own,
-}
-
-/// A frozen part of the chain.
-#[derive(Debug, Clone)]
-struct Level {
-    /// Per layer: keys and values, `[k, nodes, t, e]`.
-    layers: Arc<Vec<(Tensor<4>, Tensor<4>)>>,
-    /// Per node and slot: whether it is hidden.
-    hidden: Vec<Vec<bool>>,
-    /// `[1, nodes, 1, t]`, absent where nothing is hidden.
-    bias: Option<Tensor<4>>,
-    /// The node that each row continues.
-    nodes: Vec<usize>,
-    route: Route,
-}
-
-/// How the rows of a batch come to the nodes of a level.
-#[derive(Debug, Clone)]
-enum Route {
-    /// Rows are in the order of their nodes, equally many for each: a reshape.
-    Regular,
-    /// Rows are picked into `cap` places a node (places left over are filled with row 0), and back.
-    Gather {
-        /// `[nodes * cap]`: the row in each place.
-        to_nodes: Tensor<1, Int>,
-        /// `[rows]`: the place of each row.
-        to_rows: Tensor<1, Int>,
-        cap: usize,
-    },
 }
 
 /// What the rows hold of their own, in blocks written in place.
@@ -144,13 +118,7 @@ impl Cache {
             .map(|level| level.remapped(parents, &self.device))
             .collect();
         if self.own.used > 0 {
-            let frozen = Level {
-                layers: Arc::new(self.own.read()),
-                hidden: self.own.hidden.clone(),
-                bias: None,
-                nodes: (0..self.rows()).collect(),
-                route: Route::Regular,
-            };
+            let frozen = Level::freeze(self.own.read(), self.own.hidden.clone());
             levels.push(frozen.remapped(parents, &self.device));
         }
         Cache {
@@ -208,7 +176,7 @@ impl Cache {
             + self
                 .levels
                 .iter()
-                .map(|level| level.hidden.len() * level.width())
+                .map(|level| level.len() * level.width())
                 .sum::<usize>();
         slots * self.config.kv_bytes_per_token()
     }
@@ -390,142 +358,6 @@ impl Own {
     }
 }
 
-impl Level {
-    fn width(&self) -> usize {
-        self.hidden[0].len()
-    }
-
-    /// The same level for other rows: row `r` continues what row `rows[r]` continued.
-    fn remapped(&self, rows: &[usize], device: &Device) -> Level {
-        let mut level = self.clone();
-        level.nodes = rows.iter().map(|&r| self.nodes[r]).collect();
-        level.drop_unused(device);
-        level.bias = level
-            .hidden
-            .iter()
-            .any(|node| node.contains(&true))
-            .then(|| bias(&level.hidden, level.width(), device));
-        level.route = Route::new(&level.nodes, level.hidden.len(), device);
-        level
-    }
-
-    /// Drops nodes that no row refers to: those at the edges by a view, which costs nothing; those between where
-    /// at most half are left, since dropping them copies what is kept.
-    fn drop_unused(&mut self, device: &Device) {
-        let mut used = self.nodes.clone();
-        used.sort_unstable();
-        used.dedup();
-        let (first, last) = (used[0], used[used.len() - 1]);
-        let count = last + 1 - first;
-        if 2 * used.len() <= count {
-            let ids = indices(&used, device);
-            self.replace(|tensor| tensor.clone().select(1, ids.clone()));
-            self.hidden = used.iter().map(|&node| self.hidden[node].clone()).collect();
-            for node in &mut self.nodes {
-                *node = used
-                    .binary_search(node)
-                    .expect("used holds every row's node");
-            }
-        } else if count < self.hidden.len() {
-            self.replace(|tensor| tensor.clone().narrow(1, first, count));
-            self.hidden = self.hidden[first..=last].to_vec();
-            for node in &mut self.nodes {
-                *node -= first;
-            }
-        }
-    }
-
-    fn replace(&mut self, each: impl Fn(&Tensor<4>) -> Tensor<4>) {
-        self.layers = Arc::new(
-            self.layers
-                .iter()
-                .map(|(keys, values)| (each(keys), each(values)))
-                .collect(),
-        );
-    }
-
-    /// # Shapes
-    /// `queries`: `[k, b, gt, e]` to `[k, b, gt, t]`
-    fn scores(&self, layer: usize, queries: Tensor<4>) -> Tensor<4> {
-        let keys = self.layers[layer].0.clone();
-        let rows = self.nodes.len();
-        let mut scores = self.to_nodes(queries).matmul(keys.swap_dims(2, 3));
-        if let Some(bias) = &self.bias {
-            scores = scores + bias.clone();
-        }
-        self.to_rows(scores, rows)
-    }
-
-    /// # Shapes
-    /// `shares`: `[k, b, gt, t]` to `[k, b, gt, e]`
-    fn mix(&self, layer: usize, shares: Tensor<4>) -> Tensor<4> {
-        let rows = self.nodes.len();
-        let out = self.to_nodes(shares).matmul(self.layers[layer].1.clone());
-        self.to_rows(out, rows)
-    }
-
-    /// `[k, b, gt, x]` to `[k, nodes, cap * gt, x]`
-    fn to_nodes(&self, by_row: Tensor<4>) -> Tensor<4> {
-        let [k, rows, gt, x] = by_row.dims();
-        let nodes = self.hidden.len();
-        match &self.route {
-            Route::Regular if rows == nodes => by_row,
-            Route::Regular => by_row.reshape([k, nodes, rows / nodes * gt, x]),
-            Route::Gather { to_nodes, cap, .. } => {
-                by_row
-                    .select(1, to_nodes.clone())
-                    .reshape([k, nodes, cap * gt, x])
-            }
-        }
-    }
-
-    /// `[k, nodes, cap * gt, x]` to `[k, b, gt, x]`
-    fn to_rows(&self, by_node: Tensor<4>, rows: usize) -> Tensor<4> {
-        let [k, nodes, places, x] = by_node.dims();
-        match &self.route {
-            Route::Regular if rows == nodes => by_node,
-            Route::Regular => by_node.reshape([k, rows, nodes * places / rows, x]),
-            Route::Gather { to_rows, cap, .. } => by_node
-                .reshape([k, nodes * cap, places / cap, x])
-                .select(1, to_rows.clone()),
-        }
-    }
-}
-
-impl Route {
-    fn new(nodes: &[usize], count: usize, device: &Device) -> Route {
-        let rows = nodes.len();
-        if rows.is_multiple_of(count) {
-            let cap = rows / count;
-            if nodes
-                .iter()
-                .enumerate()
-                .all(|(row, &node)| node == row / cap)
-            {
-                return Route::Regular;
-            }
-        }
-        let mut rows_of = vec![Vec::new(); count];
-        for (row, &node) in nodes.iter().enumerate() {
-            rows_of[node].push(row);
-        }
-        let cap = rows_of.iter().map(Vec::len).max().unwrap_or(1);
-        let mut to_nodes = vec![0; count * cap];
-        let mut to_rows = vec![0; rows];
-        for (node, rows) in rows_of.iter().enumerate() {
-            for (place, &row) in rows.iter().enumerate() {
-                to_nodes[node * cap + place] = row;
-                to_rows[row] = node * cap + place;
-            }
-        }
-        Route::Gather {
-            to_nodes: indices(&to_nodes, device),
-            to_rows: indices(&to_rows, device),
-            cap,
-        }
-    }
-}
-
 fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
     let ids: Vec<i64> = values.iter().map(|&value| value as i64).collect();
     Tensor::from_data(TensorData::new(ids, [values.len()]), device)
@@ -562,4 +394,38 @@ pub(crate) fn filling_bias(tokens: &Tokens, device: &Device) -> Option<Tensor<4>
         .iter()
         .any(|row| row.contains(&true))
         .then(|| bias(&hidden, tokens.width(), device))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::llama::Llama;
+
+    #[test]
+    fn nobody_else_holds_the_blocks_that_are_written_to() {
+        let json =
+            br#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "max_position_embeddings": 64}"#;
+        let config = ModelConfig::from_json(json, Path::new("config.json")).unwrap();
+        let device = crate::test_device();
+        let model = Llama::init(&config, 1, &device);
+        let mut cache = Cache::new(&config, 3, &device);
+        let step = || Tokens::step(Tensor::from_data([1, 2, 3], &device));
+        let in_place = |cache: &Cache| {
+            let mut blocks = cache.own.layers.iter().flatten();
+            blocks.all(|(keys, values)| keys.can_mut() && values.can_mut())
+        };
+        for _ in 0..3 {
+            model.forward(&step(), Some(&mut cache));
+            assert!(in_place(&cache));
+        }
+        let shared = cache.clone();
+        assert!(!in_place(&cache));
+        model.forward(&step(), Some(&mut cache));
+        assert!(in_place(&cache));
+        assert_eq!((shared.lengths()[0], cache.lengths()[0]), (3, 4));
+    }
 }

@@ -8,119 +8,28 @@
 //! which file a wrong tensor was in, and it writes no shards.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData, bf16, f16};
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::ModelConfig;
 use crate::generation::GenerationConfig;
 use crate::llama::Llama;
 use crate::names::{ParamPath, checkpoint_shapes};
+
+mod error;
+
+pub use error::CheckpointError;
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Largest weights file that [`save`] writes, in bytes; larger models are written in shards.
 pub const SHARD_BYTES: usize = 5_000_000_000;
-
-/// Why a checkpoint could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// A configuration file was not accepted.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A file could not be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A directory holds no weights.
-    #[error("{0} holds neither {WEIGHTS} nor {INDEX}; only safetensors checkpoints are read")]
-    NoWeights(PathBuf),
-    /// A file could not be written.
-    #[error("cannot write {path}: {problem}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        problem: String,
-    },
-    /// A file is no safetensors file, or a damaged one.
-    #[error("{path} is not a whole safetensors file: {source}")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        source: SafeTensorError,
-    },
-    /// The index of a sharded checkpoint does not fit its shards.
-    #[error("{path}: {problem}")]
-    Index {
-        /// The index.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// Tensors that the configuration asks for are not there.
-    #[error("{path} lacks {}; config.json asks for {}", list(.names), if .names.len() == 1 { "it" } else { "them" })]
-    Missing {
-        /// The weights file, or the directory of a sharded checkpoint.
-        path: PathBuf,
-        /// Their names.
-        names: Vec<String>,
-    },
-    /// Tensors are there that the configuration has no place for.
-    #[error("{path} holds {}, for which the model of config.json has no place", list(.names))]
-    Extra {
-        /// The weights file.
-        path: PathBuf,
-        /// Their names.
-        names: Vec<String>,
-    },
-    /// A tensor has another shape than the configuration says.
-    #[error("{path}: {name} has shape {found:?}, but config.json makes it {expected:?}")]
-    Shape {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// As Hugging Face stores it.
-        expected: Vec<usize>,
-        /// What the file holds.
-        found: Vec<usize>,
-    },
-    /// A tensor holds a kind of number that is not read.
-    #[error("{path}: {name} is of type {found}; F32, F16 and BF16 are read")]
-    Dtype {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its type.
-        found: Dtype,
-    },
-}
-
-/// The first few names, and how many more there are.
-fn list(names: &[String]) -> String {
-    match names {
-        [name] => format!("the tensor {name}"),
-        names if names.len() <= 4 => format!("the tensors {}", names.join(", ")),
-        names => format!(
-            "{} tensors: {} and {} more",
-            names.len(),
-            names[..3].join(", "),
-            names.len() - 3
-        ),
-    }
-}
 
 /// The kind of number that weights are saved as. Computation is in f32 always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

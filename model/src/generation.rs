@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{ConfigError, ModelConfig, Reader, ids_to_json};
+use crate::config::ModelConfig;
+use crate::fields::{ConfigError, Reader, ids_to_json};
 
 /// What a checkpoint says about generating with it. What this crate does not use is kept and written back.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
+mod fields;
 pub mod generation;
 pub mod llama;
 pub mod logp;
@@ -10,3 +11,9 @@ pub mod names;
 pub mod quickstart;
 pub mod rope;
 pub mod tokens;
+
+/// The device that the unit tests run on; those in `tests/` have their own helper.
+#[cfg(test)]
+fn test_device() -> burn::tensor::Device {
+    burn::tensor::Device::flex()
+}

@@ -298,9 +298,19 @@ impl Llama {
 
 impl Mlp {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = silu(self.gate_proj.forward(x.clone()));
+        let gate = swish(self.gate_proj.forward(x.clone()));
         self.down_proj.forward(gate * self.up_proj.forward(x))
     }
+}
+
+/// `x · sigmoid(x)`. burn's sigmoid branches on the sign and costs twice as much on the CPU, but its gradient is safe;
+/// this quotient's is not where `exp` overflows (the value is), so it serves where no gradient is wanted.
+fn swish(x: Tensor<2>) -> Tensor<2> {
+    if x.is_autodiff() {
+        return silu(x);
+    }
+    let denominator = x.clone().neg().exp() + 1.0;
+    x / denominator
 }
 
 impl RmsNorm {

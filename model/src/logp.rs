@@ -72,6 +72,13 @@ pub fn flat_logp(
 ) -> FlatLogp {
     assert!(temperature > 0.0, "temperature must be > 0: {temperature}");
     let n = hidden_nd.dims()[0];
+    if n == 0 {
+        let nothing = Tensor::zeros([0], &hidden_nd.device());
+        return FlatLogp {
+            logp_n: nothing.clone(),
+            entropy_n: nothing,
+        };
+    }
     let chunk = (LOGITS_AT_ONCE / model.config().vocab_size).max(1);
     let (mut logps, mut entropies) = (Vec::new(), Vec::new());
     for from in (0..n).step_by(chunk) {

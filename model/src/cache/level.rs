@@ -1,0 +1,189 @@
+//! A frozen level of a cache, and how the rows of a batch come to its nodes.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor};
+
+use super::{bias, indices};
+
+/// A frozen part of the chain.
+#[derive(Debug, Clone)]
+pub(super) struct Level {
+    /// Per layer: keys and values, `[k, nodes, t, e]`.
+    layers: Arc<Vec<(Tensor<4>, Tensor<4>)>>,
+    /// Per node and slot: whether it is hidden.
+    hidden: Vec<Vec<bool>>,
+    /// `[1, nodes, 1, t]`, absent where nothing is hidden.
+    bias: Option<Tensor<4>>,
+    /// The node that each row continues.
+    nodes: Vec<usize>,
+    /// Absent where rows are in the order of their nodes, equally many for each: then it takes a reshape only.
+    gather: Option<Gather>,
+}
+
+/// Rows are picked into `cap` places a node (places left over are filled with row 0), and back.
+#[derive(Debug, Clone)]
+struct Gather {
+    /// `[nodes * cap]`: the row in each place.
+    to_nodes: Tensor<1, Int>,
+    /// `[rows]`: the place of each row.
+    to_rows: Tensor<1, Int>,
+    cap: usize,
+}
+
+impl Level {
+    /// A level whose nodes are rows, each continued by itself.
+    pub fn freeze(layers: Vec<(Tensor<4>, Tensor<4>)>, hidden: Vec<Vec<bool>>) -> Level {
+        Level {
+            layers: Arc::new(layers),
+            bias: None,
+            nodes: (0..hidden.len()).collect(),
+            hidden,
+            gather: None,
+        }
+    }
+
+    /// Nodes of the level.
+    pub fn len(&self) -> usize {
+        self.hidden.len()
+    }
+
+    /// Slots of each node.
+    pub fn width(&self) -> usize {
+        self.hidden[0].len()
+    }
+
+    /// The same level for other rows: row `r` continues what row `rows[r]` continued.
+    pub fn remapped(&self, rows: &[usize], device: &Device) -> Level {
+        let mut level = self.clone();
+        level.nodes = rows.iter().map(|&r| self.nodes[r]).collect();
+        level.drop_unused(device);
+        level.bias = level
+            .hidden
+            .iter()
+            .any(|node| node.contains(&true))
+            .then(|| bias(&level.hidden, level.width(), device));
+        level.gather = Gather::new(&level.nodes, level.hidden.len(), device);
+        level
+    }
+
+    /// Drops nodes that no row refers to: those at the edges by a view, which costs nothing; those between where
+    /// at most half are left, since dropping them copies what is kept.
+    fn drop_unused(&mut self, device: &Device) {
+        let mut used = self.nodes.clone();
+        used.sort_unstable();
+        used.dedup();
+        let (first, last) = (used[0], used[used.len() - 1]);
+        let count = last + 1 - first;
+        if 2 * used.len() <= count {
+            let ids = indices(&used, device);
+            self.replace(|tensor| tensor.clone().select(1, ids.clone()));
+            self.hidden = used.iter().map(|&node| self.hidden[node].clone()).collect();
+            for node in &mut self.nodes {
+                *node = used
+                    .binary_search(node)
+                    .expect("used holds every row's node");
+            }
+        } else if count < self.hidden.len() {
+            self.replace(|tensor| tensor.clone().narrow(1, first, count));
+            self.hidden = self.hidden[first..=last].to_vec();
+            for node in &mut self.nodes {
+                *node -= first;
+            }
+        }
+    }
+
+    fn replace(&mut self, each: impl Fn(&Tensor<4>) -> Tensor<4>) {
+        self.layers = Arc::new(
+            self.layers
+                .iter()
+                .map(|(keys, values)| (each(keys), each(values)))
+                .collect(),
+        );
+    }
+
+    /// Scores of all rows against the nodes they continue, hidden slots marked.
+    ///
+    /// # Shapes
+    /// `queries`: `[k, b, gt, e]` to `[k, b, gt, t]`
+    pub fn scores(&self, layer: usize, queries: Tensor<4>) -> Tensor<4> {
+        let keys = self.layers[layer].0.clone();
+        let rows = self.nodes.len();
+        let mut scores = self.to_nodes(queries).matmul(keys.swap_dims(2, 3));
+        if let Some(bias) = &self.bias {
+            scores = scores + bias.clone();
+        }
+        self.to_rows(scores, rows)
+    }
+
+    /// Values of the nodes that the rows continue, weighted.
+    ///
+    /// # Shapes
+    /// `shares`: `[k, b, gt, t]` to `[k, b, gt, e]`
+    pub fn mix(&self, layer: usize, shares: Tensor<4>) -> Tensor<4> {
+        let rows = self.nodes.len();
+        let out = self.to_nodes(shares).matmul(self.layers[layer].1.clone());
+        self.to_rows(out, rows)
+    }
+
+    /// `[k, b, gt, x]` to `[k, nodes, cap * gt, x]`
+    fn to_nodes(&self, by_row: Tensor<4>) -> Tensor<4> {
+        let [k, rows, gt, x] = by_row.dims();
+        let nodes = self.hidden.len();
+        match &self.gather {
+            None if rows == nodes => by_row,
+            None => by_row.reshape([k, nodes, rows / nodes * gt, x]),
+            Some(Gather { to_nodes, cap, .. }) => {
+                by_row
+                    .select(1, to_nodes.clone())
+                    .reshape([k, nodes, cap * gt, x])
+            }
+        }
+    }
+
+    /// `[k, nodes, cap * gt, x]` to `[k, b, gt, x]`
+    fn to_rows(&self, by_node: Tensor<4>, rows: usize) -> Tensor<4> {
+        let [k, nodes, places, x] = by_node.dims();
+        match &self.gather {
+            None if rows == nodes => by_node,
+            None => by_node.reshape([k, rows, nodes * places / rows, x]),
+            Some(Gather { to_rows, cap, .. }) => by_node
+                .reshape([k, nodes * cap, places / cap, x])
+                .select(1, to_rows.clone()),
+        }
+    }
+}
+
+impl Gather {
+    fn new(nodes: &[usize], count: usize, device: &Device) -> Option<Gather> {
+        let rows = nodes.len();
+        if rows.is_multiple_of(count) {
+            let cap = rows / count;
+            if nodes
+                .iter()
+                .enumerate()
+                .all(|(row, &node)| node == row / cap)
+            {
+                return None;
+            }
+        }
+        let mut rows_of = vec![Vec::new(); count];
+        for (row, &node) in nodes.iter().enumerate() {
+            rows_of[node].push(row);
+        }
+        let cap = rows_of.iter().map(Vec::len).max().unwrap_or(1);
+        let mut to_nodes = vec![0; count * cap];
+        let mut to_rows = vec![0; rows];
+        for (node, rows) in rows_of.iter().enumerate() {
+            for (place, &row) in rows.iter().enumerate() {
+                to_nodes[node * cap + place] = row;
+                to_rows[row] = node * cap + place;
+            }
+        }
+        Some(Gather {
+            to_nodes: indices(&to_nodes, device),
+            to_rows: indices(&to_rows, device),
+            cap,
+        })
+    }
+}

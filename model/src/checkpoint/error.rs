@@ -1,0 +1,103 @@
+//! What can be wrong with a checkpoint.
+
+use std::path::PathBuf;
+
+use safetensors::{Dtype, SafeTensorError};
+
+use super::{INDEX, WEIGHTS};
+use crate::config::ConfigError;
+
+/// Why a checkpoint could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A configuration file was not accepted.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A directory holds no weights.
+    #[error("{0} holds neither {WEIGHTS} nor {INDEX}; only safetensors checkpoints are read")]
+    NoWeights(PathBuf),
+    /// A file could not be written.
+    #[error("cannot write {path}: {problem}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// A file is no safetensors file, or a damaged one.
+    #[error("{path} is not a whole safetensors file: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: SafeTensorError,
+    },
+    /// The index of a sharded checkpoint does not fit its shards.
+    #[error("{path}: {problem}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Tensors that the configuration asks for are not there.
+    #[error("{path} lacks {}; config.json asks for {}", list(.names), if .names.len() == 1 { "it" } else { "them" })]
+    Missing {
+        /// The weights file, or the directory of a sharded checkpoint.
+        path: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Tensors are there that the configuration has no place for.
+    #[error("{path} holds {}, for which the model of config.json has no place", list(.names))]
+    Extra {
+        /// The weights file.
+        path: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{path}: {name} has shape {found:?}, but config.json makes it {expected:?}")]
+    Shape {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// As Hugging Face stores it.
+        expected: Vec<usize>,
+        /// What the file holds.
+        found: Vec<usize>,
+    },
+    /// A tensor holds a kind of number that is not read.
+    #[error("{path}: {name} is of type {found}; F32, F16 and BF16 are read")]
+    Dtype {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: Dtype,
+    },
+}
+
+/// The first few names, and how many more there are.
+fn list(names: &[String]) -> String {
+    match names {
+        [name] => format!("the tensor {name}"),
+        names if names.len() <= 4 => format!("the tensors {}", names.join(", ")),
+        names => format!(
+            "{} tensors: {} and {} more",
+            names.len(),
+            names[..3].join(", "),
+            names.len() - 3
+        ),
+    }
+}
