@@ -1,14 +1,16 @@
 //! The command line: what was typed (`args.rs`), what it means (`run.rs`), and one file a command.
 
 pub mod args;
+pub mod inspect;
 pub mod run;
+pub mod score;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
 
-use args::Cli;
+use args::{Cli, Command};
 
 /// Does what the command line says. A mistake is one message on standard error.
 pub fn main() -> ExitCode {
@@ -21,6 +23,14 @@ pub fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Some(Command::Score(args)) => score::run(args),
+        Some(Command::Inspect(args)) => inspect::run(args),
+        _ => todo!(),
     }
 }
 
