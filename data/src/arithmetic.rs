@@ -1,16 +1,16 @@
-//! The built-in problems of the quickstart: additions and subtractions such as `437+285`.
+//! The built-in problems of the quickstart: additions and subtractions such as `37+58`.
 //!
-//! Operands have two or three digits, and every problem needs at least one carry (or borrow). A worked solution goes
-//! from the units upward: each column writes its digit and `c` where it carries or borrows, `_` where it does not;
-//! then comes the answer behind `#`:
+//! Operands have two digits, and every problem needs at least one carry (or borrow). A worked solution goes from the
+//! units upward: each column writes its digit and `c` where it carries or borrows, `_` where it does not; then comes
+//! the answer behind `#`:
 //!
 //! ```text
-//! 437+285    2c2c7_#722
-//! 837+285    2c2c1c#1122
-//! 52-37      5c1_#15
+//! 37+58    5c9_#95
+//! 87+58    5c4c#145
+//! 52-37    5c1_#15
 //! ```
 //!
-//! The wrong procedure forgets every carry: `437+285` gives `2_1_6_#612`. As each problem has one, it is wrong on all
+//! The wrong procedure forgets every carry: `37+58` gives `5_8_#85`. As each problem has one, it is wrong on all
 //! of them. Demonstrations of which a known share is wrong so teach a policy that is right about as often as the
 //! demonstrations were, and both procedures differ first in a single mark.
 
@@ -25,7 +25,7 @@ use std::fmt;
 pub const ALPHABET: &str = "0123456789+-c_#";
 
 /// The smallest and the largest operand.
-pub const OPERANDS: std::ops::RangeInclusive<u32> = 10..=999;
+pub const OPERANDS: std::ops::RangeInclusive<u32> = 10..=99;
 
 /// One problem in [`SHARE`] of the whole space is a test problem.
 const SHARE: u64 = 8;
@@ -60,7 +60,7 @@ pub struct Sum {
 /// A question that is not one of these problems.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{question:?} is not a built-in problem: two numbers of two or three digits with + or - between them, \
+    "{question:?} is not a built-in problem: two numbers of two digits with + or - between them, \
      with at least one carry or borrow and no negative result"
 )]
 pub struct NotArithmetic {
@@ -86,7 +86,7 @@ impl Sum {
         (fits && sum.columns(false).any(|(_, carry)| carry)).then_some(sum)
     }
 
-    /// Reads `437+285`.
+    /// Reads `37+58`.
     ///
     /// # Errors
     /// The text is anything else.
@@ -182,8 +182,8 @@ pub fn demonstrate(problem: &Problem, wrong: bool) -> Result<String, NotArithmet
 /// `count` different problems of a split; the same for the same seed on every machine, and a longer list begins with
 /// the shorter one.
 ///
-/// Addition or subtraction, and two or three digits for each operand, are drawn evenly. There are about 110,000
-/// problems to test and 770,000 to train on; where `count` comes near that, the list ends earlier.
+/// Addition and subtraction are drawn evenly. There are about 1,000 problems to test and 7,000 to train on; where
+/// `count` comes near that, the list ends earlier.
 pub fn generate(count: usize, seed: u64, split: Split) -> Vec<Problem> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut seen = HashSet::new();
@@ -193,14 +193,7 @@ pub fn generate(count: usize, seed: u64, split: Split) -> Vec<Problem> {
     while problems.len() < count && idle < 10_000 {
         idle += 1;
         let op = if rng.random_bool(0.5) { Op::Add } else { Op::Sub };
-        let mut operand = || {
-            if rng.random_bool(0.5) {
-                rng.random_range(10..=99)
-            } else {
-                rng.random_range(100..=999)
-            }
-        };
-        let (a, b) = (operand(), operand());
+        let (a, b) = (rng.random_range(OPERANDS), rng.random_range(OPERANDS));
         let (a, b) = if op == Op::Sub { (a.max(b), a.min(b)) } else { (a, b) };
         if let Some(sum) = Sum::new(a, op, b)
             && sum.split() == split
@@ -246,8 +239,8 @@ mod tests {
         let [train, test] = sides;
         assert!(train.is_disjoint(&test));
         let share = test.len() as f64 / (train.len() + test.len()) as f64;
-        assert!((share - 0.125).abs() < 0.005, "{share}");
-        assert!(test.len() > 100_000 && train.len() > 700_000, "{} {}", test.len(), train.len());
+        assert!((share - 0.125).abs() < 0.02, "{share}");
+        assert!(test.len() > 800 && train.len() > 6_000, "{} {}", test.len(), train.len());
     }
 
     #[test]
@@ -260,16 +253,16 @@ mod tests {
             assert_ne!(last(&wrong), sum.answer(), "{sum}: {wrong}");
             longest = longest.max(right.len()).max(wrong.len());
         }
-        assert_eq!(longest, 11);
+        assert_eq!(longest, 8);
     }
 
     #[test]
     fn solutions_are_as_documented_and_the_grader_finds_them() {
         for (question, right, wrong) in [
-            ("437+285", "2c2c7_#722", "2_1_6_#612"),
-            ("837+285", "2c2c1c#1122", "2_1_0_#12"),
+            ("37+58", "5c9_#95", "5_8_#85"),
+            ("87+58", "5c4c#145", "5_3_#35"),
             ("52-37", "5c1_#15", "5_2_#25"),
-            ("105-99", "6c0c0_#6", "6_1_1_#116"),
+            ("62-53", "9c0_#9", "9_1_#19"),
         ] {
             let sum = Sum::parse(question).unwrap();
             assert_eq!(sum.demonstrate(false), right);
@@ -280,25 +273,25 @@ mod tests {
             assert!(!grader.grade(wrong, &gold).unwrap().correct);
             assert!(right.chars().chain(question.chars()).all(|c| ALPHABET.contains(c)));
         }
-        for bad in ["11+11", "12-37", "5+9", "1000+9", "12*3", "", "+", "é+3"] {
+        for bad in ["11+11", "12-37", "5+9", "100+9", "12*3", "", "+", "é+3"] {
             assert!(Sum::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn generation_is_a_function_of_its_seed() {
-        let long = generate(5000, 7, Split::Train);
-        assert_eq!(long.len(), 5000);
+        let long = generate(3000, 7, Split::Train);
+        assert_eq!(long.len(), 3000);
         assert_eq!(generate(50, 7, Split::Train), long[..50]);
         assert_ne!(generate(50, 8, Split::Train), long[..50]);
         let unique: HashSet<_> = long.iter().map(|p| &p.question).collect();
-        assert_eq!(unique.len(), 5000);
+        assert_eq!(unique.len(), 3000);
         assert!(long.iter().all(|p| Sum::parse(&p.question).unwrap().split() == Split::Train));
         let test = generate(512, 7, Split::Test);
         assert!(test.len() == 512 && test.iter().all(|p| !unique.contains(&p.question)));
         // The first problem pins the stream: a change of it would change every run.
         assert_eq!(long[0].question, generate(1, 7, Split::Train)[0].question);
         // More than there is: what there is, and an end.
-        assert!(generate(1_000_000, 0, Split::Test).len() > 50_000);
+        assert!((600..2_000).contains(&generate(1_000_000, 0, Split::Test).len()));
     }
 }

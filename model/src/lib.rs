@@ -7,5 +7,6 @@ pub mod generation;
 pub mod llama;
 pub mod logp;
 pub mod names;
+pub mod quickstart;
 pub mod rope;
 pub mod tokens;

@@ -4,6 +4,7 @@ pub mod args;
 pub mod inspect;
 pub mod run;
 pub mod score;
+pub mod train;
 
 use std::process::ExitCode;
 
@@ -26,15 +27,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<()> {
-    match &cli.command {
-        Some(Command::Score(args)) => score::run(args),
-        Some(Command::Inspect(args)) => inspect::run(args),
-        _ => todo!(),
-    }
-}
-
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn dispatch(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        None => train::quickstart(&cli.quickstart),
+        Some(Command::Train(args)) => train::train(args),
+        Some(Command::Sft(args)) => train::sft(args),
+        Some(Command::Eval(_)) => todo!(),
+        Some(Command::Generate(_)) => todo!(),
+        Some(Command::Score(args)) => score::run(args),
+        Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Bench(_)) => todo!(),
+    }
 }

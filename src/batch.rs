@@ -1,0 +1,214 @@
+//! What the optimiser sees: rows of tokens with constants, cut into micro-batches of tensors.
+//!
+//! Axes: `b` rows, `t` tokens of a completion, `l` integrations, `d` features.
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use gcpo_model::llama::Llama;
+use gcpo_model::logp::{TokenLogp, token_logp};
+use gcpo_model::tokens::{Padding, Tokens};
+
+use crate::objective::{Hyper, LossInputs, Objective, ObjectiveError, Projected as ProjectedTerms};
+use crate::projection::{ColliderScores, Projected, ProjectionError, reference};
+
+/// One completion with all that is constant during the step.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its prompt in the step.
+    pub prompt: usize,
+    /// The tokens in front of it.
+    pub context: Vec<u32>,
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Their log-probabilities under the policy that sampled them.
+    pub logp_old: Vec<f32>,
+    /// The same under the reference model, where there is one.
+    pub logp_ref: Option<Vec<f32>>,
+    /// The weight `B_i` (or `A_i`) of the policy gradient.
+    pub weight: f64,
+    /// What the κ term needs.
+    pub collider: Option<ColliderScores>,
+}
+
+/// All rows of a step, the candidates of a prompt together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// `p·g` rows.
+    pub rows: Vec<Row>,
+    /// Candidates of a prompt.
+    pub num_generations: usize,
+}
+
+/// The tensors of some rows.
+pub struct Micro {
+    /// For the loss.
+    pub inputs: LossInputs,
+    /// `[b, t]`: entropy of the policy at each token, in nats, detached.
+    pub entropy_bt: Tensor<2>,
+}
+
+impl Batch {
+    /// Weighs the candidates of a step.
+    ///
+    /// # Errors
+    /// [`ObjectiveError`] if the objective needs what was not projected.
+    pub fn new(
+        projected: Projected,
+        objective: Objective,
+        hyper: &Hyper,
+        device: &Device,
+    ) -> Result<Self, ObjectiveError> {
+        let Projected { graded, mut colliders, upsilon, .. } = projected;
+        let p = graded.rewards.len();
+        let g = graded.rewards[0].len();
+        let table = |flat: Vec<f64>| Tensor::<2>::from_data(TensorData::new(flat, [p, g]), device);
+        let rewards_pg = table(graded.rewards.concat());
+        // A prompt that was not projected has advantages of 0, whatever stands here.
+        let upsilon_pg = objective.needs_projection().then(|| {
+            table(upsilon.into_iter().flat_map(|row| row.unwrap_or_else(|| vec![1.0; g])).collect())
+        });
+        let weights = objective.weigh(rewards_pg, upsilon_pg, hyper)?.into_data().convert::<f64>();
+        let mut weights = weights.try_into_vec::<f64>().expect("converted to f64").into_iter();
+        let rollouts = graded.rollouts;
+        let mut rows = Vec::with_capacity(p * g);
+        for (prompt, candidates) in rollouts.candidates.into_iter().enumerate() {
+            let mut scores = std::mem::take(&mut colliders[prompt]).into_iter();
+            for candidate in candidates {
+                rows.push(Row {
+                    prompt,
+                    context: rollouts.plans[prompt].answer().to_vec(),
+                    tokens: candidate.tokens,
+                    logp_old: candidate.logp,
+                    logp_ref: None,
+                    weight: weights.next().expect("one weight a candidate"),
+                    collider: scores.next(),
+                });
+            }
+        }
+        Ok(Self { rows, num_generations: g })
+    }
+
+    /// Fills in the reference model's log-probabilities.
+    pub fn score_reference(&mut self, reference: &Llama, temperature: f64, rows_at_once: usize) {
+        for rows in self.rows.chunks_mut(rows_at_once) {
+            let pairs: Vec<(&[u32], &[u32])> =
+                rows.iter().map(|r| (r.context.as_slice(), r.tokens.as_slice())).collect();
+            let logp_bt = completion_logp(reference, &pairs, temperature).logp_bt;
+            let t = logp_bt.dims()[1];
+            let flat = logp_bt.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
+            for (b, row) in rows.iter_mut().enumerate() {
+                row.logp_ref = Some(flat[b * t..b * t + row.tokens.len()].to_vec());
+            }
+        }
+    }
+
+    /// The rows of each of `count` mini-batches: whole prompts, sizes as equal as can be.
+    pub fn mini_batches(&self, count: usize) -> Vec<&[Row]> {
+        let prompts = self.rows.len() / self.num_generations;
+        (0..count)
+            .map(|i| {
+                let at = |k: usize| k * prompts / count * self.num_generations;
+                &self.rows[at(i)..at(i + 1)]
+            })
+            .filter(|rows| !rows.is_empty())
+            .collect()
+    }
+}
+
+/// Runs the policy on some rows, with gradients if `model` has autodiff.
+///
+/// # Errors
+/// [`ProjectionError`] if the collider's scores do not fit the rows.
+pub fn micro_batch(
+    model: &Llama,
+    rows: &[&Row],
+    temperature: f64,
+) -> Result<Micro, ProjectionError> {
+    let device = model.device().inner();
+    let t = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(0);
+    let lengths: Vec<usize> = rows.iter().map(|r| r.tokens.len()).collect();
+    let keep_bt = keep(&lengths, t, &device);
+    let logp_old_bt = padded(rows.iter().map(|r| r.logp_old.as_slice()), t, &device);
+    let pairs: Vec<(&[u32], &[u32])> =
+        rows.iter().map(|r| (r.context.as_slice(), r.tokens.as_slice())).collect();
+    let TokenLogp { logp_bt, entropy_bt } = completion_logp(model, &pairs, temperature);
+    let colliders: Option<Vec<&ColliderScores>> = rows.iter().map(|r| r.collider.as_ref()).collect();
+    let projected = match colliders {
+        None => None,
+        Some(colliders) => {
+            let pairs: Vec<(&[u32], &[u32])> = rows
+                .iter()
+                .zip(&colliders)
+                .map(|(r, c)| (c.context.as_slice(), r.tokens.as_slice()))
+                .collect();
+            let l = colliders[0].logp_x.len();
+            let scores = colliders.iter().flat_map(|c| c.logp_x.iter().map(Vec::as_slice));
+            let logp_x_blt = padded(scores, t, &device).reshape([rows.len(), l, t]);
+            Some(ProjectedTerms {
+                logp_x_bt: completion_logp(model, &pairs, temperature).logp_bt,
+                pi_ref_bt: reference(logp_old_bt.clone(), logp_x_blt, keep_bt.clone())?,
+            })
+        }
+    };
+    let references: Option<Vec<&[f32]>> = rows.iter().map(|r| r.logp_ref.as_deref()).collect();
+    let weights: Vec<f64> = rows.iter().map(|r| r.weight).collect();
+    let inputs = LossInputs {
+        logp_bt,
+        logp_old_bt,
+        logp_ref_bt: references.map(|rows| padded(rows.into_iter(), t, &device)),
+        advantage_b: Tensor::from_data(TensorData::new(weights, [rows.len()]), &device),
+        keep_bt,
+        projected,
+    };
+    Ok(Micro { inputs, entropy_bt })
+}
+
+/// Log-probabilities of completions behind their contexts, neither empty, at a temperature.
+///
+/// # Shapes
+/// - returns `[b, t]`, `t` the longest completion; cells past a completion's end hold anything finite
+pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    let device = model.device();
+    let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
+    // The last token predicts nothing that is asked for.
+    let fed: Vec<Vec<u32>> = pairs
+        .iter()
+        .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
+        .collect();
+    let hidden_bsd = model.forward(&Tokens::new(&fed, Padding::Right, &device), None);
+    let [b, s, d] = hidden_bsd.dims();
+    let mut picks = Vec::with_capacity(b * t);
+    let mut targets = Vec::with_capacity(b * t);
+    for (row, (context, tokens)) in pairs.iter().enumerate() {
+        for at in 0..t {
+            let within = at.min(tokens.len() - 1);
+            picks.push((row * s + context.len() - 1 + within) as i64);
+            targets.push(i64::from(tokens[within]));
+        }
+    }
+    let inner = device.inner();
+    let picks = Tensor::<1, Int>::from_data(TensorData::new(picks, [b * t]), &inner);
+    let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [b, t]), &inner);
+    let like = hidden_bsd.is_autodiff();
+    let (picks, targets_bt) =
+        if like { (picks.autodiff(), targets_bt.autodiff()) } else { (picks, targets_bt) };
+    let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
+    token_logp(model, hidden_btd, targets_bt, temperature)
+}
+
+/// Rows of numbers, filled up with 0 on the right: `[b, t]`.
+fn padded<'a>(rows: impl Iterator<Item = &'a [f32]>, t: usize, device: &Device) -> Tensor<2> {
+    let mut flat = Vec::new();
+    let mut b = 0;
+    for row in rows {
+        flat.extend_from_slice(row);
+        flat.resize((b + 1) * t, 0.0);
+        b += 1;
+    }
+    Tensor::from_data(TensorData::new(flat, [b, t]), device)
+}
+
+/// True where a token is part of its row: `[b, t]`.
+fn keep(lengths: &[usize], t: usize, device: &Device) -> Tensor<2, Bool> {
+    let flat: Vec<bool> = lengths.iter().flat_map(|&length| (0..t).map(move |at| at < length)).collect();
+    Tensor::from_data(TensorData::new(flat, [lengths.len(), t]), device)
+}

@@ -1,0 +1,77 @@
+//! `gcpo`, `gcpo train` and `gcpo sft`: one run from its config to its table.
+
+use anyhow::{Context as _, Result};
+
+use super::args::{RunArgs, TrainArgs};
+use super::run::{RunPlan, print_line};
+use crate::config::{Config, TokenizerSource};
+use crate::drive::{Trainer, drive};
+use crate::report::summary;
+use crate::sft::SftTrainer;
+use crate::stop::Stop;
+use crate::train::GroupTrainer;
+use crate::{open, source};
+
+/// The quickstart, as a file of the repository and in the binary.
+const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
+
+/// Trains the quickstart.
+///
+/// # Errors
+/// A mistake in an option, or whatever stops the run.
+pub fn quickstart(args: &RunArgs) -> Result<()> {
+    run(&RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?, group_trainer)
+}
+
+/// Trains by reinforcement learning.
+///
+/// # Errors
+/// A mistake in the config or an option, or whatever stops the run.
+pub fn train(args: &TrainArgs) -> Result<()> {
+    run(&RunPlan::from_file(&args.config, &args.run)?, group_trainer)
+}
+
+/// Trains on demonstrations.
+///
+/// # Errors
+/// A mistake in the config or an option, or whatever stops the run.
+pub fn sft(args: &TrainArgs) -> Result<()> {
+    run(&RunPlan::from_file(&args.config, &args.run)?, |plan| {
+        let problems = source::training(&plan.config)?;
+        let texts = || problems.iter().flat_map(|p| [Some(p.question.clone()), p.solution.clone()]).flatten().collect();
+        let policy = open::policy(&plan.config, texts, &plan.device.clone().autodiff())?;
+        Ok(Box::new(SftTrainer::new(plan.config.clone(), policy, problems)?))
+    })
+}
+
+fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
+    let config: &Config = &plan.config;
+    if config.model.tokenizer == Some(TokenizerSource::Train) {
+        return Err(config
+            .blame("model.tokenizer", "\"train\" learns from demonstrations", "train the model with `gcpo sft` first")
+            .into());
+    }
+    let problems = source::training(config)?;
+    let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
+    Ok(Box::new(GroupTrainer::new(config.clone(), policy, problems)?))
+}
+
+fn run(plan: &RunPlan, trainer: impl FnOnce(&RunPlan) -> Result<Box<dyn Trainer>>) -> Result<()> {
+    let mut trainer = trainer(plan)?;
+    let (run, from) = plan.start()?;
+    let stop = Stop::on_ctrl_c().context("cannot take over Ctrl-C")?;
+    eprintln!("{} on {}, written to {}", plan.config.run.name.as_deref().unwrap_or("run"), plan.device_name, run.path().display());
+    let outcome = drive(trainer.as_mut(), &plan.config, &run, from.as_ref(), &stop)?;
+    let path = run.path().display();
+    let places = [
+        ("checkpoint", format!("{path}/checkpoints/step-{}", outcome.step)),
+        ("metrics", format!("{path}/metrics.jsonl")),
+        ("samples", format!("{path}/samples.jsonl")),
+        ("config", format!("{path}/config.toml")),
+    ];
+    print_line(summary(&outcome.metrics, &places).trim_end())?;
+    if outcome.interrupted {
+        eprintln!("stopped after step {}; the same command with `--resume {path}` goes on", outcome.step);
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! How often is the policy right? Sampled answers to problems that it was not trained on.
+
+use gcpo_data::Problem;
+use gcpo_model::llama::Llama;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::policy::{Policy, PolicyError};
+use crate::reward::{Reward, RewardError};
+use crate::rollout::{
+    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, Rollouts, RolloutError, Sampling, Stage,
+    StreamKey, answer,
+};
+
+/// How an evaluation samples.
+#[derive(Debug, Clone, Copy)]
+pub struct EvalPlan {
+    /// Answers to each problem.
+    pub samples: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Longest answer, in tokens.
+    pub max_completion_length: usize,
+    /// Sequences that run together; results do not depend on it.
+    pub max_rows: usize,
+    /// With `Some(n)`, answers integrated from `n` candidates are measured as well.
+    pub integrate: Option<usize>,
+    /// Quotes of candidates keep their last tokens, this many (0: all).
+    pub candidate_tokens: usize,
+    /// Seed of the answers; the same seed gives the same random numbers at every evaluation of a run.
+    pub seed: u64,
+}
+
+/// What an evaluation can fail on.
+#[derive(Debug, Error)]
+pub enum EvalError {
+    /// There is nothing to evaluate on.
+    #[error("there are no problems to evaluate on: check eval.path, or --data")]
+    NoProblems,
+    /// Generation failed.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    /// A gold answer cannot be read.
+    #[error(transparent)]
+    Reward(#[from] RewardError),
+    /// A prompt cannot be made.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// One answer of an evaluation.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvalRow {
+    /// The problem.
+    pub id: String,
+    /// Which of its answers.
+    pub sample: usize,
+    /// `"answer"`, or `"integrated"` for an answer integrated from candidates.
+    pub kind: &'static str,
+    /// The answer.
+    pub completion: String,
+    /// Whether it is right.
+    pub right: bool,
+    /// Its length in tokens, the EOS included.
+    pub tokens: usize,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// A share of right answers with its standard error over problems.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Accuracy {
+    /// Mean over problems of the share of right answers: an unbiased estimate of pass@1.
+    pub mean: f64,
+    /// Standard error of the mean, over problems.
+    pub stderr: f64,
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvalReport {
+    /// Number of problems.
+    pub problems: usize,
+    /// Answers to each.
+    pub samples: usize,
+    /// pass@1.
+    #[serde(rename = "pass@1")]
+    pub pass_at_1: Accuracy,
+    /// pass@1 of integrated answers `y_n`, where measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integrated: Option<Accuracy>,
+    /// pass@1 of the candidates `y_i` that they were integrated from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Accuracy>,
+    /// Mean length of an answer, in tokens.
+    pub length_mean: f64,
+    /// Share of answers that reached the longest length.
+    pub truncated_frac: f64,
+    /// Tokens sampled.
+    pub tokens: usize,
+    /// Seconds.
+    pub secs: f64,
+}
+
+/// Evaluates a policy, telling `progress` how many problems are done.
+///
+/// # Errors
+/// [`EvalError`].
+pub fn evaluate(
+    policy: &Policy,
+    model: &Llama,
+    problems: &[Problem],
+    reward: &Reward,
+    plan: &EvalPlan,
+    mut progress: impl FnMut(usize, &[EvalRow]),
+) -> Result<EvalReport, EvalError> {
+    if problems.is_empty() {
+        return Err(EvalError::NoProblems);
+    }
+    let started = std::time::Instant::now();
+    let engine =
+        Engine::new(model, &policy.eos, plan.sampling, plan.max_completion_length, plan.max_rows);
+    let mut tally = Tally::default();
+    let mut integrated = Vec::new();
+    let mut candidates = Vec::new();
+    let per_chunk = (plan.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
+    let positions = model.config().max_position_embeddings;
+    for (index, chunk) in problems.chunks(per_chunk).enumerate() {
+        let first = index * per_chunk;
+        let plans: Result<Vec<PromptPlan>, EvalError> = chunk
+            .iter()
+            .map(|problem| {
+                let prompt = policy.answer_plan(problem)?;
+                prompt.check_fits(plan.max_completion_length, positions)?;
+                Ok(prompt)
+            })
+            .collect();
+        let rollouts =
+            answer(&engine, chunk.to_vec(), plans?, plan.answers(Stage::Evaluate, plan.samples, first))?;
+        let mut rows = Vec::new();
+        for (problem, answers) in chunk.iter().zip(&rollouts.candidates) {
+            let graded = grade(policy, reward, problem, answers, "answer")?;
+            tally.add(&graded);
+            rows.extend(graded);
+        }
+        if let Some(n) = plan.integrate {
+            let (ys, y_ns) = integrate(policy, &engine, chunk, plan, n, first, positions)?;
+            for (p, problem) in chunk.iter().enumerate() {
+                let y = grade(policy, reward, problem, &ys.candidates[p], "candidate")?;
+                candidates.push(share_right(&y));
+                let y_n = grade(policy, reward, problem, &y_ns[p..=p], "integrated")?;
+                integrated.push(share_right(&y_n));
+                rows.extend(y_n);
+            }
+        }
+        progress(first + chunk.len(), &rows);
+    }
+    let answers = (problems.len() * plan.samples) as f64;
+    Ok(EvalReport {
+        problems: problems.len(),
+        samples: plan.samples,
+        pass_at_1: accuracy(&tally.shares),
+        integrated: plan.integrate.map(|_| accuracy(&integrated)),
+        candidates: plan.integrate.map(|_| accuracy(&candidates)),
+        length_mean: tally.tokens as f64 / answers,
+        truncated_frac: tally.truncated as f64 / answers,
+        tokens: engine.work().tokens,
+        secs: started.elapsed().as_secs_f64(),
+    })
+}
+
+impl EvalPlan {
+    fn answers(&self, stage: Stage, num_generations: usize, first_prompt: usize) -> AnswerPlan {
+        AnswerPlan {
+            num_generations,
+            rows_per_prompt: num_generations,
+            with_hidden: false,
+            seed: self.seed,
+            step: 0,
+            stage,
+            first_prompt,
+        }
+    }
+}
+
+/// Candidates and one answer integrated from them, for each problem.
+fn integrate(
+    policy: &Policy,
+    engine: &Engine,
+    problems: &[Problem],
+    plan: &EvalPlan,
+    n: usize,
+    first: usize,
+    positions: usize,
+) -> Result<(Rollouts, Vec<Completion>), EvalError> {
+    let plans: Result<Vec<PromptPlan>, EvalError> = problems
+        .iter()
+        .map(|problem| {
+            let prompt = policy.plan(problem, n, plan.candidate_tokens)?;
+            prompt.check_fits(plan.max_completion_length, positions)?;
+            Ok(prompt)
+        })
+        .collect();
+    let rollouts =
+        answer(engine, problems.to_vec(), plans?, plan.answers(Stage::EvaluateIntegrated, n, first))?;
+    let mut answers = Vec::with_capacity(problems.len());
+    for wave in &rollouts.waves {
+        let branches: Vec<Vec<u32>> = wave
+            .prompts
+            .clone()
+            .map(|p| rollouts.plans[p].integrate_branch(&rollouts.candidates[p]))
+            .collect();
+        let rows: Vec<usize> = (0..branches.len()).collect();
+        let prefix = engine.extend(&wave.root, &rows, &branches);
+        let requests: Vec<Request> = wave
+            .prompts
+            .clone()
+            .zip(rows)
+            .map(|(p, row)| Request {
+                row,
+                key: StreamKey {
+                    seed: plan.seed,
+                    step: 0,
+                    prompt: (first + p) as u64,
+                    stage: Stage::EvaluateIntegrated,
+                    // After the candidates' own streams.
+                    sample: n as u64,
+                },
+            })
+            .collect();
+        answers.extend(engine.sample(&prefix, &requests, false)?.completions);
+    }
+    Ok((rollouts, answers))
+}
+
+fn grade(
+    policy: &Policy,
+    reward: &Reward,
+    problem: &Problem,
+    answers: &[Completion],
+    kind: &'static str,
+) -> Result<Vec<EvalRow>, RewardError> {
+    answers
+        .iter()
+        .enumerate()
+        .map(|(sample, answer)| {
+            let completion = policy.decode(answer);
+            Ok(EvalRow {
+                id: problem.id.clone(),
+                sample,
+                kind,
+                right: reward.is_right(&completion, problem)?,
+                completion,
+                tokens: answer.tokens.len(),
+                finish: answer.finish,
+            })
+        })
+        .collect()
+}
+
+fn share_right(rows: &[EvalRow]) -> f64 {
+    rows.iter().filter(|r| r.right).count() as f64 / rows.len() as f64
+}
+
+#[derive(Default)]
+struct Tally {
+    shares: Vec<f64>,
+    tokens: usize,
+    truncated: usize,
+}
+
+impl Tally {
+    fn add(&mut self, rows: &[EvalRow]) {
+        self.shares.push(share_right(rows));
+        self.tokens += rows.iter().map(|r| r.tokens).sum::<usize>();
+        self.truncated += rows.iter().filter(|r| r.finish == Finish::Length).count();
+    }
+}
+
+/// Mean and standard error (ddof 1) of the problems' shares.
+fn accuracy(shares: &[f64]) -> Accuracy {
+    let n = shares.len() as f64;
+    let mean = shares.iter().sum::<f64>() / n;
+    let squares: f64 = shares.iter().map(|s| (s - mean).powi(2)).sum();
+    Accuracy { mean, stderr: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accuracy_has_the_binomial_standard_error() {
+        let shares: Vec<f64> = (0..400).map(|i| f64::from(i % 4 == 0)).collect();
+        let found = accuracy(&shares);
+        assert!((found.mean - 0.25).abs() < 1e-12);
+        assert!((found.stderr - (0.25 * 0.75 / 399.0f64).sqrt()).abs() < 1e-12);
+        assert_eq!(accuracy(&[1.0]), Accuracy { mean: 1.0, stderr: 0.0 });
+    }
+}

@@ -1,0 +1,465 @@
+//! The losses against each other, against finite differences, and on bad padding.
+
+use super::*;
+use crate::testing::{device, f64s, tensor2};
+use burn::tensor::{Bool, DType, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const ROWS: usize = 6;
+const WIDTH: usize = 5;
+
+type Grid = Vec<Vec<f64>>;
+
+/// A batch on the host, so that tests can change single cells.
+#[derive(Clone)]
+struct Host {
+    logp: Grid,
+    logp_old: Grid,
+    logp_ref: Grid,
+    logp_x: Grid,
+    pi_ref: Grid,
+    lengths: Vec<usize>,
+    advantage: Vec<f64>,
+}
+
+struct Ran {
+    loss: f64,
+    grad: Vec<f64>,
+    grad_x: Vec<f64>,
+    metrics: LossMetrics,
+}
+
+impl Host {
+    fn random(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut grid = |low: f64, high: f64| -> Grid {
+            (0..ROWS)
+                .map(|_| (0..WIDTH).map(|_| rng.random_range(low..high)).collect())
+                .collect()
+        };
+        Self {
+            logp: grid(-3.0, -0.1),
+            logp_old: grid(-3.0, -0.1),
+            logp_ref: grid(-3.0, -0.1),
+            logp_x: grid(-3.0, -0.1),
+            pi_ref: grid(-0.2, 1.2),
+            lengths: vec![5, 1, 3, 4, 2, 5],
+            advantage: grid(-2.0, 2.0).concat()[..ROWS].to_vec(),
+        }
+    }
+
+    fn inputs(&self, dtype: DType) -> LossInputs {
+        let rows = self.lengths.len();
+        let put = |grid: &Grid| tensor2(grid).cast(dtype);
+        let keep: Vec<bool> = (0..rows * WIDTH)
+            .map(|i| i % WIDTH < self.lengths[i / WIDTH])
+            .collect();
+        let advantage = TensorData::new(self.advantage.clone(), [rows]);
+        LossInputs {
+            logp_bt: put(&self.logp).autodiff().require_grad(),
+            logp_old_bt: put(&self.logp_old),
+            logp_ref_bt: Some(put(&self.logp_ref)),
+            advantage_b: Tensor::from_data(advantage, (&device(), dtype)),
+            keep_bt: Tensor::<2, Bool>::from_data(TensorData::new(keep, [rows, WIDTH]), &device()),
+            projected: Some(Projected {
+                logp_x_bt: put(&self.logp_x).autodiff().require_grad(),
+                pi_ref_bt: put(&self.pi_ref),
+            }),
+        }
+    }
+
+    fn run(&self, objective: Objective, hyper: &Hyper) -> Ran {
+        self.run_as(objective, hyper, DType::F64, self.lengths.len())
+    }
+
+    fn run_as(&self, objective: Objective, hyper: &Hyper, dtype: DType, completions: usize) -> Ran {
+        let inputs = self.inputs(dtype);
+        let totals = BatchTotals { completions };
+        let output = objective.loss(&inputs, &totals, hyper).unwrap();
+        let grads = output.loss.backward();
+        let grad = |x: &Tensor<2>| x.grad(&grads).map_or(Vec::new(), f64s);
+        Ran {
+            loss: f64s(output.loss)[0],
+            grad: grad(&inputs.logp_bt),
+            grad_x: grad(&inputs.projected.as_ref().unwrap().logp_x_bt),
+            metrics: output.sums.read().unwrap(),
+        }
+    }
+
+    fn rows(&self, range: std::ops::Range<usize>) -> Self {
+        Self {
+            logp: self.logp[range.clone()].to_vec(),
+            logp_old: self.logp_old[range.clone()].to_vec(),
+            logp_ref: self.logp_ref[range.clone()].to_vec(),
+            logp_x: self.logp_x[range.clone()].to_vec(),
+            pi_ref: self.pi_ref[range.clone()].to_vec(),
+            lengths: self.lengths[range.clone()].to_vec(),
+            advantage: self.advantage[range].to_vec(),
+        }
+    }
+}
+
+fn close(got: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len());
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert!(
+            (got - expected).abs() <= tolerance,
+            "[{i}]: {got} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn names_are_strict() {
+    for objective in Objective::ALL {
+        assert_eq!(objective.name().parse().as_ref(), Ok(objective));
+    }
+    let error = "GRPO".parse::<Objective>().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "unknown objective `GRPO`: expected one of `gcpo`, `grpo`, `grpo_alpha`"
+    );
+}
+
+#[test]
+fn gcpo_without_its_parts_is_grpo_bit_for_bit() {
+    let mut hyper = Hyper {
+        kappa: 0.0,
+        ..Hyper::default()
+    };
+    let rewards = [[1.0, 0.0, 0.3, 1.0, 0.2, 0.7]];
+    let ones_pg = tensor2(&[[1.0; ROWS]]);
+    let b_pg = Objective::Gcpo.weigh(tensor2(&rewards), Some(ones_pg), &hyper);
+    let a_pg = Objective::Grpo.weigh(tensor2(&rewards), None, &hyper);
+    let weights = f64s(a_pg.unwrap());
+    assert_eq!(f64s(b_pg.unwrap()), weights);
+
+    for (seed, beta) in [(1, 0.04), (2, 0.0), (3, 0.5)] {
+        hyper.beta = beta;
+        let host = Host {
+            advantage: weights.clone(),
+            ..Host::random(seed)
+        };
+        for dtype in [DType::F64, DType::F32] {
+            let gcpo = host.run_as(Objective::Gcpo, &hyper, dtype, ROWS);
+            let grpo = host.run_as(Objective::Grpo, &hyper, dtype, ROWS);
+            assert_eq!(gcpo.loss.to_bits(), grpo.loss.to_bits());
+            let bits = |grad: &[f64]| grad.iter().map(|g| g.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&gcpo.grad), bits(&grpo.grad));
+            assert!(gcpo.grad_x.is_empty(), "kappa 0 sends no gradient to x_i");
+            // It is a real loss: clipped here and there, and not zero.
+            assert!(grpo.metrics.clip_frac().unwrap() > 0.0 && grpo.loss != 0.0);
+        }
+    }
+}
+
+#[test]
+fn grpo_is_its_formula() {
+    let hyper = Hyper {
+        epsilon_high: 0.28,
+        ..Hyper::default()
+    };
+    let host = Host::random(5);
+    let mut expected = 0.0;
+    for i in 0..ROWS {
+        let mut sum = 0.0;
+        for t in 0..host.lengths[i] {
+            let ratio = (host.logp[i][t] - host.logp_old[i][t]).exp();
+            let a = host.advantage[i];
+            let x = host.logp_ref[i][t] - host.logp[i][t];
+            sum += (ratio * a).min(ratio.clamp(0.8, 1.28) * a) - 0.04 * (x.exp() - x - 1.0);
+        }
+        expected -= sum / host.lengths[i] as f64 / ROWS as f64;
+    }
+    let grpo = host.run(Objective::Grpo, &hyper);
+    close(&[grpo.loss, grpo.metrics.loss], &[expected; 2], 1e-12);
+    // The control differs in its weights alone.
+    let control = host.run(Objective::GrpoAlpha, &hyper);
+    assert_eq!(control.loss.to_bits(), grpo.loss.to_bits());
+}
+
+#[test]
+fn the_control_weighs_by_alpha() {
+    let hyper = Hyper {
+        alpha: 1.5,
+        ..Hyper::default()
+    };
+    let rewards = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5]];
+    let weighed = Objective::GrpoAlpha.weigh(tensor2(&rewards), None, &hyper);
+    let plain = group_advantage(tensor2(&rewards)).mul_scalar(1.5);
+    assert_eq!(f64s(weighed.unwrap()), f64s(plain));
+}
+
+#[test]
+fn a_flat_group_weighs_nothing_whatever_upsilon_holds() {
+    let rewards = tensor2(&[[0.1, 0.1, 0.1], [1.0, 0.0, 0.0]]);
+    let upsilon = tensor2(&[[f64::NAN, f64::INFINITY, 2.0], [2.0, 1.0, -1.0]]);
+    let b = Objective::Gcpo.weigh(rewards.clone(), Some(upsilon), &Hyper::default());
+    let b = f64s(b.unwrap());
+    let a = f64s(group_advantage(rewards));
+    assert_eq!(b[..3], [0.0; 3]);
+    assert_eq!(b[3..], [2.0 * a[3], a[4], -a[5]]);
+}
+
+/// Central differences of the loss in every kept cell of one grid.
+fn finite_differences(
+    host: &Host,
+    objective: Objective,
+    hyper: &Hyper,
+    cell: impl Fn(&mut Host) -> &mut Grid,
+) -> Vec<f64> {
+    let h = 1e-6;
+    let mut grad = vec![0.0; ROWS * WIDTH];
+    for i in 0..ROWS {
+        for t in 0..WIDTH {
+            let at = |step: f64| {
+                let mut moved = host.clone();
+                cell(&mut moved)[i][t] += step;
+                moved.run(objective, hyper).loss
+            };
+            grad[i * WIDTH + t] = (at(h) - at(-h)) / (2.0 * h);
+        }
+    }
+    grad
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    // Far from the old policy: both clip branches, kept and clamped ρ all occur.
+    let mut low = false;
+    let mut high = false;
+    for seed in [11, 12] {
+        let mut host = Host::random(seed);
+        // A row of a flat group has a weight of 0: only the KL terms move it.
+        host.advantage[3] = 0.0;
+        let hyper = Hyper {
+            kappa: 0.3,
+            epsilon: 0.1,
+            epsilon_high: 0.28,
+            ratio_max: 3.0,
+            ..Hyper::default()
+        };
+        let ran = host.run(Objective::Gcpo, &hyper);
+        low |= ran.metrics.clip_low_count > 0.0;
+        high |= ran.metrics.clip_high_count > 0.0;
+        let clamped = ran.metrics.clamped_frac().unwrap();
+        assert!(clamped > 0.1 && clamped < 0.9, "{clamped}");
+        let by_differences =
+            finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp);
+        close(&ran.grad, &by_differences, 1e-7);
+        let by_differences =
+            finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp_x);
+        close(&ran.grad_x, &by_differences, 1e-7);
+        let grpo = host.run(Objective::Grpo, &hyper);
+        let by_differences =
+            finite_differences(&host, Objective::Grpo, &hyper, |host| &mut host.logp);
+        close(&grpo.grad, &by_differences, 1e-7);
+    }
+    assert!(low && high, "both clip branches must occur");
+}
+
+/// One token: the derivative is known by hand.
+#[test]
+fn single_tokens_have_the_gradient_of_their_branch() {
+    let hyper = Hyper {
+        beta: 0.0,
+        kappa: 0.5,
+        ..Hyper::default()
+    };
+    // (log ratio, weight, expected dLoss/dlogp)
+    for (log_ratio, weight, expected) in [
+        (0.1_f64, 2.0, -2.0 * 0.1_f64.exp()),
+        (0.5, 2.0, 0.0),
+        (-0.5, -2.0, 0.0),
+        (0.5, -2.0, 2.0 * 0.5_f64.exp()),
+        (-0.5, 2.0, -2.0 * (-0.5_f64).exp()),
+        (0.5, 0.0, 0.0),
+    ] {
+        let mut host = Host::random(7).rows(0..1);
+        host.lengths = vec![1];
+        host.advantage = vec![weight];
+        host.logp_old[0][0] = host.logp[0][0] - log_ratio;
+        let grad = host.run(Objective::Gcpo, &hyper).grad;
+        close(&grad[..1], &[expected], 1e-12);
+    }
+    // (π'_ref, log π_θ(x), expected dLoss/dlogp_x): ∂K'/∂log π_θ = 1 − ρ inside the clamp.
+    let inside = |pi: f64, logp: f64| 0.5 * (1.0 - pi / logp.exp());
+    for (pi_ref, logp_x, expected) in [
+        (0.3, -1.0, inside(0.3, -1.0)),
+        // π'_ref is held at 1, ρ is still inside.
+        (1.4, -0.5, inside(1.0, -0.5)),
+        // ρ above 10, and below 1/10 by way of the floor.
+        (0.9, -5.0, 0.0),
+        (-0.2, -1.0, 0.0),
+    ] {
+        let mut host = Host::random(7).rows(0..1);
+        host.lengths = vec![1];
+        host.pi_ref[0][0] = pi_ref;
+        host.logp_x[0][0] = logp_x;
+        let ran = host.run(Objective::Gcpo, &hyper);
+        close(&ran.grad_x[..1], &[expected], 1e-12);
+        let clamped = if pi_ref == 0.3 { 0.0 } else { 1.0 };
+        assert_eq!(ran.metrics.clamped_frac(), Some(clamped), "{pi_ref}");
+    }
+}
+
+#[test]
+fn padding_may_hold_anything() {
+    let hyper = Hyper::default();
+    let clean = Host::random(21);
+    let expected = clean.run(Objective::Gcpo, &hyper);
+    for garbage in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, -1e30] {
+        let mut dirty = clean.clone();
+        for i in 0..ROWS {
+            for t in dirty.lengths[i]..WIDTH {
+                for grid in [
+                    &mut dirty.logp,
+                    &mut dirty.logp_old,
+                    &mut dirty.logp_ref,
+                    &mut dirty.logp_x,
+                    &mut dirty.pi_ref,
+                ] {
+                    grid[i][t] = garbage;
+                }
+            }
+        }
+        let ran = dirty.run(Objective::Gcpo, &hyper);
+        assert_eq!(ran.loss.to_bits(), expected.loss.to_bits(), "{garbage}");
+        assert_eq!(ran.grad, expected.grad, "{garbage}");
+        assert_eq!(ran.grad_x, expected.grad_x, "{garbage}");
+        assert_eq!(ran.metrics, expected.metrics, "{garbage}");
+        for (i, row) in ran.grad.chunks(WIDTH).enumerate() {
+            assert_eq!(row[clean.lengths[i]..], [0.0; WIDTH][clean.lengths[i]..]);
+        }
+    }
+}
+
+#[test]
+fn nan_in_a_kept_token_is_not_hidden() {
+    for grid in 0..5 {
+        let mut host = Host::random(22);
+        let host_grids = [
+            &mut host.logp,
+            &mut host.logp_old,
+            &mut host.logp_ref,
+            &mut host.logp_x,
+            &mut host.pi_ref,
+        ];
+        for (index, cells) in host_grids.into_iter().enumerate() {
+            if index == grid {
+                cells[2][1] = f64::NAN;
+            }
+        }
+        let inputs = host.inputs(DType::F64);
+        let totals = BatchTotals { completions: ROWS };
+        let output = Objective::Gcpo
+            .loss(&inputs, &totals, &Hyper::default())
+            .unwrap();
+        assert!(f64s(output.loss)[0].is_nan(), "grid {grid}");
+        let rows = f64s(output.row_loss_b);
+        let bad: Vec<usize> = (0..ROWS).filter(|&b| !rows[b].is_finite()).collect();
+        assert_eq!(bad, [2], "grid {grid}");
+    }
+}
+
+#[test]
+fn far_policies_do_not_overflow() {
+    let mut host = Host::random(23);
+    for i in 0..ROWS {
+        host.logp_old[i][0] = -500.0;
+        host.logp_ref[i][0] = -1e-3;
+        host.logp[i][0] = if i % 2 == 0 { -1e-3 } else { -500.0 };
+        host.logp_x[i][0] = -500.0;
+    }
+    // One row where both the ratio and the KL are out of range: nothing pulls on it.
+    host.advantage[1] = -1.0;
+    host.logp_old[1][0] = -700.0;
+    let ran = host.run_as(Objective::Gcpo, &Hyper::default(), DType::F32, ROWS);
+    assert_eq!(ran.grad[WIDTH], 0.0);
+    assert!(ran.grad.iter().chain(&ran.grad_x).all(|g| g.is_finite()));
+}
+
+#[test]
+fn micro_batches_add_up_to_the_batch() {
+    let hyper = Hyper::default();
+    let host = Host::random(31);
+    let whole = host.run(Objective::Gcpo, &hyper);
+    let (mut loss, mut grad, mut grad_x) = (0.0, vec![], vec![]);
+    let mut metrics = LossMetrics::default();
+    let mut sums: Option<MetricSums> = None;
+    for range in [0..1, 1..4, 4..6] {
+        let part = host.rows(range);
+        let ran = part.run_as(Objective::Gcpo, &hyper, DType::F64, ROWS);
+        loss += ran.loss;
+        grad.extend(ran.grad);
+        grad_x.extend(ran.grad_x);
+        metrics += ran.metrics;
+        let totals = BatchTotals { completions: ROWS };
+        let output = Objective::Gcpo.loss(&part.inputs(DType::F64), &totals, &hyper);
+        let part = output.unwrap().sums;
+        sums = Some(match sums {
+            Some(sums) => sums + part,
+            None => part,
+        });
+    }
+    close(&[loss], &[whole.loss], 1e-14);
+    close(&grad, &whole.grad, 0.0);
+    close(&grad_x, &whole.grad_x, 0.0);
+    for metrics in [metrics, sums.unwrap().read().unwrap()] {
+        assert_eq!(metrics.ratio_count, 20.0);
+        assert_eq!(metrics.clamped_count, whole.metrics.clamped_count);
+        close(&[metrics.loss], &[whole.loss], 1e-14);
+        let kl = [metrics.kl_ref().unwrap(), metrics.kl_projected().unwrap()];
+        let expected = [whole.metrics.kl_ref(), whole.metrics.kl_projected()].map(Option::unwrap);
+        close(&kl, &expected, 1e-12);
+    }
+}
+
+#[test]
+fn half_precision_is_computed_in_f32() {
+    let host = Host::random(41);
+    let exact = host.run(Objective::Gcpo, &Hyper::default());
+    for dtype in [DType::F16, DType::BF16] {
+        let ran = host.run_as(Objective::Gcpo, &Hyper::default(), dtype, ROWS);
+        close(&[ran.loss], &[exact.loss], 0.05);
+        assert!(ran.grad.iter().all(|g| g.is_finite()));
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let hyper = Hyper::default();
+    let totals = BatchTotals { completions: 1 };
+    let full = Host::random(51).inputs(DType::F64);
+    let error = |objective: Objective, inputs: &LossInputs, totals: &BatchTotals| {
+        let result = objective.loss(inputs, totals, &hyper);
+        result.unwrap_err().to_string()
+    };
+    let mut inputs = full.clone();
+    inputs.logp_ref_bt = None;
+    assert_eq!(
+        error(Objective::Grpo, &inputs, &totals),
+        "objective `grpo` with beta > 0 needs the reference model's log-probabilities"
+    );
+    let mut inputs = full.clone();
+    inputs.projected = None;
+    assert!(error(Objective::Gcpo, &inputs, &totals).contains("with kappa > 0 needs"));
+    assert!(Objective::Grpo.loss(&inputs, &totals, &hyper).is_ok());
+    let mut inputs = full.clone();
+    inputs.advantage_b = inputs.advantage_b.narrow(0, 0, 2);
+    assert_eq!(
+        error(Objective::Grpo, &inputs, &totals),
+        "objective: `advantage_b` has shape [2], expected [6]"
+    );
+    let none = BatchTotals { completions: 0 };
+    assert_eq!(
+        error(Objective::Grpo, &full, &none),
+        "objective: the batch has no completions"
+    );
+    assert!(
+        Objective::Gcpo
+            .weigh(tensor2(&[[1.0, 0.0]]), None, &hyper)
+            .is_err()
+    );
+}

@@ -1,0 +1,83 @@
+//! From `[model]` and `[prompt]` to a policy.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use gcpo_data::{Templates, Tokenizer, arithmetic};
+use gcpo_model::config::ModelConfig;
+use gcpo_model::generation::GenerationConfig;
+use gcpo_model::llama::Llama;
+
+use crate::config::{Config, ModelPath, PromptStyle, Shape, TokenizerSource};
+use crate::policy::{Policy, PromptChoice};
+
+/// Special tokens of tokenizers that are made here. The second ends a completion.
+const SPECIALS: &[&str] = &["<pad>", "<eos>", "<q>", "<a>", "<final>"];
+
+/// The policy of a run. `texts` are what a tokenizer is learnt from, if it is to be.
+///
+/// # Errors
+/// A file is missing or wrong, or the parts do not belong together.
+pub fn policy(config: &Config, texts: impl FnOnce() -> Vec<String>, device: &Device) -> Result<Policy> {
+    let choice = prompt_choice(config);
+    match &config.model.path {
+        Some(path) => load(path, &choice, device),
+        None => random(config, texts, &choice, device),
+    }
+}
+
+/// The policy of a checkpoint.
+///
+/// # Errors
+/// A file is missing or wrong.
+pub fn load(path: &ModelPath, choice: &PromptChoice, device: &Device) -> Result<Policy> {
+    Ok(match path {
+        ModelPath::Quickstart => Policy::quickstart(choice, device)?,
+        ModelPath::Dir(dir) => Policy::load(dir, choice, device)?,
+    })
+}
+
+/// `[prompt]`, resolved.
+pub fn prompt_choice(config: &Config) -> PromptChoice {
+    let [answer, integrate, project] = config.templates().map(str::to_owned);
+    PromptChoice {
+        templates: Templates { answer, integrate, project },
+        chat: config.prompt.style == PromptStyle::Chat,
+        system: config.prompt.system.clone(),
+    }
+}
+
+/// A network of `[model.shape]` with random weights.
+fn random(
+    config: &Config,
+    texts: impl FnOnce() -> Vec<String>,
+    choice: &PromptChoice,
+    device: &Device,
+) -> Result<Policy> {
+    let shape = config.model.shape.as_ref().context("model.init = \"random\" needs [model.shape]")?;
+    let tokenizer = match &config.model.tokenizer {
+        Some(TokenizerSource::Path(path)) => Tokenizer::load(path)?,
+        Some(TokenizerSource::Arithmetic) => Tokenizer::char_level(arithmetic::ALPHABET, SPECIALS)?,
+        Some(TokenizerSource::Train) => {
+            let size = shape.vocab_size.context("model.tokenizer = \"train\" needs model.shape.vocab_size")?;
+            Tokenizer::train_bpe(texts(), size, SPECIALS)?
+        }
+        None => anyhow::bail!("model.init = \"random\" needs model.tokenizer: a directory, \"arithmetic\" or \"train\""),
+    };
+    let model_config = model_config(shape, &tokenizer)?;
+    let generation = GenerationConfig::from_config(&model_config);
+    let model = Llama::init(&model_config, config.seed, device);
+    Ok(Policy::from_parts(model, tokenizer, generation, choice)?)
+}
+
+/// `[model.shape]` with what the tokenizer decides.
+fn model_config(shape: &Shape, tokenizer: &Tokenizer) -> Result<ModelConfig> {
+    let mut json = serde_json::to_value(shape)?;
+    let fields = json.as_object_mut().expect("a struct is an object");
+    fields.retain(|_, value| !value.is_null());
+    fields.entry("vocab_size").or_insert_with(|| tokenizer.vocab_size().into());
+    fields.insert("eos_token_id".into(), tokenizer.eos_id().into());
+    fields.insert("pad_token_id".into(), tokenizer.pad_id().into());
+    Ok(ModelConfig::from_json(json.to_string().as_bytes(), Path::new("[model.shape]"))?)
+}

@@ -1,0 +1,216 @@
+//! A checkpoint as the program uses it: a network, its tokenizer, its prompts, and the files that belong to it.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use gcpo_data::{ChatError, ChatTemplate, Piece, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError};
+use gcpo_model::checkpoint::{self, CheckpointError, SaveDtype};
+use gcpo_model::generation::GenerationConfig;
+use gcpo_model::llama::Llama;
+use gcpo_model::quickstart;
+use thiserror::Error;
+
+use crate::rollout::{Chunk, Completion, PromptPlan, RolloutError};
+
+/// Why a checkpoint cannot be used as a policy.
+#[derive(Debug, Error)]
+pub enum PolicyError {
+    /// The weights or their configuration.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The generation configuration.
+    #[error(transparent)]
+    Generation(#[from] gcpo_model::config::ConfigError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A prompt template.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// A prompt's tokens.
+    #[error("problem `{id}`: {source}")]
+    Plan {
+        /// The problem.
+        id: String,
+        /// What is wrong with its prompts.
+        source: RolloutError,
+    },
+    /// The tokenizer has ids that the model has no row for.
+    #[error("the tokenizer has {tokenizer} tokens, but the model's vocabulary only {model}: they do not belong together")]
+    Vocabulary {
+        /// Ids of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        model: usize,
+    },
+    /// Nothing ends a completion.
+    #[error("{0}: no end-of-sequence token: set eos_token_id in generation_config.json or config.json")]
+    NoEos(String),
+    /// The checkpoint's chat template.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// Chat prompts are asked for, and the checkpoint has no chat template.
+    #[error("{0}: prompt.style = \"chat\" needs a chat template, and this checkpoint has none: take prompt.style = \"plain\"")]
+    NoChatTemplate(String),
+}
+
+/// A network with all that turns problems into tokens and tokens into text.
+#[derive(Clone)]
+pub struct Policy {
+    /// The network.
+    pub model: Llama,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// All tokens that end a completion.
+    pub eos: Vec<u32>,
+    generation: GenerationConfig,
+    prompts: Prompts,
+}
+
+/// Which prompts to use with a checkpoint.
+#[derive(Debug, Clone)]
+pub struct PromptChoice {
+    /// The three templates.
+    pub templates: Templates,
+    /// Whether they go through the checkpoint's chat template.
+    pub chat: bool,
+    /// System message of the chat template.
+    pub system: Option<String>,
+}
+
+impl Policy {
+    /// The checkpoint in `dir`, in Hugging Face layout.
+    ///
+    /// # Errors
+    /// [`PolicyError`] naming the file that is missing or wrong.
+    pub fn load(dir: &Path, prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
+        let model = checkpoint::load(dir, device)?;
+        let generation = GenerationConfig::load(dir, model.config())?;
+        Self::assemble(model, Tokenizer::load(dir)?, generation, prompts, &dir.display().to_string())
+    }
+
+    /// The tiny checkpoint in the binary.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if `prompts` do not work.
+    pub fn quickstart(prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
+        let model = checkpoint::load_bytes(quickstart::CONFIG, quickstart::WEIGHTS, device)?;
+        let generation = GenerationConfig::from_json(
+            quickstart::GENERATION_CONFIG,
+            Path::new("generation_config.json"),
+            model.config(),
+        )?;
+        let config = std::str::from_utf8(quickstart::TOKENIZER_CONFIG).expect("bundled as UTF-8");
+        let tokenizer = Tokenizer::from_bytes(quickstart::TOKENIZER)?.with_config(config)?;
+        Self::assemble(model, tokenizer, generation, prompts, "quickstart")
+    }
+
+    /// A new network with a tokenizer that has no checkpoint of its own.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if they do not belong together.
+    pub fn from_parts(
+        model: Llama,
+        tokenizer: Tokenizer,
+        generation: GenerationConfig,
+        prompts: &PromptChoice,
+    ) -> Result<Self, PolicyError> {
+        Self::assemble(model, tokenizer, generation, prompts, "model")
+    }
+
+    fn assemble(
+        model: Llama,
+        tokenizer: Tokenizer,
+        generation: GenerationConfig,
+        prompts: &PromptChoice,
+        name: &str,
+    ) -> Result<Self, PolicyError> {
+        let eos = generation.eos_token_id.clone();
+        if eos.is_empty() {
+            return Err(PolicyError::NoEos(name.into()));
+        }
+        let vocabulary = model.config().vocab_size;
+        if tokenizer.vocab_size() > vocabulary {
+            return Err(PolicyError::Vocabulary { tokenizer: tokenizer.vocab_size(), model: vocabulary });
+        }
+        let chat = match ChatTemplate::of(&tokenizer)? {
+            Some(template) if prompts.chat => Some(template),
+            None if prompts.chat => return Err(PolicyError::NoChatTemplate(name.into())),
+            _ => None,
+        };
+        let prompts = Prompts::new(&prompts.templates, chat, prompts.system.as_deref())?;
+        Ok(Self { model, tokenizer, eos, generation, prompts })
+    }
+
+    /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`.
+    ///
+    /// # Errors
+    /// [`PolicyError`] naming the file that could not be written.
+    pub fn save(&self, dir: &Path, dtype: SaveDtype) -> Result<(), PolicyError> {
+        checkpoint::save(&self.model, &self.generation, dir, dtype)?;
+        Ok(self.tokenizer.save(dir)?)
+    }
+
+    /// The contexts of a problem that is only answered.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the prompt cannot be made of it.
+    pub fn answer_plan(&self, problem: &Problem) -> Result<PromptPlan, PolicyError> {
+        PromptPlan::answer_only(self.answer_context(&problem.question)?)
+            .map_err(|source| PolicyError::Plan { id: problem.id.clone(), source })
+    }
+
+    /// All contexts of a problem with `n` candidates, quoted by their last `candidate_tokens` tokens (0: all).
+    ///
+    /// # Errors
+    /// [`PolicyError`] if a prompt cannot be made of it.
+    pub fn plan(&self, problem: &Problem, n: usize, candidate_tokens: usize) -> Result<PromptPlan, PolicyError> {
+        let question = &problem.question;
+        PromptPlan::new(
+            self.answer_context(question)?,
+            self.chunks(self.prompts.integrate(question, n)?)?,
+            self.chunks(self.prompts.project(question, n - 1)?)?,
+            candidate_tokens,
+        )
+        .map_err(|source| PolicyError::Plan { id: problem.id.clone(), source })
+    }
+
+    /// The tokens of the answer prompt.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the prompt cannot be made of the question.
+    pub fn answer_context(&self, question: &str) -> Result<Vec<u32>, PolicyError> {
+        Ok(self.prompts.ids::<Vec<u32>>(&self.prompts.answer(question)?, &self.tokenizer, &[], None)?)
+    }
+
+    /// A prompt's pieces as tokens, what the tokenizer puts in front of a text included.
+    fn chunks(&self, pieces: Vec<Piece>) -> Result<Vec<Chunk>, PolicyError> {
+        let mut chunks = pieces
+            .into_iter()
+            .map(|piece| {
+                Ok(match piece {
+                    Piece::Text(text) => Chunk::Tokens(self.tokenizer.encode(&text, false)?),
+                    Piece::Candidate(k) => Chunk::Candidate(k),
+                    Piece::Integration => Chunk::Integration,
+                })
+            })
+            .collect::<Result<Vec<Chunk>, TokenizerError>>()?;
+        if let Some(Chunk::Tokens(first)) = chunks.first_mut() {
+            first.splice(0..0, self.prompts.prefix(&self.tokenizer).iter().copied());
+        }
+        Ok(chunks)
+    }
+
+    /// The three prompts.
+    pub fn prompts(&self) -> &Prompts {
+        &self.prompts
+    }
+
+    /// A completion as text, special tokens left out. Ids that the tokenizer does not have (rows by which an
+    /// embedding was rounded up) are left out as well: an untrained row may be sampled.
+    pub fn decode(&self, completion: &Completion) -> String {
+        let known = self.tokenizer.vocab_size();
+        let ids: Vec<u32> = completion.tokens.iter().copied().filter(|&id| (id as usize) < known).collect();
+        self.tokenizer.decode(&ids, true).unwrap_or_default()
+    }
+}

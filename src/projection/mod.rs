@@ -1,0 +1,17 @@
+//! GCPO's projection onto the causal graph of a group: eqs. 2, 11, 12 and 13.
+//!
+//! Axes: `p` prompts, `g` candidates of a prompt, `b = p·g` rows, `t` tokens, `d` features,
+//! `j` (or `l`) integrations, `m` samples. Nothing here carries a gradient.
+//!
+//! [`project_step`] samples stages 2 and 3 with the rollout engine; the rest are pure functions of tensors.
+
+mod alignment;
+mod reference;
+mod sample;
+
+pub use alignment::{
+    Alignment, AlignmentConfig, FeatureContext, ProjectionError, ProjectionMeans, Similarity,
+    Summary, align, projection_means, similarity,
+};
+pub use reference::{project, reference};
+pub use sample::{ColliderScores, Projected, ProjectionPlan, project_step};

@@ -1,0 +1,98 @@
+//! Stage 1: `n` candidates for each problem of a step.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use gcpo_data::Problem;
+
+use super::{Completion, Engine, Prefix, PromptPlan, Request, RolloutError, Stage, StreamKey};
+
+/// Problems with their candidates, and the prefixes that later stages go on from.
+pub struct Rollouts {
+    /// What was asked, `p` of them.
+    pub problems: Vec<Problem>,
+    /// The contexts of each problem.
+    pub plans: Vec<PromptPlan>,
+    /// `[p][g]`: the candidates.
+    pub candidates: Vec<Vec<Completion>>,
+    /// The problems in the waves in which they were run.
+    pub waves: Vec<Wave>,
+}
+
+/// Problems that are run together.
+pub struct Wave {
+    /// Which problems.
+    pub prompts: Range<usize>,
+    /// Their nodes `(q)`, in order.
+    pub root: Prefix,
+    /// `[p·g, d]` in-context representations of the wave's candidates, where asked for.
+    pub hidden_bd: Option<Tensor<2>>,
+}
+
+/// How stage 1 is run.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerPlan {
+    /// Candidates of a problem, `n`.
+    pub num_generations: usize,
+    /// Most rows that any later stage needs for one problem; a wave holds as many problems as fit the engine.
+    pub rows_per_prompt: usize,
+    /// Whether to keep in-context representations.
+    pub with_hidden: bool,
+    /// The run's seed.
+    pub seed: u64,
+    /// The step.
+    pub step: u64,
+    /// What the streams are for.
+    pub stage: Stage,
+    /// Number of the first problem, for the streams: those of a part of a data set are its own.
+    pub first_prompt: usize,
+}
+
+/// Samples the candidates of every problem.
+///
+/// # Errors
+/// [`RolloutError::NonFinite`] if the policy's logits are damaged.
+pub fn answer(
+    engine: &Engine,
+    problems: Vec<Problem>,
+    plans: Vec<PromptPlan>,
+    how: AnswerPlan,
+) -> Result<Rollouts, RolloutError> {
+    let n = how.num_generations;
+    let per_wave = (engine.max_rows() / how.rows_per_prompt.max(n)).max(1);
+    let mut candidates = Vec::with_capacity(problems.len());
+    let mut waves = Vec::new();
+    for start in (0..problems.len()).step_by(per_wave) {
+        let prompts = start..(start + per_wave).min(problems.len());
+        let roots: Vec<&[u32]> = plans[prompts.clone()].iter().map(PromptPlan::root).collect();
+        let root = engine.root(&roots);
+        let branches: Vec<&[u32]> = plans[prompts.clone()].iter().map(PromptPlan::answer_branch).collect();
+        let requests: Vec<Request> = prompts
+            .clone()
+            .enumerate()
+            .flat_map(|(row, prompt)| {
+                (0..n as u64).map(move |sample| Request {
+                    row,
+                    key: StreamKey {
+                        seed: how.seed,
+                        step: how.step,
+                        prompt: (how.first_prompt + prompt) as u64,
+                        stage: how.stage,
+                        sample,
+                    },
+                })
+            })
+            .collect();
+        // A query that is only answered has its whole prompt in (q).
+        let sampled = if branches.iter().all(|b| b.is_empty()) {
+            engine.sample(&root, &requests, how.with_hidden)?
+        } else {
+            let rows: Vec<usize> = (0..branches.len()).collect();
+            engine.sample(&engine.extend(&root, &rows, &branches), &requests, how.with_hidden)?
+        };
+        let mut completions = sampled.completions.into_iter();
+        candidates.extend(prompts.clone().map(|_| completions.by_ref().take(n).collect::<Vec<_>>()));
+        waves.push(Wave { prompts, root, hidden_bd: sampled.hidden_bd });
+    }
+    Ok(Rollouts { problems, plans, candidates, waves })
+}

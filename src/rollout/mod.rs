@@ -1,0 +1,99 @@
+//! Generation: from tokens to sampled tokens, over a tree of prefixes that are each run once.
+//!
+//! Knows neither text nor rewards. [`plan`] says which tokens stand where in the three contexts of GCPO,
+//! [`engine`] runs prefixes and samples below them, [`sampler`] turns one row of logits into one token, and
+//! [`stream`] gives every sample random numbers of its own, so that no result depends on how work was batched.
+
+pub mod answers;
+pub mod engine;
+pub mod plan;
+pub mod sampler;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+
+use burn::tensor::Tensor;
+use thiserror::Error;
+
+pub use answers::{AnswerPlan, Rollouts, Wave, answer};
+pub use engine::{Engine, Prefix, Request};
+pub use plan::{Chunk, PromptPlan};
+pub use sampler::Sampling;
+pub use stream::{Stage, StreamKey};
+
+/// Why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// The model wrote one of the end-of-sequence tokens; it is the completion's last token.
+    Eos,
+    /// The completion reached `max_completion_length`.
+    Length,
+}
+
+/// One sampled answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// Sampled tokens, the ending EOS included, nothing after it. Never empty.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token under the policy at the sampling temperature (before top-k, top-p and
+    /// min-p cut the distribution): the same quantity that the trainer computes.
+    pub logp: Vec<f32>,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+impl Completion {
+    /// The tokens as text: without the EOS that ended them.
+    ///
+    /// A completion that is nothing but its EOS keeps it, so that it still has a representation.
+    pub fn text(&self) -> &[u32] {
+        match self.finish {
+            Finish::Eos if self.tokens.len() > 1 => &self.tokens[..self.tokens.len() - 1],
+            _ => &self.tokens,
+        }
+    }
+
+    /// The tokens that another context quotes: never an EOS, at most the last `limit` (0: all).
+    pub fn quote(&self, limit: usize) -> &[u32] {
+        let end = self.tokens.len() - usize::from(self.finish == Finish::Eos);
+        let start = if limit == 0 { 0 } else { end.saturating_sub(limit) };
+        &self.tokens[start..end]
+    }
+}
+
+/// Completions with, where asked for, their representations.
+#[derive(Debug, Clone)]
+pub struct Sampled {
+    /// One completion a request, in the order of the requests.
+    pub completions: Vec<Completion>,
+    /// `[requests, d]`: the last layer's state after the final norm at the last token of
+    /// [`Completion::text`], in the context it was generated in.
+    pub hidden_bd: Option<Tensor<2>>,
+}
+
+/// What generation can fail on.
+#[derive(Debug, Error)]
+pub enum RolloutError {
+    /// The model's logits were NaN or infinite.
+    #[error("the model gave non-finite logits for sample {sample} of prompt {prompt}: the weights are damaged or have diverged; go back to an earlier checkpoint")]
+    NonFinite {
+        /// Index of the prompt in its step.
+        prompt: u64,
+        /// Index of the sample.
+        sample: u64,
+    },
+    /// A context is longer than the model's positions.
+    #[error("{what} takes {needed} tokens, but the model has {limit} positions: shorten max_completion_length, set projection.candidate_tokens, or drop the prompt")]
+    TooLong {
+        /// What does not fit.
+        what: String,
+        /// Tokens needed, the completion included.
+        needed: usize,
+        /// `max_position_embeddings`.
+        limit: usize,
+    },
+    /// A prompt without tokens.
+    #[error("{0} has no tokens: the template must write at least one token before the completion")]
+    Empty(String),
+}

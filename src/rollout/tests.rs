@@ -1,0 +1,224 @@
+//! The engine against itself: a tree gives what flat sampling gives, whatever the batching.
+
+use std::path::Path;
+
+use gcpo_data::{Grader, Problem};
+use gcpo_model::config::ModelConfig;
+use gcpo_model::llama::Llama;
+use gcpo_model::tokens::{Padding, Tokens};
+
+use super::*;
+use crate::projection::{AlignmentConfig, FeatureContext, Projected, ProjectionPlan, project_step};
+use crate::reward::Reward;
+use crate::testing::device;
+
+const EOS: [u32; 2] = [1, 2];
+const LIMIT: usize = 7;
+
+fn model() -> Llama {
+    let config = serde_json::json!({
+        "model_type": "llama", "vocab_size": 24, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 128, "initializer_range": 0.3,
+    });
+    let config = ModelConfig::from_json(config.to_string().as_bytes(), Path::new("test")).unwrap();
+    Llama::init(&config, 5, &device())
+}
+
+fn engine(model: &Llama, max_rows: usize) -> Engine<'_> {
+    Engine::new(model, &EOS, Sampling { temperature: 0.8, ..Sampling::default() }, LIMIT, max_rows)
+}
+
+fn key(prompt: u64, sample: u64) -> StreamKey {
+    StreamKey { seed: 9, step: 1, prompt, stage: Stage::Answer, sample }
+}
+
+/// Questions of different lengths with the marks 20 (answer) and 21 (final).
+fn plans(n: usize) -> Vec<PromptPlan> {
+    [vec![3, 4, 5], vec![6, 7, 8, 9, 10], vec![11, 12], vec![13, 14, 15, 16]]
+        .into_iter()
+        .map(|q| {
+            let context = |count: usize| {
+                let mut chunks = vec![Chunk::Tokens([q.clone(), vec![20]].concat()), Chunk::Candidate(0)];
+                for k in 1..count {
+                    chunks.extend([Chunk::Tokens(vec![20]), Chunk::Candidate(k)]);
+                }
+                chunks
+            };
+            let mut integrate = context(n);
+            integrate.push(Chunk::Tokens(vec![21]));
+            let mut project = context(n - 1);
+            project.extend([Chunk::Tokens(vec![21]), Chunk::Integration, Chunk::Tokens(vec![20])]);
+            PromptPlan::new([q, vec![20]].concat(), integrate, project, 0).unwrap()
+        })
+        .collect()
+}
+
+/// A whole step's sampling and scoring; rewards alternate, the last prompt's are flat.
+fn run(model: &Llama, max_rows: usize, context: FeatureContext) -> Projected {
+    let engine = engine(model, max_rows);
+    let (n, j, m) = (3, 2, 2);
+    let problems: Vec<Problem> = (0..4)
+        .map(|i| Problem {
+            id: i.to_string(),
+            question: String::new(),
+            answer: "1".into(),
+            solution: None,
+        })
+        .collect();
+    let how = AnswerPlan {
+        num_generations: n,
+        rows_per_prompt: n * j * m,
+        with_hidden: context == FeatureContext::InContext,
+        seed: 4,
+        step: 2,
+        stage: Stage::Answer,
+        first_prompt: 0,
+    };
+    let rollouts = answer(&engine, problems, plans(n), how).unwrap();
+    let reward = Reward::new(Grader::new(), 1.0, 0.0);
+    let mut graded = reward.grade(rollouts, |c| c.tokens.len().to_string()).unwrap();
+    for rewards in &mut graded.rewards[..3] {
+        *rewards = vec![0.0, 1.0, 0.0];
+    }
+    graded.rewards[3] = vec![1.0; 3];
+    let plan = ProjectionPlan {
+        integrations: j,
+        samples: m,
+        skip_flat_groups: true,
+        context,
+        alignment: AlignmentConfig::default(),
+        weigh: true,
+        refer: true,
+        seed: 4,
+        step: 2,
+    };
+    project_step(&engine, graded, &plan).unwrap()
+}
+
+fn close(a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn one_plan_gives_one_result_at_every_batch_size() {
+    let model = model();
+    for context in [FeatureContext::Response, FeatureContext::InContext] {
+        let whole = run(&model, 512, context);
+        assert!(whole.upsilon[..3].iter().all(Option::is_some) && whole.upsilon[3].is_none());
+        for max_rows in [1, 5] {
+            let parts = run(&model, max_rows, context);
+            let texts = |p: &Projected| {
+                let of = |all: &[Vec<Completion>]| -> Vec<Vec<u32>> {
+                    all.iter().flatten().map(|c| c.tokens.clone()).collect()
+                };
+                (of(&p.graded.rollouts.candidates), of(&p.integrations))
+            };
+            assert_eq!(texts(&whole), texts(&parts), "max_rows = {max_rows}");
+            for (a, b) in whole.colliders.iter().flatten().zip(parts.colliders.iter().flatten()) {
+                assert_eq!(a.context, b.context);
+                close(&a.logp_x.concat(), &b.logp_x.concat());
+            }
+            for (a, b) in whole.upsilon.iter().flatten().flatten().zip(parts.upsilon.iter().flatten().flatten()) {
+                assert!((a - b).abs() < 1e-3, "{a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tree_gives_what_flat_sampling_gives_token_for_token() {
+    let model = model();
+    let engine = engine(&model, 512);
+    let (trunk, branches) = (vec![3, 4, 5], [vec![6, 7, 8], vec![9, 20]]);
+    let root = engine.root(&[trunk.clone(), vec![11, 12]]);
+    let twigs = [vec![10], vec![13, 14], vec![15, 16, 17]];
+    let level = engine.extend(&root, &[0, 0], &branches);
+    let leaves = engine.extend(&level, &[0, 1, 1], &twigs);
+    let requests: Vec<Request> = [0, 0, 0, 1, 2, 2, 0]
+        .iter()
+        .enumerate()
+        .map(|(sample, &row)| Request { row, key: key(row as u64, sample as u64) })
+        .collect();
+    let tree = engine.sample(&leaves, &requests, true).unwrap();
+
+    let contexts: Vec<Vec<u32>> = requests
+        .iter()
+        .map(|r| [trunk.clone(), branches[usize::from(r.row > 0)].clone(), twigs[r.row].clone()].concat())
+        .collect();
+    let flat_root = engine.root(&contexts);
+    let flat: Vec<Request> = requests.iter().enumerate().map(|(row, r)| Request { row, key: r.key }).collect();
+    let flat = engine.sample(&flat_root, &flat, true).unwrap();
+    for (a, b) in tree.completions.iter().zip(&flat.completions) {
+        assert_eq!((&a.tokens, a.finish), (&b.tokens, b.finish));
+        close(&a.logp, &b.logp);
+    }
+    // Scores are what sampling said, and what the trainer's forward says.
+    let scored: Vec<(usize, &[u32])> =
+        requests.iter().zip(&tree.completions).map(|(r, c)| (r.row, c.tokens.as_slice())).collect();
+    let pairs: Vec<(&[u32], &[u32])> =
+        contexts.iter().zip(&tree.completions).map(|(x, c)| (x.as_slice(), c.tokens.as_slice())).collect();
+    let trained = crate::batch::completion_logp(&model, &pairs, 0.8).logp_bt;
+    let t = trained.dims()[1];
+    let trained: Vec<f32> = trained.try_into_vec_as().unwrap();
+    for (row, (score, completion)) in engine.score(&leaves, &scored).iter().zip(&tree.completions).enumerate() {
+        close(score, &completion.logp);
+        close(&trained[row * t..row * t + score.len()], &completion.logp);
+    }
+    // The in-context state is that of the text's last token.
+    let hidden = tree.hidden_bd.unwrap();
+    for (row, (context, completion)) in contexts.iter().zip(&tree.completions).enumerate() {
+        let text = match completion.finish {
+            Finish::Eos => &completion.tokens[..completion.tokens.len() - 1],
+            Finish::Length => &completion.tokens,
+        };
+        let whole = [context, text].concat();
+        let states = model.forward(&Tokens::new(&[&whole], Padding::Right, &device()), None);
+        let d = states.dims()[2];
+        let last: Vec<f32> = states.narrow(1, whole.len() - 1, 1).reshape([d]).try_into_vec_as().unwrap();
+        let kept: Vec<f32> = hidden.clone().narrow(0, row, 1).reshape([d]).try_into_vec_as().unwrap();
+        close(&last, &kept);
+    }
+}
+
+#[test]
+fn completions_end_at_any_eos_and_hold_it() {
+    let model = model();
+    let engine = engine(&model, 64);
+    let root = engine.root(&[vec![3, 4, 5]]);
+    let requests: Vec<Request> = (0..64).map(|sample| Request { row: 0, key: key(0, sample) }).collect();
+    let sampled = engine.sample(&root, &requests, false).unwrap();
+    let mut ends = std::collections::BTreeSet::new();
+    for completion in &sampled.completions {
+        let (last, body) = completion.tokens.split_last().unwrap();
+        assert!(body.iter().all(|token| !EOS.contains(token)));
+        assert_eq!(completion.tokens.len(), completion.logp.len());
+        match completion.finish {
+            Finish::Eos => {
+                assert!(EOS.contains(last));
+                ends.insert(*last);
+            }
+            Finish::Length => assert_eq!(completion.tokens.len(), LIMIT),
+        }
+    }
+    assert_eq!(ends.into_iter().collect::<Vec<_>>(), EOS, "both EOS ids end completions");
+    assert_eq!(engine.work().generations, 64);
+}
+
+#[test]
+fn equal_texts_are_represented_once() {
+    let model = model();
+    let engine = engine(&model, 2);
+    let texts: [&[u32]; 4] = [&[3, 4, 5], &[6], &[3, 4, 5], &[7, 8]];
+    let rows = engine.represent(&texts);
+    assert_eq!(rows.dims(), [4, 32]);
+    assert_eq!(engine.work().prefilled, 6);
+    let rows: Vec<f32> = rows.try_into_vec_as().unwrap();
+    assert_eq!(rows[..32], rows[64..96]);
+    let alone = model.forward(&Tokens::new(&[texts[3]], Padding::Right, &device()), None);
+    let alone: Vec<f32> = alone.narrow(1, 1, 1).reshape([32]).try_into_vec_as().unwrap();
+    close(&rows[96..], &alone);
+}

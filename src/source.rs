@@ -1,0 +1,114 @@
+//! Problems of a run, and the order in which it meets them.
+
+use anyhow::{Context, Result};
+use gcpo_data::arithmetic::{self, Split};
+use gcpo_data::{Problem, dataset};
+
+use crate::config::{Config, Generator, Preset, Source};
+use crate::rollout::stream::permutation;
+use crate::rollout::{Stage, StreamKey};
+
+/// Seed of the built-in held-out problems: every run, whatever its seed, is judged on the same ones.
+const HELD_OUT_SEED: u64 = 0x6863_706f;
+
+/// The problems of `[data]`.
+///
+/// # Errors
+/// The file is missing or malformed, or there is none.
+pub fn training(config: &Config) -> Result<Vec<Problem>> {
+    load(&config.data, Split::Train, config.seed).context("the training problems ([data])")
+}
+
+/// The problems of `[eval]`; none if the run is not evaluated.
+///
+/// # Errors
+/// The file is missing or malformed.
+pub fn held_out(config: &Config) -> Result<Vec<Problem>> {
+    let source = config.eval.source();
+    if source.path.is_none() && source.generator.is_none() {
+        return Ok(Vec::new());
+    }
+    load(&source, Split::Test, HELD_OUT_SEED).context("the held-out problems ([eval])")
+}
+
+fn load(source: &Source, split: Split, seed: u64) -> Result<Vec<Problem>> {
+    if let Some(Generator::Arithmetic) = source.generator {
+        return Ok(arithmetic::generate(source.count, seed, split));
+    }
+    let path = source.path.as_deref().context("no path and no generator: set one of them")?;
+    let preset = match source.preset.as_ref().context("no preset: name the fields of the file's rows")? {
+        Preset::Named(name) => dataset::Preset::named(name)?.clone(),
+        Preset::Fields(_) => anyhow::bail!("todo"),
+    };
+    let mut problems = dataset::load(path, &preset)?;
+    if source.limit > 0 {
+        problems.truncate(source.limit);
+    }
+    Ok(problems)
+}
+
+/// The order in which the problems are met: a new permutation of all of them each epoch.
+///
+/// A step's problems depend on the seed and the step's number alone, so a resumed run goes on where it was, also in
+/// the middle of an epoch.
+#[derive(Debug, Clone)]
+pub struct Order {
+    count: usize,
+    shuffle: bool,
+    seed: u64,
+}
+
+impl Order {
+    /// An order of `count` problems, which must not be 0.
+    pub fn new(count: usize, shuffle: bool, seed: u64) -> Self {
+        assert!(count > 0);
+        Self { count, shuffle, seed }
+    }
+
+    /// The problems of step `step` (from 1), `size` of them. They may go on into the next epoch.
+    pub fn step(&self, step: usize, size: usize) -> impl Iterator<Item = usize> + '_ {
+        let mut epoch = (usize::MAX, Vec::new());
+        ((step - 1) * size..step * size).map(move |at| {
+            if !self.shuffle {
+                return at % self.count;
+            }
+            if epoch.0 != at / self.count {
+                let number = at / self.count;
+                let key = StreamKey {
+                    seed: self.seed,
+                    step: number as u64,
+                    prompt: 0,
+                    stage: Stage::Order,
+                    sample: 0,
+                };
+                epoch = (number, permutation(self.count, &mut key.rng()));
+            }
+            epoch.1[at % self.count]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_holds_every_problem_once_in_another_order() {
+        let order = Order::new(10, true, 1);
+        let flat: Vec<usize> = (1..=10).flat_map(|step| order.step(step, 4).collect::<Vec<_>>()).collect();
+        let epochs: Vec<Vec<usize>> = flat.chunks(10).map(<[usize]>::to_vec).collect();
+        for epoch in &epochs {
+            let mut sorted = epoch.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        }
+        assert_ne!(epochs[0], epochs[1]);
+        assert_ne!(epochs[0], Order::new(10, true, 2).step(1, 10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_order_is_the_files_without_shuffle() {
+        let order = Order::new(3, false, 1);
+        assert_eq!(order.step(2, 4).collect::<Vec<_>>(), [1, 2, 0, 1]);
+    }
+}

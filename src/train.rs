@@ -1,0 +1,334 @@
+//! The main job: problems → rollout → grade → project → objective → update, step after step.
+//!
+//! `p` prompts of a step, `g` candidates of a prompt.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use burn::module::Module as _;
+use burn::optim::GradientsParams;
+use gcpo_data::Problem;
+use gcpo_model::llama::Llama;
+
+use crate::batch::{Batch, Row, micro_batch};
+use crate::config::Config;
+use crate::drive::Trainer;
+use crate::eval::EvalReport;
+use crate::metrics::{Metrics, Sample};
+use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
+use crate::optim::add_scaled;
+use crate::policy::Policy;
+use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
+use crate::rollout::{AnswerPlan, Engine, Finish, PromptPlan, Sampling, Stage, answer};
+use crate::session::Session;
+use crate::source::Order;
+
+/// Reinforcement learning with a verifier.
+pub struct GroupTrainer {
+    session: Session,
+    objective: Objective,
+    hyper: Hyper,
+    sampling: Sampling,
+    /// The policy before the first step, where β > 0.
+    reference: Option<Llama>,
+    problems: Vec<Problem>,
+    order: Order,
+}
+
+impl GroupTrainer {
+    /// A trainer about to do step 1. Everything that can be known to fail does so here.
+    ///
+    /// # Errors
+    /// A problem's contexts cannot fit the model, or the problems cannot be read.
+    pub fn new(config: Config, policy: Policy, problems: Vec<Problem>) -> Result<Self> {
+        let hyper = Hyper {
+            alpha: config.objective.alpha,
+            kappa: config.objective.kappa,
+            beta: config.objective.beta,
+            epsilon: config.objective.epsilon,
+            epsilon_high: config.epsilon_high(),
+            floor: config.projection.floor,
+            ratio_max: config.projection.ratio_max,
+        };
+        let objective = Objective::from(config.objective.name);
+        let reference = objective.needs_reference_model(&hyper).then(|| policy.model.valid());
+        let rollout = &config.rollout;
+        let sampling = Sampling {
+            temperature: rollout.temperature,
+            top_k: rollout.top_k,
+            top_p: rollout.top_p,
+            min_p: rollout.min_p,
+        };
+        let order = Order::new(problems.len(), config.data.shuffle, config.seed);
+        let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
+        let session = Session::new(config, policy, updates)?;
+        let trainer = Self {
+            session,
+            objective,
+            hyper,
+            sampling,
+            reference,
+            problems,
+            order,
+        };
+        let positions = trainer.session.policy.model.config().max_position_embeddings;
+        for problem in &trainer.problems {
+            trainer.plan(problem)?.check_fits(trainer.config().rollout.max_completion_length, positions)?;
+        }
+        Ok(trainer)
+    }
+
+    fn config(&self) -> &Config {
+        &self.session.config
+    }
+
+    fn plan(&self, problem: &Problem) -> Result<PromptPlan> {
+        let policy = &self.session.policy;
+        Ok(if self.objective.needs_integration() {
+            let config = self.config();
+            policy.plan(problem, config.rollout.num_generations, config.projection.candidate_tokens)?
+        } else {
+            policy.answer_plan(problem)?
+        })
+    }
+
+    /// Stages 1 to 3 with the policy as it is: everything that is sampled and scored with it.
+    fn roll_out(&self, step: usize, metrics: &mut Metrics) -> Result<Projected> {
+        let (config, policy) = (self.config(), &self.session.policy);
+        let n = config.rollout.num_generations;
+        let (j, m) = (config.integrations(), config.projection_samples());
+        let model = self.session.frozen();
+        let engine = Engine::new(
+            &model,
+            &policy.eos,
+            self.sampling,
+            config.rollout.max_completion_length,
+            config.rollout.max_rows,
+        );
+        let projects = self.objective.needs_projection();
+        let plan = ProjectionPlan {
+            integrations: j,
+            samples: m,
+            skip_flat_groups: config.projection.skip_flat_groups,
+            context: config.features.context.into(),
+            alignment: AlignmentConfig {
+                alpha: self.hyper.alpha,
+                similarity: config.features.similarity.into(),
+                sigma: config.features.sigma,
+            },
+            weigh: projects,
+            refer: self.objective.needs_projected_reference(&self.hyper),
+            seed: config.seed,
+            step: step as u64,
+        };
+
+        let started = Instant::now();
+        let problems: Vec<Problem> = self
+            .order
+            .step(step, config.train.prompts_per_step)
+            .map(|index| self.problems[index].clone())
+            .collect();
+        let plans: Result<Vec<PromptPlan>> = problems.iter().map(|p| self.plan(p)).collect();
+        let how = AnswerPlan {
+            num_generations: n,
+            rows_per_prompt: if projects { n * j * m } else { n },
+            with_hidden: projects && plan.in_context(),
+            seed: config.seed,
+            step: step as u64,
+            stage: Stage::Answer,
+            first_prompt: 0,
+        };
+        let rollouts = answer(&engine, problems, plans?, how)?;
+        metrics.put("time/rollout_secs", started.elapsed().as_secs_f64());
+
+        let started = Instant::now();
+        let graded = self.session.reward.grade(rollouts, |c| policy.decode(c))?;
+        let projected = project_step(&engine, graded, &plan)?;
+        metrics.put("time/project_secs", started.elapsed().as_secs_f64());
+        let work = engine.work();
+        metrics.put("rollout/generations", work.generations as f64);
+        metrics.put("rollout/tokens", work.tokens as f64);
+        metrics.put("rollout/prefill_tokens", work.prefilled as f64);
+        Ok(projected)
+    }
+
+    /// Several passes of the optimiser over the step's rows.
+    fn optimise(&mut self, batch: &Batch, step: usize, metrics: &mut Metrics) -> Result<()> {
+        let train = self.config().train.clone();
+        let mut sums = LossMetrics::default();
+        let mut policy = PolicySums::default();
+        let mut updates = 0;
+        for _ in 0..train.num_iterations {
+            for rows in batch.mini_batches(train.mini_batches) {
+                let totals = BatchTotals { completions: rows.len() };
+                let mut grads = GradientsParams::new();
+                for micro in micro_batches(rows, train.per_device_train_batch_size) {
+                    let found = self.accumulate(&micro, &totals, &mut grads)?;
+                    sums += found.0;
+                    policy.add(&found.1);
+                }
+                let update = (step - 1) * train.num_iterations * train.mini_batches + updates;
+                self.session.update(grads, update, metrics)?;
+                updates += 1;
+            }
+        }
+        metrics.put("objective/loss", sums.loss / updates as f64);
+        metrics.put("objective/kl_ref", sums.kl_ref().unwrap_or(0.0));
+        metrics.put("objective/kl_projected", sums.kl_projected().unwrap_or(0.0));
+        metrics.put("objective/clip_frac", sums.clip_frac().unwrap_or(0.0));
+        metrics.put("objective/ratio_mean", sums.ratio_mean().unwrap_or(1.0));
+        metrics.put("projection/clamped_frac", sums.clamped_frac().unwrap_or(0.0));
+        metrics.put("policy/entropy", policy.entropy / policy.tokens);
+        Ok(())
+    }
+
+    /// Adds the gradients of one micro-batch.
+    fn accumulate(
+        &self,
+        rows: &[&Row],
+        totals: &BatchTotals,
+        grads: &mut GradientsParams,
+    ) -> Result<(LossMetrics, PolicySums)> {
+        let model = &self.session.policy.model;
+        let micro = micro_batch(model, rows, self.sampling.logp_temperature())?;
+        let output = self.objective.loss(&micro.inputs, totals, &self.hyper)?;
+        let found = output.sums.read()?;
+        if !found.loss.is_finite() {
+            let losses: Vec<f32> = output.row_loss_b.try_into_vec_as()?;
+            let bad = losses.iter().position(|l| !l.is_finite()).unwrap_or(0);
+            bail!(NonFinite { prompt: rows[bad].prompt });
+        }
+        let raw = GradientsParams::from_grads(output.loss.backward(), model);
+        add_scaled(model, grads, raw, 1.0);
+        let keep_bt = micro.inputs.keep_bt.float();
+        let tokens: f32 = keep_bt.clone().sum().try_into_scalar()?;
+        let entropy: f32 = (micro.entropy_bt.inner() * keep_bt).sum().try_into_scalar()?;
+        Ok((found, PolicySums { entropy: f64::from(entropy), tokens: f64::from(tokens) }))
+    }
+}
+
+/// A loss that is no number, by its prompt in the step.
+#[derive(Debug, thiserror::Error)]
+#[error("the loss of prompt {prompt} of the step is not finite")]
+struct NonFinite {
+    prompt: usize,
+}
+
+#[derive(Default)]
+struct PolicySums {
+    entropy: f64,
+    tokens: f64,
+}
+
+impl PolicySums {
+    fn add(&mut self, other: &Self) {
+        self.entropy += other.entropy;
+        self.tokens += other.tokens;
+    }
+}
+
+/// Rows in passes of at most `size`, those of similar length together: sums do not depend on the order.
+fn micro_batches(rows: &[Row], size: usize) -> Vec<Vec<&Row>> {
+    let mut sorted: Vec<&Row> = rows.iter().collect();
+    sorted.sort_by_key(|row| {
+        let projected = row.collider.as_ref().map_or(0, |c| c.context.len());
+        row.tokens.len() + row.context.len().max(projected)
+    });
+    sorted.chunks(size).map(<[&Row]>::to_vec).collect()
+}
+
+impl Trainer for GroupTrainer {
+    fn step(&mut self, step: usize, metrics: &mut Metrics) -> Result<Vec<Sample>> {
+        let started = Instant::now();
+        let before = self.session.snapshot();
+        let projected = self.roll_out(step, metrics)?;
+        describe(&projected, metrics);
+        let samples = samples(&projected, step, &self.session.policy);
+        let ids: Vec<String> = projected.graded.rollouts.problems.iter().map(|p| p.id.clone()).collect();
+
+        let scoring = Instant::now();
+        let device = self.session.device();
+        let mut batch = Batch::new(projected, self.objective, &self.hyper, &device)?;
+        if let Some(reference) = &self.reference {
+            let rows = self.config().train.per_device_train_batch_size;
+            batch.score_reference(reference, self.sampling.logp_temperature(), rows);
+        }
+        metrics.put("time/score_secs", scoring.elapsed().as_secs_f64());
+
+        let training = Instant::now();
+        if let Err(error) = self.optimise(&batch, step, metrics) {
+            self.session.roll_back(before);
+            return Err(match error.downcast::<NonFinite>() {
+                Ok(bad) => anyhow::anyhow!(
+                    "step {step}: the loss of problem `{}` is not finite: lower train.learning_rate, or drop the \
+                     problem",
+                    ids[bad.prompt]
+                ),
+                Err(error) => error.context(format!("step {step}, problems {}", ids.join(", "))),
+            });
+        }
+        metrics.put("time/train_secs", training.elapsed().as_secs_f64());
+        metrics.put("time/step_secs", started.elapsed().as_secs_f64());
+        Ok(samples)
+    }
+
+    fn evaluate(&self) -> Result<Option<EvalReport>> {
+        self.session.evaluate()
+    }
+
+    fn save(&self, dir: &std::path::Path) -> Result<()> {
+        self.session.save(dir)
+    }
+
+    fn restore(&mut self, dir: &std::path::Path) -> Result<()> {
+        self.session.restore(dir)
+    }
+}
+
+/// What a step sampled, in numbers.
+fn describe(projected: &Projected, metrics: &mut Metrics) {
+    let graded = &projected.graded;
+    let rewards = graded.rewards.concat();
+    let of = |values: &[f64]| Summary::of(values);
+    if let Some(reward) = of(&rewards) {
+        metrics.put("reward/mean", reward.mean);
+        metrics.put("reward/std", reward.std);
+    }
+    let flat = (0..graded.rewards.len()).filter(|&p| graded.is_flat(p)).count();
+    metrics.put("reward/flat_frac", flat as f64 / graded.rewards.len() as f64);
+    let completions: Vec<_> = graded.rollouts.candidates.iter().flatten().collect();
+    let share = |count: usize| count as f64 / completions.len() as f64;
+    metrics.put("completion/length_mean", share(completions.iter().map(|c| c.tokens.len()).sum()));
+    metrics.put(
+        "completion/truncated_frac",
+        share(completions.iter().filter(|c| c.finish == Finish::Length).count()),
+    );
+    let upsilon: Vec<f64> = projected.upsilon.iter().flatten().flatten().copied().collect();
+    if let Some(upsilon) = of(&upsilon) {
+        metrics.put("projection/upsilon_mean", upsilon.mean);
+        metrics.put("projection/upsilon_std", upsilon.std);
+        metrics.put("projection/upsilon_min", upsilon.min);
+        metrics.put("projection/upsilon_max", upsilon.max);
+    }
+}
+
+/// One line of `samples.jsonl` a prompt.
+fn samples(projected: &Projected, step: usize, policy: &Policy) -> Vec<Sample> {
+    let graded = &projected.graded;
+    (0..graded.rewards.len())
+        .map(|p| {
+            let problem = &graded.rollouts.problems[p];
+            Sample {
+                step,
+                problem: problem.id.clone(),
+                prompt: policy.tokenizer.decode(graded.rollouts.plans[p].answer(), false).unwrap_or_default(),
+                answer: problem.answer.clone(),
+                completions: graded.texts[p].clone(),
+                integrations: projected.integrations[p].iter().map(|c| policy.decode(c)).collect(),
+                rewards: graded.rewards[p].clone(),
+                upsilon: projected.upsilon[p].clone().unwrap_or_default(),
+                ..Sample::default()
+            }
+        })
+        .collect()
+}
