@@ -2,6 +2,8 @@
 //!
 //! Names follow TRL's `GRPOConfig` where it has one. An `Option` is a value that another field decides when it is not
 //! given; [`Config::load`](super::Config::load) fills it in, so what the rest of the program sees is complete.
+//!
+//! Long: one list of every key, to be read as a table; half of it is the keys' documentation.
 
 use std::fmt;
 use std::path::PathBuf;
