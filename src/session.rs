@@ -58,7 +58,7 @@ impl Session {
         });
         let schedule =
             LrSchedule::new(train.lr_scheduler_type.into(), train.warmup_steps, train.warmup_ratio, updates);
-        let held_out = source::held_out(&config)?;
+        let held_out = source::held_out(&config)?.problems;
         let reward = Reward::new(Grader::new(), config.reward.correct, config.reward.wrong);
         Ok(Self { config, policy, reward, optimizer, schedule, held_out })
     }
@@ -167,6 +167,7 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
         max_rows: how.max_rows,
         integrate: config.eval.integrated.then_some(config.rollout.num_generations),
         candidate_tokens: config.projection.candidate_tokens,
+        skip_too_long: config.eval.skip_too_long,
         seed: config.seed,
     }
 }
