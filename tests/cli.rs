@@ -6,7 +6,11 @@ use std::process::{Command, Output};
 
 /// Runs the program in a directory.
 fn gcpo(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gcpo")).args(args).current_dir(dir).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_gcpo"))
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap()
 }
 
 /// Standard error of a run that must fail with one message and no panic.
@@ -16,7 +20,10 @@ fn failure(dir: &Path, args: &[&str]) -> String {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "gcpo {args:?} succeeded");
     assert_ne!(output.status.code(), Some(101), "gcpo {args:?} panicked: {text}");
-    assert!(output.status.code().is_some() && !text.contains("panicked"), "{text}");
+    assert!(
+        output.status.code().is_some() && !text.contains("panicked"),
+        "{text}"
+    );
     assert_eq!(text.matches("error: ").count(), 1, "{text}");
     text
 }
@@ -68,7 +75,11 @@ fn inspect_describes_a_model() {
     model(dir.path());
     let output = gcpo(dir.path(), &["inspect", ".", "--batch", "2", "--length", "8"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     for part in ["LlamaForCausalLM", "F32", "2 rows of 8 tokens"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
@@ -83,7 +94,10 @@ fn what_is_no_model_is_said_so() {
     assert!(text.contains("nowhere"), "{text}");
     model(dir.path());
     fs::write(dir.path().join("in.jsonl"), "{\"ids\": [1, 2]}\n").unwrap();
-    let text = failure(dir.path(), &["score", "--model", ".", "--input", "in.jsonl", "--device", "cpu"]);
+    let text = failure(
+        dir.path(),
+        &["score", "--model", ".", "--input", "in.jsonl", "--device", "cpu"],
+    );
     assert!(text.contains("model.embed_tokens.weight"), "{text}");
 }
 
@@ -92,6 +106,9 @@ fn what_is_no_model_is_said_so() {
 fn a_device_that_is_not_built_says_how_to_build_it() {
     let dir = temp();
     model(dir.path());
-    let text = failure(dir.path(), &["score", "--model", ".", "--input", "in.jsonl", "--device", "cuda"]);
+    let text = failure(
+        dir.path(),
+        &["score", "--model", ".", "--input", "in.jsonl", "--device", "cuda"],
+    );
     assert!(text.contains("--features cuda"), "{text}");
 }

@@ -279,8 +279,9 @@ pub struct Train {
     pub adam_epsilon: f64,
     /// Largest norm of the gradient of all parameters together; 0 does not clip. Default: 1.0. Source: TRL.
     pub max_grad_norm: f64,
-    /// Learning rate after the warm-up: `"constant"`, `"linear"` (to 0) or `"cosine"` (to 0). Default: `"linear"`. Source: TRL.
-    pub lr_scheduler_type: Scheduler,
+    /// Course of the learning rate: `"constant"` (without a warm-up), `"constant_with_warmup"`, `"linear"` or `"cosine"` (both
+    /// fall to 0 after the warm-up). Default: `"linear"`. Source: TRL.
+    pub lr_scheduler_type: LrSchedulerType,
     /// Updates over which the learning rate rises linearly from 0; wins over `warmup_ratio`. Default: 0. Source: TRL.
     pub warmup_steps: usize,
     /// The same as a share of all updates. Default: 0.0. Source: TRL.
@@ -302,7 +303,7 @@ impl Default for Train {
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
-            lr_scheduler_type: Scheduler::default(),
+            lr_scheduler_type: LrSchedulerType::default(),
             warmup_steps: 0,
             warmup_ratio: 0.0,
         }
@@ -540,15 +541,17 @@ words! {
 }
 
 words! {
-    /// Course of the learning rate after the warm-up.
+    /// Course of the learning rate.
     #[derive(Default)]
-    Scheduler {
-        /// Stays at the peak.
+    LrSchedulerType {
+        /// Stays at the peak, without a warm-up.
         Constant = "constant",
-        /// Falls linearly to 0.
+        /// Stays at the peak after the warm-up.
+        ConstantWithWarmup = "constant_with_warmup",
+        /// Falls linearly to 0 after the warm-up.
         #[default]
         Linear = "linear",
-        /// Falls as half a cosine to 0.
+        /// Falls as half a cosine to 0 after the warm-up.
         Cosine = "cosine",
     }
 }
@@ -579,23 +582,7 @@ pub enum Preset {
     /// A preset that the program knows.
     Named(String),
     /// A table of field names.
-    Fields(Fields),
-}
-
-/// The fields of a row, where no named preset fits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Fields {
-    /// Field of a row's name. Default: the line number. Source: this project.
-    pub id: Option<String>,
-    /// Field of text that stands before the question. Default: none. Source: this project.
-    pub context: Option<String>,
-    /// Field of the question. Default: none, it must be given. Source: this project.
-    pub question: String,
-    /// Field of the gold answer. Default: none, it must be given. Source: this project.
-    pub answer: String,
-    /// Field of a worked solution, for `gcpo sft`. Default: none. Source: this project.
-    pub solution: Option<String>,
+    Fields(Box<gcpo_data::Preset>),
 }
 
 /// A value that is written as a string.
@@ -654,7 +641,8 @@ impl<'de> Deserialize<'de> for Preset {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Preset, A::Error> {
-                Fields::deserialize(MapAccessDeserializer::new(map)).map(Preset::Fields)
+                gcpo_data::Preset::deserialize(MapAccessDeserializer::new(map))
+                    .map(|fields| Preset::Fields(Box::new(fields)))
             }
         }
         deserializer.deserialize_any(Visitor)
