@@ -19,7 +19,7 @@ pub fn progress_line(done: usize, steps: usize, timed: usize, secs: f64, metrics
         let spread = known("projection/upsilon_std").map_or(String::new(), |std| format!("±{std:.2}"));
         part(format!("Υ {mean:.2}{spread}"));
     }
-    if let Some(value) = known("objective/loss") {
+    if let Some(value) = known("objective/loss").or_else(|| known("sft/loss")) {
         part(format!("loss {value:.4}"));
     }
     if let Some(value) = known("grad/norm") {

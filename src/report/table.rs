@@ -23,7 +23,8 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
 
     for (key, name) in [
         ("eval/pass@1", "pass@1"),
-        ("eval/pass@1_integrated", "pass@1 of y_n"),
+        ("eval/pass@1_candidates", "of candidates"),
+        ("eval/pass@1_integrated", "of integrations"),
     ] {
         match all(key).as_slice() {
             [] => {}
