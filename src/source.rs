@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use gcpo_data::arithmetic::{self, Split};
 use gcpo_data::{Problem, dataset};
 
-use crate::config::{Config, Generator, Preset, Source};
+use crate::config::{Config, Generator, Source};
 use crate::rollout::stream::permutation;
 use crate::rollout::{Stage, StreamKey};
 
@@ -36,11 +36,8 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Vec<Problem>> {
         return Ok(arithmetic::generate(source.count, seed, split));
     }
     let path = source.path.as_deref().context("no path and no generator: set one of them")?;
-    let preset = match source.preset.as_ref().context("no preset: name the fields of the file's rows")? {
-        Preset::Named(name) => dataset::Preset::named(name)?.clone(),
-        Preset::Fields(_) => anyhow::bail!("todo"),
-    };
-    let mut problems = dataset::load(path, &preset)?;
+    let preset = source.preset.as_ref().context("no preset: name the fields of the file's rows")?.rows()?;
+    let mut problems = dataset::load(path, preset)?;
     if source.limit > 0 {
         problems.truncate(source.limit);
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 use origin::Origin;
 pub use schema::{
-    Checkpoint, Eval, FeatureContext, Features, Fields, Generator, Init, Model, ModelPath,
+    Checkpoint, Eval, FeatureContext, Features, Generator, Init, Model, ModelPath,
     Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run,
     SaveDtype, Scheduler, Sft, Shape, Similarity, Source, TokenizerSource, Train,
 };

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use gcpo_data::dataset::{DatasetError, Preset as Rows};
 use serde::de::{self, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -578,24 +579,8 @@ pub enum TokenizerSource {
 pub enum Preset {
     /// A preset that the program knows.
     Named(String),
-    /// A table of field names.
-    Fields(Fields),
-}
-
-/// The fields of a row, where no named preset fits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Fields {
-    /// Field of a row's name. Default: the line number. Source: this project.
-    pub id: Option<String>,
-    /// Field of text that stands before the question. Default: none. Source: this project.
-    pub context: Option<String>,
-    /// Field of the question. Default: none, it must be given. Source: this project.
-    pub question: String,
-    /// Field of the gold answer. Default: none, it must be given. Source: this project.
-    pub answer: String,
-    /// Field of a worked solution, for `gcpo sft`. Default: none. Source: this project.
-    pub solution: Option<String>,
+    /// A table of field names: the keys of [`gcpo_data::dataset::Preset`].
+    Fields(Box<Rows>),
 }
 
 /// A value that is written as a string.
@@ -630,6 +615,19 @@ macro_rules! as_string {
 as_string!(ModelPath, "quickstart" => Quickstart, else Dir);
 as_string!(TokenizerSource, "arithmetic" => Arithmetic, "train" => Train, else Path);
 
+impl Preset {
+    /// How rows are read.
+    ///
+    /// # Errors
+    /// There is no preset of this name.
+    pub fn rows(&self) -> Result<&Rows, DatasetError> {
+        match self {
+            Self::Named(name) => Rows::named(name),
+            Self::Fields(rows) => Ok(rows),
+        }
+    }
+}
+
 impl Serialize for Preset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -654,7 +652,7 @@ impl<'de> Deserialize<'de> for Preset {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Preset, A::Error> {
-                Fields::deserialize(MapAccessDeserializer::new(map)).map(Preset::Fields)
+                Rows::deserialize(MapAccessDeserializer::new(map)).map(|rows| Preset::Fields(Box::new(rows)))
             }
         }
         deserializer.deserialize_any(Visitor)

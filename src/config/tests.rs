@@ -176,6 +176,7 @@ fn each_impossible_value_is_refused() {
         ("eval.temperature=-1", "eval.temperature"),
         ("data.path=a.jsonl", "data.generator"),
         ("data.preset=gsm8k", "data.preset"),
+        ("eval.preset=gsm9k", "eval.preset"),
         ("model.init=random", "model.init"),
         ("model.shape.hidden_size=8", "model.shape"),
         ("model.tokenizer=train", "model.tokenizer"),
@@ -212,7 +213,7 @@ fn sets_take_any_path_and_any_value() {
     assert_eq!(config.objective.name, ObjectiveName::Grpo);
     assert_eq!(config.train.lr_scheduler_type, Scheduler::Cosine);
     assert!(!config.projection.skip_flat_groups);
-    assert!(matches!(&config.data.preset, Some(Preset::Fields(fields)) if fields.question == "q"));
+    assert!(matches!(&config.data.preset, Some(Preset::Fields(fields)) if fields.question == ["q"]));
     assert_eq!(config.run.name.as_deref(), Some("2026-01-01"));
     // A shape may come in parts, in any order.
     let shape = [
@@ -235,6 +236,15 @@ fn sets_take_any_path_and_any_value() {
         (shape.num_key_value_heads, shape.head_dim),
         (Some(2), Some(4))
     );
+}
+
+#[test]
+fn an_unknown_preset_names_the_nearest() {
+    let text = error("[data]\npath = \"a.csv\"\npreset = \"swamp\"\n", &[]);
+    assert!(text.starts_with("configs/a.toml:3: `data.preset`: "), "{text}");
+    assert!(text.contains("swamp") && text.contains("svamp"), "{text}");
+    let text = error("[data]\npath = \"a.csv\"\npreset = { qestion = \"q\", answer = \"a\" }\n", &[]);
+    assert!(text.contains("`data.preset.qestion`") && text.contains("data.preset.question"), "{text}");
 }
 
 #[test]
