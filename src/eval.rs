@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{
-    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, Rollouts, RolloutError, Sampling, Stage,
+    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, RolloutError, Rollouts, Sampling, Stage,
     StreamKey, answer,
 };
 
@@ -118,8 +118,13 @@ pub fn evaluate(
         return Err(EvalError::NoProblems);
     }
     let started = std::time::Instant::now();
-    let engine =
-        Engine::new(model, &policy.eos, plan.sampling, plan.max_completion_length, plan.max_rows);
+    let engine = Engine::new(
+        model,
+        &policy.eos,
+        plan.sampling,
+        plan.max_completion_length,
+        plan.max_rows,
+    );
     let mut tally = Tally::default();
     let mut integrated = Vec::new();
     let mut candidates = Vec::new();
@@ -135,8 +140,12 @@ pub fn evaluate(
                 Ok(prompt)
             })
             .collect();
-        let rollouts =
-            answer(&engine, chunk.to_vec(), plans?, plan.answers(Stage::Evaluate, plan.samples, first))?;
+        let rollouts = answer(
+            &engine,
+            chunk.to_vec(),
+            plans?,
+            plan.answers(Stage::Evaluate, plan.samples, first),
+        )?;
         let mut rows = Vec::new();
         for (problem, answers) in chunk.iter().zip(&rollouts.candidates) {
             let graded = grade(policy, reward, problem, answers, "answer")?;
@@ -201,8 +210,12 @@ fn integrate(
             Ok(prompt)
         })
         .collect();
-    let rollouts =
-        answer(engine, problems.to_vec(), plans?, plan.answers(Stage::EvaluateIntegrated, n, first))?;
+    let rollouts = answer(
+        engine,
+        problems.to_vec(),
+        plans?,
+        plan.answers(Stage::EvaluateIntegrated, n, first),
+    )?;
     let mut answers = Vec::with_capacity(problems.len());
     for wave in &rollouts.waves {
         let branches: Vec<Vec<u32>> = wave
@@ -282,7 +295,10 @@ fn accuracy(shares: &[f64]) -> Accuracy {
     let n = shares.len() as f64;
     let mean = shares.iter().sum::<f64>() / n;
     let squares: f64 = shares.iter().map(|s| (s - mean).powi(2)).sum();
-    Accuracy { mean, stderr: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+    Accuracy {
+        mean,
+        stderr: (squares / (n - 1.0).max(1.0) / n).sqrt(),
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +311,12 @@ mod tests {
         let found = accuracy(&shares);
         assert!((found.mean - 0.25).abs() < 1e-12);
         assert!((found.stderr - (0.25 * 0.75 / 399.0f64).sqrt()).abs() < 1e-12);
-        assert_eq!(accuracy(&[1.0]), Accuracy { mean: 1.0, stderr: 0.0 });
+        assert_eq!(
+            accuracy(&[1.0]),
+            Accuracy {
+                mean: 1.0,
+                stderr: 0.0
+            }
+        );
     }
 }

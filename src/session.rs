@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use burn::optim::GradientsParams;
 use burn::module::Module as _;
+use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use gcpo_data::{Grader, Problem};
 use gcpo_model::checkpoint;
@@ -56,11 +56,22 @@ impl Session {
             adam_epsilon: train.adam_epsilon as f32,
             weight_decay: train.weight_decay as f32,
         });
-        let schedule =
-            LrSchedule::new(train.lr_scheduler_type.into(), train.warmup_steps, train.warmup_ratio, updates);
+        let schedule = LrSchedule::new(
+            train.lr_scheduler_type,
+            train.warmup_steps,
+            train.warmup_ratio,
+            updates,
+        );
         let held_out = source::held_out(&config)?;
         let reward = Reward::new(Grader::new(), config.reward.correct, config.reward.wrong);
-        Ok(Self { config, policy, reward, optimizer, schedule, held_out })
+        Ok(Self {
+            config,
+            policy,
+            reward,
+            optimizer,
+            schedule,
+            held_out,
+        })
     }
 
     /// The device without autodiff, for constants.
@@ -95,7 +106,10 @@ impl Session {
 
     /// The state, to go back to if an update fails.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { model: self.policy.model.clone(), optimizer: self.optimizer.clone() }
+        Snapshot {
+            model: self.policy.model.clone(),
+            optimizer: self.optimizer.clone(),
+        }
     }
 
     /// Goes back to a snapshot.
@@ -113,7 +127,14 @@ impl Session {
             return Ok(None);
         }
         let plan = eval_plan(&self.config);
-        Ok(Some(evaluate(&self.policy, &self.frozen(), &self.held_out, &self.reward, &plan, |_, _| {})?))
+        Ok(Some(evaluate(
+            &self.policy,
+            &self.frozen(),
+            &self.held_out,
+            &self.reward,
+            &plan,
+            |_, _| {},
+        )?))
     }
 
     /// Writes the checkpoint and the optimiser's state.
@@ -130,7 +151,8 @@ impl Session {
             self.policy.save(&exact, checkpoint::SaveDtype::F32)?;
         }
         let path = dir.join(OPTIMIZER);
-        fs::write(&path, self.optimizer.to_bytes()?).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, self.optimizer.to_bytes()?)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Reads what [`Session::save`] wrote.
@@ -142,11 +164,16 @@ impl Session {
         let weights = if exact.is_dir() { exact.as_path() } else { dir };
         let model = checkpoint::load(weights, &self.policy.model.device())?;
         if model.config() != self.policy.model.config() {
-            bail!("{}: the checkpoint is of another shape than [model] of this run", dir.display());
+            bail!(
+                "{}: the checkpoint is of another shape than [model] of this run",
+                dir.display()
+            );
         }
         let path = dir.join(OPTIMIZER);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        self.optimizer.load_bytes(&bytes, &model).with_context(|| path.display().to_string())?;
+        self.optimizer
+            .load_bytes(&bytes, &model)
+            .with_context(|| path.display().to_string())?;
         self.policy.model = model;
         Ok(())
     }

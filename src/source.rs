@@ -35,8 +35,15 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Vec<Problem>> {
     if let Some(Generator::Arithmetic) = source.generator {
         return Ok(arithmetic::generate(source.count, seed, split));
     }
-    let path = source.path.as_deref().context("no path and no generator: set one of them")?;
-    let preset = source.preset.as_ref().context("no preset: name the fields of the file's rows")?.rows()?;
+    let path = source
+        .path
+        .as_deref()
+        .context("no path and no generator: set one of them")?;
+    let preset = source
+        .preset
+        .as_ref()
+        .context("no preset: name the fields of the file's rows")?
+        .rows()?;
     let mut problems = dataset::load(path, preset)?;
     if source.limit > 0 {
         problems.truncate(source.limit);
@@ -92,7 +99,9 @@ mod tests {
     #[test]
     fn every_epoch_holds_every_problem_once_in_another_order() {
         let order = Order::new(10, true, 1);
-        let flat: Vec<usize> = (1..=10).flat_map(|step| order.step(step, 4).collect::<Vec<_>>()).collect();
+        let flat: Vec<usize> = (1..=10)
+            .flat_map(|step| order.step(step, 4).collect::<Vec<_>>())
+            .collect();
         let epochs: Vec<Vec<usize>> = flat.chunks(10).map(<[usize]>::to_vec).collect();
         for epoch in &epochs {
             let mut sorted = epoch.clone();

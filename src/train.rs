@@ -50,8 +50,10 @@ impl GroupTrainer {
             floor: config.projection.floor,
             ratio_max: config.projection.ratio_max,
         };
-        let objective = Objective::from(config.objective.name);
-        let reference = objective.needs_reference_model(&hyper).then(|| policy.model.valid());
+        let objective = config.objective.name;
+        let reference = objective
+            .needs_reference_model(&hyper)
+            .then(|| policy.model.valid());
         let rollout = &config.rollout;
         let sampling = Sampling {
             temperature: rollout.temperature,
@@ -73,7 +75,9 @@ impl GroupTrainer {
         };
         let positions = trainer.session.policy.model.config().max_position_embeddings;
         for problem in &trainer.problems {
-            trainer.plan(problem)?.check_fits(trainer.config().rollout.max_completion_length, positions)?;
+            trainer
+                .plan(problem)?
+                .check_fits(trainer.config().rollout.max_completion_length, positions)?;
         }
         Ok(trainer)
     }
@@ -86,7 +90,11 @@ impl GroupTrainer {
         let policy = &self.session.policy;
         Ok(if self.objective.needs_integration() {
             let config = self.config();
-            policy.plan(problem, config.rollout.num_generations, config.projection.candidate_tokens)?
+            policy.plan(
+                problem,
+                config.rollout.num_generations,
+                config.projection.candidate_tokens,
+            )?
         } else {
             policy.answer_plan(problem)?
         })
@@ -110,10 +118,10 @@ impl GroupTrainer {
             integrations: j,
             samples: m,
             skip_flat_groups: config.projection.skip_flat_groups,
-            context: config.features.context.into(),
+            context: config.features.context,
             alignment: AlignmentConfig {
                 alpha: self.hyper.alpha,
-                similarity: config.features.similarity.into(),
+                similarity: config.features.similarity,
                 sigma: config.features.sigma,
             },
             weigh: projects,
@@ -160,7 +168,9 @@ impl GroupTrainer {
         let mut updates = 0;
         for _ in 0..train.num_iterations {
             for rows in batch.mini_batches(train.mini_batches) {
-                let totals = BatchTotals { completions: rows.len() };
+                let totals = BatchTotals {
+                    completions: rows.len(),
+                };
                 let mut grads = GradientsParams::new();
                 for micro in micro_batches(rows, train.per_device_train_batch_size) {
                     let found = self.accumulate(&micro, &totals, &mut grads)?;
@@ -196,14 +206,22 @@ impl GroupTrainer {
         if !found.loss.is_finite() {
             let losses: Vec<f32> = output.row_loss_b.try_into_vec_as()?;
             let bad = losses.iter().position(|l| !l.is_finite()).unwrap_or(0);
-            bail!(NonFinite { prompt: rows[bad].prompt });
+            bail!(NonFinite {
+                prompt: rows[bad].prompt
+            });
         }
         let raw = GradientsParams::from_grads(output.loss.backward(), model);
         add_scaled(model, grads, raw, 1.0);
         let keep_bt = micro.inputs.keep_bt.float();
         let tokens: f32 = keep_bt.clone().sum().try_into_scalar()?;
         let entropy: f32 = (micro.entropy_bt.inner() * keep_bt).sum().try_into_scalar()?;
-        Ok((found, PolicySums { entropy: f64::from(entropy), tokens: f64::from(tokens) }))
+        Ok((
+            found,
+            PolicySums {
+                entropy: f64::from(entropy),
+                tokens: f64::from(tokens),
+            },
+        ))
     }
 }
 
@@ -244,7 +262,13 @@ impl Trainer for GroupTrainer {
         let projected = self.roll_out(step, metrics)?;
         describe(&projected, metrics);
         let samples = samples(&projected, step, &self.session.policy);
-        let ids: Vec<String> = projected.graded.rollouts.problems.iter().map(|p| p.id.clone()).collect();
+        let ids: Vec<String> = projected
+            .graded
+            .rollouts
+            .problems
+            .iter()
+            .map(|p| p.id.clone())
+            .collect();
 
         let scoring = Instant::now();
         let device = self.session.device();
@@ -298,7 +322,10 @@ fn describe(projected: &Projected, metrics: &mut Metrics) {
     metrics.put("reward/flat_frac", flat as f64 / graded.rewards.len() as f64);
     let completions: Vec<_> = graded.rollouts.candidates.iter().flatten().collect();
     let share = |count: usize| count as f64 / completions.len() as f64;
-    metrics.put("completion/length_mean", share(completions.iter().map(|c| c.tokens.len()).sum()));
+    metrics.put(
+        "completion/length_mean",
+        share(completions.iter().map(|c| c.tokens.len()).sum()),
+    );
     metrics.put(
         "completion/truncated_frac",
         share(completions.iter().filter(|c| c.finish == Finish::Length).count()),
@@ -321,10 +348,16 @@ fn samples(projected: &Projected, step: usize, policy: &Policy) -> Vec<Sample> {
             Sample {
                 step,
                 problem: problem.id.clone(),
-                prompt: policy.tokenizer.decode(graded.rollouts.plans[p].answer(), false).unwrap_or_default(),
+                prompt: policy
+                    .tokenizer
+                    .decode(graded.rollouts.plans[p].answer(), false)
+                    .unwrap_or_default(),
                 answer: problem.answer.clone(),
                 completions: graded.texts[p].clone(),
-                integrations: projected.integrations[p].iter().map(|c| policy.decode(c)).collect(),
+                integrations: projected.integrations[p]
+                    .iter()
+                    .map(|c| policy.decode(c))
+                    .collect(),
                 rewards: graded.rewards[p].clone(),
                 upsilon: projected.upsilon[p].clone().unwrap_or_default(),
                 ..Sample::default()

@@ -6,7 +6,11 @@ use std::process::{Command, Output};
 
 /// Runs the program in a directory.
 fn gcpo(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gcpo")).args(args).current_dir(dir).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_gcpo"))
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap()
 }
 
 /// Standard error of a run that must fail with one message and no panic.
@@ -16,7 +20,10 @@ fn failure(dir: &Path, args: &[&str]) -> String {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "gcpo {args:?} succeeded");
     assert_ne!(output.status.code(), Some(101), "gcpo {args:?} panicked: {text}");
-    assert!(output.status.code().is_some() && !text.contains("panicked"), "{text}");
+    assert!(
+        output.status.code().is_some() && !text.contains("panicked"),
+        "{text}"
+    );
     assert_eq!(text.matches("error: ").count(), 1, "{text}");
     text
 }
@@ -31,7 +38,19 @@ fn help_and_version_are_there() {
     let output = gcpo(dir.path(), &["--help"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    for command in ["train", "sft", "eval", "generate", "score", "inspect", "bench", "--set", "--run-dir", "--resume", "--device"] {
+    for command in [
+        "train",
+        "sft",
+        "eval",
+        "generate",
+        "score",
+        "inspect",
+        "bench",
+        "--set",
+        "--run-dir",
+        "--resume",
+        "--device",
+    ] {
         assert!(text.contains(command), "{command} is not in\n{text}");
     }
     let version = String::from_utf8(gcpo(dir.path(), &["--version"]).stdout).unwrap();
@@ -56,16 +75,33 @@ fn a_wrong_config_names_file_line_and_field_and_writes_nothing() {
     fs::write(dir.path().join("a.toml"), config).unwrap();
     for command in ["train", "sft"] {
         let text = failure(dir.path(), &[command, "a.toml", "--run-dir", "r"]);
-        assert_eq!(text, "error: a.toml:5: `train.max_step`: no such key; did you mean `train.max_steps`?\n");
+        assert_eq!(
+            text,
+            "error: a.toml:5: `train.max_step`: no such key; did you mean `train.max_steps`?\n"
+        );
     }
-    fs::write(dir.path().join("a.toml"), config.replace("max_step ", "learning_rate ")).unwrap();
+    fs::write(
+        dir.path().join("a.toml"),
+        config.replace("max_step ", "learning_rate "),
+    )
+    .unwrap();
     let text = failure(dir.path(), &["train", "a.toml", "--set", "objective.name=gcpa"]);
-    assert!(text.starts_with("error: --set objective.name=gcpa: `objective.name`: \"gcpa\" is not"), "{text}");
+    assert!(
+        text.starts_with("error: --set objective.name=gcpa: `objective.name`: \"gcpa\" is not"),
+        "{text}"
+    );
     let text = failure(dir.path(), &["train", "none.toml"]);
     assert!(text.starts_with("error: none.toml: cannot be read: "), "{text}");
     let text = failure(dir.path(), &["--set", "rollout.top_p=2", "--device", "cpu"]);
-    assert!(text.starts_with("error: --set rollout.top_p=2: `rollout.top_p`: 2 is impossible"), "{text}");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something was written");
+    assert!(
+        text.starts_with("error: --set rollout.top_p=2: `rollout.top_p`: 2 is impossible"),
+        "{text}"
+    );
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "something was written"
+    );
 }
 
 #[test]
@@ -101,7 +137,11 @@ fn inspect_describes_a_model() {
     model(dir.path());
     let output = gcpo(dir.path(), &["inspect", ".", "--batch", "2", "--length", "8"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     for part in ["LlamaForCausalLM", "F32", "2 rows of 8 tokens"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
@@ -116,7 +156,10 @@ fn what_is_no_model_is_said_so() {
     assert!(text.contains("nowhere"), "{text}");
     model(dir.path());
     fs::write(dir.path().join("in.jsonl"), "{\"ids\": [1, 2]}\n").unwrap();
-    let text = failure(dir.path(), &["score", "--model", ".", "--input", "in.jsonl", "--device", "cpu"]);
+    let text = failure(
+        dir.path(),
+        &["score", "--model", ".", "--input", "in.jsonl", "--device", "cpu"],
+    );
     assert!(text.contains("model.embed_tokens.weight"), "{text}");
 }
 
@@ -125,6 +168,9 @@ fn what_is_no_model_is_said_so() {
 fn a_device_that_is_not_built_says_how_to_build_it() {
     let dir = temp();
     model(dir.path());
-    let text = failure(dir.path(), &["score", "--model", ".", "--input", "in.jsonl", "--device", "cuda"]);
+    let text = failure(
+        dir.path(),
+        &["score", "--model", ".", "--input", "in.jsonl", "--device", "cuda"],
+    );
     assert!(text.contains("--features cuda"), "{text}");
 }

@@ -280,8 +280,9 @@ pub struct Train {
     pub adam_epsilon: f64,
     /// Largest norm of the gradient of all parameters together; 0 does not clip. Default: 1.0. Source: TRL.
     pub max_grad_norm: f64,
-    /// Learning rate after the warm-up: `"constant"`, `"linear"` (to 0) or `"cosine"` (to 0). Default: `"linear"`. Source: TRL.
-    pub lr_scheduler_type: Scheduler,
+    /// Course of the learning rate: `"constant"` (without a warm-up), `"constant_with_warmup"`, `"linear"` or `"cosine"` (both
+    /// fall to 0 after the warm-up). Default: `"linear"`. Source: TRL.
+    pub lr_scheduler_type: LrSchedulerType,
     /// Updates over which the learning rate rises linearly from 0; wins over `warmup_ratio`. Default: 0. Source: TRL.
     pub warmup_steps: usize,
     /// The same as a share of all updates. Default: 0.0. Source: TRL.
@@ -303,7 +304,7 @@ impl Default for Train {
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
-            lr_scheduler_type: Scheduler::default(),
+            lr_scheduler_type: LrSchedulerType::default(),
             warmup_steps: 0,
             warmup_ratio: 0.0,
         }
@@ -541,15 +542,17 @@ words! {
 }
 
 words! {
-    /// Course of the learning rate after the warm-up.
+    /// Course of the learning rate.
     #[derive(Default)]
-    Scheduler {
-        /// Stays at the peak.
+    LrSchedulerType {
+        /// Stays at the peak, without a warm-up.
         Constant = "constant",
-        /// Falls linearly to 0.
+        /// Stays at the peak after the warm-up.
+        ConstantWithWarmup = "constant_with_warmup",
+        /// Falls linearly to 0 after the warm-up.
         #[default]
         Linear = "linear",
-        /// Falls as half a cosine to 0.
+        /// Falls as half a cosine to 0 after the warm-up.
         Cosine = "cosine",
     }
 }

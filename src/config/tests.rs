@@ -124,7 +124,12 @@ fn a_wrong_type_names_line_and_field() {
         "configs/a.toml:1: `seed`: impossible value: integer `-3`; give a whole number, 0 or more"
     );
     let text = error(&FILE.replace("name = \"gcpo\"", "name = \"gcpoo\""), &[]);
-    assert!(text.starts_with("configs/a.toml:13: `objective.name`: \"gcpoo\" is not one of its values; did you mean \"gcpo\"?"), "{text}");
+    assert!(
+        text.starts_with(
+            "configs/a.toml:13: `objective.name`: \"gcpoo\" is not one of its values; did you mean \"gcpo\"?"
+        ),
+        "{text}"
+    );
     let text = error(
         &FILE.replace("[objective]\nname", "objective = 1\n[features]\nsimilarity"),
         &[],
@@ -146,10 +151,7 @@ fn impossible_values_name_the_line_or_the_set() {
     assert!(read(&FILE.replace("1e-3", "-1"), &["train.learning_rate=1"]).is_ok());
     // A set moves no line of the file.
     let file = FILE.replace("1e-3", "-1");
-    assert!(
-        error(&file, &["model.save_dtype=float16", "eval.every=2"])
-            .starts_with("configs/a.toml:16:")
-    );
+    assert!(error(&file, &["model.save_dtype=float16", "eval.every=2"]).starts_with("configs/a.toml:16:"));
 }
 
 #[test]
@@ -183,10 +185,7 @@ fn each_impossible_value_is_refused() {
         ("prompt.system=hi", "prompt.system"),
     ] {
         let text = error(FILE, &[set]);
-        assert!(
-            text.contains(&format!("`{field}`: ")),
-            "--set {set}: {text}"
-        );
+        assert!(text.contains(&format!("`{field}`: ")), "--set {set}: {text}");
         assert!(
             text.starts_with("--set") || text.starts_with("configs/a.toml:"),
             "--set {set}: {text}"
@@ -206,12 +205,9 @@ fn sets_take_any_path_and_any_value() {
         "run.name=2026-01-01",
     ];
     let config = read(&FILE.replace("generator = \"arithmetic\"", ""), &sets).unwrap();
-    assert_eq!(
-        config.model.path,
-        Some(ModelPath::Dir("/some/where".into()))
-    );
+    assert_eq!(config.model.path, Some(ModelPath::Dir("/some/where".into())));
     assert_eq!(config.objective.name, ObjectiveName::Grpo);
-    assert_eq!(config.train.lr_scheduler_type, Scheduler::Cosine);
+    assert_eq!(config.train.lr_scheduler_type, LrSchedulerType::Cosine);
     assert!(!config.projection.skip_flat_groups);
     assert!(matches!(&config.data.preset, Some(Preset::Fields(fields)) if fields.question == ["q"]));
     assert_eq!(config.run.name.as_deref(), Some("2026-01-01"));
@@ -222,20 +218,11 @@ fn sets_take_any_path_and_any_value() {
         "num_hidden_layers=1",
         "num_attention_heads=2",
     ];
-    let mut sets: Vec<String> = shape
-        .iter()
-        .map(|set| format!("model.shape.{set}"))
-        .collect();
-    sets.extend([
-        "model.init=random".into(),
-        "model.tokenizer=arithmetic".into(),
-    ]);
+    let mut sets: Vec<String> = shape.iter().map(|set| format!("model.shape.{set}")).collect();
+    sets.extend(["model.init=random".into(), "model.tokenizer=arithmetic".into()]);
     let config = Config::from_str("", "a.toml", &sets).unwrap();
     let shape = config.model.shape.unwrap();
-    assert_eq!(
-        (shape.num_key_value_heads, shape.head_dim),
-        (Some(2), Some(4))
-    );
+    assert_eq!((shape.num_key_value_heads, shape.head_dim), (Some(2), Some(4)));
 }
 
 #[test]
@@ -243,8 +230,14 @@ fn an_unknown_preset_names_the_nearest() {
     let text = error("[data]\npath = \"a.csv\"\npreset = \"swamp\"\n", &[]);
     assert!(text.starts_with("configs/a.toml:3: `data.preset`: "), "{text}");
     assert!(text.contains("swamp") && text.contains("svamp"), "{text}");
-    let text = error("[data]\npath = \"a.csv\"\npreset = { qestion = \"q\", answer = \"a\" }\n", &[]);
-    assert!(text.contains("`data.preset.qestion`") && text.contains("data.preset.question"), "{text}");
+    let text = error(
+        "[data]\npath = \"a.csv\"\npreset = { qestion = \"q\", answer = \"a\" }\n",
+        &[],
+    );
+    assert!(
+        text.contains("`data.preset.qestion`") && text.contains("data.preset.question"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -282,20 +275,11 @@ fn a_wrong_set_names_itself() {
 #[test]
 fn what_is_no_toml_says_where() {
     let text = error("seed = 1\nmodel = [", &[]);
-    assert!(
-        text.starts_with("configs/a.toml:2: this is no TOML: "),
-        "{text}"
-    );
+    assert!(text.starts_with("configs/a.toml:2: this is no TOML: "), "{text}");
     let text = error("seed = 1\nseed = 2", &[]);
-    assert!(
-        text.starts_with("configs/a.toml:2: this is no TOML: "),
-        "{text}"
-    );
+    assert!(text.starts_with("configs/a.toml:2: this is no TOML: "), "{text}");
     let missing = Config::load(Path::new("no/such.toml"), &[])
         .unwrap_err()
         .to_string();
-    assert!(
-        missing.starts_with("no/such.toml: cannot be read: "),
-        "{missing}"
-    );
+    assert!(missing.starts_with("no/such.toml: cannot be read: "), "{missing}");
 }

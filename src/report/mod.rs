@@ -22,9 +22,7 @@ pub struct Progress {
 impl Progress {
     /// For a run of `steps` steps, of which `done` were done before (in a run that was resumed).
     pub fn new(steps: usize, done: usize) -> Self {
-        let columns = std::env::var("COLUMNS")
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         Self {
             steps,
             first: done,
@@ -37,13 +35,7 @@ impl Progress {
     /// Shows a step that was just done; `done` counts all of them.
     pub fn step(&self, done: usize, metrics: &Metrics) {
         let secs = self.started.elapsed().as_secs_f64();
-        let line = progress_line(
-            done,
-            self.steps,
-            done.saturating_sub(self.first),
-            secs,
-            metrics,
-        );
+        let line = progress_line(done, self.steps, done.saturating_sub(self.first), secs, metrics);
         // Nobody is to lose a run because nobody reads its progress.
         let _ = if self.terminal {
             write!(

@@ -31,10 +31,7 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
             [before, .., after] => {
                 row(
                     name,
-                    format!(
-                        "{before:.3} before, {after:.3} after ({:+.3})",
-                        after - before
-                    ),
+                    format!("{before:.3} before, {after:.3} after ({:+.3})", after - before),
                 );
             }
         }
@@ -42,10 +39,7 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
     let rewards = all("reward/mean");
     if !rewards.is_empty() {
         let tenth = rewards.len().div_ceil(10);
-        let (first, last) = (
-            mean(&rewards[..tenth]),
-            mean(&rewards[rewards.len() - tenth..]),
-        );
+        let (first, last) = (mean(&rewards[..tenth]), mean(&rewards[rewards.len() - tenth..]));
         row("reward", format!("{first:.3} at first, {last:.3} at last"));
     }
     let upsilon = all("projection/upsilon_mean");
@@ -112,12 +106,7 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
         .max()
         .unwrap_or(0);
     rows.iter()
-        .map(|(name, value)| {
-            format!(
-                "{name}{}  {value}\n",
-                " ".repeat(width - name.chars().count())
-            )
-        })
+        .map(|(name, value)| format!("{name}{}  {value}\n", " ".repeat(width - name.chars().count())))
         .collect()
 }
 
@@ -144,9 +133,7 @@ mod tests {
 
     fn step(number: usize, values: &[(&str, f64)]) -> Metrics {
         let mut metrics = Metrics::new(number);
-        values
-            .iter()
-            .for_each(|(key, value)| metrics.put(*key, *value));
+        values.iter().for_each(|(key, value)| metrics.put(*key, *value));
         metrics
     }
 

@@ -94,10 +94,7 @@ pub fn load(path: &Path, preset: &Preset) -> Result<Vec<Problem>, DatasetError> 
 /// As [`load`].
 pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
-    let stem = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or("row");
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("row");
     for (at, row) in rows::read(path)?.into_iter().enumerate() {
         match (
             problem(&row, preset, || format!("{stem}-{}", at + 1)),
@@ -139,11 +136,7 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
     let mut parts = Vec::new();
     for field in &preset.question {
         if let Some(part) = text(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
-            parts.push(if given {
-                filled(&part, &numbers)?
-            } else {
-                part
-            });
+            parts.push(if given { filled(&part, &numbers)? } else { part });
         }
     }
     let question = parts.join(" ");
@@ -154,28 +147,35 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         ));
     }
     let field = &preset.answer;
-    let raw = text(row, field)?
-        .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
+    let raw =
+        text(row, field)?.ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
     let taken = match preset.answer_rule {
         AnswerRule::AsIs => Some(raw.as_str()),
         AnswerRule::AfterHashes => after_hashes(&raw),
         AnswerRule::LastBoxed => last_boxed(&raw),
     };
-    let taken = taken.map(str::trim).filter(|taken| !taken.is_empty()).ok_or_else(|| {
-        let mark = if preset.answer_rule == AnswerRule::AfterHashes { "####" } else { "\\boxed{…}" };
-        format!("`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule")
-    })?;
+    let taken = taken
+        .map(str::trim)
+        .filter(|taken| !taken.is_empty())
+        .ok_or_else(|| {
+            let mark = if preset.answer_rule == AnswerRule::AfterHashes {
+                "####"
+            } else {
+                "\\boxed{…}"
+            };
+            format!(
+                "`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule"
+            )
+        })?;
     // A plain number in its shortest form; anything else as it stands.
-    let answer =
-        equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
+    let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
     let mut solution = optional(row, preset.solution.as_deref())?;
     if preset.answer_rule == AnswerRule::AfterHashes {
         solution = solution.map(|text| without_calculator(&text));
     }
     let equation = optional(row, preset.equation.as_deref())?;
     if let Some(text) = equation.filter(|_| given || preset.numbers.is_none()) {
-        let worked =
-            equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
+        let worked = equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
         if !equation::agrees(&worked.value, taken) {
             let value = equation::exact(&worked.value);
             return Err(format!(
@@ -255,8 +255,7 @@ fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
 fn numbers(text: &str) -> Result<Vec<BigRational>, String> {
     text.split_whitespace()
         .map(|number| {
-            equation::plain(number)
-                .ok_or_else(|| format!("{number:?} in the numbers is not one; correct it"))
+            equation::plain(number).ok_or_else(|| format!("{number:?} in the numbers is not one; correct it"))
         })
         .collect()
 }
