@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use gcpo_data::arithmetic::{self, Split};
 use gcpo_data::{Problem, dataset};
 
-use crate::config::{Config, Generator, Preset, Source};
+use crate::config::{Config, Generator, Source};
 use crate::rollout::stream::permutation;
 use crate::rollout::{Stage, StreamKey};
 
@@ -39,15 +39,12 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Vec<Problem>> {
         .path
         .as_deref()
         .context("no path and no generator: set one of them")?;
-    let preset = match source
+    let preset = source
         .preset
         .as_ref()
         .context("no preset: name the fields of the file's rows")?
-    {
-        Preset::Named(name) => dataset::Preset::named(name)?.clone(),
-        Preset::Fields(fields) => fields.as_ref().clone(),
-    };
-    let mut problems = dataset::load(path, &preset)?;
+        .rows()?;
+    let mut problems = dataset::load(path, preset)?;
     if source.limit > 0 {
         problems.truncate(source.limit);
     }

@@ -38,7 +38,19 @@ fn help_and_version_are_there() {
     let output = gcpo(dir.path(), &["--help"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    for command in ["inspect", "score", "--set", "--run-dir", "--resume", "--device"] {
+    for command in [
+        "train",
+        "sft",
+        "eval",
+        "generate",
+        "score",
+        "inspect",
+        "bench",
+        "--set",
+        "--run-dir",
+        "--resume",
+        "--device",
+    ] {
         assert!(text.contains(command), "{command} is not in\n{text}");
     }
     let version = String::from_utf8(gcpo(dir.path(), &["--version"]).stdout).unwrap();
@@ -54,6 +66,56 @@ fn what_is_typed_wrong_is_said_with_the_usage() {
     assert!(text.contains("--input"), "{text}");
     let text = failure(dir.path(), &["--device", "gpu"]);
     assert!(text.contains("there is no device `gpu`"), "{text}");
+}
+
+#[test]
+fn a_wrong_config_names_file_line_and_field_and_writes_nothing() {
+    let dir = temp();
+    let config = "[model]\npath = \"quickstart\"\n\n[train]\nmax_step = 3\n";
+    fs::write(dir.path().join("a.toml"), config).unwrap();
+    for command in ["train", "sft"] {
+        let text = failure(dir.path(), &[command, "a.toml", "--run-dir", "r"]);
+        assert_eq!(
+            text,
+            "error: a.toml:5: `train.max_step`: no such key; did you mean `train.max_steps`?\n"
+        );
+    }
+    fs::write(
+        dir.path().join("a.toml"),
+        config.replace("max_step ", "learning_rate "),
+    )
+    .unwrap();
+    let text = failure(dir.path(), &["train", "a.toml", "--set", "objective.name=gcpa"]);
+    assert!(
+        text.starts_with("error: --set objective.name=gcpa: `objective.name`: \"gcpa\" is not"),
+        "{text}"
+    );
+    let text = failure(dir.path(), &["train", "none.toml"]);
+    assert!(text.starts_with("error: none.toml: cannot be read: "), "{text}");
+    let text = failure(dir.path(), &["--set", "rollout.top_p=2", "--device", "cpu"]);
+    assert!(
+        text.starts_with("error: --set rollout.top_p=2: `rollout.top_p`: 2 is impossible"),
+        "{text}"
+    );
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "something was written"
+    );
+}
+
+#[test]
+fn a_run_overwrites_nothing_and_resumes_only_a_run() {
+    let dir = temp();
+    fs::create_dir(dir.path().join("mine")).unwrap();
+    fs::write(dir.path().join("mine/thesis.txt"), "words").unwrap();
+    let text = failure(dir.path(), &["--run-dir", "mine", "--device", "cpu"]);
+    assert!(text.contains("not empty") && text.contains("--run-dir"), "{text}");
+    let text = failure(dir.path(), &["--resume", "mine", "--device", "cpu"]);
+    assert!(text.contains("no run directory"), "{text}");
+    let text = failure(dir.path(), &["--resume", "--device", "cpu"]);
+    assert!(text.contains("no run to resume"), "{text}");
+    assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1);
 }
 
 /// A model directory whose weights file has a header only.

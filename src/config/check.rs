@@ -1,6 +1,6 @@
 //! What must hold between the values of a config.
 
-use super::{Config, ConfigError, Init, ModelPath, PromptStyle, Source, TokenizerSource};
+use super::{Config, ConfigError, Init, ModelPath, Preset, PromptStyle, Source, TokenizerSource};
 
 impl Config {
     /// Checks every value that is impossible in itself or beside another one.
@@ -98,6 +98,13 @@ impl Config {
 
     fn check_source(&self, section: &str, source: &Source) -> Result<(), ConfigError> {
         let field = |name: &str| format!("{section}.{name}");
+        if let Some(Err(error)) = source.preset.as_ref().map(Preset::rows) {
+            return Err(self.blame(
+                &field("preset"),
+                error.to_string(),
+                "or give a table of field names",
+            ));
+        }
         match (&source.path, source.generator) {
             (Some(_), Some(_)) => Err(self.blame(
                 &field("generator"),

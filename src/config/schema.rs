@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use gcpo_data::dataset::{DatasetError, Preset as Rows};
 use serde::de::{self, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -581,8 +582,8 @@ pub enum TokenizerSource {
 pub enum Preset {
     /// A preset that the program knows.
     Named(String),
-    /// A table of field names.
-    Fields(Box<gcpo_data::Preset>),
+    /// A table of field names: the keys of [`gcpo_data::dataset::Preset`].
+    Fields(Box<Rows>),
 }
 
 /// A value that is written as a string.
@@ -617,6 +618,19 @@ macro_rules! as_string {
 as_string!(ModelPath, "quickstart" => Quickstart, else Dir);
 as_string!(TokenizerSource, "arithmetic" => Arithmetic, "train" => Train, else Path);
 
+impl Preset {
+    /// How rows are read.
+    ///
+    /// # Errors
+    /// There is no preset of this name.
+    pub fn rows(&self) -> Result<&Rows, DatasetError> {
+        match self {
+            Self::Named(name) => Rows::named(name),
+            Self::Fields(rows) => Ok(rows),
+        }
+    }
+}
+
 impl Serialize for Preset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -641,8 +655,7 @@ impl<'de> Deserialize<'de> for Preset {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Preset, A::Error> {
-                gcpo_data::Preset::deserialize(MapAccessDeserializer::new(map))
-                    .map(|fields| Preset::Fields(Box::new(fields)))
+                Rows::deserialize(MapAccessDeserializer::new(map)).map(|rows| Preset::Fields(Box::new(rows)))
             }
         }
         deserializer.deserialize_any(Visitor)

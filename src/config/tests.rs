@@ -178,6 +178,7 @@ fn each_impossible_value_is_refused() {
         ("eval.temperature=-1", "eval.temperature"),
         ("data.path=a.jsonl", "data.generator"),
         ("data.preset=gsm8k", "data.preset"),
+        ("eval.preset=gsm9k", "eval.preset"),
         ("model.init=random", "model.init"),
         ("model.shape.hidden_size=8", "model.shape"),
         ("model.tokenizer=train", "model.tokenizer"),
@@ -222,6 +223,21 @@ fn sets_take_any_path_and_any_value() {
     let config = Config::from_str("", "a.toml", &sets).unwrap();
     let shape = config.model.shape.unwrap();
     assert_eq!((shape.num_key_value_heads, shape.head_dim), (Some(2), Some(4)));
+}
+
+#[test]
+fn an_unknown_preset_names_the_nearest() {
+    let text = error("[data]\npath = \"a.csv\"\npreset = \"swamp\"\n", &[]);
+    assert!(text.starts_with("configs/a.toml:3: `data.preset`: "), "{text}");
+    assert!(text.contains("swamp") && text.contains("svamp"), "{text}");
+    let text = error(
+        "[data]\npath = \"a.csv\"\npreset = { qestion = \"q\", answer = \"a\" }\n",
+        &[],
+    );
+    assert!(
+        text.contains("`data.preset.qestion`") && text.contains("data.preset.question"),
+        "{text}"
+    );
 }
 
 #[test]
