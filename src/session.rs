@@ -24,6 +24,14 @@ use crate::source;
 /// The optimiser's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
 
+/// A gradient that is no number.
+#[derive(Debug, thiserror::Error)]
+#[error("the gradient of `{parameter}` is not finite: lower train.learning_rate")]
+pub struct NonFiniteGradient {
+    /// The first parameter that it was seen in.
+    pub parameter: String,
+}
+
 /// A policy that is being trained.
 pub struct Session {
     /// The run.
@@ -87,14 +95,14 @@ impl Session {
     /// Clips the gradients, refuses damaged ones, and makes update `update` (from 0).
     ///
     /// # Errors
-    /// A gradient is not finite; nothing has been changed then.
+    /// [`NonFiniteGradient`]; nothing has been changed then.
     pub fn update(&mut self, grads: GradientsParams, update: usize, metrics: &mut Metrics) -> Result<()> {
         let (grads, norms) = clip_grads(&self.policy.model, grads, self.config.train.max_grad_norm)?;
         if let Some(parameter) = norms.first_non_finite() {
-            bail!(
-                "the gradient of `{parameter}` is not finite: lower train.learning_rate or train.max_grad_norm, \
-                 and go on from the last checkpoint"
-            );
+            return Err(NonFiniteGradient {
+                parameter: parameter.to_owned(),
+            }
+            .into());
         }
         let lr = self.config.train.learning_rate * self.schedule.multiplier(update);
         let model = self.policy.model.clone();

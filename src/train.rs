@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use gcpo_data::Problem;
@@ -16,11 +16,11 @@ use crate::drive::Trainer;
 use crate::eval::EvalReport;
 use crate::metrics::{Metrics, Sample};
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
-use crate::optim::add_scaled;
+use crate::optim::{add_scaled, grad_norms};
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
 use crate::rollout::{AnswerPlan, Engine, Finish, PromptPlan, Sampling, Stage, answer};
-use crate::session::Session;
+use crate::session::{NonFiniteGradient, Session};
 use crate::source::Order;
 
 /// Reinforcement learning with a verifier.
@@ -178,7 +178,12 @@ impl GroupTrainer {
                     policy.add(&found.1);
                 }
                 let update = (step - 1) * train.num_iterations * train.mini_batches + updates;
-                self.session.update(grads, update, metrics)?;
+                if let Err(error) = self.session.update(grads, update, metrics) {
+                    return Err(match error.downcast::<NonFiniteGradient>() {
+                        Ok(_) => self.find_non_finite(rows, &totals)?,
+                        Err(error) => error,
+                    });
+                }
                 updates += 1;
             }
         }
@@ -190,6 +195,27 @@ impl GroupTrainer {
         metrics.put("projection/clamped_frac", sums.clamped_frac().unwrap_or(0.0));
         metrics.put("policy/entropy", policy.entropy / policy.tokens);
         Ok(())
+    }
+
+    /// The row that makes the gradient of all of them no number.
+    fn find_non_finite(&self, rows: &[Row], totals: &BatchTotals) -> Result<anyhow::Error> {
+        for row in rows {
+            let mut grads = GradientsParams::new();
+            self.accumulate(&[row], totals, &mut grads)?;
+            if !grad_norms(&self.session.policy.model, &grads)?.global.is_finite() {
+                return Ok(NonFinite {
+                    prompt: row.prompt,
+                    what: "gradient",
+                }
+                .into());
+            }
+        }
+        // Each is a number; only their sum is not.
+        Ok(NonFinite {
+            prompt: rows[0].prompt,
+            what: "sum of gradients from the mini-batch",
+        }
+        .into())
     }
 
     /// Adds the gradients of one micro-batch.
@@ -206,9 +232,11 @@ impl GroupTrainer {
         if !found.loss.is_finite() {
             let losses: Vec<f32> = output.row_loss_b.try_into_vec_as()?;
             let bad = losses.iter().position(|l| !l.is_finite()).unwrap_or(0);
-            bail!(NonFinite {
-                prompt: rows[bad].prompt
-            });
+            return Err(NonFinite {
+                prompt: rows[bad].prompt,
+                what: "loss",
+            }
+            .into());
         }
         let raw = GradientsParams::from_grads(output.loss.backward(), model);
         add_scaled(model, grads, raw, 1.0);
@@ -225,11 +253,12 @@ impl GroupTrainer {
     }
 }
 
-/// A loss that is no number, by its prompt in the step.
+/// A loss or a gradient that is no number, by its prompt in the step.
 #[derive(Debug, thiserror::Error)]
-#[error("the loss of prompt {prompt} of the step is not finite")]
+#[error("the {what} of prompt {prompt} of the step is not finite")]
 struct NonFinite {
     prompt: usize,
+    what: &'static str,
 }
 
 #[derive(Default)]
@@ -284,11 +313,11 @@ impl Trainer for GroupTrainer {
             self.session.roll_back(before);
             return Err(match error.downcast::<NonFinite>() {
                 Ok(bad) => anyhow::anyhow!(
-                    "step {step}: the loss of problem `{}` is not finite: lower train.learning_rate, or drop the \
-                     problem",
+                    "step {step}: the {} of problem `{}` is not finite: lower train.learning_rate, or drop the problem",
+                    bad.what,
                     ids[bad.prompt]
                 ),
-                Err(error) => error.context(format!("step {step}, problems {}", ids.join(", "))),
+                Err(error) => error.context(format!("step {step}")),
             });
         }
         metrics.put("time/train_secs", training.elapsed().as_secs_f64());

@@ -232,7 +232,7 @@ fn accumulated_gradients_are_those_of_the_whole_batch() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_stops_the_run_names_the_problem_and_keeps_the_last_good_state() {
+fn a_loss_or_gradient_that_is_not_finite_stops_the_run_names_the_problem_and_keeps_the_last_good_state() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
     // The first update throws the weights far away; the second pass over the rollout finds no number.
@@ -244,7 +244,7 @@ fn a_loss_that_is_not_finite_stops_the_run_names_the_problem_and_keeps_the_last_
     ];
     let error = format!("{:#}", run(&path, &sets, false, &Stop::default()).unwrap_err());
     assert!(
-        error.contains("step 1: the loss of problem `arithmetic-") && error.contains("not finite"),
+        error.contains("of problem `arithmetic-") && error.contains("is not finite"),
         "{error}"
     );
     assert!(
