@@ -79,15 +79,27 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
 }
 
 impl RunDir {
+    /// Whether a run may be written here: the directory is not there yet, or empty.
+    ///
+    /// # Errors
+    /// There is something in it, or it cannot be read.
+    pub fn check_free(path: &Path) -> Result<(), RunDirError> {
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            entries => match entries.map_err(at(path))?.next() {
+                None => Ok(()),
+                Some(_) => Err(RunDirError::NotEmpty(path.to_owned())),
+            },
+        }
+    }
+
     /// Makes the directory, with its parents, and writes the config into it.
     ///
     /// # Errors
     /// It exists and is not empty, or cannot be written.
     pub fn create(path: &Path, config: &Config) -> Result<Self, RunDirError> {
+        Self::check_free(path)?;
         fs::create_dir_all(path).map_err(at(path))?;
-        if fs::read_dir(path).map_err(at(path))?.next().is_some() {
-            return Err(RunDirError::NotEmpty(path.to_owned()));
-        }
         let run = Self {
             path: path.to_owned(),
         };

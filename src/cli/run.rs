@@ -52,6 +52,10 @@ impl RunPlan {
 
     fn new(config: Config, args: &RunArgs) -> Result<Self> {
         let place = place(&config, args, Path::new("runs"), SystemTime::now())?;
+        if let Place::New(path) = &place {
+            // Said before a model is loaded, not after.
+            RunDir::check_free(path)?;
+        }
         let (device, device_name) = device::open(&args.device.device)?;
         Ok(Self {
             config,
