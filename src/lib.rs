@@ -4,6 +4,7 @@
 //! by [`objective`] and learnt from in [`train`]; README.md has the map.
 
 pub mod batch;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod device;

@@ -38,6 +38,31 @@ pub fn load(path: &ModelPath, choice: &PromptChoice, device: &Device) -> Result<
     })
 }
 
+/// The tokenizer of a checkpoint.
+///
+/// # Errors
+/// A file is missing or wrong.
+pub fn tokenizer(path: &ModelPath) -> Result<Tokenizer> {
+    Ok(match path {
+        ModelPath::Quickstart => Policy::quickstart_tokenizer()?,
+        ModelPath::Dir(dir) => Tokenizer::load(dir)?,
+    })
+}
+
+/// The prompts that a checkpoint was most likely trained on, and by what one sees it.
+pub fn prompt_style(tokenizer: &Tokenizer) -> (PromptStyle, &'static str) {
+    if tokenizer.chat_template().is_some() {
+        (PromptStyle::Chat, "the checkpoint has a chat template")
+    } else if tokenizer.token_id("<q>").is_some() && tokenizer.token_id("<a>").is_some() {
+        (PromptStyle::Marks, "its tokenizer has the tokens <q> and <a>")
+    } else {
+        (
+            PromptStyle::Plain,
+            "the checkpoint has neither a chat template nor the tokens <q> and <a>",
+        )
+    }
+}
+
 /// `[prompt]`, resolved.
 pub fn prompt_choice(config: &Config) -> PromptChoice {
     PromptChoice {

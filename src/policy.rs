@@ -112,9 +112,22 @@ impl Policy {
             Path::new("generation_config.json"),
             model.config(),
         )?;
+        Self::assemble(
+            model,
+            Self::quickstart_tokenizer()?,
+            generation,
+            prompts,
+            "quickstart",
+        )
+    }
+
+    /// The tokenizer of [`Policy::quickstart`].
+    ///
+    /// # Errors
+    /// [`TokenizerError`] if the bundled files are damaged.
+    pub fn quickstart_tokenizer() -> Result<Tokenizer, TokenizerError> {
         let config = std::str::from_utf8(quickstart::TOKENIZER_CONFIG).expect("bundled as UTF-8");
-        let tokenizer = Tokenizer::from_bytes(quickstart::TOKENIZER)?.with_config(config)?;
-        Self::assemble(model, tokenizer, generation, prompts, "quickstart")
+        Tokenizer::from_bytes(quickstart::TOKENIZER)?.with_config(config)
     }
 
     /// A new network with a tokenizer that has no checkpoint of its own.

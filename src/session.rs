@@ -70,7 +70,7 @@ impl Session {
             train.warmup_ratio,
             updates,
         );
-        let held_out = source::held_out(&config)?;
+        let held_out = source::held_out(&config)?.problems;
         let reward = Reward::new(Grader::new(), config.reward.correct, config.reward.wrong);
         Ok(Self {
             config,
@@ -202,6 +202,7 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
         max_rows: how.max_rows,
         integrate: config.eval.integrated.then_some(config.rollout.num_generations),
         candidate_tokens: config.projection.candidate_tokens,
+        skip_too_long: config.eval.skip_too_long,
         seed: config.seed,
     }
 }

@@ -100,8 +100,12 @@ impl GroupTrainer {
         })
     }
 
-    /// Stages 1 to 3 with the policy as it is: everything that is sampled and scored with it.
-    fn roll_out(&self, step: usize, metrics: &mut Metrics) -> Result<Projected> {
+    /// Stages 1 to 3 of step `step` with the policy as it is: everything that is sampled and scored with it. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// The policy's logits are damaged, or a gold answer cannot be read.
+    pub fn roll_out(&self, step: usize, metrics: &mut Metrics) -> Result<Projected> {
         let (config, policy) = (self.config(), &self.session.policy);
         let n = config.rollout.num_generations;
         let (j, m) = (config.integrations(), config.projection_samples());

@@ -1,6 +1,9 @@
 //! The command line: what was typed (`args.rs`), what it means (`run.rs`), and one file a command.
 
 pub mod args;
+pub mod bench;
+pub mod eval;
+pub mod generate;
 pub mod inspect;
 pub mod run;
 pub mod score;
@@ -48,11 +51,11 @@ fn dispatch(cli: &Cli) -> Result<()> {
         None => train::quickstart(&cli.quickstart),
         Some(Command::Train(args)) => train::train(args),
         Some(Command::Sft(args)) => train::sft(args),
-        Some(Command::Eval(_)) => todo!(),
-        Some(Command::Generate(_)) => todo!(),
+        Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Score(args)) => score::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
-        Some(Command::Bench(_)) => todo!(),
+        Some(Command::Bench(args)) => bench::run(args),
     }
 }
 

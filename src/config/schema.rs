@@ -386,6 +386,9 @@ pub struct Eval {
     pub max_completion_length: Option<usize>,
     /// Measure integrated answers y_n too, given `rollout.num_generations` candidates. Default: false. Source: this project.
     pub integrated: bool,
+    /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
+    /// is an error before anything is sampled. Default: false. Source: this project.
+    pub skip_too_long: bool,
 }
 
 impl Default for Eval {
@@ -403,6 +406,7 @@ impl Default for Eval {
             min_p: None,
             max_completion_length: None,
             integrated: false,
+            skip_too_long: false,
         }
     }
 }

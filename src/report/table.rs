@@ -101,6 +101,11 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
         row(what, place.clone());
     }
 
+    columns(&rows)
+}
+
+/// Two columns, the first as wide as its longest entry; every line ends.
+pub fn columns(rows: &[(String, String)]) -> String {
     let width = rows
         .iter()
         .map(|(name, _)| name.chars().count())
