@@ -44,6 +44,9 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Vec<Problem>> {
     if source.limit > 0 {
         problems.truncate(source.limit);
     }
+    if source.variants > 0 {
+        problems.extend(dataset::variants(path, &preset, source.limit, source.variants, seed)?);
+    }
     Ok(problems)
 }
 
