@@ -10,7 +10,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use gcpo_data::{Problem, arithmetic};
+use gcpo_data::{Problem, wrong_solution};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
 
 use crate::batch::completion_logp;
 use crate::config::Config;
@@ -48,10 +50,19 @@ impl SftTrainer {
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>) -> Result<Self> {
         for problem in &problems {
             right(problem)?;
-            if config.sft.wrong_frac > 0.0 {
-                wrong(problem).map_err(|e| {
-                    config.blame("sft.wrong_frac", e.to_string(), "set it to 0 for this source")
-                })?;
+            for (field, share) in [
+                ("wrong_frac", config.sft.wrong_frac),
+                ("candidate_wrong_frac", config.candidate_wrong_frac()),
+            ] {
+                if share > 0.0 {
+                    wrong_solution(problem, &mut ChaCha8Rng::from_seed([0; 32])).map_err(|e| {
+                        config.blame(
+                            &format!("sft.{field}"),
+                            e.to_string(),
+                            "set it to 0 for this source",
+                        )
+                    })?;
+                }
             }
         }
         let order = Order::new(problems.len(), config.data.shuffle, config.seed);
@@ -78,22 +89,22 @@ impl SftTrainer {
             sample: 0,
         };
         let mut rng = key.rng();
-        let mut chance = |share: f64| uniform(&mut rng) < share;
         let sft = &config.sft;
         let (prompts, question) = (policy.prompts(), &problem.question);
-        let waver = |chance: &mut dyn FnMut(f64) -> bool| {
-            if sft.wrong_frac > 0.0 && chance(sft.wrong_frac) {
-                wrong(problem)
+        let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String> {
+            Ok(if share > 0.0 && uniform(rng) < share {
+                wrong_solution(problem, rng)?
             } else {
-                right(problem)
-            }
+                right(problem)?
+            })
         };
         let encode = |text: &str| -> Result<Vec<u32>> { Ok(policy.tokenizer.encode(text, false)?) };
         let n = config.sft_candidates();
+        let shown = config.candidate_wrong_frac();
         let kind = {
-            let integrate = chance(sft.integrate_frac);
+            let integrate = uniform(&mut rng) < sft.integrate_frac;
             let rest = (1.0 - sft.integrate_frac).max(f64::MIN_POSITIVE);
-            let project = chance(sft.project_frac / rest);
+            let project = uniform(&mut rng) < sft.project_frac / rest;
             if integrate {
                 1
             } else if project {
@@ -103,10 +114,10 @@ impl SftTrainer {
             }
         };
         let (context, target) = match kind {
-            0 => (policy.answer_context(question)?, waver(&mut chance)?),
+            0 => (policy.answer_context(question)?, waver(&mut rng, sft.wrong_frac)?),
             1 => {
                 let candidates: Result<Vec<Vec<u32>>> =
-                    (0..n).map(|_| encode(&waver(&mut chance)?)).collect();
+                    (0..n).map(|_| encode(&waver(&mut rng, shown)?)).collect();
                 let pieces = prompts.integrate(question, n)?;
                 (
                     prompts.ids(&pieces, &policy.tokenizer, &candidates?, None)?,
@@ -115,7 +126,7 @@ impl SftTrainer {
             }
             _ => {
                 let candidates: Result<Vec<Vec<u32>>> =
-                    (1..n).map(|_| encode(&waver(&mut chance)?)).collect();
+                    (1..n).map(|_| encode(&waver(&mut rng, shown)?)).collect();
                 let integration = encode(&right(problem)?)?;
                 let pieces = prompts.project(question, n - 1)?;
                 (
@@ -147,11 +158,6 @@ fn right(problem: &Problem) -> Result<String> {
             problem.id
         )
     })
-}
-
-/// A solution that is wrong on purpose.
-fn wrong(problem: &Problem) -> Result<String> {
-    Ok(arithmetic::demonstrate(problem, true)?)
 }
 
 impl Trainer for SftTrainer {

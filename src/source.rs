@@ -57,6 +57,10 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Loaded> {
     if source.limit > 0 {
         loaded.problems.truncate(source.limit);
     }
+    if source.variants > 0 {
+        let more = dataset::variants(path, preset, source.limit, source.variants, seed)?;
+        loaded.problems.extend(more);
+    }
     Ok(loaded)
 }
 

@@ -121,6 +121,11 @@ impl Config {
                 "a preset is for a file",
                 format!("add `path = …` to [{section}] or remove the key"),
             )),
+            (None, _) if source.variants > 0 => Err(self.blame(
+                &field("variants"),
+                "only problems of a file can be varied",
+                format!("add `path = …` to [{section}], or remove the key and raise `count`"),
+            )),
             (None, Some(_)) => self.at_least(
                 &field(if section == "eval" { "size" } else { "count" }),
                 source.count,
@@ -223,6 +228,7 @@ impl Config {
         self.within("sft.integrate_frac", self.sft.integrate_frac, 0.0, 1.0)?;
         self.within("sft.project_frac", self.sft.project_frac, 0.0, 1.0)?;
         self.within("sft.wrong_frac", self.sft.wrong_frac, 0.0, 1.0)?;
+        self.within("sft.candidate_wrong_frac", self.candidate_wrong_frac(), 0.0, 1.0)?;
         if self.sft.integrate_frac + self.sft.project_frac > 1.0 {
             return Err(self.blame(
                 "sft.project_frac",

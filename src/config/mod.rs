@@ -127,6 +127,11 @@ impl Config {
         self.sft.candidates.unwrap_or(self.rollout.num_generations)
     }
 
+    /// Share of wrong candidates in the prompts of demonstrations.
+    pub fn candidate_wrong_frac(&self) -> f64 {
+        self.sft.candidate_wrong_frac.unwrap_or(self.sft.wrong_frac)
+    }
+
     /// How evaluation samples: `[rollout]` with what `[eval]` says instead; `num_generations` is `eval.samples`.
     pub fn eval_rollout(&self) -> Rollout {
         let (eval, rollout) = (&self.eval, &self.rollout);
@@ -168,6 +173,7 @@ impl Config {
         self.projection.samples = Some(self.projection_samples());
         self.objective.epsilon_high = Some(self.epsilon_high());
         self.sft.candidates = Some(self.sft_candidates());
+        self.sft.candidate_wrong_frac = Some(self.candidate_wrong_frac());
 
         if self.eval.path.is_none() && self.eval.generator.is_none() {
             self.eval.generator = self.data.generator;

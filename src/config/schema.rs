@@ -97,6 +97,9 @@ pub struct Source {
     pub count: usize,
     /// Use only this many problems of the file, the first ones; 0 takes all. Default: 0. Source: this project.
     pub limit: usize,
+    /// Train also on so many copies of each problem with other numbers in it, drawn from `seed`, where the file gives the
+    /// numbers and the equation (`"mawps"`, `"svamp"`). Default: 0. Source: this project.
+    pub variants: usize,
     /// Draw the problems in an order shuffled anew each epoch, from `seed`. Default: true. Source: TRL (`shuffle_dataset`).
     pub shuffle: bool,
 }
@@ -109,6 +112,7 @@ impl Default for Source {
             generator: None,
             count: 4096,
             limit: 0,
+            variants: 0,
             shuffle: true,
         }
     }
@@ -341,9 +345,12 @@ pub struct Sft {
     /// How many candidates an integrate prompt shows; a project prompt shows one less, and an integration.
     /// Default: `rollout.num_generations`. Source: this project.
     pub candidates: Option<usize>,
-    /// Share of answer demonstrations, and of shown candidates, that are wrong; what follows an integrate or project prompt
-    /// is right. Needs a source that can make wrong ones. Default: 0.0. Source: this project.
+    /// Share of answer demonstrations that are wrong on purpose; what follows an integrate or project prompt is right.
+    /// Needs solutions that a mistake can be put into: built-in ones, or steps `56 * 9 = 504 #### 504`.
+    /// Default: 0.0. Source: this project.
     pub wrong_frac: f64,
+    /// The same of the candidates that integrate and project prompts show. Default: `sft.wrong_frac`. Source: this project.
+    pub candidate_wrong_frac: Option<f64>,
 }
 
 impl Default for Sft {
@@ -353,6 +360,7 @@ impl Default for Sft {
             project_frac: 0.25,
             candidates: None,
             wrong_frac: 0.0,
+            candidate_wrong_frac: None,
         }
     }
 }
@@ -420,6 +428,7 @@ impl Eval {
             generator: self.generator,
             count: self.size,
             limit: self.size,
+            variants: 0,
             shuffle: false,
         }
     }

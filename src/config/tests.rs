@@ -53,6 +53,7 @@ fn optional_values_follow_the_others() {
         (Some(4), Some(4))
     );
     assert_eq!(config.sft.candidates, Some(4));
+    assert_eq!(config.sft.candidate_wrong_frac, Some(0.0));
     assert_eq!(config.objective.epsilon_high, Some(0.2));
     assert_eq!(config.eval.generator, Some(Generator::Arithmetic));
     assert_eq!(
@@ -173,6 +174,8 @@ fn each_impossible_value_is_refused() {
         ("train.adam_beta2=1", "train.adam_beta2"),
         ("train.warmup_ratio=2", "train.warmup_ratio"),
         ("sft.wrong_frac=2", "sft.wrong_frac"),
+        ("sft.candidate_wrong_frac=-1", "sft.candidate_wrong_frac"),
+        ("data.variants=2", "data.variants"),
         ("sft.project_frac=0.8", "sft.project_frac"),
         ("eval.size=0", "eval.size"),
         ("eval.temperature=-1", "eval.temperature"),

@@ -19,11 +19,16 @@ pub struct Worked {
     pub value: BigRational,
     /// Each operation in turn, without its result: `56 * 9`.
     operations: Vec<String>,
-    /// The result of each, as shown.
-    results: Vec<String>,
+    /// The result of each, exactly.
+    results: Vec<BigRational>,
 }
 
 impl Worked {
+    /// The result of each operation.
+    pub fn results(&self) -> &[BigRational] {
+        &self.results
+    }
+
     /// `5 + 3 = 8, 8 * 2 = 16 #### 16`. The last result is shown as the answer is, which may be rounded.
     pub fn solution(&self, answer: &str) -> String {
         let last = self.operations.len().saturating_sub(1);
@@ -33,7 +38,12 @@ impl Worked {
             .zip(&self.results)
             .enumerate()
             .map(|(at, (operation, result))| {
-                format!("{operation} = {}", if at == last { answer } else { result })
+                let result = if at == last {
+                    answer.to_owned()
+                } else {
+                    brief(result)
+                };
+                format!("{operation} = {result}")
             })
             .collect();
         let gap = if steps.is_empty() { "" } else { " " };
@@ -141,17 +151,22 @@ impl<'a> Worker<'a> {
 
     fn apply(&mut self, operator: &str, a: BigRational, b: BigRational) -> Result<BigRational, String> {
         let operation = format!("{} {operator} {}", brief(&a), brief(&b));
-        let value = match operator {
-            "+" => a + b,
-            "-" => a - b,
-            "*" => a * b,
-            _ if b.is_zero() => return Err(format!("{operation} divides by zero")),
-            _ => a / b,
-        };
+        let value = compute(operator, a, b).ok_or_else(|| format!("{operation} divides by zero"))?;
         self.worked.operations.push(operation);
-        self.worked.results.push(brief(&value));
+        self.worked.results.push(value.clone());
         Ok(value)
     }
+}
+
+/// One operation (`+`, `-`, `*`, else a division); `None` where it divides by zero.
+pub fn compute(operator: &str, a: BigRational, b: BigRational) -> Option<BigRational> {
+    Some(match operator {
+        "+" => a + b,
+        "-" => a - b,
+        "*" => a * b,
+        _ if b.is_zero() => return None,
+        _ => a / b,
+    })
 }
 
 /// A plain number, `-1,234.50`, exactly. A decimal of twelve places or more that is the nearest to a small fraction
@@ -200,7 +215,7 @@ pub fn exact(value: &BigRational) -> String {
 }
 
 /// A rational as a step shows it: exactly where that is short, else rounded to four places.
-fn brief(value: &BigRational) -> String {
+pub fn brief(value: &BigRational) -> String {
     let text = exact(value);
     let places = text.split_once('.').map_or(0, |(_, places)| places.len());
     let long_fraction = text.contains('/') && value.denom() > &BigInt::from(LARGEST_DENOMINATOR);

@@ -293,3 +293,52 @@ fn real_files_load() {
     };
     assert_eq!(load_all(&path, &skip).unwrap().skipped.len(), 4); // two null, two empty
 }
+
+#[test]
+fn variants_are_the_problems_with_other_numbers() {
+    let text = "Question,Numbers,Equation,Answer\n\
+        Bo has number0 boxes of number1 .,6 4,* number0 number1,24\n\
+        Bo has number0 and number1 .,6 4,+ number0 number1,99\n\
+        Bo has number0 pens .,5,number9,5\n\
+        Bo shares number0 among number1 .,12 4,/ number0 number1,3\n";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.csv");
+    std::fs::write(&path, text).unwrap();
+    let vary = |limit, copies, seed| variants(&path, named("mawps"), limit, copies, seed).unwrap();
+    let varied = vary(0, 20, 7);
+    // The second row contradicts itself and the third has a broken equation: neither is there.
+    assert_eq!(varied.len(), 40);
+    assert_eq!(
+        (varied[0].id.as_str(), varied[20].id.as_str()),
+        ("w-1~1", "w-4~1")
+    );
+    for problem in &varied {
+        let numbers: Vec<i64> = problem
+            .question
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let (sign, result) = if problem.id.starts_with("w-1") {
+            ("*", numbers[0] * numbers[1])
+        } else {
+            ("/", numbers[0] / numbers[1])
+        };
+        let solution = format!("{} {sign} {} = {result} #### {result}", numbers[0], numbers[1]);
+        assert_eq!(
+            problem.solution.as_deref(),
+            Some(solution.as_str()),
+            "{}",
+            problem.question
+        );
+        assert_eq!(problem.answer, result.to_string());
+    }
+    assert_eq!(vary(0, 3, 7), [&varied[..3], &varied[20..23]].concat());
+    assert_eq!(vary(1, 3, 7), varied[..3]);
+    assert_ne!(vary(0, 20, 8), varied);
+    std::fs::write(&path, "Question,Answer\nq,1\n").unwrap();
+    let refused = variants(&path, named("mawps"), 0, 1, 0).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("no problem can be varied; set variants = 0"),
+        "{refused}"
+    );
+}
