@@ -143,8 +143,8 @@ fn evaluate(trainer: &dyn Trainer, metrics: &mut Metrics, progress: &Progress) -
     metrics.put("eval/pass@1", report.pass_at_1.mean);
     metrics.put("eval/pass@1_stderr", report.pass_at_1.stderr);
     if let (Some(y), Some(y_n)) = (report.candidates, report.integrated) {
-        metrics.put("eval/pass@1_candidates", y.mean);
-        metrics.put("eval/pass@1_integrated", y_n.mean);
+        metrics.put("eval/candidates_pass@1", y.mean);
+        metrics.put("eval/integrated_pass@1", y_n.mean);
     }
     metrics.put("eval/length_mean", report.length_mean);
     metrics.put("eval/truncated_frac", report.truncated_frac);

@@ -23,8 +23,8 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
 
     for (key, name) in [
         ("eval/pass@1", "pass@1"),
-        ("eval/pass@1_candidates", "of candidates"),
-        ("eval/pass@1_integrated", "of integrations"),
+        ("eval/candidates_pass@1", "of candidates"),
+        ("eval/integrated_pass@1", "of integrations"),
     ] {
         match all(key).as_slice() {
             [] => {}
