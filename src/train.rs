@@ -293,7 +293,7 @@ impl Trainer for GroupTrainer {
         let started = Instant::now();
         let before = self.session.snapshot();
         let projected = self.roll_out(step, metrics)?;
-        describe(&projected, metrics);
+        describe(&projected, self.objective.constant_upsilon(&self.hyper), metrics);
         let samples = samples(&projected, step, &self.session.policy);
         let ids: Vec<String> = projected
             .graded
@@ -343,11 +343,10 @@ impl Trainer for GroupTrainer {
 }
 
 /// What a step sampled, in numbers.
-fn describe(projected: &Projected, metrics: &mut Metrics) {
+fn describe(projected: &Projected, constant_upsilon: Option<f64>, metrics: &mut Metrics) {
     let graded = &projected.graded;
     let rewards = graded.rewards.concat();
-    let of = |values: &[f64]| Summary::of(values);
-    if let Some(reward) = of(&rewards) {
+    if let Some(reward) = Summary::of(&rewards) {
         metrics.put("reward/mean", reward.mean);
         metrics.put("reward/std", reward.std);
     }
@@ -363,13 +362,22 @@ fn describe(projected: &Projected, metrics: &mut Metrics) {
         "completion/truncated_frac",
         share(completions.iter().filter(|c| c.finish == Finish::Length).count()),
     );
-    let upsilon: Vec<f64> = projected.upsilon.iter().flatten().flatten().copied().collect();
-    if let Some(upsilon) = of(&upsilon) {
-        metrics.put("projection/upsilon_mean", upsilon.mean);
-        metrics.put("projection/upsilon_std", upsilon.std);
-        metrics.put("projection/upsilon_min", upsilon.min);
-        metrics.put("projection/upsilon_max", upsilon.max);
-    }
+    let upsilon: Vec<f64> = match constant_upsilon {
+        Some(upsilon) => vec![upsilon],
+        None => projected.upsilon.iter().flatten().flatten().copied().collect(),
+    };
+    // Nothing was weighed where all groups were flat: null in the file.
+    const NONE: Summary = Summary {
+        mean: f64::NAN,
+        std: f64::NAN,
+        min: f64::NAN,
+        max: f64::NAN,
+    };
+    let upsilon = Summary::of(&upsilon).unwrap_or(NONE);
+    metrics.put("projection/upsilon_mean", upsilon.mean);
+    metrics.put("projection/upsilon_std", upsilon.std);
+    metrics.put("projection/upsilon_min", upsilon.min);
+    metrics.put("projection/upsilon_max", upsilon.max);
 }
 
 /// One line of `samples.jsonl` a prompt.

@@ -64,6 +64,12 @@ fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
             )
             .into());
     }
+    if config.objective.name.needs_projection() && config.integrations() == 1 {
+        eprintln!(
+            "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
+             reference is π(q). That is the control without a collider, not GCPO"
+        );
+    }
     let problems = source::training(config)?;
     let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
     Ok(Box::new(GroupTrainer::new(config.clone(), policy, problems)?))

@@ -114,6 +114,15 @@ impl Objective {
         matches!(self, Objective::Gcpo)
     }
 
+    /// What every advantage is multiplied by, where it is the same for all: `Υ` of the objectives that project nothing.
+    pub fn constant_upsilon(self, hyper: &Hyper) -> Option<f64> {
+        match self {
+            Objective::Gcpo => None,
+            Objective::Grpo => Some(1.0),
+            Objective::GrpoAlpha => Some(hyper.alpha),
+        }
+    }
+
     /// Whether the loss needs [`LossInputs::projected`]: scores of each candidate in the contexts
     /// `x_{i,l}`, at sampling and in every optimiser pass.
     pub fn needs_projected_reference(self, hyper: &Hyper) -> bool {
