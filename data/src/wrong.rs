@@ -33,12 +33,20 @@ pub fn wrong_solution(problem: &Problem, rng: &mut impl Rng) -> Result<String, N
     if let Ok(text) = arithmetic::demonstrate(problem, true) {
         return Ok(text);
     }
-    let refuse = |reason: &str| NoWrongSolution { id: problem.id.clone(), reason: reason.to_owned() };
-    let solution = problem.solution.as_deref().ok_or_else(|| refuse("it has no worked solution"))?;
+    let refuse = |reason: &str| NoWrongSolution {
+        id: problem.id.clone(),
+        reason: reason.to_owned(),
+    };
+    let solution = problem
+        .solution
+        .as_deref()
+        .ok_or_else(|| refuse("it has no worked solution"))?;
     let steps = Steps::parse(solution)
         .ok_or_else(|| refuse("its solution is not of the form `56 * 9 = 504, 504 - 4 = 500 #### 500`"))?;
-    let numbers: Vec<BigRational> =
-        number::scan(&problem.question).into_iter().map(|(_, number)| number.value()).collect();
+    let numbers: Vec<BigRational> = number::scan(&problem.question)
+        .into_iter()
+        .map(|(_, number)| number.value())
+        .collect();
     let mut mistakes = steps.mistakes(&numbers);
     let whole = steps.answer.is_integer();
     // First only what looks like an answer of this problem, then whatever is wrong.
@@ -47,10 +55,15 @@ pub fn wrong_solution(problem: &Problem, rng: &mut impl Rng) -> Result<String, N
         while left > 0 {
             let at = rng.random_range(0..left);
             let worked = steps.work(&mistakes[at]).filter(|(_, results)| {
-                !plausible || results.iter().all(|r| !r.is_negative() && (!whole || r.is_integer()))
+                !plausible
+                    || results
+                        .iter()
+                        .all(|r| !r.is_negative() && (!whole || r.is_integer()))
             });
             if let Some((text, _)) = worked
-                && Grader::new().grade(&text, &problem.answer).is_ok_and(|verdict| !verdict.correct)
+                && Grader::new()
+                    .grade(&text, &problem.answer)
+                    .is_ok_and(|verdict| !verdict.correct)
             {
                 return Ok(text);
             }
@@ -112,14 +125,23 @@ impl Steps {
             let mut operand = |text: &str| {
                 let number = value(text)?;
                 let used = unused.iter().position(|&at: &usize| steps[at].result == number);
-                Some(used.map_or(Operand::Number(number), |used| Operand::Result(unused.remove(used))))
+                Some(used.map_or(Operand::Number(number), |used| {
+                    Operand::Result(unused.remove(used))
+                }))
             };
             let operands = [operand(a)?, operand(b)?];
             let result = value(result)?;
             unused.push(steps.len());
-            steps.push(Step { operator, operands, result });
+            steps.push(Step {
+                operator,
+                operands,
+                result,
+            });
         }
-        Some(Self { steps, answer: value(answer.trim())? })
+        Some(Self {
+            steps,
+            answer: value(answer.trim())?,
+        })
     }
 
     /// Every mistake that can be made, in a fixed order.
@@ -128,7 +150,14 @@ impl Steps {
         for (at, step) in self.steps.iter().enumerate() {
             let [a, b] = &step.operands;
             let mut instead = |operator, operands| {
-                mistakes.push(Mistake::Step(at, Step { operator, operands, result: step.result.clone() }));
+                mistakes.push(Mistake::Step(
+                    at,
+                    Step {
+                        operator,
+                        operands,
+                        result: step.result.clone(),
+                    },
+                ));
             };
             for operator in OPERATORS {
                 if operator != step.operator {
@@ -202,7 +231,9 @@ mod tests {
     }
 
     fn draws(problem: &Problem, count: u64) -> HashSet<String> {
-        (0..count).map(|seed| wrong_solution(problem, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()).collect()
+        (0..count)
+            .map(|seed| wrong_solution(problem, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap())
+            .collect()
     }
 
     #[test]
@@ -220,7 +251,12 @@ mod tests {
             assert!(found.contains(wrong), "{wrong}: {found:?}");
         }
         // Negative results and broken parts are left out while there is anything better.
-        assert!(found.iter().all(|text| !text.contains("= -") && !text.contains('.')), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .all(|text| !text.contains("= -") && !text.contains('.')),
+            "{found:?}"
+        );
         assert_eq!(draws(&two, 20), draws(&two, 20));
     }
 
@@ -240,7 +276,10 @@ mod tests {
             let problem = problem("there are 4 of 5", solution);
             for wrong in draws(&problem, 100) {
                 let verdict = Grader::new().grade(&wrong, &problem.answer).unwrap();
-                assert!(!verdict.correct && verdict.answer.is_some(), "{solution}: {wrong}");
+                assert!(
+                    !verdict.correct && verdict.answer.is_some(),
+                    "{solution}: {wrong}"
+                );
                 assert!(Steps::parse(&wrong).is_some(), "{solution}: {wrong}");
             }
         }
@@ -249,7 +288,10 @@ mod tests {
     #[test]
     fn built_in_problems_forget_their_carries() {
         let problem = &arithmetic::generate(1, 0, Split::Train)[0];
-        assert_eq!(draws(problem, 3), HashSet::from([arithmetic::demonstrate(problem, true).unwrap()]));
+        assert_eq!(
+            draws(problem, 3),
+            HashSet::from([arithmetic::demonstrate(problem, true).unwrap()])
+        );
     }
 
     #[test]
@@ -257,8 +299,13 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut refused = |problem: &Problem| wrong_solution(problem, &mut rng).unwrap_err().to_string();
         let prose = problem("q", "She has 3 times 4, that is 12.\n#### 12");
-        assert!(refused(&prose).starts_with("problem `p`: no wrong solution can be made: its solution is not of"));
-        let none = Problem { solution: None, ..prose };
+        assert!(
+            refused(&prose).starts_with("problem `p`: no wrong solution can be made: its solution is not of")
+        );
+        let none = Problem {
+            solution: None,
+            ..prose
+        };
         assert!(refused(&none).ends_with("it has no worked solution"));
     }
 }

@@ -21,7 +21,10 @@ pub fn numbers(
     let original = work(equation, numbers).ok()?;
     let kind = |worked: &Worked| -> Vec<(bool, bool, bool)> {
         let results = worked.results();
-        results.iter().map(|r| (r.is_integer(), r.is_positive(), r.is_negative())).collect()
+        results
+            .iter()
+            .map(|r| (r.is_integer(), r.is_positive(), r.is_negative()))
+            .collect()
     };
     let kinds = kind(&original);
     (0..TRIES).find_map(|_| {
@@ -34,8 +37,13 @@ pub fn numbers(
 /// A number from a third to three times of this one, at least up to 9 units of its last place. What is no short
 /// decimal, zero or negative stays as it is.
 fn like(number: &BigRational, rng: &mut impl Rng) -> BigRational {
-    let unit = [1, 10, 100].into_iter().map(BigInt::from).find(|unit| (number * unit).is_integer());
-    let units = unit.as_ref().and_then(|unit| (number * unit).to_integer().to_u64());
+    let unit = [1, 10, 100]
+        .into_iter()
+        .map(BigInt::from)
+        .find(|unit| (number * unit).is_integer());
+    let units = unit
+        .as_ref()
+        .and_then(|unit| (number * unit).to_integer().to_u64());
     let (Some(unit), Some(units @ 1..=1_000_000_000)) = (unit, units) else {
         return number.clone();
     };
@@ -69,11 +77,17 @@ mod tests {
                 let (drawn, worked) = numbers(equation, &given, &mut rng).unwrap();
                 assert_eq!(worked, work(equation, &drawn).unwrap());
                 for (a, b) in original.results().iter().zip(worked.results()) {
-                    assert_eq!((a.is_integer(), a.is_positive()), (b.is_integer(), b.is_positive()));
+                    assert_eq!(
+                        (a.is_integer(), a.is_positive()),
+                        (b.is_integer(), b.is_positive())
+                    );
                 }
                 for (a, b) in given.iter().zip(&drawn) {
                     let ratio = (b / a).to_f64().unwrap();
-                    assert!((0.3..=3.4).contains(&ratio) || *b <= plain("9").unwrap(), "{a} {b}");
+                    assert!(
+                        (0.3..=3.4).contains(&ratio) || *b <= plain("9").unwrap(),
+                        "{a} {b}"
+                    );
                     assert!((b * BigRational::from_integer(100.into())).is_integer());
                 }
                 seen.insert(drawn);
