@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{
-    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, Rollouts, RolloutError, Sampling, Stage,
+    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, RolloutError, Rollouts, Sampling, Stage,
     StreamKey, answer,
 };
 
@@ -27,6 +27,8 @@ pub struct EvalPlan {
     pub integrate: Option<usize>,
     /// Quotes of candidates keep their last tokens, this many (0: all).
     pub candidate_tokens: usize,
+    /// Whether problems that do not fit the model's positions are left out and count as wrong.
+    pub skip_too_long: bool,
     /// Seed of the answers; the same seed gives the same random numbers at every evaluation of a run.
     pub seed: u64,
 }
@@ -37,6 +39,24 @@ pub enum EvalError {
     /// There is nothing to evaluate on.
     #[error("there are no problems to evaluate on: check eval.path, or --data")]
     NoProblems,
+    /// A problem does not fit the model's positions. Nothing has been sampled.
+    #[error(
+        "problem `{id}`{others}: {what} takes {needed} tokens, but the model has {limit} positions: {help}"
+    )]
+    TooLong {
+        /// The first such problem.
+        id: String,
+        /// How many more there are, in words.
+        others: String,
+        /// What does not fit.
+        what: String,
+        /// Tokens needed, the completion included.
+        needed: usize,
+        /// `max_position_embeddings`.
+        limit: usize,
+        /// What to set.
+        help: String,
+    },
     /// Generation failed.
     #[error(transparent)]
     Rollout(#[from] RolloutError),
@@ -96,16 +116,18 @@ pub struct EvalReport {
     pub length_mean: f64,
     /// Share of answers that reached the longest length.
     pub truncated_frac: f64,
+    /// Problems that did not fit the model's positions: left out, and counted as wrong.
+    pub too_long: usize,
     /// Tokens sampled.
     pub tokens: usize,
     /// Seconds.
     pub secs: f64,
 }
 
-/// Evaluates a policy, telling `progress` how many problems are done.
+/// Evaluates a policy, telling `progress` how many problems are done and what was answered since it was last told.
 ///
 /// # Errors
-/// [`EvalError`].
+/// [`EvalError`]; [`EvalError::TooLong`] before anything is sampled.
 pub fn evaluate(
     policy: &Policy,
     model: &Llama,
@@ -118,44 +140,48 @@ pub fn evaluate(
         return Err(EvalError::NoProblems);
     }
     let started = std::time::Instant::now();
-    let engine =
-        Engine::new(model, &policy.eos, plan.sampling, plan.max_completion_length, plan.max_rows);
-    let mut tally = Tally::default();
-    let mut integrated = Vec::new();
-    let mut candidates = Vec::new();
+    let asked = fitting(policy, problems, plan, model.config().max_position_embeddings)?;
+    let too_long = problems.len() - asked.len();
+    let engine = Engine::new(
+        model,
+        &policy.eos,
+        plan.sampling,
+        plan.max_completion_length,
+        plan.max_rows,
+    );
+    // Whoever is left out is wrong.
+    let mut tally = Tally {
+        shares: vec![0.0; too_long],
+        ..Tally::default()
+    };
+    let mut integrated = tally.shares.clone();
+    let mut candidates = tally.shares.clone();
     let per_chunk = (plan.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
-    let positions = model.config().max_position_embeddings;
-    for (index, chunk) in problems.chunks(per_chunk).enumerate() {
+    for (index, chunk) in asked.chunks(per_chunk).enumerate() {
         let first = index * per_chunk;
-        let plans: Result<Vec<PromptPlan>, EvalError> = chunk
-            .iter()
-            .map(|problem| {
-                let prompt = policy.answer_plan(problem)?;
-                prompt.check_fits(plan.max_completion_length, positions)?;
-                Ok(prompt)
-            })
-            .collect();
-        let rollouts =
-            answer(&engine, chunk.to_vec(), plans?, plan.answers(Stage::Evaluate, plan.samples, first))?;
+        let plans = chunk.iter().map(|asked| asked.answer.clone()).collect();
+        let chunk_problems: Vec<Problem> = chunk.iter().map(|asked| asked.problem.clone()).collect();
+        let how = plan.answers(Stage::Evaluate, plan.samples, first);
+        let rollouts = answer(&engine, chunk_problems, plans, how)?;
         let mut rows = Vec::new();
-        for (problem, answers) in chunk.iter().zip(&rollouts.candidates) {
-            let graded = grade(policy, reward, problem, answers, "answer")?;
+        for (asked, answers) in chunk.iter().zip(&rollouts.candidates) {
+            let graded = grade(policy, reward, asked.problem, answers, "answer")?;
             tally.add(&graded);
             rows.extend(graded);
         }
         if let Some(n) = plan.integrate {
-            let (ys, y_ns) = integrate(policy, &engine, chunk, plan, n, first, positions)?;
-            for (p, problem) in chunk.iter().enumerate() {
-                let y = grade(policy, reward, problem, &ys.candidates[p], "candidate")?;
+            let (ys, y_ns) = integrate(&engine, chunk, plan, n, first)?;
+            for (p, asked) in chunk.iter().enumerate() {
+                let y = grade(policy, reward, asked.problem, &ys.candidates[p], "candidate")?;
                 candidates.push(share_right(&y));
-                let y_n = grade(policy, reward, problem, &y_ns[p..=p], "integrated")?;
+                let y_n = grade(policy, reward, asked.problem, &y_ns[p..=p], "integrated")?;
                 integrated.push(share_right(&y_n));
                 rows.extend(y_n);
             }
         }
-        progress(first + chunk.len(), &rows);
+        progress(too_long + first + chunk.len(), &rows);
     }
-    let answers = (problems.len() * plan.samples) as f64;
+    let answers = (asked.len() * plan.samples) as f64;
     Ok(EvalReport {
         problems: problems.len(),
         samples: plan.samples,
@@ -164,9 +190,101 @@ pub fn evaluate(
         candidates: plan.integrate.map(|_| accuracy(&candidates)),
         length_mean: tally.tokens as f64 / answers,
         truncated_frac: tally.truncated as f64 / answers,
+        too_long,
         tokens: engine.work().tokens,
         secs: started.elapsed().as_secs_f64(),
     })
+}
+
+/// A problem with its contexts.
+struct Asked<'a> {
+    problem: &'a Problem,
+    answer: PromptPlan,
+    /// With the contexts of an integrated answer, where it is measured.
+    integrate: Option<PromptPlan>,
+}
+
+impl Asked<'_> {
+    fn check_fits(&self, max_completion_length: usize, positions: usize) -> Result<(), RolloutError> {
+        let mut plans = std::iter::once(&self.answer).chain(&self.integrate);
+        plans.try_for_each(|plan| plan.check_fits(max_completion_length, positions))
+    }
+}
+
+/// The problems whose contexts fit the model's positions: all of them, unless some may be left out.
+fn fitting<'a>(
+    policy: &Policy,
+    problems: &'a [Problem],
+    plan: &EvalPlan,
+    positions: usize,
+) -> Result<Vec<Asked<'a>>, EvalError> {
+    let all: Result<Vec<Asked>, EvalError> = problems
+        .iter()
+        .map(|problem| {
+            let integrate = plan
+                .integrate
+                .map(|n| policy.plan(problem, n, plan.candidate_tokens));
+            Ok(Asked {
+                problem,
+                answer: policy.answer_plan(problem)?,
+                integrate: integrate.transpose()?,
+            })
+        })
+        .collect();
+    let all = all?;
+    let misfits: Vec<(usize, RolloutError)> = all
+        .iter()
+        .enumerate()
+        .filter_map(|(at, asked)| Some((at, asked.check_fits(plan.max_completion_length, positions).err()?)))
+        .collect();
+    if misfits.is_empty() {
+        return Ok(all);
+    }
+    if plan.skip_too_long && misfits.len() < all.len() {
+        let mut fits = all;
+        let mut misfits = misfits.into_iter().map(|(at, _)| at).peekable();
+        let mut at = 0..;
+        fits.retain(|_| misfits.next_if_eq(&at.next().expect("without an end")).is_none());
+        return Ok(fits);
+    }
+    let count = misfits.len();
+    let (first, error) = misfits.into_iter().next().expect("there is one");
+    let RolloutError::TooLong { what, needed, limit } = error else {
+        return Err(error.into());
+    };
+    Err(EvalError::TooLong {
+        id: problems[first].id.clone(),
+        others: match count {
+            1 => String::new(),
+            _ => format!(" and {} more of the {}", count - 1, problems.len()),
+        },
+        what,
+        needed,
+        limit,
+        help: too_long_help(&all, plan.max_completion_length, positions, plan.skip_too_long),
+    })
+}
+
+/// What to set so that the problems fit: the longest completion for which all do.
+fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, skipping: bool) -> String {
+    let fits = |length: usize| {
+        all.iter()
+            .all(|asked| asked.check_fits(length, positions).is_ok())
+    };
+    // A shorter completion fits wherever a longer one does.
+    let (mut good, mut bad) = (0, max_completion_length);
+    while good + 1 < bad {
+        let middle = good.midpoint(bad);
+        if fits(middle) { good = middle } else { bad = middle }
+    }
+    let shorter = match good {
+        0 => "some prompts leave no room for any answer".to_owned(),
+        _ => format!("`--set eval.max_completion_length={good}` is the most with which all fit"),
+    };
+    if skipping {
+        return format!("{shorter}; no problem fits, so there is nothing left to ask");
+    }
+    format!("{shorter}; `--set eval.skip_too_long=true` leaves such problems out and counts them as wrong")
 }
 
 impl EvalPlan {
@@ -185,25 +303,21 @@ impl EvalPlan {
 
 /// Candidates and one answer integrated from them, for each problem.
 fn integrate(
-    policy: &Policy,
     engine: &Engine,
-    problems: &[Problem],
+    asked: &[Asked],
     plan: &EvalPlan,
     n: usize,
     first: usize,
-    positions: usize,
 ) -> Result<(Rollouts, Vec<Completion>), EvalError> {
-    let plans: Result<Vec<PromptPlan>, EvalError> = problems
-        .iter()
-        .map(|problem| {
-            let prompt = policy.plan(problem, n, plan.candidate_tokens)?;
-            prompt.check_fits(plan.max_completion_length, positions)?;
-            Ok(prompt)
-        })
-        .collect();
-    let rollouts =
-        answer(engine, problems.to_vec(), plans?, plan.answers(Stage::EvaluateIntegrated, n, first))?;
-    let mut answers = Vec::with_capacity(problems.len());
+    let plans = asked.iter().filter_map(|asked| asked.integrate.clone()).collect();
+    let problems = asked.iter().map(|asked| asked.problem.clone()).collect();
+    let rollouts = answer(
+        engine,
+        problems,
+        plans,
+        plan.answers(Stage::EvaluateIntegrated, n, first),
+    )?;
+    let mut answers = Vec::with_capacity(asked.len());
     for wave in &rollouts.waves {
         let branches: Vec<Vec<u32>> = wave
             .prompts
@@ -282,7 +396,10 @@ fn accuracy(shares: &[f64]) -> Accuracy {
     let n = shares.len() as f64;
     let mean = shares.iter().sum::<f64>() / n;
     let squares: f64 = shares.iter().map(|s| (s - mean).powi(2)).sum();
-    Accuracy { mean, stderr: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+    Accuracy {
+        mean,
+        stderr: (squares / (n - 1.0).max(1.0) / n).sqrt(),
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +412,12 @@ mod tests {
         let found = accuracy(&shares);
         assert!((found.mean - 0.25).abs() < 1e-12);
         assert!((found.stderr - (0.25 * 0.75 / 399.0f64).sqrt()).abs() < 1e-12);
-        assert_eq!(accuracy(&[1.0]), Accuracy { mean: 1.0, stderr: 0.0 });
+        assert_eq!(
+            accuracy(&[1.0]),
+            Accuracy {
+                mean: 1.0,
+                stderr: 0.0
+            }
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! by [`objective`] and learnt from in [`train`]; README.md has the map.
 
 pub mod batch;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod device;
@@ -24,7 +25,6 @@ pub mod session;
 pub mod sft;
 pub mod source;
 pub mod stop;
-mod tmpconv;
 pub mod train;
 
 #[cfg(test)]

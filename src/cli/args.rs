@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+use crate::bench::{Shape, Work};
 use crate::config::ModelPath;
 use crate::device::DeviceSpec;
+use crate::objective::Objective;
 
 /// Group Causal Policy Optimization: RL post-training of language models.
 ///
@@ -168,13 +170,13 @@ pub struct InspectArgs {
 pub struct BenchArgs {
     /// Size of the network
     #[arg(long)]
-    pub shape: BenchShape,
+    pub shape: Shape,
     /// What is measured
     #[arg(long)]
-    pub work: BenchWork,
-    /// Objective of the step: gcpo, grpo, grpo_alpha
+    pub work: Work,
+    /// Objective of `rollout` and `step`: gcpo, grpo, grpo_alpha
     #[arg(long, value_name = "NAME", default_value = "gcpo")]
-    pub objective: String,
+    pub objective: Objective,
     /// Candidates of each prompt, `num_generations`
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one)]
     pub group: usize,
@@ -189,32 +191,11 @@ pub struct BenchArgs {
     pub device: DeviceArgs,
 }
 
-/// Size of the benchmark's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BenchShape {
-    /// d 128, 4 layers, 4 heads, 2 key/value heads, ff 384
-    Tiny,
-    /// d 384, 6 layers, 6 heads, 6 key/value heads, ff 1024
-    Small,
-}
-
-/// What the benchmark measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BenchWork {
-    /// Sampling of 64 tokens after prompts of 32
-    Decode,
-    /// Prompts of 512 tokens
-    Prefill,
-    /// One optimiser step
-    Train,
-    /// Everything that is sampled and scored for 8 prompts
-    Rollout,
-    /// The rollout, grading and one optimiser pass
-    Step,
-}
-
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "give a whole number, 1 or more".into())
+    text.parse()
+        .ok()
+        .filter(|&count| count > 0)
+        .ok_or_else(|| "give a whole number, 1 or more".into())
 }
 
 #[cfg(test)]
@@ -247,7 +228,9 @@ mod tests {
     fn training_takes_a_config_and_a_runs_options() {
         for name in ["train", "sft"] {
             let cli = parse(&format!("gcpo {name} a.toml --set a=1 --resume --device wgpu:1")).unwrap();
-            let Some(Command::Train(args) | Command::Sft(args)) = cli.command else { panic!("{name}") };
+            let Some(Command::Train(args) | Command::Sft(args)) = cli.command else {
+                panic!("{name}")
+            };
             assert_eq!(args.config, PathBuf::from("a.toml"));
             assert_eq!(args.run.resume, Some(None));
             assert_eq!(args.run.device.device.to_string(), "wgpu:1");
@@ -282,11 +265,24 @@ mod tests {
             ("gcpo train a.toml --device gpu", ErrorKind::ValueValidation),
             ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
             ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
-            ("gcpo eval --model m a.toml --data f --preset gsm8k", ErrorKind::ArgumentConflict),
+            (
+                "gcpo eval --model m a.toml --data f --preset gsm8k",
+                ErrorKind::ArgumentConflict,
+            ),
             ("gcpo generate --model m", ErrorKind::MissingRequiredArgument),
-            ("gcpo generate --model m --prompt a --input b", ErrorKind::ArgumentConflict),
-            ("gcpo generate --model m --prompt a -n 0", ErrorKind::ValueValidation),
+            (
+                "gcpo generate --model m --prompt a --input b",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "gcpo generate --model m --prompt a -n 0",
+                ErrorKind::ValueValidation,
+            ),
             ("gcpo bench --shape huge --work step", ErrorKind::InvalidValue),
+            (
+                "gcpo bench --shape tiny --work step --objective grp",
+                ErrorKind::ValueValidation,
+            ),
             ("gcpo fly", ErrorKind::InvalidSubcommand),
         ] {
             assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use gcpo_data::dataset::{DatasetError, Preset as Rows};
 use serde::de::{self, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -283,8 +284,9 @@ pub struct Train {
     pub adam_epsilon: f64,
     /// Largest norm of the gradient of all parameters together; 0 does not clip. Default: 1.0. Source: TRL.
     pub max_grad_norm: f64,
-    /// Learning rate after the warm-up: `"constant"`, `"linear"` (to 0) or `"cosine"` (to 0). Default: `"linear"`. Source: TRL.
-    pub lr_scheduler_type: Scheduler,
+    /// Course of the learning rate: `"constant"` (without a warm-up), `"constant_with_warmup"`, `"linear"` or `"cosine"` (both
+    /// fall to 0 after the warm-up). Default: `"linear"`. Source: TRL.
+    pub lr_scheduler_type: LrSchedulerType,
     /// Updates over which the learning rate rises linearly from 0; wins over `warmup_ratio`. Default: 0. Source: TRL.
     pub warmup_steps: usize,
     /// The same as a share of all updates. Default: 0.0. Source: TRL.
@@ -306,7 +308,7 @@ impl Default for Train {
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
-            lr_scheduler_type: Scheduler::default(),
+            lr_scheduler_type: LrSchedulerType::default(),
             warmup_steps: 0,
             warmup_ratio: 0.0,
         }
@@ -392,6 +394,9 @@ pub struct Eval {
     pub max_completion_length: Option<usize>,
     /// Measure integrated answers y_n too, given `rollout.num_generations` candidates. Default: false. Source: this project.
     pub integrated: bool,
+    /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
+    /// is an error before anything is sampled. Default: false. Source: this project.
+    pub skip_too_long: bool,
 }
 
 impl Default for Eval {
@@ -409,6 +414,7 @@ impl Default for Eval {
             min_p: None,
             max_completion_length: None,
             integrated: false,
+            skip_too_long: false,
         }
     }
 }
@@ -549,15 +555,17 @@ words! {
 }
 
 words! {
-    /// Course of the learning rate after the warm-up.
+    /// Course of the learning rate.
     #[derive(Default)]
-    Scheduler {
-        /// Stays at the peak.
+    LrSchedulerType {
+        /// Stays at the peak, without a warm-up.
         Constant = "constant",
-        /// Falls linearly to 0.
+        /// Stays at the peak after the warm-up.
+        ConstantWithWarmup = "constant_with_warmup",
+        /// Falls linearly to 0 after the warm-up.
         #[default]
         Linear = "linear",
-        /// Falls as half a cosine to 0.
+        /// Falls as half a cosine to 0 after the warm-up.
         Cosine = "cosine",
     }
 }
@@ -587,24 +595,8 @@ pub enum TokenizerSource {
 pub enum Preset {
     /// A preset that the program knows.
     Named(String),
-    /// A table of field names.
-    Fields(Fields),
-}
-
-/// The fields of a row, where no named preset fits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Fields {
-    /// Field of a row's name. Default: the line number. Source: this project.
-    pub id: Option<String>,
-    /// Field of text that stands before the question. Default: none. Source: this project.
-    pub context: Option<String>,
-    /// Field of the question. Default: none, it must be given. Source: this project.
-    pub question: String,
-    /// Field of the gold answer. Default: none, it must be given. Source: this project.
-    pub answer: String,
-    /// Field of a worked solution, for `gcpo sft`. Default: none. Source: this project.
-    pub solution: Option<String>,
+    /// A table of field names: the keys of [`gcpo_data::dataset::Preset`].
+    Fields(Box<Rows>),
 }
 
 /// A value that is written as a string.
@@ -639,6 +631,19 @@ macro_rules! as_string {
 as_string!(ModelPath, "quickstart" => Quickstart, else Dir);
 as_string!(TokenizerSource, "arithmetic" => Arithmetic, "train" => Train, else Path);
 
+impl Preset {
+    /// How rows are read.
+    ///
+    /// # Errors
+    /// There is no preset of this name.
+    pub fn rows(&self) -> Result<&Rows, DatasetError> {
+        match self {
+            Self::Named(name) => Rows::named(name),
+            Self::Fields(rows) => Ok(rows),
+        }
+    }
+}
+
 impl Serialize for Preset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -663,7 +668,7 @@ impl<'de> Deserialize<'de> for Preset {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Preset, A::Error> {
-                Fields::deserialize(MapAccessDeserializer::new(map)).map(Preset::Fields)
+                Rows::deserialize(MapAccessDeserializer::new(map)).map(|rows| Preset::Fields(Box::new(rows)))
             }
         }
         deserializer.deserialize_any(Visitor)

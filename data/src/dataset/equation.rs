@@ -38,7 +38,11 @@ impl Worked {
             .zip(&self.results)
             .enumerate()
             .map(|(at, (operation, result))| {
-                let result = if at == last { answer.to_owned() } else { brief(result) };
+                let result = if at == last {
+                    answer.to_owned()
+                } else {
+                    brief(result)
+                };
                 format!("{operation} = {result}")
             })
             .collect();
@@ -74,9 +78,7 @@ pub fn work(equation: &str, numbers: &[BigRational]) -> Result<Worked, String> {
         worker.infix(0)?
     };
     match tokens.get(worker.at) {
-        Some(rest) => Err(format!(
-            "{rest:?} follows the end of the equation {equation:?}"
-        )),
+        Some(rest) => Err(format!("{rest:?} follows the end of the equation {equation:?}")),
         None => Ok(worker.worked),
     }
 }
@@ -99,10 +101,7 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn next(&mut self) -> Result<&'a str, String> {
-        let token = self
-            .tokens
-            .get(self.at)
-            .ok_or("the equation ends too early")?;
+        let token = self.tokens.get(self.at).ok_or("the equation ends too early")?;
         self.at += 1;
         Ok(token)
     }
@@ -147,19 +146,12 @@ impl<'a> Worker<'a> {
                 .cloned()
                 .ok_or_else(|| format!("{token} is used, but {given} numbers are given"));
         }
-        plain(token)
-            .ok_or_else(|| format!("{token:?} is neither a number nor an operator (+ - * /)"))
+        plain(token).ok_or_else(|| format!("{token:?} is neither a number nor an operator (+ - * /)"))
     }
 
-    fn apply(
-        &mut self,
-        operator: &str,
-        a: BigRational,
-        b: BigRational,
-    ) -> Result<BigRational, String> {
+    fn apply(&mut self, operator: &str, a: BigRational, b: BigRational) -> Result<BigRational, String> {
         let operation = format!("{} {operator} {}", brief(&a), brief(&b));
-        let value =
-            compute(operator, a, b).ok_or_else(|| format!("{operation} divides by zero"))?;
+        let value = compute(operator, a, b).ok_or_else(|| format!("{operation} divides by zero"))?;
         self.worked.operations.push(operation);
         self.worked.results.push(value.clone());
         Ok(value)
@@ -276,10 +268,7 @@ mod tests {
     use super::*;
 
     fn solved(equation: &str, numbers: &str, answer: &str) -> String {
-        let numbers: Vec<_> = numbers
-            .split_whitespace()
-            .map(|n| plain(n).unwrap())
-            .collect();
+        let numbers: Vec<_> = numbers.split_whitespace().map(|n| plain(n).unwrap()).collect();
         let worked = work(equation, &numbers).unwrap();
         assert!(
             agrees(&worked.value, answer),
@@ -295,26 +284,13 @@ mod tests {
             solved("* number0 number1", "56.0 9.0", "504.0"),
             "56 * 9 = 504 #### 504"
         );
+        assert_eq!(solved("( 5 + 3 ) * 2", "", "16"), "5 + 3 = 8, 8 * 2 = 16 #### 16");
         assert_eq!(
-            solved("( 5 + 3 ) * 2", "", "16"),
-            "5 + 3 = 8, 8 * 2 = 16 #### 16"
-        );
-        assert_eq!(
-            solved(
-                "- number0 * number1 number2",
-                "25000.0 1500.0 8.0",
-                "13000.0"
-            ),
+            solved("- number0 * number1 number2", "25000.0 1500.0 8.0", "13000.0"),
             "1500 * 8 = 12000, 25000 - 12000 = 13000 #### 13000"
         );
-        assert_eq!(
-            solved("8.0 - 2.0 - 1.0", "", "5"),
-            "8 - 2 = 6, 6 - 1 = 5 #### 5"
-        );
-        assert_eq!(
-            solved("1 + 2 * 3", "", "7.0"),
-            "2 * 3 = 6, 1 + 6 = 7 #### 7"
-        );
+        assert_eq!(solved("8.0 - 2.0 - 1.0", "", "5"), "8 - 2 = 6, 6 - 1 = 5 #### 5");
+        assert_eq!(solved("1 + 2 * 3", "", "7.0"), "2 * 3 = 6, 1 + 6 = 7 #### 7");
         assert_eq!(
             solved("/ number1 number0", "3 10", "3.333"),
             "10 / 3 = 3.333 #### 3.333"
@@ -365,10 +341,7 @@ mod tests {
             ("-0.50", "-0.5"),
             ("0.3333333333333333", "1/3"),
             ("0.123456789", "0.123456789"),
-            (
-                "123456789012345678901234567890",
-                "123456789012345678901234567890",
-            ),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
         ] {
             assert_eq!(exact(&plain(text).unwrap()), shown);
         }

@@ -54,7 +54,9 @@ pub enum DatasetError {
         skipped: usize,
     },
     /// No problem can be had with other numbers.
-    #[error("{path}: no row has both numbers and an equation for them, so no problem can be varied; set variants = 0")]
+    #[error(
+        "{path}: no row has both numbers and an equation for them, so no problem can be varied; set variants = 0"
+    )]
     NoVariants {
         /// The file.
         path: PathBuf,
@@ -103,10 +105,7 @@ pub fn load(path: &Path, preset: &Preset) -> Result<Vec<Problem>, DatasetError> 
 /// As [`load`].
 pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
-    let stem = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or("row");
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("row");
     for (at, row) in rows::read(path)?.into_iter().enumerate() {
         match (
             problem(&row, preset, || format!("{stem}-{}", at + 1)),
@@ -150,7 +149,10 @@ pub fn variants(
     let loaded = load_all(path, preset)?;
     let used = if limit == 0 { loaded.problems.len() } else { limit };
     let skipped: Vec<usize> = loaded.skipped.iter().map(|skipped| skipped.line).collect();
-    let rows: Vec<Row> = rows::read(path)?.into_iter().filter(|row| !skipped.contains(&row.line)).collect();
+    let rows: Vec<Row> = rows::read(path)?
+        .into_iter()
+        .filter(|row| !skipped.contains(&row.line))
+        .collect();
     let mut varied = Vec::new();
     for (at, (row, problem)) in rows.iter().zip(&loaded.problems).take(used).enumerate() {
         for copy in 1..=copies {
@@ -163,7 +165,9 @@ pub fn variants(
         }
     }
     if varied.is_empty() {
-        return Err(DatasetError::NoVariants { path: path.to_owned() });
+        return Err(DatasetError::NoVariants {
+            path: path.to_owned(),
+        });
     }
     Ok(varied)
 }
@@ -194,28 +198,35 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         .is_some_and(|field| find(row, field).is_some());
     let question = question(row, preset, given.then_some(&numbers[..]))?;
     let field = &preset.answer;
-    let raw = text(row, field)?
-        .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
+    let raw =
+        text(row, field)?.ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
     let taken = match preset.answer_rule {
         AnswerRule::AsIs => Some(raw.as_str()),
         AnswerRule::AfterHashes => after_hashes(&raw),
         AnswerRule::LastBoxed => last_boxed(&raw),
     };
-    let taken = taken.map(str::trim).filter(|taken| !taken.is_empty()).ok_or_else(|| {
-        let mark = if preset.answer_rule == AnswerRule::AfterHashes { "####" } else { "\\boxed{…}" };
-        format!("`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule")
-    })?;
+    let taken = taken
+        .map(str::trim)
+        .filter(|taken| !taken.is_empty())
+        .ok_or_else(|| {
+            let mark = if preset.answer_rule == AnswerRule::AfterHashes {
+                "####"
+            } else {
+                "\\boxed{…}"
+            };
+            format!(
+                "`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule"
+            )
+        })?;
     // A plain number in its shortest form; anything else as it stands.
-    let answer =
-        equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
+    let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
     let mut solution = optional(row, preset.solution.as_deref())?;
     if preset.answer_rule == AnswerRule::AfterHashes {
         solution = solution.map(|text| without_calculator(&text));
     }
     let equation = optional(row, preset.equation.as_deref())?;
     if let Some(text) = equation.filter(|_| given || preset.numbers.is_none()) {
-        let worked =
-            equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
+        let worked = equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
         if !equation::agrees(&worked.value, taken) {
             let value = equation::exact(&worked.value);
             return Err(format!(
@@ -316,8 +327,7 @@ fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
 fn numbers(text: &str) -> Result<Vec<BigRational>, String> {
     text.split_whitespace()
         .map(|number| {
-            equation::plain(number)
-                .ok_or_else(|| format!("{number:?} in the numbers is not one; correct it"))
+            equation::plain(number).ok_or_else(|| format!("{number:?} in the numbers is not one; correct it"))
         })
         .collect()
 }

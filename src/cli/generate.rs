@@ -1,0 +1,249 @@
+//! `gcpo generate`: completions of given prompts.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::args::GenerateArgs;
+use super::run::{print_line, read_input};
+use crate::config::Config;
+use crate::policy::Policy;
+use crate::report::Progress;
+use crate::rollout::{Completion, Engine, Finish, Request, Sampling, Stage, StreamKey};
+use crate::{device, open};
+
+/// A row of the input.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    prompt: String,
+}
+
+/// A prompt, understood.
+#[derive(Debug)]
+struct Prompt {
+    text: String,
+    ids: Vec<u32>,
+}
+
+/// A line of the output.
+#[derive(Debug, Serialize)]
+struct Answered<'a> {
+    prompt: &'a str,
+    completions: Vec<Answer<'a>>,
+}
+
+/// One completion.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    text: String,
+    /// How many, the ending EOS included.
+    tokens: usize,
+    finish: Finish,
+    /// Of the tokens at the sampling temperature, in nats.
+    logprob_sum: f64,
+    ids: &'a [u32],
+}
+
+/// Prints completions of each prompt, in the input's order.
+///
+/// # Errors
+/// The model or the input cannot be read, or a prompt is malformed, empty, or too long.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let config = Config::from_str("", "gcpo generate", &args.sets)?;
+    // Malformed rows are said before a large model is loaded.
+    let texts = texts(args)?;
+    let (device, _) = device::open(&args.device.device)?;
+    let policy = open::load(&args.model, &open::prompt_choice(&config), &device)?;
+    let how = &config.rollout;
+    let prompts: Result<Vec<Prompt>> = texts
+        .into_iter()
+        .map(|(place, text)| {
+            let ids = ids(&policy, &text, how.max_completion_length).context(place)?;
+            Ok(Prompt { text, ids })
+        })
+        .collect();
+    let prompts = prompts?;
+
+    let sampling = Sampling {
+        temperature: how.temperature,
+        top_k: how.top_k,
+        top_p: how.top_p,
+        min_p: how.min_p,
+    };
+    let engine = Engine::new(
+        &policy.model,
+        &policy.eos,
+        sampling,
+        how.max_completion_length,
+        how.max_rows,
+    );
+    let progress = args.input.is_some().then(|| Progress::new(prompts.len(), 0));
+    let per_wave = (how.max_rows / args.n).max(1);
+    for (index, wave) in prompts.chunks(per_wave).enumerate() {
+        let first = index * per_wave;
+        let completions = sample(&engine, wave, first, args.n, config.seed)?;
+        for (at, (prompt, completions)) in wave.iter().zip(completions.chunks(args.n)).enumerate() {
+            print(
+                &policy,
+                prompt,
+                completions,
+                first + at,
+                prompts.len() > 1,
+                args.json,
+            )?;
+        }
+        if let Some(progress) = &progress {
+            progress.count(
+                first + wave.len(),
+                "prompts",
+                &format!("{} tokens", engine.work().tokens),
+            );
+        }
+    }
+    if let Some(progress) = &progress {
+        progress.finish();
+    }
+    Ok(())
+}
+
+/// The prompts as given, each with where it stands.
+fn texts(args: &GenerateArgs) -> Result<Vec<(String, String)>> {
+    if let Some(prompt) = &args.prompt {
+        return Ok(vec![("--prompt".into(), prompt.clone())]);
+    }
+    let path = args.input.as_deref().context("give --prompt or --input")?;
+    let rows = rows(&read_input(path)?, path)?;
+    ensure!(
+        !rows.is_empty(),
+        "{}: no prompt in it; a row is {HELP}",
+        path.display()
+    );
+    Ok(rows)
+}
+
+const HELP: &str = r#"{"prompt": "…"}"#;
+
+fn rows(text: &str, path: &Path) -> Result<Vec<(String, String)>> {
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            let place = format!("{}:{}", path.display(), number + 1);
+            let row: Row = serde_json::from_str(line).with_context(|| format!("{place}: a row is {HELP}"))?;
+            Ok((place, row.prompt))
+        })
+        .collect()
+}
+
+/// The tokens of a prompt taken as it is: special tokens in it become their ids, and what the tokenizer puts in front
+/// of a text (BOS, for some) stands there, nothing behind.
+fn ids(policy: &Policy, text: &str, max_completion_length: usize) -> Result<Vec<u32>> {
+    let tokenizer = &policy.tokenizer;
+    let ids = [tokenizer.prefix(), &tokenizer.encode(text, false)?].concat();
+    let positions = policy.model.config().max_position_embeddings;
+    if ids.is_empty() {
+        bail!("the prompt has no tokens; give at least one");
+    }
+    ensure!(
+        ids.len() < positions,
+        "the prompt takes {} tokens, but the model has {positions} positions: shorten it",
+        ids.len()
+    );
+    ensure!(
+        ids.len() + max_completion_length <= positions,
+        "the prompt takes {} tokens and its completion up to {max_completion_length}, but the model has {positions} \
+         positions: shorten it, or `--set rollout.max_completion_length={}`",
+        ids.len(),
+        positions - ids.len()
+    );
+    Ok(ids)
+}
+
+/// `n` completions of each prompt, which are numbers `first`, `first + 1`, … of the input.
+fn sample(engine: &Engine, prompts: &[Prompt], first: usize, n: usize, seed: u64) -> Result<Vec<Completion>> {
+    let ids: Vec<&[u32]> = prompts.iter().map(|prompt| prompt.ids.as_slice()).collect();
+    let requests: Vec<Request> = (0..prompts.len())
+        .flat_map(|row| (0..n as u64).map(move |sample| (row, sample)))
+        .map(|(row, sample)| {
+            let prompt = (first + row) as u64;
+            Request {
+                row,
+                key: StreamKey {
+                    seed,
+                    step: 0,
+                    prompt,
+                    stage: Stage::Answer,
+                    sample,
+                },
+            }
+        })
+        .collect();
+    Ok(engine.sample(&engine.root(&ids), &requests, false)?.completions)
+}
+
+fn print(
+    policy: &Policy,
+    prompt: &Prompt,
+    completions: &[Completion],
+    number: usize,
+    several: bool,
+    json: bool,
+) -> Result<()> {
+    if json {
+        let completions = completions.iter().map(|completion| Answer {
+            text: policy.decode(completion),
+            tokens: completion.tokens.len(),
+            finish: completion.finish,
+            logprob_sum: completion.logp.iter().map(|&logp| f64::from(logp)).sum(),
+            ids: &completion.tokens,
+        });
+        let answered = Answered {
+            prompt: &prompt.text,
+            completions: completions.collect(),
+        };
+        return print_line(serde_json::to_string(&answered)?);
+    }
+    for (at, completion) in completions.iter().enumerate() {
+        if several || completions.len() > 1 {
+            print_line(format_args!("--- prompt {}, completion {}", number + 1, at + 1))?;
+        }
+        print_line(policy.decode(completion))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_know_their_lines() {
+        let found = rows(
+            "{\"prompt\": \"a\"}\n\n{\"prompt\": \"b\"}\n",
+            Path::new("in.jsonl"),
+        )
+        .unwrap();
+        assert_eq!(
+            found,
+            [
+                ("in.jsonl:1".to_owned(), "a".to_owned()),
+                ("in.jsonl:3".into(), "b".into())
+            ]
+        );
+        for bad in [
+            "{}",
+            "[1]",
+            "{\"prompt\": 3}",
+            "{\"prompt\": \"a\", \"n\": 1}",
+            "x",
+        ] {
+            let error = rows(&format!("{{\"prompt\": \"a\"}}\n{bad}"), Path::new("in.jsonl")).unwrap_err();
+            let text = format!("{error:#}");
+            assert!(text.starts_with("in.jsonl:2: a row is {\"prompt\""), "{text}");
+        }
+    }
+}
