@@ -57,17 +57,33 @@ impl Batch {
         hyper: &Hyper,
         device: &Device,
     ) -> Result<Self, ObjectiveError> {
-        let Projected { graded, mut colliders, upsilon, .. } = projected;
+        let Projected {
+            graded,
+            mut colliders,
+            upsilon,
+            ..
+        } = projected;
         let p = graded.rewards.len();
         let g = graded.rewards[0].len();
         let table = |flat: Vec<f64>| Tensor::<2>::from_data(TensorData::new(flat, [p, g]), device);
         let rewards_pg = table(graded.rewards.concat());
         // A prompt that was not projected has advantages of 0, whatever stands here.
         let upsilon_pg = objective.needs_projection().then(|| {
-            table(upsilon.into_iter().flat_map(|row| row.unwrap_or_else(|| vec![1.0; g])).collect())
+            table(
+                upsilon
+                    .into_iter()
+                    .flat_map(|row| row.unwrap_or_else(|| vec![1.0; g]))
+                    .collect(),
+            )
         });
-        let weights = objective.weigh(rewards_pg, upsilon_pg, hyper)?.into_data().convert::<f64>();
-        let mut weights = weights.try_into_vec::<f64>().expect("converted to f64").into_iter();
+        let weights = objective
+            .weigh(rewards_pg, upsilon_pg, hyper)?
+            .into_data()
+            .convert::<f64>();
+        let mut weights = weights
+            .try_into_vec::<f64>()
+            .expect("converted to f64")
+            .into_iter();
         let rollouts = graded.rollouts;
         let mut rows = Vec::with_capacity(p * g);
         for (prompt, candidates) in rollouts.candidates.into_iter().enumerate() {
@@ -84,17 +100,26 @@ impl Batch {
                 });
             }
         }
-        Ok(Self { rows, num_generations: g })
+        Ok(Self {
+            rows,
+            num_generations: g,
+        })
     }
 
     /// Fills in the reference model's log-probabilities.
     pub fn score_reference(&mut self, reference: &Llama, temperature: f64, rows_at_once: usize) {
         for rows in self.rows.chunks_mut(rows_at_once) {
-            let pairs: Vec<(&[u32], &[u32])> =
-                rows.iter().map(|r| (r.context.as_slice(), r.tokens.as_slice())).collect();
+            let pairs: Vec<(&[u32], &[u32])> = rows
+                .iter()
+                .map(|r| (r.context.as_slice(), r.tokens.as_slice()))
+                .collect();
             let logp_bt = completion_logp(reference, &pairs, temperature).logp_bt;
             let t = logp_bt.dims()[1];
-            let flat = logp_bt.into_data().convert::<f32>().try_into_vec::<f32>().expect("converted to f32");
+            let flat = logp_bt
+                .into_data()
+                .convert::<f32>()
+                .try_into_vec::<f32>()
+                .expect("converted to f32");
             for (b, row) in rows.iter_mut().enumerate() {
                 row.logp_ref = Some(flat[b * t..b * t + row.tokens.len()].to_vec());
             }
@@ -118,18 +143,16 @@ impl Batch {
 ///
 /// # Errors
 /// [`ProjectionError`] if the collider's scores do not fit the rows.
-pub fn micro_batch(
-    model: &Llama,
-    rows: &[&Row],
-    temperature: f64,
-) -> Result<Micro, ProjectionError> {
+pub fn micro_batch(model: &Llama, rows: &[&Row], temperature: f64) -> Result<Micro, ProjectionError> {
     let device = model.device().inner();
     let t = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(0);
     let lengths: Vec<usize> = rows.iter().map(|r| r.tokens.len()).collect();
     let keep_bt = keep(&lengths, t, &device);
     let logp_old_bt = padded(rows.iter().map(|r| r.logp_old.as_slice()), t, &device);
-    let pairs: Vec<(&[u32], &[u32])> =
-        rows.iter().map(|r| (r.context.as_slice(), r.tokens.as_slice())).collect();
+    let pairs: Vec<(&[u32], &[u32])> = rows
+        .iter()
+        .map(|r| (r.context.as_slice(), r.tokens.as_slice()))
+        .collect();
     let TokenLogp { logp_bt, entropy_bt } = completion_logp(model, &pairs, temperature);
     let colliders: Option<Vec<&ColliderScores>> = rows.iter().map(|r| r.collider.as_ref()).collect();
     let projected = match colliders {
@@ -189,8 +212,11 @@ pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f
     let picks = Tensor::<1, Int>::from_data(TensorData::new(picks, [b * t]), &inner);
     let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [b, t]), &inner);
     let like = hidden_bsd.is_autodiff();
-    let (picks, targets_bt) =
-        if like { (picks.autodiff(), targets_bt.autodiff()) } else { (picks, targets_bt) };
+    let (picks, targets_bt) = if like {
+        (picks.autodiff(), targets_bt.autodiff())
+    } else {
+        (picks, targets_bt)
+    };
     let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
     token_logp(model, hidden_btd, targets_bt, temperature)
 }
@@ -209,6 +235,9 @@ fn padded<'a>(rows: impl Iterator<Item = &'a [f32]>, t: usize, device: &Device) 
 
 /// True where a token is part of its row: `[b, t]`.
 fn keep(lengths: &[usize], t: usize, device: &Device) -> Tensor<2, Bool> {
-    let flat: Vec<bool> = lengths.iter().flat_map(|&length| (0..t).map(move |at| at < length)).collect();
+    let flat: Vec<bool> = lengths
+        .iter()
+        .flat_map(|&length| (0..t).map(move |at| at < length))
+        .collect();
     Tensor::from_data(TensorData::new(flat, [lengths.len(), t]), device)
 }

@@ -103,7 +103,7 @@ pub struct Report {
     /// What was measured.
     pub work: Work,
     /// Objective's name.
-    pub objective: &'static str,
+    pub objective: String,
     /// Candidates of a prompt.
     pub group: usize,
     /// Number of repeats.
@@ -184,7 +184,7 @@ pub fn measure(plan: &Plan, device: &Device, device_name: String) -> Result<Repo
         threads: device::threads(),
         shape: plan.shape,
         work: plan.work,
-        objective: plan.objective.name(),
+        objective: plan.objective.to_string(),
         group: plan.group,
         repeats: plan.repeats,
         tokens: last.tokens,

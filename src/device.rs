@@ -7,12 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use burn::tensor::{Device, Tensor};
-#[cfg(any(
-    feature = "cuda",
-    feature = "wgpu",
-    feature = "vulkan",
-    feature = "metal"
-))]
+#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "metal"))]
 use burn::tensor::{DeviceKind, DeviceType};
 
 /// A kind of device that a user can ask for.
@@ -124,9 +119,7 @@ pub enum DeviceError {
     )]
     Unknown(String),
     /// The binary was built without the backend.
-    #[error(
-        "this binary was built without {0}; build it with `--features {0}`, or use `--device cpu`"
-    )]
+    #[error("this binary was built without {0}; build it with `--features {0}`, or use `--device cpu`")]
     NotBuilt(&'static str),
     /// The backend finds no such device on this machine.
     #[error("device `{spec}` is not there: looked for {kind} devices and found {found}; {help}")]
@@ -181,11 +174,7 @@ pub fn threads() -> usize {
 }
 
 /// `hardware_only` refuses a GPU that is simulated by the processor: slower than the processor itself.
-fn open_kind(
-    kind: Kind,
-    index: Option<usize>,
-    hardware_only: bool,
-) -> Result<(Device, String), DeviceError> {
+fn open_kind(kind: Kind, index: Option<usize>, hardware_only: bool) -> Result<(Device, String), DeviceError> {
     if !kind.is_built() {
         return Err(DeviceError::NotBuilt(kind.name()));
     }
@@ -217,9 +206,7 @@ fn open_kind(
                     "install NVIDIA's driver (`nvidia-smi` should list the GPU), or use `--device cpu`"
                 }
                 Kind::Metal => "it needs a Mac with an Apple GPU; use `--device cpu` elsewhere",
-                _ => {
-                    "install the GPU's Vulkan driver (`vulkaninfo` should list it), or use `--device cpu`"
-                }
+                _ => "install the GPU's Vulkan driver (`vulkaninfo` should list it), or use `--device cpu`",
             },
         });
     };
@@ -258,10 +245,7 @@ fn list(kind: Kind) -> Vec<(Device, bool)> {
     match kind {
         Kind::Cpu => vec![(Device::flex(), false)],
         #[cfg(feature = "ndarray")]
-        #[allow(
-            deprecated,
-            reason = "burn keeps this backend, and users were promised it"
-        )]
+        #[allow(deprecated, reason = "burn keeps this backend, and users were promised it")]
         Kind::NdArray => vec![(Device::ndarray(), false)],
         #[cfg(feature = "cuda")]
         Kind::Cuda => {
@@ -281,12 +265,7 @@ fn list(kind: Kind) -> Vec<(Device, bool)> {
 
 /// A device's name for people.
 fn describe(device: &Device, kind: Kind) -> String {
-    #[cfg(any(
-        feature = "cuda",
-        feature = "wgpu",
-        feature = "vulkan",
-        feature = "metal"
-    ))]
+    #[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "metal"))]
     if let Some(identity) = device.identity() {
         return format!("{} ({})", kind.name(), identity.name);
     }
@@ -342,10 +321,7 @@ mod tests {
     fn the_processor_computes_and_says_its_threads() {
         let (device, name) = open(&"cpu".parse().unwrap()).unwrap();
         assert_eq!(device, Device::flex());
-        assert!(
-            name.starts_with("cpu (") && name.contains("thread"),
-            "{name}"
-        );
+        assert!(name.starts_with("cpu (") && name.contains("thread"), "{name}");
     }
 
     #[test]

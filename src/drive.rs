@@ -72,7 +72,10 @@ pub fn drive(
     if let Some(saved) = from {
         trainer.restore(&saved.path)?;
     }
-    let mut outcome = Outcome { step: first, ..Outcome::default() };
+    let mut outcome = Outcome {
+        step: first,
+        ..Outcome::default()
+    };
     // A resumed run writes the lines after its checkpoint anew.
     let kept = if from.is_some() { first + 1 } else { 0 };
     let mut lines = run.metrics(kept)?;
@@ -99,7 +102,9 @@ pub fn drive(
                         outcome.step,
                         run.path().display()
                     )),
-                    Err(unsaved) => error.context(format!("the run stopped, and its last state could not be saved: {unsaved:#}")),
+                    Err(unsaved) => error.context(format!(
+                        "the run stopped, and its last state could not be saved: {unsaved:#}"
+                    )),
                 });
             }
         };
@@ -127,11 +132,7 @@ pub fn drive(
     Ok(outcome)
 }
 
-fn evaluate(
-    trainer: &dyn Trainer,
-    metrics: &mut Metrics,
-    progress: &Progress,
-) -> Result<Option<EvalReport>> {
+fn evaluate(trainer: &dyn Trainer, metrics: &mut Metrics, progress: &Progress) -> Result<Option<EvalReport>> {
     let Some(report) = trainer.evaluate()? else {
         return Ok(None);
     };
@@ -152,6 +153,7 @@ fn evaluate(
 }
 
 fn save(trainer: &dyn Trainer, config: &Config, run: &RunDir, step: usize) -> Result<()> {
-    run.save(step, |dir| trainer.save(dir)).with_context(|| format!("the checkpoint of step {step}"))?;
+    run.save(step, |dir| trainer.save(dir))
+        .with_context(|| format!("the checkpoint of step {step}"))?;
     Ok(run.keep_last(config.checkpoint.keep_last)?)
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{
-    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, Rollouts, RolloutError, Sampling, Stage,
+    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, RolloutError, Rollouts, Sampling, Stage,
     StreamKey, answer,
 };
 
@@ -40,7 +40,9 @@ pub enum EvalError {
     #[error("there are no problems to evaluate on: check eval.path, or --data")]
     NoProblems,
     /// A problem does not fit the model's positions. Nothing has been sampled.
-    #[error("problem `{id}`{others}: {what} takes {needed} tokens, but the model has {limit} positions: {help}")]
+    #[error(
+        "problem `{id}`{others}: {what} takes {needed} tokens, but the model has {limit} positions: {help}"
+    )]
     TooLong {
         /// The first such problem.
         id: String,
@@ -140,10 +142,18 @@ pub fn evaluate(
     let started = std::time::Instant::now();
     let asked = fitting(policy, problems, plan, model.config().max_position_embeddings)?;
     let too_long = problems.len() - asked.len();
-    let engine =
-        Engine::new(model, &policy.eos, plan.sampling, plan.max_completion_length, plan.max_rows);
+    let engine = Engine::new(
+        model,
+        &policy.eos,
+        plan.sampling,
+        plan.max_completion_length,
+        plan.max_rows,
+    );
     // Whoever is left out is wrong.
-    let mut tally = Tally { shares: vec![0.0; too_long], ..Tally::default() };
+    let mut tally = Tally {
+        shares: vec![0.0; too_long],
+        ..Tally::default()
+    };
     let mut integrated = tally.shares.clone();
     let mut candidates = tally.shares.clone();
     let per_chunk = (plan.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
@@ -211,8 +221,14 @@ fn fitting<'a>(
     let all: Result<Vec<Asked>, EvalError> = problems
         .iter()
         .map(|problem| {
-            let integrate = plan.integrate.map(|n| policy.plan(problem, n, plan.candidate_tokens));
-            Ok(Asked { problem, answer: policy.answer_plan(problem)?, integrate: integrate.transpose()? })
+            let integrate = plan
+                .integrate
+                .map(|n| policy.plan(problem, n, plan.candidate_tokens));
+            Ok(Asked {
+                problem,
+                answer: policy.answer_plan(problem)?,
+                integrate: integrate.transpose()?,
+            })
         })
         .collect();
     let all = all?;
@@ -233,7 +249,9 @@ fn fitting<'a>(
     }
     let count = misfits.len();
     let (first, error) = misfits.into_iter().next().expect("there is one");
-    let RolloutError::TooLong { what, needed, limit } = error else { return Err(error.into()) };
+    let RolloutError::TooLong { what, needed, limit } = error else {
+        return Err(error.into());
+    };
     Err(EvalError::TooLong {
         id: problems[first].id.clone(),
         others: match count {
@@ -249,7 +267,10 @@ fn fitting<'a>(
 
 /// What to set so that the problems fit: the longest completion for which all do.
 fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, skipping: bool) -> String {
-    let fits = |length: usize| all.iter().all(|asked| asked.check_fits(length, positions).is_ok());
+    let fits = |length: usize| {
+        all.iter()
+            .all(|asked| asked.check_fits(length, positions).is_ok())
+    };
     // A shorter completion fits wherever a longer one does.
     let (mut good, mut bad) = (0, max_completion_length);
     while good + 1 < bad {
@@ -290,7 +311,12 @@ fn integrate(
 ) -> Result<(Rollouts, Vec<Completion>), EvalError> {
     let plans = asked.iter().filter_map(|asked| asked.integrate.clone()).collect();
     let problems = asked.iter().map(|asked| asked.problem.clone()).collect();
-    let rollouts = answer(engine, problems, plans, plan.answers(Stage::EvaluateIntegrated, n, first))?;
+    let rollouts = answer(
+        engine,
+        problems,
+        plans,
+        plan.answers(Stage::EvaluateIntegrated, n, first),
+    )?;
     let mut answers = Vec::with_capacity(asked.len());
     for wave in &rollouts.waves {
         let branches: Vec<Vec<u32>> = wave
@@ -370,7 +396,10 @@ fn accuracy(shares: &[f64]) -> Accuracy {
     let n = shares.len() as f64;
     let mean = shares.iter().sum::<f64>() / n;
     let squares: f64 = shares.iter().map(|s| (s - mean).powi(2)).sum();
-    Accuracy { mean, stderr: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+    Accuracy {
+        mean,
+        stderr: (squares / (n - 1.0).max(1.0) / n).sqrt(),
+    }
 }
 
 #[cfg(test)]
@@ -383,6 +412,12 @@ mod tests {
         let found = accuracy(&shares);
         assert!((found.mean - 0.25).abs() < 1e-12);
         assert!((found.stderr - (0.25 * 0.75 / 399.0f64).sqrt()).abs() < 1e-12);
-        assert_eq!(accuracy(&[1.0]), Accuracy { mean: 1.0, stderr: 0.0 });
+        assert_eq!(
+            accuracy(&[1.0]),
+            Accuracy {
+                mean: 1.0,
+                stderr: 0.0
+            }
+        );
     }
 }

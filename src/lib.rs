@@ -25,7 +25,6 @@ pub mod session;
 pub mod sft;
 pub mod source;
 pub mod stop;
-mod tmpconv;
 pub mod train;
 
 #[cfg(test)]

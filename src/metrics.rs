@@ -46,9 +46,7 @@ impl Metrics {
 
     /// Keys and numbers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.values
-            .iter()
-            .map(|(key, value)| (key.as_str(), *value))
+        self.values.iter().map(|(key, value)| (key.as_str(), *value))
     }
 
     /// Puts in all numbers of `other`; its step is not taken.
@@ -147,13 +145,8 @@ impl JsonLines {
                 break;
             }
             let value: Option<Value> = serde_json::from_str(line).ok();
-            let Some(line_step) = value.as_ref().and_then(|value| value.get("step")?.as_u64())
-            else {
-                let what = format!(
-                    "{}:{}: not an object with a `step`",
-                    path.display(),
-                    number + 1
-                );
+            let Some(line_step) = value.as_ref().and_then(|value| value.get("step")?.as_u64()) else {
+                let what = format!("{}:{}: not an object with a `step`", path.display(), number + 1);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             };
             if line_step >= step as u64 {
@@ -223,10 +216,7 @@ mod tests {
         drop(lines);
         let mut lines = JsonLines::open(&resumed, 4).unwrap();
         (4..6).for_each(|step| lines.write(&line(step, step as f64 / 7.0)).unwrap());
-        assert_eq!(
-            std::fs::read(whole).unwrap(),
-            std::fs::read(resumed).unwrap()
-        );
+        assert_eq!(std::fs::read(whole).unwrap(), std::fs::read(resumed).unwrap());
     }
 
     #[test]
@@ -234,10 +224,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.jsonl");
         std::fs::write(&path, "{\"step\":0}\n{\"st").unwrap();
-        JsonLines::open(&path, 9)
-            .unwrap()
-            .write(&line(1, 1.0))
-            .unwrap();
+        JsonLines::open(&path, 9).unwrap().write(&line(1, 1.0)).unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             "{\"step\":0}\n{\"step\":1,\"reward/mean\":1.0}\n"

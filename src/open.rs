@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use gcpo_data::{Templates, Tokenizer, arithmetic};
+use gcpo_data::{Tokenizer, arithmetic};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
@@ -56,15 +56,17 @@ pub fn prompt_style(tokenizer: &Tokenizer) -> (PromptStyle, &'static str) {
     } else if tokenizer.token_id("<q>").is_some() && tokenizer.token_id("<a>").is_some() {
         (PromptStyle::Marks, "its tokenizer has the tokens <q> and <a>")
     } else {
-        (PromptStyle::Plain, "the checkpoint has neither a chat template nor the tokens <q> and <a>")
+        (
+            PromptStyle::Plain,
+            "the checkpoint has neither a chat template nor the tokens <q> and <a>",
+        )
     }
 }
 
 /// `[prompt]`, resolved.
 pub fn prompt_choice(config: &Config) -> PromptChoice {
-    let [answer, integrate, project] = config.templates().map(str::to_owned);
     PromptChoice {
-        templates: Templates { answer, integrate, project },
+        templates: config.templates(),
         chat: config.prompt.style == PromptStyle::Chat,
         system: config.prompt.system.clone(),
     }
@@ -77,15 +79,23 @@ fn random(
     choice: &PromptChoice,
     device: &Device,
 ) -> Result<Policy> {
-    let shape = config.model.shape.as_ref().context("model.init = \"random\" needs [model.shape]")?;
+    let shape = config
+        .model
+        .shape
+        .as_ref()
+        .context("model.init = \"random\" needs [model.shape]")?;
     let tokenizer = match &config.model.tokenizer {
         Some(TokenizerSource::Path(path)) => Tokenizer::load(path)?,
         Some(TokenizerSource::Arithmetic) => Tokenizer::char_level(arithmetic::ALPHABET, SPECIALS)?,
         Some(TokenizerSource::Train) => {
-            let size = shape.vocab_size.context("model.tokenizer = \"train\" needs model.shape.vocab_size")?;
+            let size = shape
+                .vocab_size
+                .context("model.tokenizer = \"train\" needs model.shape.vocab_size")?;
             Tokenizer::train_bpe(texts(), size, SPECIALS)?
         }
-        None => anyhow::bail!("model.init = \"random\" needs model.tokenizer: a directory, \"arithmetic\" or \"train\""),
+        None => anyhow::bail!(
+            "model.init = \"random\" needs model.tokenizer: a directory, \"arithmetic\" or \"train\""
+        ),
     };
     let model_config = model_config(shape, &tokenizer)?;
     let generation = GenerationConfig::from_config(&model_config);
@@ -98,8 +108,13 @@ fn model_config(shape: &Shape, tokenizer: &Tokenizer) -> Result<ModelConfig> {
     let mut json = serde_json::to_value(shape)?;
     let fields = json.as_object_mut().expect("a struct is an object");
     fields.retain(|_, value| !value.is_null());
-    fields.entry("vocab_size").or_insert_with(|| tokenizer.vocab_size().into());
+    fields
+        .entry("vocab_size")
+        .or_insert_with(|| tokenizer.vocab_size().into());
     fields.insert("eos_token_id".into(), tokenizer.eos_id().into());
     fields.insert("pad_token_id".into(), tokenizer.pad_id().into());
-    Ok(ModelConfig::from_json(json.to_string().as_bytes(), Path::new("[model.shape]"))?)
+    Ok(ModelConfig::from_json(
+        json.to_string().as_bytes(),
+        Path::new("[model.shape]"),
+    )?)
 }

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{
-    AdamW, AdamWConfig as BurnAdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams,
-    Optimizer as _,
+    AdamW, AdamWConfig as BurnAdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _,
 };
 use burn::tensor::{DType, Device, Tensor, TensorData, TensorReadError};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -132,15 +131,9 @@ impl Optimizer {
             let momentum = &state.momentum;
             let step = (momentum.time as u64).to_le_bytes().to_vec();
             tensors.push((format!("{path}/{STEP}"), Dtype::U64, vec![], step));
-            for (name, moment) in [
-                (EXP_AVG, &momentum.moment_1),
-                (EXP_AVG_SQ, &momentum.moment_2),
-            ] {
+            for (name, moment) in [(EXP_AVG, &momentum.moment_1), (EXP_AVG_SQ, &momentum.moment_2)] {
                 let name = format!("{path}/{name}");
-                let data = moment
-                    .clone()
-                    .try_into_data()
-                    .map_err(TensorReadError::from)?;
+                let data = moment.clone().try_into_data().map_err(TensorReadError::from)?;
                 let dtype = to_file_dtype(data.dtype()).ok_or_else(|| OptimError::Mismatch {
                     name: name.clone(),
                     actual: format!("{:?}", data.dtype()),
@@ -185,12 +178,7 @@ impl Optimizer {
     }
 }
 
-fn load_slot(
-    file: &SafeTensors,
-    path: &str,
-    shape: &[usize],
-    device: &Device,
-) -> Result<Slot, OptimError> {
+fn load_slot(file: &SafeTensors, path: &str, shape: &[usize], device: &Device) -> Result<Slot, OptimError> {
     let tensor = |leaf: &str| {
         let name = format!("{path}/{leaf}");
         match file.tensor(&name) {
@@ -331,9 +319,7 @@ impl ModuleMapper for StepMapper<'_> {
         let mut updated = updated.reshape(shape);
         // The parameter goes back into the autodiff context that it came from.
         if let Some(strategy) = checkpointing {
-            updated = updated
-                .autodiff()
-                .with_gradient_checkpointing_strategy(strategy);
+            updated = updated.autodiff().with_gradient_checkpointing_strategy(strategy);
         }
         if requires_grad {
             updated = updated.require_grad();
@@ -364,10 +350,7 @@ impl GradNorms {
 ///
 /// # Errors
 /// What the device answers when the computation or the transfer failed.
-pub fn grad_norms<M: Module>(
-    module: &M,
-    grads: &GradientsParams,
-) -> Result<GradNorms, TensorReadError> {
+pub fn grad_norms<M: Module>(module: &M, grads: &GradientsParams) -> Result<GradNorms, TensorReadError> {
     let mut squares = SquaresVisitor {
         grads,
         path: Path::default(),
@@ -413,12 +396,7 @@ pub fn clip_grads<M: Module>(
 /// Adds `scale · grads` to `sum`, for every parameter of `module`.
 ///
 /// Losses that are divided by the totals of the whole batch are added with a scale of 1.
-pub fn add_scaled<M: Module>(
-    module: &M,
-    sum: &mut GradientsParams,
-    grads: GradientsParams,
-    scale: f64,
-) {
+pub fn add_scaled<M: Module>(module: &M, sum: &mut GradientsParams, grads: GradientsParams, scale: f64) {
     module.visit(&mut AddVisitor { sum, grads, scale });
 }
 

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use gcpo_data::{ChatError, ChatTemplate, Piece, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError};
+use gcpo_data::{
+    ChatError, ChatTemplate, Piece, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError,
+};
 use gcpo_model::checkpoint::{self, CheckpointError, SaveDtype};
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
@@ -36,7 +38,9 @@ pub enum PolicyError {
         source: RolloutError,
     },
     /// The tokenizer has ids that the model has no row for.
-    #[error("the tokenizer has {tokenizer} tokens, but the model's vocabulary only {model}: they do not belong together")]
+    #[error(
+        "the tokenizer has {tokenizer} tokens, but the model's vocabulary only {model}: they do not belong together"
+    )]
     Vocabulary {
         /// Ids of the tokenizer.
         tokenizer: usize,
@@ -50,7 +54,9 @@ pub enum PolicyError {
     #[error(transparent)]
     Chat(#[from] ChatError),
     /// Chat prompts are asked for, and the checkpoint has no chat template.
-    #[error("{0}: prompt.style = \"chat\" needs a chat template, and this checkpoint has none: take prompt.style = \"plain\"")]
+    #[error(
+        "{0}: prompt.style = \"chat\" needs a chat template, and this checkpoint has none: take prompt.style = \"plain\""
+    )]
     NoChatTemplate(String),
 }
 
@@ -86,7 +92,13 @@ impl Policy {
     pub fn load(dir: &Path, prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
         let model = checkpoint::load(dir, device)?;
         let generation = GenerationConfig::load(dir, model.config())?;
-        Self::assemble(model, Tokenizer::load(dir)?, generation, prompts, &dir.display().to_string())
+        Self::assemble(
+            model,
+            Tokenizer::load(dir)?,
+            generation,
+            prompts,
+            &dir.display().to_string(),
+        )
     }
 
     /// The tiny checkpoint in the binary.
@@ -100,7 +112,13 @@ impl Policy {
             Path::new("generation_config.json"),
             model.config(),
         )?;
-        Self::assemble(model, Self::quickstart_tokenizer()?, generation, prompts, "quickstart")
+        Self::assemble(
+            model,
+            Self::quickstart_tokenizer()?,
+            generation,
+            prompts,
+            "quickstart",
+        )
     }
 
     /// The tokenizer of [`Policy::quickstart`].
@@ -138,7 +156,10 @@ impl Policy {
         }
         let vocabulary = model.config().vocab_size;
         if tokenizer.vocab_size() > vocabulary {
-            return Err(PolicyError::Vocabulary { tokenizer: tokenizer.vocab_size(), model: vocabulary });
+            return Err(PolicyError::Vocabulary {
+                tokenizer: tokenizer.vocab_size(),
+                model: vocabulary,
+            });
         }
         let chat = match ChatTemplate::of(&tokenizer)? {
             Some(template) if prompts.chat => Some(template),
@@ -146,7 +167,13 @@ impl Policy {
             _ => None,
         };
         let prompts = Prompts::new(&prompts.templates, chat, prompts.system.as_deref())?;
-        Ok(Self { model, tokenizer, eos, generation, prompts })
+        Ok(Self {
+            model,
+            tokenizer,
+            eos,
+            generation,
+            prompts,
+        })
     }
 
     /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`.
@@ -163,15 +190,22 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] if the prompt cannot be made of it.
     pub fn answer_plan(&self, problem: &Problem) -> Result<PromptPlan, PolicyError> {
-        PromptPlan::answer_only(self.answer_context(&problem.question)?)
-            .map_err(|source| PolicyError::Plan { id: problem.id.clone(), source })
+        PromptPlan::answer_only(self.answer_context(&problem.question)?).map_err(|source| PolicyError::Plan {
+            id: problem.id.clone(),
+            source,
+        })
     }
 
     /// All contexts of a problem with `n` candidates, quoted by their last `candidate_tokens` tokens (0: all).
     ///
     /// # Errors
     /// [`PolicyError`] if a prompt cannot be made of it.
-    pub fn plan(&self, problem: &Problem, n: usize, candidate_tokens: usize) -> Result<PromptPlan, PolicyError> {
+    pub fn plan(
+        &self,
+        problem: &Problem,
+        n: usize,
+        candidate_tokens: usize,
+    ) -> Result<PromptPlan, PolicyError> {
         let question = &problem.question;
         PromptPlan::new(
             self.answer_context(question)?,
@@ -179,7 +213,10 @@ impl Policy {
             self.chunks(self.prompts.project(question, n - 1)?)?,
             candidate_tokens,
         )
-        .map_err(|source| PolicyError::Plan { id: problem.id.clone(), source })
+        .map_err(|source| PolicyError::Plan {
+            id: problem.id.clone(),
+            source,
+        })
     }
 
     /// The tokens of the answer prompt.
@@ -187,7 +224,9 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] if the prompt cannot be made of the question.
     pub fn answer_context(&self, question: &str) -> Result<Vec<u32>, PolicyError> {
-        Ok(self.prompts.ids::<Vec<u32>>(&self.prompts.answer(question)?, &self.tokenizer, &[], None)?)
+        Ok(self
+            .prompts
+            .ids::<Vec<u32>>(&self.prompts.answer(question)?, &self.tokenizer, &[], None)?)
     }
 
     /// A prompt's pieces as tokens, what the tokenizer puts in front of a text included.
@@ -217,7 +256,12 @@ impl Policy {
     /// embedding was rounded up) are left out as well: an untrained row may be sampled.
     pub fn decode(&self, completion: &Completion) -> String {
         let known = self.tokenizer.vocab_size();
-        let ids: Vec<u32> = completion.tokens.iter().copied().filter(|&id| (id as usize) < known).collect();
+        let ids: Vec<u32> = completion
+            .tokens
+            .iter()
+            .copied()
+            .filter(|&id| (id as usize) < known)
+            .collect();
         self.tokenizer.decode(&ids, true).unwrap_or_default()
     }
 }

@@ -43,7 +43,11 @@ pub struct Reward {
 impl Reward {
     /// `correct` for a right answer, `wrong` for any other.
     pub fn new(grader: Grader, correct: f64, wrong: f64) -> Self {
-        Self { grader, correct, wrong }
+        Self {
+            grader,
+            correct,
+            wrong,
+        }
     }
 
     /// Whether the text answers the problem.
@@ -52,7 +56,12 @@ impl Reward {
     /// [`RewardError`] if the problem's own answer cannot be read.
     pub fn is_right(&self, text: &str, problem: &gcpo_data::Problem) -> Result<bool, RewardError> {
         let verdict = self.grader.grade(text, &problem.answer);
-        Ok(verdict.map_err(|source| RewardError { id: problem.id.clone(), source })?.correct)
+        Ok(verdict
+            .map_err(|source| RewardError {
+                id: problem.id.clone(),
+                source,
+            })?
+            .correct)
     }
 
     /// Grades every candidate. `decode` turns tokens into text.
@@ -70,11 +79,21 @@ impl Reward {
             let decoded: Vec<String> = candidates.iter().map(&decode).collect();
             let row: Result<Vec<f64>, RewardError> = decoded
                 .iter()
-                .map(|text| Ok(if self.is_right(text, problem)? { self.correct } else { self.wrong }))
+                .map(|text| {
+                    Ok(if self.is_right(text, problem)? {
+                        self.correct
+                    } else {
+                        self.wrong
+                    })
+                })
                 .collect();
             rewards.push(row?);
             texts.push(decoded);
         }
-        Ok(Graded { rollouts, texts, rewards })
+        Ok(Graded {
+            rollouts,
+            texts,
+            rewards,
+        })
     }
 }

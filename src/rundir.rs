@@ -79,15 +79,27 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
 }
 
 impl RunDir {
+    /// Whether a run may be written here: the directory is not there yet, or empty.
+    ///
+    /// # Errors
+    /// There is something in it, or it cannot be read.
+    pub fn check_free(path: &Path) -> Result<(), RunDirError> {
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            entries => match entries.map_err(at(path))?.next() {
+                None => Ok(()),
+                Some(_) => Err(RunDirError::NotEmpty(path.to_owned())),
+            },
+        }
+    }
+
     /// Makes the directory, with its parents, and writes the config into it.
     ///
     /// # Errors
     /// It exists and is not empty, or cannot be written.
     pub fn create(path: &Path, config: &Config) -> Result<Self, RunDirError> {
+        Self::check_free(path)?;
         fs::create_dir_all(path).map_err(at(path))?;
-        if fs::read_dir(path).map_err(at(path))?.next().is_some() {
-            return Err(RunDirError::NotEmpty(path.to_owned()));
-        }
         let run = Self {
             path: path.to_owned(),
         };
@@ -148,8 +160,7 @@ impl RunDir {
                 "rollout.max_rows",
             ];
             let sections = ["run.", "eval.", "checkpoint."];
-            !free.contains(&key.as_str())
-                && !sections.iter().any(|section| key.starts_with(section))
+            !free.contains(&key.as_str()) && !sections.iter().any(|section| key.starts_with(section))
         });
         if !keys.is_empty() {
             return Err(RunDirError::Differs {
@@ -266,10 +277,7 @@ impl RunDir {
         saved.truncate(saved.len() - keep);
         for SavedStep { step, path } in saved {
             // Renamed first: a checkpoint that is being removed is no checkpoint any more.
-            let gone = self
-                .path
-                .join(CHECKPOINTS)
-                .join(format!(".step-{step}.old"));
+            let gone = self.path.join(CHECKPOINTS).join(format!(".step-{step}.old"));
             remove(&gone).map_err(at(&gone))?;
             fs::rename(&path, &gone).map_err(at(&path))?;
             remove(&gone).map_err(at(&gone))?;
@@ -323,15 +331,12 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// `YYYYMMDD-HHMMSS` in UTC.
 fn timestamp(now: SystemTime) -> String {
-    let secs = now
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, secs) = (secs / 86_400, secs % 86_400);
     // Days to a date in the Gregorian calendar, in years that begin in March, so that the leap day is the last.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -373,10 +378,8 @@ mod tests {
     }
 
     fn save(run: &RunDir, step: usize, text: &str) -> SavedStep {
-        run.save(step, |dir| {
-            fs::write(dir.join("state"), text).map_err(at(dir))
-        })
-        .unwrap()
+        run.save(step, |dir| fs::write(dir.join("state"), text).map_err(at(dir)))
+            .unwrap()
     }
 
     #[test]
@@ -411,10 +414,7 @@ mod tests {
         assert_eq!(run.latest().unwrap(), Some(saved.clone()));
         save(&run, 3, "two");
         assert_eq!(fs::read_to_string(saved.path.join("state")).unwrap(), "two");
-        assert_eq!(
-            fs::read_dir(run.path().join(CHECKPOINTS)).unwrap().count(),
-            1
-        );
+        assert_eq!(fs::read_dir(run.path().join(CHECKPOINTS)).unwrap().count(), 1);
     }
 
     #[test]
@@ -441,16 +441,12 @@ mod tests {
     #[test]
     fn a_run_resumes_with_its_own_config_only() {
         let (_dir, run, config) = run();
-        assert!(matches!(
-            run.resume(&config),
-            Err(RunDirError::NoCheckpoint(_))
-        ));
+        assert!(matches!(run.resume(&config), Err(RunDirError::NoCheckpoint(_))));
         let saved = save(&run, 7, "");
         assert_eq!(run.resume(&config).unwrap(), saved);
         let longer = Config::from_str("", "b.toml", &["train.max_steps=1000".into()]).unwrap();
         assert_eq!(run.resume(&longer).unwrap(), saved);
-        let other =
-            Config::from_str("", "a.toml", &["seed=1".into(), "objective.alpha=1".into()]).unwrap();
+        let other = Config::from_str("", "a.toml", &["seed=1".into(), "objective.alpha=1".into()]).unwrap();
         let error = run.resume(&other).unwrap_err().to_string();
         assert!(error.contains("`seed`, `objective.alpha`"), "{error}");
     }

@@ -2,22 +2,7 @@
 
 use std::f64::consts::PI;
 
-use serde::{Deserialize, Serialize};
-
-/// The shape of a schedule: `lr_scheduler_type` of Hugging Face's `TrainingArguments`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LrSchedulerType {
-    /// Always 1, without a warm-up.
-    Constant,
-    /// 1 after the warm-up.
-    ConstantWithWarmup,
-    /// From 1 after the warm-up down to 0 at the last step, in a line.
-    #[default]
-    Linear,
-    /// The same along half a cosine.
-    Cosine,
-}
+use crate::config::LrSchedulerType;
 
 /// A learning-rate multiplier for every optimiser step: a pure function of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +17,7 @@ impl LrSchedule {
     ///
     /// The warm-up lasts `warmup_steps` steps, or `warmup_ratio` of all of them, rounded up, where
     /// `warmup_steps` is 0.
-    pub fn new(
-        kind: LrSchedulerType,
-        warmup_steps: usize,
-        warmup_ratio: f64,
-        total_steps: usize,
-    ) -> Self {
+    pub fn new(kind: LrSchedulerType, warmup_steps: usize, warmup_ratio: f64, total_steps: usize) -> Self {
         let warmup_steps = match warmup_steps {
             0 => (total_steps as f64 * warmup_ratio).ceil() as usize,
             steps => steps,
@@ -120,10 +100,7 @@ mod tests {
     #[test]
     fn the_warm_up_may_be_a_share() {
         let by_ratio = LrSchedule::new(LrSchedulerType::Linear, 0, 0.11, 10);
-        assert_eq!(
-            by_ratio,
-            LrSchedule::new(LrSchedulerType::Linear, 2, 0.0, 10)
-        );
+        assert_eq!(by_ratio, LrSchedule::new(LrSchedulerType::Linear, 2, 0.0, 10));
         let both = LrSchedule::new(LrSchedulerType::Linear, 3, 0.5, 10);
         assert_eq!(both, LrSchedule::new(LrSchedulerType::Linear, 3, 0.0, 10));
     }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use burn::optim::GradientsParams;
 use burn::module::Module as _;
+use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use gcpo_data::{Grader, Problem};
 use gcpo_model::checkpoint;
@@ -23,6 +23,14 @@ use crate::source;
 
 /// The optimiser's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// A gradient that is no number.
+#[derive(Debug, thiserror::Error)]
+#[error("the gradient of `{parameter}` is not finite: lower train.learning_rate")]
+pub struct NonFiniteGradient {
+    /// The first parameter that it was seen in.
+    pub parameter: String,
+}
 
 /// A policy that is being trained.
 pub struct Session {
@@ -56,11 +64,22 @@ impl Session {
             adam_epsilon: train.adam_epsilon as f32,
             weight_decay: train.weight_decay as f32,
         });
-        let schedule =
-            LrSchedule::new(train.lr_scheduler_type.into(), train.warmup_steps, train.warmup_ratio, updates);
+        let schedule = LrSchedule::new(
+            train.lr_scheduler_type,
+            train.warmup_steps,
+            train.warmup_ratio,
+            updates,
+        );
         let held_out = source::held_out(&config)?.problems;
         let reward = Reward::new(Grader::new(), config.reward.correct, config.reward.wrong);
-        Ok(Self { config, policy, reward, optimizer, schedule, held_out })
+        Ok(Self {
+            config,
+            policy,
+            reward,
+            optimizer,
+            schedule,
+            held_out,
+        })
     }
 
     /// The device without autodiff, for constants.
@@ -76,14 +95,14 @@ impl Session {
     /// Clips the gradients, refuses damaged ones, and makes update `update` (from 0).
     ///
     /// # Errors
-    /// A gradient is not finite; nothing has been changed then.
+    /// [`NonFiniteGradient`]; nothing has been changed then.
     pub fn update(&mut self, grads: GradientsParams, update: usize, metrics: &mut Metrics) -> Result<()> {
         let (grads, norms) = clip_grads(&self.policy.model, grads, self.config.train.max_grad_norm)?;
         if let Some(parameter) = norms.first_non_finite() {
-            bail!(
-                "the gradient of `{parameter}` is not finite: lower train.learning_rate or train.max_grad_norm, \
-                 and go on from the last checkpoint"
-            );
+            return Err(NonFiniteGradient {
+                parameter: parameter.to_owned(),
+            }
+            .into());
         }
         let lr = self.config.train.learning_rate * self.schedule.multiplier(update);
         let model = self.policy.model.clone();
@@ -95,7 +114,10 @@ impl Session {
 
     /// The state, to go back to if an update fails.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { model: self.policy.model.clone(), optimizer: self.optimizer.clone() }
+        Snapshot {
+            model: self.policy.model.clone(),
+            optimizer: self.optimizer.clone(),
+        }
     }
 
     /// Goes back to a snapshot.
@@ -113,7 +135,14 @@ impl Session {
             return Ok(None);
         }
         let plan = eval_plan(&self.config);
-        Ok(Some(evaluate(&self.policy, &self.frozen(), &self.held_out, &self.reward, &plan, |_, _| {})?))
+        Ok(Some(evaluate(
+            &self.policy,
+            &self.frozen(),
+            &self.held_out,
+            &self.reward,
+            &plan,
+            |_, _| {},
+        )?))
     }
 
     /// Writes the checkpoint and the optimiser's state.
@@ -130,7 +159,8 @@ impl Session {
             self.policy.save(&exact, checkpoint::SaveDtype::F32)?;
         }
         let path = dir.join(OPTIMIZER);
-        fs::write(&path, self.optimizer.to_bytes()?).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, self.optimizer.to_bytes()?)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Reads what [`Session::save`] wrote.
@@ -142,11 +172,16 @@ impl Session {
         let weights = if exact.is_dir() { exact.as_path() } else { dir };
         let model = checkpoint::load(weights, &self.policy.model.device())?;
         if model.config() != self.policy.model.config() {
-            bail!("{}: the checkpoint is of another shape than [model] of this run", dir.display());
+            bail!(
+                "{}: the checkpoint is of another shape than [model] of this run",
+                dir.display()
+            );
         }
         let path = dir.join(OPTIMIZER);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        self.optimizer.load_bytes(&bytes, &model).with_context(|| path.display().to_string())?;
+        self.optimizer
+            .load_bytes(&bytes, &model)
+            .with_context(|| path.display().to_string())?;
         self.policy.model = model;
         Ok(())
     }

@@ -10,7 +10,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use gcpo_data::{Problem, arithmetic};
+use gcpo_data::{Problem, wrong_solution};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
 
 use crate::batch::completion_logp;
 use crate::config::Config;
@@ -48,13 +50,28 @@ impl SftTrainer {
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>) -> Result<Self> {
         for problem in &problems {
             right(problem)?;
-            if config.sft.wrong_frac > 0.0 {
-                wrong(problem).map_err(|e| config.blame("sft.wrong_frac", e.to_string(), "set it to 0 for this source"))?;
+            for (field, share) in [
+                ("wrong_frac", config.sft.wrong_frac),
+                ("candidate_wrong_frac", config.candidate_wrong_frac()),
+            ] {
+                if share > 0.0 {
+                    wrong_solution(problem, &mut ChaCha8Rng::from_seed([0; 32])).map_err(|e| {
+                        config.blame(
+                            &format!("sft.{field}"),
+                            e.to_string(),
+                            "set it to 0 for this source",
+                        )
+                    })?;
+                }
             }
         }
         let order = Order::new(problems.len(), config.data.shuffle, config.seed);
         let updates = config.train.max_steps;
-        Ok(Self { session: Session::new(config, policy, updates)?, problems, order })
+        Ok(Self {
+            session: Session::new(config, policy, updates)?,
+            problems,
+            order,
+        })
     }
 
     fn config(&self) -> &Config {
@@ -72,32 +89,50 @@ impl SftTrainer {
             sample: 0,
         };
         let mut rng = key.rng();
-        let mut chance = |share: f64| uniform(&mut rng) < share;
         let sft = &config.sft;
         let (prompts, question) = (policy.prompts(), &problem.question);
-        let waver = |chance: &mut dyn FnMut(f64) -> bool| {
-            if sft.wrong_frac > 0.0 && chance(sft.wrong_frac) { wrong(problem) } else { right(problem) }
+        let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String> {
+            Ok(if share > 0.0 && uniform(rng) < share {
+                wrong_solution(problem, rng)?
+            } else {
+                right(problem)?
+            })
         };
         let encode = |text: &str| -> Result<Vec<u32>> { Ok(policy.tokenizer.encode(text, false)?) };
         let n = config.sft_candidates();
+        let shown = config.candidate_wrong_frac();
         let kind = {
-            let integrate = chance(sft.integrate_frac);
+            let integrate = uniform(&mut rng) < sft.integrate_frac;
             let rest = (1.0 - sft.integrate_frac).max(f64::MIN_POSITIVE);
-            let project = chance(sft.project_frac / rest);
-            if integrate { 1 } else if project { 2 } else { 0 }
+            let project = uniform(&mut rng) < sft.project_frac / rest;
+            if integrate {
+                1
+            } else if project {
+                2
+            } else {
+                0
+            }
         };
         let (context, target) = match kind {
-            0 => (policy.answer_context(question)?, waver(&mut chance)?),
+            0 => (policy.answer_context(question)?, waver(&mut rng, sft.wrong_frac)?),
             1 => {
-                let candidates: Result<Vec<Vec<u32>>> = (0..n).map(|_| encode(&waver(&mut chance)?)).collect();
+                let candidates: Result<Vec<Vec<u32>>> =
+                    (0..n).map(|_| encode(&waver(&mut rng, shown)?)).collect();
                 let pieces = prompts.integrate(question, n)?;
-                (prompts.ids(&pieces, &policy.tokenizer, &candidates?, None)?, right(problem)?)
+                (
+                    prompts.ids(&pieces, &policy.tokenizer, &candidates?, None)?,
+                    right(problem)?,
+                )
             }
             _ => {
-                let candidates: Result<Vec<Vec<u32>>> = (1..n).map(|_| encode(&waver(&mut chance)?)).collect();
+                let candidates: Result<Vec<Vec<u32>>> =
+                    (1..n).map(|_| encode(&waver(&mut rng, shown)?)).collect();
                 let integration = encode(&right(problem)?)?;
                 let pieces = prompts.project(question, n - 1)?;
-                (prompts.ids(&pieces, &policy.tokenizer, &candidates?, Some(&integration))?, right(problem)?)
+                (
+                    prompts.ids(&pieces, &policy.tokenizer, &candidates?, Some(&integration))?,
+                    right(problem)?,
+                )
             }
         };
         let mut target = encode(&target)?;
@@ -117,15 +152,12 @@ impl SftTrainer {
 
 /// The worked solution of a problem.
 fn right(problem: &Problem) -> Result<String> {
-    problem
-        .solution
-        .clone()
-        .with_context(|| format!("problem `{}` has no worked solution to learn from: name its field in the preset", problem.id))
-}
-
-/// A solution that is wrong on purpose.
-fn wrong(problem: &Problem) -> Result<String> {
-    Ok(arithmetic::demonstrate(problem, true)?)
+    problem.solution.clone().with_context(|| {
+        format!(
+            "problem `{}` has no worked solution to learn from: name its field in the preset",
+            problem.id
+        )
+    })
 }
 
 impl Trainer for SftTrainer {
@@ -133,7 +165,10 @@ impl Trainer for SftTrainer {
         let started = Instant::now();
         let train = &self.config().train;
         let size = train.per_device_train_batch_size;
-        let picks: Vec<usize> = self.order.step(step, size * train.gradient_accumulation_steps).collect();
+        let picks: Vec<usize> = self
+            .order
+            .step(step, size * train.gradient_accumulation_steps)
+            .collect();
         let rows: Result<Vec<Demonstration>> = picks
             .iter()
             .enumerate()
@@ -147,14 +182,24 @@ impl Trainer for SftTrainer {
         let mut loss_sum = 0.0;
         for micro in rows.chunks(size) {
             let model = &self.session.policy.model;
-            let pairs: Vec<(&[u32], &[u32])> =
-                micro.iter().map(|row| (row.context.as_slice(), row.target.as_slice())).collect();
+            let pairs: Vec<(&[u32], &[u32])> = micro
+                .iter()
+                .map(|row| (row.context.as_slice(), row.target.as_slice()))
+                .collect();
             let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
             let [b, t] = logp_bt.dims();
             // Mean over all target tokens of the step, as in transformers.
             let share: Vec<f32> = micro
                 .iter()
-                .flat_map(|row| (0..t).map(|at| if at < row.target.len() { -1.0 / tokens as f32 } else { 0.0 }))
+                .flat_map(|row| {
+                    (0..t).map(|at| {
+                        if at < row.target.len() {
+                            -1.0 / tokens as f32
+                        } else {
+                            0.0
+                        }
+                    })
+                })
                 .collect();
             let share_bt = Tensor::<2>::from_data(TensorData::new(share, [b, t]), &logp_bt.device());
             let loss = (logp_bt * share_bt).sum();

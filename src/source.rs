@@ -1,11 +1,11 @@
 //! Problems of a run, and the order in which it meets them.
 
 use anyhow::{Context, Result};
+use gcpo_data::Problem;
 use gcpo_data::arithmetic::{self, Split};
 use gcpo_data::dataset::{self, Loaded};
-use gcpo_data::Problem;
 
-use crate::config::{Config, Generator, Preset, Source};
+use crate::config::{Config, Generator, Source};
 use crate::rollout::stream::permutation;
 use crate::rollout::{Stage, StreamKey};
 
@@ -17,7 +17,9 @@ const HELD_OUT_SEED: u64 = 0x6863_706f;
 /// # Errors
 /// The file is missing or malformed, or there is none.
 pub fn training(config: &Config) -> Result<Vec<Problem>> {
-    Ok(load(&config.data, Split::Train, config.seed).context("the training problems ([data])")?.problems)
+    Ok(load(&config.data, Split::Train, config.seed)
+        .context("the training problems ([data])")?
+        .problems)
 }
 
 /// The problems of `[eval]`, with the rows of the file that were left out; none if the run is not evaluated.
@@ -27,23 +29,37 @@ pub fn training(config: &Config) -> Result<Vec<Problem>> {
 pub fn held_out(config: &Config) -> Result<Loaded> {
     let source = config.eval.source();
     if source.path.is_none() && source.generator.is_none() {
-        return Ok(Loaded { problems: Vec::new(), skipped: Vec::new() });
+        return Ok(Loaded {
+            problems: Vec::new(),
+            skipped: Vec::new(),
+        });
     }
     load(&source, Split::Test, HELD_OUT_SEED).context("the held-out problems ([eval])")
 }
 
 fn load(source: &Source, split: Split, seed: u64) -> Result<Loaded> {
     if let Some(Generator::Arithmetic) = source.generator {
-        return Ok(Loaded { problems: arithmetic::generate(source.count, seed, split), skipped: Vec::new() });
+        return Ok(Loaded {
+            problems: arithmetic::generate(source.count, seed, split),
+            skipped: Vec::new(),
+        });
     }
-    let path = source.path.as_deref().context("no path and no generator: set one of them")?;
-    let preset = match source.preset.as_ref().context("no preset: name the fields of the file's rows")? {
-        Preset::Named(name) => dataset::Preset::named(name)?.clone(),
-        Preset::Fields(_) => anyhow::bail!("todo"),
-    };
-    let mut loaded = dataset::load_all(path, &preset)?;
+    let path = source
+        .path
+        .as_deref()
+        .context("no path and no generator: set one of them")?;
+    let preset = source
+        .preset
+        .as_ref()
+        .context("no preset: name the fields of the file's rows")?
+        .rows()?;
+    let mut loaded = dataset::load_all(path, preset)?;
     if source.limit > 0 {
         loaded.problems.truncate(source.limit);
+    }
+    if source.variants > 0 {
+        let more = dataset::variants(path, preset, source.limit, source.variants, seed)?;
+        loaded.problems.extend(more);
     }
     Ok(loaded)
 }
@@ -96,7 +112,9 @@ mod tests {
     #[test]
     fn every_epoch_holds_every_problem_once_in_another_order() {
         let order = Order::new(10, true, 1);
-        let flat: Vec<usize> = (1..=10).flat_map(|step| order.step(step, 4).collect::<Vec<_>>()).collect();
+        let flat: Vec<usize> = (1..=10)
+            .flat_map(|step| order.step(step, 4).collect::<Vec<_>>())
+            .collect();
         let epochs: Vec<Vec<usize>> = flat.chunks(10).map(<[usize]>::to_vec).collect();
         for epoch in &epochs {
             let mut sorted = epoch.clone();

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use gcpo_data::Problem;
@@ -16,11 +16,11 @@ use crate::drive::Trainer;
 use crate::eval::EvalReport;
 use crate::metrics::{Metrics, Sample};
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
-use crate::optim::add_scaled;
+use crate::optim::{add_scaled, grad_norms};
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
 use crate::rollout::{AnswerPlan, Engine, Finish, PromptPlan, Sampling, Stage, answer};
-use crate::session::Session;
+use crate::session::{NonFiniteGradient, Session};
 use crate::source::Order;
 
 /// Reinforcement learning with a verifier.
@@ -50,8 +50,10 @@ impl GroupTrainer {
             floor: config.projection.floor,
             ratio_max: config.projection.ratio_max,
         };
-        let objective = Objective::from(config.objective.name);
-        let reference = objective.needs_reference_model(&hyper).then(|| policy.model.valid());
+        let objective = config.objective.name;
+        let reference = objective
+            .needs_reference_model(&hyper)
+            .then(|| policy.model.valid());
         let rollout = &config.rollout;
         let sampling = Sampling {
             temperature: rollout.temperature,
@@ -73,7 +75,9 @@ impl GroupTrainer {
         };
         let positions = trainer.session.policy.model.config().max_position_embeddings;
         for problem in &trainer.problems {
-            trainer.plan(problem)?.check_fits(trainer.config().rollout.max_completion_length, positions)?;
+            trainer
+                .plan(problem)?
+                .check_fits(trainer.config().rollout.max_completion_length, positions)?;
         }
         Ok(trainer)
     }
@@ -86,7 +90,11 @@ impl GroupTrainer {
         let policy = &self.session.policy;
         Ok(if self.objective.needs_integration() {
             let config = self.config();
-            policy.plan(problem, config.rollout.num_generations, config.projection.candidate_tokens)?
+            policy.plan(
+                problem,
+                config.rollout.num_generations,
+                config.projection.candidate_tokens,
+            )?
         } else {
             policy.answer_plan(problem)?
         })
@@ -114,10 +122,10 @@ impl GroupTrainer {
             integrations: j,
             samples: m,
             skip_flat_groups: config.projection.skip_flat_groups,
-            context: config.features.context.into(),
+            context: config.features.context,
             alignment: AlignmentConfig {
                 alpha: self.hyper.alpha,
-                similarity: config.features.similarity.into(),
+                similarity: config.features.similarity,
                 sigma: config.features.sigma,
             },
             weigh: projects,
@@ -164,7 +172,9 @@ impl GroupTrainer {
         let mut updates = 0;
         for _ in 0..train.num_iterations {
             for rows in batch.mini_batches(train.mini_batches) {
-                let totals = BatchTotals { completions: rows.len() };
+                let totals = BatchTotals {
+                    completions: rows.len(),
+                };
                 let mut grads = GradientsParams::new();
                 for micro in micro_batches(rows, train.per_device_train_batch_size) {
                     let found = self.accumulate(&micro, &totals, &mut grads)?;
@@ -172,7 +182,12 @@ impl GroupTrainer {
                     policy.add(&found.1);
                 }
                 let update = (step - 1) * train.num_iterations * train.mini_batches + updates;
-                self.session.update(grads, update, metrics)?;
+                if let Err(error) = self.session.update(grads, update, metrics) {
+                    return Err(match error.downcast::<NonFiniteGradient>() {
+                        Ok(_) => self.find_non_finite(rows, &totals)?,
+                        Err(error) => error,
+                    });
+                }
                 updates += 1;
             }
         }
@@ -184,6 +199,27 @@ impl GroupTrainer {
         metrics.put("projection/clamped_frac", sums.clamped_frac().unwrap_or(0.0));
         metrics.put("policy/entropy", policy.entropy / policy.tokens);
         Ok(())
+    }
+
+    /// The row that makes the gradient of all of them no number.
+    fn find_non_finite(&self, rows: &[Row], totals: &BatchTotals) -> Result<anyhow::Error> {
+        for row in rows {
+            let mut grads = GradientsParams::new();
+            self.accumulate(&[row], totals, &mut grads)?;
+            if !grad_norms(&self.session.policy.model, &grads)?.global.is_finite() {
+                return Ok(NonFinite {
+                    prompt: row.prompt,
+                    what: "gradient",
+                }
+                .into());
+            }
+        }
+        // Each is a number; only their sum is not.
+        Ok(NonFinite {
+            prompt: rows[0].prompt,
+            what: "sum of gradients from the mini-batch",
+        }
+        .into())
     }
 
     /// Adds the gradients of one micro-batch.
@@ -200,22 +236,33 @@ impl GroupTrainer {
         if !found.loss.is_finite() {
             let losses: Vec<f32> = output.row_loss_b.try_into_vec_as()?;
             let bad = losses.iter().position(|l| !l.is_finite()).unwrap_or(0);
-            bail!(NonFinite { prompt: rows[bad].prompt });
+            return Err(NonFinite {
+                prompt: rows[bad].prompt,
+                what: "loss",
+            }
+            .into());
         }
         let raw = GradientsParams::from_grads(output.loss.backward(), model);
         add_scaled(model, grads, raw, 1.0);
         let keep_bt = micro.inputs.keep_bt.float();
         let tokens: f32 = keep_bt.clone().sum().try_into_scalar()?;
         let entropy: f32 = (micro.entropy_bt.inner() * keep_bt).sum().try_into_scalar()?;
-        Ok((found, PolicySums { entropy: f64::from(entropy), tokens: f64::from(tokens) }))
+        Ok((
+            found,
+            PolicySums {
+                entropy: f64::from(entropy),
+                tokens: f64::from(tokens),
+            },
+        ))
     }
 }
 
-/// A loss that is no number, by its prompt in the step.
+/// A loss or a gradient that is no number, by its prompt in the step.
 #[derive(Debug, thiserror::Error)]
-#[error("the loss of prompt {prompt} of the step is not finite")]
+#[error("the {what} of prompt {prompt} of the step is not finite")]
 struct NonFinite {
     prompt: usize,
+    what: &'static str,
 }
 
 #[derive(Default)]
@@ -246,9 +293,15 @@ impl Trainer for GroupTrainer {
         let started = Instant::now();
         let before = self.session.snapshot();
         let projected = self.roll_out(step, metrics)?;
-        describe(&projected, metrics);
+        describe(&projected, self.objective.constant_upsilon(&self.hyper), metrics);
         let samples = samples(&projected, step, &self.session.policy);
-        let ids: Vec<String> = projected.graded.rollouts.problems.iter().map(|p| p.id.clone()).collect();
+        let ids: Vec<String> = projected
+            .graded
+            .rollouts
+            .problems
+            .iter()
+            .map(|p| p.id.clone())
+            .collect();
 
         let scoring = Instant::now();
         let device = self.session.device();
@@ -264,11 +317,11 @@ impl Trainer for GroupTrainer {
             self.session.roll_back(before);
             return Err(match error.downcast::<NonFinite>() {
                 Ok(bad) => anyhow::anyhow!(
-                    "step {step}: the loss of problem `{}` is not finite: lower train.learning_rate, or drop the \
-                     problem",
+                    "step {step}: the {} of problem `{}` is not finite: lower train.learning_rate, or drop the problem",
+                    bad.what,
                     ids[bad.prompt]
                 ),
-                Err(error) => error.context(format!("step {step}, problems {}", ids.join(", "))),
+                Err(error) => error.context(format!("step {step}")),
             });
         }
         metrics.put("time/train_secs", training.elapsed().as_secs_f64());
@@ -290,11 +343,10 @@ impl Trainer for GroupTrainer {
 }
 
 /// What a step sampled, in numbers.
-fn describe(projected: &Projected, metrics: &mut Metrics) {
+fn describe(projected: &Projected, constant_upsilon: Option<f64>, metrics: &mut Metrics) {
     let graded = &projected.graded;
     let rewards = graded.rewards.concat();
-    let of = |values: &[f64]| Summary::of(values);
-    if let Some(reward) = of(&rewards) {
+    if let Some(reward) = Summary::of(&rewards) {
         metrics.put("reward/mean", reward.mean);
         metrics.put("reward/std", reward.std);
     }
@@ -302,18 +354,30 @@ fn describe(projected: &Projected, metrics: &mut Metrics) {
     metrics.put("reward/flat_frac", flat as f64 / graded.rewards.len() as f64);
     let completions: Vec<_> = graded.rollouts.candidates.iter().flatten().collect();
     let share = |count: usize| count as f64 / completions.len() as f64;
-    metrics.put("completion/length_mean", share(completions.iter().map(|c| c.tokens.len()).sum()));
+    metrics.put(
+        "completion/length_mean",
+        share(completions.iter().map(|c| c.tokens.len()).sum()),
+    );
     metrics.put(
         "completion/truncated_frac",
         share(completions.iter().filter(|c| c.finish == Finish::Length).count()),
     );
-    let upsilon: Vec<f64> = projected.upsilon.iter().flatten().flatten().copied().collect();
-    if let Some(upsilon) = of(&upsilon) {
-        metrics.put("projection/upsilon_mean", upsilon.mean);
-        metrics.put("projection/upsilon_std", upsilon.std);
-        metrics.put("projection/upsilon_min", upsilon.min);
-        metrics.put("projection/upsilon_max", upsilon.max);
-    }
+    let upsilon: Vec<f64> = match constant_upsilon {
+        Some(upsilon) => vec![upsilon],
+        None => projected.upsilon.iter().flatten().flatten().copied().collect(),
+    };
+    // Nothing was weighed where all groups were flat: null in the file.
+    const NONE: Summary = Summary {
+        mean: f64::NAN,
+        std: f64::NAN,
+        min: f64::NAN,
+        max: f64::NAN,
+    };
+    let upsilon = Summary::of(&upsilon).unwrap_or(NONE);
+    metrics.put("projection/upsilon_mean", upsilon.mean);
+    metrics.put("projection/upsilon_std", upsilon.std);
+    metrics.put("projection/upsilon_min", upsilon.min);
+    metrics.put("projection/upsilon_max", upsilon.max);
 }
 
 /// One line of `samples.jsonl` a prompt.
@@ -325,10 +389,16 @@ fn samples(projected: &Projected, step: usize, policy: &Policy) -> Vec<Sample> {
             Sample {
                 step,
                 problem: problem.id.clone(),
-                prompt: policy.tokenizer.decode(graded.rollouts.plans[p].answer(), false).unwrap_or_default(),
+                prompt: policy
+                    .tokenizer
+                    .decode(graded.rollouts.plans[p].answer(), false)
+                    .unwrap_or_default(),
                 answer: problem.answer.clone(),
                 completions: graded.texts[p].clone(),
-                integrations: projected.integrations[p].iter().map(|c| policy.decode(c)).collect(),
+                integrations: projected.integrations[p]
+                    .iter()
+                    .map(|c| policy.decode(c))
+                    .collect(),
                 rewards: graded.rewards[p].clone(),
                 upsilon: projected.upsilon[p].clone().unwrap_or_default(),
                 ..Sample::default()

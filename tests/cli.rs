@@ -6,7 +6,11 @@ use std::process::{Command, Output};
 
 /// Runs the program in a directory.
 fn gcpo(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gcpo")).args(args).current_dir(dir).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_gcpo"))
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap()
 }
 
 /// Standard error of a run that must fail with one message and no panic.
@@ -16,7 +20,10 @@ fn failure(dir: &Path, args: &[&str]) -> String {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "gcpo {args:?} succeeded");
     assert_ne!(output.status.code(), Some(101), "gcpo {args:?} panicked: {text}");
-    assert!(output.status.code().is_some() && !text.contains("panicked"), "{text}");
+    assert!(
+        output.status.code().is_some() && !text.contains("panicked"),
+        "{text}"
+    );
     assert_eq!(text.matches("error: ").count(), 1, "{text}");
     text
 }
@@ -31,7 +38,19 @@ fn help_and_version_are_there() {
     let output = gcpo(dir.path(), &["--help"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    for command in ["inspect", "score", "--set", "--run-dir", "--resume", "--device"] {
+    for command in [
+        "train",
+        "sft",
+        "eval",
+        "generate",
+        "score",
+        "inspect",
+        "bench",
+        "--set",
+        "--run-dir",
+        "--resume",
+        "--device",
+    ] {
         assert!(text.contains(command), "{command} is not in\n{text}");
     }
     let version = String::from_utf8(gcpo(dir.path(), &["--version"]).stdout).unwrap();
@@ -47,6 +66,56 @@ fn what_is_typed_wrong_is_said_with_the_usage() {
     assert!(text.contains("--input"), "{text}");
     let text = failure(dir.path(), &["--device", "gpu"]);
     assert!(text.contains("there is no device `gpu`"), "{text}");
+}
+
+#[test]
+fn a_wrong_config_names_file_line_and_field_and_writes_nothing() {
+    let dir = temp();
+    let config = "[model]\npath = \"quickstart\"\n\n[train]\nmax_step = 3\n";
+    fs::write(dir.path().join("a.toml"), config).unwrap();
+    for command in ["train", "sft"] {
+        let text = failure(dir.path(), &[command, "a.toml", "--run-dir", "r"]);
+        assert_eq!(
+            text,
+            "error: a.toml:5: `train.max_step`: no such key; did you mean `train.max_steps`?\n"
+        );
+    }
+    fs::write(
+        dir.path().join("a.toml"),
+        config.replace("max_step ", "learning_rate "),
+    )
+    .unwrap();
+    let text = failure(dir.path(), &["train", "a.toml", "--set", "objective.name=gcpa"]);
+    assert!(
+        text.starts_with("error: --set objective.name=gcpa: `objective.name`: \"gcpa\" is not"),
+        "{text}"
+    );
+    let text = failure(dir.path(), &["train", "none.toml"]);
+    assert!(text.starts_with("error: none.toml: cannot be read: "), "{text}");
+    let text = failure(dir.path(), &["--set", "rollout.top_p=2", "--device", "cpu"]);
+    assert!(
+        text.starts_with("error: --set rollout.top_p=2: `rollout.top_p`: 2 is impossible"),
+        "{text}"
+    );
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "something was written"
+    );
+}
+
+#[test]
+fn a_run_overwrites_nothing_and_resumes_only_a_run() {
+    let dir = temp();
+    fs::create_dir(dir.path().join("mine")).unwrap();
+    fs::write(dir.path().join("mine/thesis.txt"), "words").unwrap();
+    let text = failure(dir.path(), &["--run-dir", "mine", "--device", "cpu"]);
+    assert!(text.contains("not empty") && text.contains("--run-dir"), "{text}");
+    let text = failure(dir.path(), &["--resume", "mine", "--device", "cpu"]);
+    assert!(text.contains("no run directory"), "{text}");
+    let text = failure(dir.path(), &["--resume", "--device", "cpu"]);
+    assert!(text.contains("no run to resume"), "{text}");
+    assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1);
 }
 
 /// A model directory whose weights file has a header only.
@@ -68,7 +137,11 @@ fn inspect_describes_a_model() {
     model(dir.path());
     let output = gcpo(dir.path(), &["inspect", ".", "--batch", "2", "--length", "8"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     for part in ["LlamaForCausalLM", "F32", "2 rows of 8 tokens"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
@@ -83,7 +156,10 @@ fn what_is_no_model_is_said_so() {
     assert!(text.contains("nowhere"), "{text}");
     model(dir.path());
     fs::write(dir.path().join("in.jsonl"), "{\"ids\": [1, 2]}\n").unwrap();
-    let text = failure(dir.path(), &["score", "--model", ".", "--input", "in.jsonl", "--device", "cpu"]);
+    let text = failure(
+        dir.path(),
+        &["score", "--model", ".", "--input", "in.jsonl", "--device", "cpu"],
+    );
     assert!(text.contains("model.embed_tokens.weight"), "{text}");
 }
 
@@ -92,7 +168,10 @@ fn what_is_no_model_is_said_so() {
 fn a_device_that_is_not_built_says_how_to_build_it() {
     let dir = temp();
     model(dir.path());
-    let text = failure(dir.path(), &["score", "--model", ".", "--input", "in.jsonl", "--device", "cuda"]);
+    let text = failure(
+        dir.path(),
+        &["score", "--model", ".", "--input", "in.jsonl", "--device", "cuda"],
+    );
     assert!(text.contains("--features cuda"), "{text}");
 }
 
@@ -136,9 +215,23 @@ fn generate_answers_in_order_and_the_same_whatever_the_waves() {
     let dir = temp();
     checkpoint(&dir.path().join("m"));
     let prompts = ["<q>12+19<a>", "<q>1<a>", "<q>55-17<a>", "7"];
-    let rows: String = prompts.iter().map(|prompt| format!("{{\"prompt\": \"{prompt}\"}}\n")).collect();
+    let rows: String = prompts
+        .iter()
+        .map(|prompt| format!("{{\"prompt\": \"{prompt}\"}}\n"))
+        .collect();
     fs::write(dir.path().join("in.jsonl"), rows).unwrap();
-    let common = ["generate", "--model", "m", "--device", "cpu", "-n", "3", "--json", "--set", "rollout.max_completion_length=9"];
+    let common = [
+        "generate",
+        "--model",
+        "m",
+        "--device",
+        "cpu",
+        "-n",
+        "3",
+        "--json",
+        "--set",
+        "rollout.max_completion_length=9",
+    ];
     let with = |more: &[&str]| success(dir.path(), &[&common, more].concat());
     let (text, stderr) = with(&["--input", "in.jsonl"]);
     assert!(stderr.contains("4/4 prompts"), "{stderr}");
@@ -150,13 +243,19 @@ fn generate_answers_in_order_and_the_same_whatever_the_waves() {
         assert_eq!(completions.len(), 3);
         for completion in completions {
             assert!(completion["logprob_sum"].as_f64().unwrap() < 0.0, "{completion}");
-            assert_eq!(completion["ids"].as_array().unwrap().len() as u64, completion["tokens"].as_u64().unwrap());
+            assert_eq!(
+                completion["ids"].as_array().unwrap().len() as u64,
+                completion["tokens"].as_u64().unwrap()
+            );
             assert!(completion["finish"] == "length" || completion["finish"] == "eos");
         }
     }
     let ids = |text: &str| -> Vec<serde_json::Value> {
         let lines = text.lines().map(json);
-        lines.flat_map(|line| line["completions"].as_array().unwrap().clone()).map(|c| c["ids"].clone()).collect()
+        lines
+            .flat_map(|line| line["completions"].as_array().unwrap().clone())
+            .map(|c| c["ids"].clone())
+            .collect()
     };
     let (waves, _) = with(&["--input", "in.jsonl", "--set", "rollout.max_rows=4"]);
     assert_eq!(ids(&waves), ids(&text));
@@ -201,21 +300,53 @@ fn eval_measures_a_file_and_says_what_does_not_fit() {
              {{\"problem\": \"1+1\", \"answer\": \"2\"}}\n"
         ),
     );
-    let common = ["eval", "--model", "m", "--data", "d.jsonl", "--preset", "math", "--device", "cpu", "--samples", "2"];
+    let common = [
+        "eval",
+        "--model",
+        "m",
+        "--data",
+        "d.jsonl",
+        "--preset",
+        "math",
+        "--device",
+        "cpu",
+        "--samples",
+        "2",
+    ];
     let with = |more: &[&'static str]| -> Vec<&'static str> { [&common, more].concat() };
     let text = failure(dir.path(), &with(&["--set", "eval.max_completion_length=8"]));
-    assert!(text.contains("problem `long`") && text.contains("64 positions"), "{text}");
-    assert!(text.contains("eval.max_completion_length=2`") && text.contains("eval.skip_too_long=true"), "{text}");
+    assert!(
+        text.contains("problem `long`") && text.contains("64 positions"),
+        "{text}"
+    );
+    assert!(
+        text.contains("eval.max_completion_length=2`") && text.contains("eval.skip_too_long=true"),
+        "{text}"
+    );
     assert!(text.contains("style \"marks\""), "{text}");
-    let skip = ["--set", "eval.skip_too_long=true", "--set", "eval.max_completion_length=8"];
+    let skip = [
+        "--set",
+        "eval.skip_too_long=true",
+        "--set",
+        "eval.max_completion_length=8",
+    ];
     let (text, stderr) = success(dir.path(), &with(&[&skip[..], &["--json"][..]].concat()));
     assert!(stderr.contains("3/3 problems"), "{stderr}");
     let report = json(&text);
-    assert_eq!((&report["problems"], &report["samples"], &report["too_long"]), (&3.into(), &2.into(), &1.into()));
-    assert!(report["pass@1"]["mean"].as_f64().unwrap() <= 2.0 / 3.0, "{report}");
+    assert_eq!(
+        (&report["problems"], &report["samples"], &report["too_long"]),
+        (&3.into(), &2.into(), &1.into())
+    );
+    assert!(
+        report["pass@1"]["mean"].as_f64().unwrap() <= 2.0 / 3.0,
+        "{report}"
+    );
     assert_eq!(report["model"], "m");
     let (text, _) = success(dir.path(), &with(&skip));
-    assert!(text.contains("pass@1  ") && text.contains("1, counted as wrong"), "{text}");
+    assert!(
+        text.contains("pass@1  ") && text.contains("1, counted as wrong"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -223,7 +354,12 @@ fn eval_says_what_is_wrong_with_its_input() {
     let dir = temp();
     checkpoint(&dir.path().join("m"));
     let eval = |data: &str, preset: &str| {
-        failure(dir.path(), &["eval", "--model", "m", "--device", "cpu", "--data", data, "--preset", preset])
+        failure(
+            dir.path(),
+            &[
+                "eval", "--model", "m", "--device", "cpu", "--data", data, "--preset", preset,
+            ],
+        )
     };
     assert!(eval("nowhere.jsonl", "gsm8k").contains("nowhere.jsonl"));
     let text = eval("nowhere.jsonl", "gsm9k");

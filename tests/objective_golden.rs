@@ -7,9 +7,7 @@
 use std::path::Path;
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
-use gcpo::objective::{
-    BatchTotals, Hyper, LossInputs, LossMetrics, Objective, Projected, group_advantage,
-};
+use gcpo::objective::{BatchTotals, Hyper, LossInputs, LossMetrics, Objective, Projected, group_advantage};
 use gcpo::projection::{AlignmentConfig, Similarity, align, reference};
 use serde::Deserialize;
 
@@ -195,11 +193,7 @@ fn check(place: &str, case: &Case, dtype: DType, tolerance: f64) {
     report.close("loss", &[whole.loss], &[expect.loss]);
     report.close("loss metric", &[whole.metrics.loss], &[expect.loss]);
     report.close("grad_logp", &whole.grad_logp, &expect.grad_logp.concat());
-    report.close(
-        "grad_logp_x",
-        &whole.grad_logp_x,
-        &expect.grad_logp_x.concat(),
-    );
+    report.close("grad_logp_x", &whole.grad_logp_x, &expect.grad_logp_x.concat());
     report.close(
         "clamped_frac",
         &[whole.metrics.clamped_frac().unwrap()],
@@ -247,9 +241,7 @@ fn run(on: &OnDevice, hyper: &Hyper, advantage_b: Tensor<1>, keep_bt: Tensor<2, 
             pi_ref_bt: on.pi_ref_bt(),
         }),
     };
-    let totals = BatchTotals {
-        completions: case.n,
-    };
+    let totals = BatchTotals { completions: case.n };
     let output = Objective::Gcpo.loss(&inputs, &totals, hyper).unwrap();
     let grads = output.loss.backward();
     Ran {

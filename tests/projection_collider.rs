@@ -91,10 +91,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 fn mean_square(predictions: &[f64], samples: &[Sample]) -> f64 {
-    let squares = predictions
-        .iter()
-        .zip(samples)
-        .map(|(p, s)| (p - s.y[0]).powi(2));
+    let squares = predictions.iter().zip(samples).map(|(p, s)| (p - s.y[0]).powi(2));
     squares.sum::<f64>() / samples.len() as f64
 }
 
@@ -127,10 +124,7 @@ fn errors(seed: u64) -> Errors {
 
     let test: Vec<_> = (0..TEST).map(|_| Sample::draw(&mut rng)).collect();
     let at = |s: &Sample, y_n: f64| dot(&predictor_x, &s.x_with(y_n));
-    let of_query: Vec<_> = test
-        .iter()
-        .map(|s| dot(&predictor_q, &[1.0, s.q]))
-        .collect();
+    let of_query: Vec<_> = test.iter().map(|s| dot(&predictor_q, &[1.0, s.q])).collect();
     let of_x: Vec<_> = test.iter().map(|s| at(s, s.y_n)).collect();
     // The predictor is linear: with y_n mirrored at its conditional mean, the mean of the two is
     // its conditional expectation, without an error of sampling.

@@ -18,15 +18,7 @@ const CANDIDATES: usize = 2;
 type Completion = usize;
 
 /// Every completion: it ends with `END`, or at two tokens.
-const COMPLETIONS: [&[usize]; 7] = [
-    &[END],
-    &[0, END],
-    &[1, END],
-    &[0, 0],
-    &[0, 1],
-    &[1, 0],
-    &[1, 1],
-];
+const COMPLETIONS: [&[usize]; 7] = [&[END], &[0, END], &[1, END], &[0, 0], &[0, 1], &[1, 0], &[1, 1]];
 
 /// What a completion is generated after.
 #[derive(Clone, Copy)]
@@ -188,10 +180,7 @@ fn rms(got: &[f64], expected: &[f64]) -> f64 {
 
 /// Least-squares slope of `log error` over `log count`.
 fn slope(points: &[(usize, f64)]) -> f64 {
-    let logs: Vec<_> = points
-        .iter()
-        .map(|&(n, e)| ((n as f64).ln(), e.ln()))
-        .collect();
+    let logs: Vec<_> = points.iter().map(|&(n, e)| ((n as f64).ln(), e.ln())).collect();
     let n = logs.len() as f64;
     let x_mean = logs.iter().map(|p| p.0).sum::<f64>() / n;
     let y_mean = logs.iter().map(|p| p.1).sum::<f64>() / n;
@@ -201,10 +190,7 @@ fn slope(points: &[(usize, f64)]) -> f64 {
 
 fn assert_root_rate(what: &str, points: &[(usize, f64)]) {
     let slope = slope(points);
-    assert!(
-        (slope + 0.5).abs() < 0.08,
-        "{what}: slope {slope}, {points:?}"
-    );
+    assert!((slope + 0.5).abs() < 0.08, "{what}: slope {slope}, {points:?}");
 }
 
 const GIVEN: Given = Given { y: [3, 2] };
@@ -213,11 +199,7 @@ const COUNTS: [usize; 5] = [4, 8, 16, 32, 64];
 
 #[test]
 fn the_table_is_a_distribution() {
-    for context in [
-        Context::Query,
-        Context::Integrate(3, 6),
-        Context::Project(0, 4),
-    ] {
+    for context in [Context::Query, Context::Integrate(3, 6), Context::Project(0, 4)] {
         let sum: f64 = context.probabilities().iter().sum();
         assert!((sum - 1.0).abs() < 1e-12);
     }
@@ -237,9 +219,7 @@ fn features_converge_in_samples() {
         average.extend((0..FEATURES).map(|d| of.iter().map(|f| f[d]).sum::<f64>() / 3.0));
     }
     let z = GIVEN.z();
-    let group: Vec<f64> = (0..FEATURES)
-        .map(|d| (z[d] + z[FEATURES + d]) / 2.0)
-        .collect();
+    let group: Vec<f64> = (0..FEATURES).map(|d| (z[d] + z[FEATURES + d]) / 2.0).collect();
     let argument_of = |first: &[f64], average: &[f64]| -> Vec<f64> {
         let pairs = first.iter().zip(average).zip(group.iter().cycle());
         pairs

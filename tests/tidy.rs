@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 23] = [
+const FLOW: [&str; 24] = [
     "config",
     "device",
     "stop",
@@ -19,6 +19,7 @@ const FLOW: [&str; 23] = [
     "objective",
     "batch",
     "policy",
+    "open",
     "eval",
     "schedule",
     "optim",
@@ -66,18 +67,32 @@ fn files(dir: &str) -> Vec<(String, String)> {
     walk(&root().join(dir), &mut found);
     found.sort();
     assert!(!found.is_empty(), "no Rust file in {dir}");
-    let name = |path: &Path| path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
-    found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+    let name = |path: &Path| {
+        path.strip_prefix(root())
+            .unwrap()
+            .to_string_lossy()
+            .replace('\\', "/")
+    };
+    found
+        .iter()
+        .map(|path| (name(path), fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 /// All Rust files of the workspace.
 fn all_files() -> Vec<(String, String)> {
-    ["src", "model", "data", "tests"].into_iter().flat_map(files).collect()
+    ["src", "model", "data", "tests"]
+        .into_iter()
+        .flat_map(files)
+        .collect()
 }
 
 /// Tests may use what they like.
 fn is_test(name: &str) -> bool {
-    name.contains("/tests/") || name.starts_with("tests/") || name.ends_with("tests.rs") || name.ends_with("testing.rs")
+    name.contains("/tests/")
+        || name.starts_with("tests/")
+        || name.ends_with("tests.rs")
+        || name.ends_with("testing.rs")
 }
 
 /// The lines of a file that are program: neither comments nor the tests at its end.
@@ -102,7 +117,11 @@ fn words_after<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
     let mut words = Vec::new();
     for (at, _) in line.match_indices(prefix) {
         let rest = &line[at + prefix.len()..];
-        words.push(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default());
+        words.push(
+            rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap_or_default(),
+        );
     }
     words
 }
@@ -112,7 +131,9 @@ fn rooms_named(line: &str) -> Vec<&str> {
     let mut rooms = words_after(line, "crate::");
     if let Some((_, list)) = line.split_once("crate::{") {
         rooms.extend(list.split(',').filter_map(|item| {
-            item.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next()
+            item.trim()
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
         }));
     }
     rooms.retain(|room| !room.is_empty());
@@ -128,9 +149,13 @@ fn rooms_use_only_rooms_before_them() {
     let place = |room: &str| FLOW.iter().position(|known| *known == room);
     let mut broken = Vec::new();
     for (name, text) in files("src") {
-        let Some(room) = room(&name).filter(|_| !is_test(&name)) else { continue };
+        let Some(room) = room(&name).filter(|_| !is_test(&name)) else {
+            continue;
+        };
         let Some(own) = place(room) else {
-            broken.push(format!("{name}: `{room}` has no place in the flow; give it one in tests/tidy.rs"));
+            broken.push(format!(
+                "{name}: `{room}` has no place in the flow; give it one in tests/tidy.rs"
+            ));
             continue;
         };
         for (number, line) in program(&text) {
@@ -148,8 +173,13 @@ fn rooms_use_only_rooms_before_them() {
 fn some_rooms_do_not_know_some_crates() {
     let mut broken = Vec::new();
     for (name, text) in files("src") {
-        let Some(room) = room(&name).filter(|_| !is_test(&name)) else { continue };
-        let unknown = UNKNOWN.iter().filter(|(of, _)| *of == room).flat_map(|(_, crates)| *crates);
+        let Some(room) = room(&name).filter(|_| !is_test(&name)) else {
+            continue;
+        };
+        let unknown = UNKNOWN
+            .iter()
+            .filter(|(of, _)| *of == room)
+            .flat_map(|(_, crates)| *crates);
         for krate in unknown {
             let path = format!("{krate}::");
             broken.extend(
@@ -159,13 +189,21 @@ fn some_rooms_do_not_know_some_crates() {
             );
         }
     }
-    report("metrics does not know autodiff, objective does not know text, and so on", &broken);
+    report(
+        "metrics does not know autodiff, objective does not know text, and so on",
+        &broken,
+    );
 }
 
 #[test]
 fn the_data_crate_has_no_tensors_and_the_model_crate_no_text() {
     let mut broken = Vec::new();
-    for (dir, unknown) in [("data", "burn"), ("data", "gcpo_model"), ("model", "gcpo_data"), ("model", "tokenizers")] {
+    for (dir, unknown) in [
+        ("data", "burn"),
+        ("data", "gcpo_model"),
+        ("model", "gcpo_data"),
+        ("model", "tokenizers"),
+    ] {
         for (name, text) in files(dir) {
             let path = format!("{unknown}::");
             broken.extend(
@@ -180,15 +218,23 @@ fn the_data_crate_has_no_tensors_and_the_model_crate_no_text() {
 
 #[test]
 fn only_device_names_a_backend() {
-    const BACKENDS: [&str; 8] = ["flex", "cuda", "wgpu", "vulkan", "metal", "ndarray", "libtorch", "rocm"];
+    const BACKENDS: [&str; 8] = [
+        "flex", "cuda", "wgpu", "vulkan", "metal", "ndarray", "libtorch", "rocm",
+    ];
     let mut broken = Vec::new();
     for (name, text) in all_files() {
         if name == "src/device.rs" || is_test(&name) {
             continue;
         }
         for (number, line) in program(&text) {
-            let named = words_after(line, "Device::").into_iter().any(|word| BACKENDS.contains(&word));
-            if named || ["DeviceType", "DeviceKind", "feature = \""].iter().any(|word| line.contains(word)) {
+            let named = words_after(line, "Device::")
+                .into_iter()
+                .any(|word| BACKENDS.contains(&word));
+            if named
+                || ["DeviceType", "DeviceKind", "feature = \""]
+                    .iter()
+                    .any(|word| line.contains(word))
+            {
                 broken.push(format!("{name}:{number}: {}", line.trim()));
             }
         }
@@ -203,7 +249,9 @@ fn no_file_outgrows_its_reader() {
         let lines = text.lines().count();
         let head = text.lines().take_while(|line| line.starts_with("//!"));
         if lines > LINES && !head.into_iter().any(|line| line.contains("Long:")) {
-            broken.push(format!("{name}: {lines} lines; split it, or say why it is one file: `//! Long: …` at its head"));
+            broken.push(format!(
+                "{name}: {lines} lines; split it, or say why it is one file: `//! Long: …` at its head"
+            ));
         }
     }
     report("a file is at most about 500 lines long", &broken);
@@ -216,20 +264,33 @@ fn every_file_says_what_it_is_and_none_is_a_drawer() {
         if !text.starts_with("//!") && !is_test(&name) {
             broken.push(format!("{name}: begins without `//!`"));
         }
-        let stem = Path::new(&name).file_stem().unwrap().to_string_lossy().into_owned();
+        let stem = Path::new(&name)
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         if ["util", "utils", "helpers", "misc", "common"].contains(&stem.as_str()) {
             broken.push(format!("{name}: name it after what is in it"));
         }
     }
-    report("a file says at its head what it is, and is named after it", &broken);
+    report(
+        "a file says at its head what it is, and is named after it",
+        &broken,
+    );
 }
 
 #[test]
 fn the_program_leaves_no_stub() {
     let mut broken = Vec::new();
-    for (name, text) in all_files().into_iter().filter(|(name, _)| name != "tests/tidy.rs") {
+    for (name, text) in all_files()
+        .into_iter()
+        .filter(|(name, _)| name != "tests/tidy.rs")
+    {
         for (number, line) in program(&text) {
-            if ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"].iter().any(|stub| line.contains(stub)) {
+            if ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"]
+                .iter()
+                .any(|stub| line.contains(stub))
+            {
                 broken.push(format!("{name}:{number}: {}", line.trim()));
             }
         }
@@ -239,7 +300,10 @@ fn the_program_leaves_no_stub() {
 
 #[test]
 fn main_is_thin() {
-    let lines = fs::read_to_string(root().join("src/main.rs")).unwrap().lines().count();
+    let lines = fs::read_to_string(root().join("src/main.rs"))
+        .unwrap()
+        .lines()
+        .count();
     assert!(lines < 60, "src/main.rs has {lines} lines");
 }
 
@@ -270,13 +334,20 @@ fn config_fields() -> Vec<(String, String)> {
 #[test]
 fn every_config_field_has_its_default_and_its_source() {
     let fields = config_fields();
-    assert!(fields.len() > 60, "only {} fields found: has the file's form changed?", fields.len());
+    assert!(
+        fields.len() > 60,
+        "only {} fields found: has the file's form changed?",
+        fields.len()
+    );
     let broken: Vec<String> = fields
         .iter()
         .filter(|(_, doc)| !(doc.contains("Default:") && doc.contains("Source:")))
         .map(|(field, doc)| format!("{field}:{doc}"))
         .collect();
-    report("a config field says its default and where that comes from", &broken);
+    report(
+        "a config field says its default and where that comes from",
+        &broken,
+    );
 }
 
 /// Values that a comment states are the values that are used.
@@ -289,19 +360,33 @@ fn documented_defaults_are_the_defaults() {
     let mut broken = Vec::new();
     for (field, doc) in &fields {
         let (section, name) = field.split_once('.').unwrap();
-        let Some(stated) = doc.split("Default: ").nth(1).and_then(|rest| rest.split(". Source").next()) else { continue };
+        let Some(stated) = doc
+            .split("Default: ")
+            .nth(1)
+            .and_then(|rest| rest.split(". Source").next())
+        else {
+            continue;
+        };
         let stated = stated.trim().trim_matches('`');
-        let Some(actual) = value_of(&text, section, name) else { continue };
+        let Some(actual) = value_of(&text, section, name) else {
+            continue;
+        };
         checked.insert(field.clone());
         let same = match (stated.parse::<f64>(), actual.parse::<f64>()) {
             (Ok(stated), Ok(actual)) => stated == actual,
             _ => stated == actual,
         };
         if !same {
-            broken.push(format!("{field}: the comment says {stated}, the program {actual}"));
+            broken.push(format!(
+                "{field}: the comment says {stated}, the program {actual}"
+            ));
         }
     }
-    assert!(checked.len() > 40, "only {} defaults were compared", checked.len());
+    assert!(
+        checked.len() > 40,
+        "only {} defaults were compared",
+        checked.len()
+    );
     report("a documented default is the default", &broken);
 }
 

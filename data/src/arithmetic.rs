@@ -94,7 +94,11 @@ impl Sum {
         let read = || {
             let text = question.trim();
             let at = text.find(['+', '-'])?;
-            let op = if text.as_bytes()[at] == b'+' { Op::Add } else { Op::Sub };
+            let op = if text.as_bytes()[at] == b'+' {
+                Op::Add
+            } else {
+                Op::Sub
+            };
             Sum::new(text[..at].parse().ok()?, op, text[at + 1..].parse().ok()?)
         };
         read().ok_or_else(|| NotArithmetic {
@@ -194,7 +198,11 @@ pub fn generate(count: usize, seed: u64, split: Split) -> Vec<Problem> {
         idle += 1;
         let op = if rng.random_bool(0.5) { Op::Add } else { Op::Sub };
         let (a, b) = (rng.random_range(OPERANDS), rng.random_range(OPERANDS));
-        let (a, b) = if op == Op::Sub { (a.max(b), a.min(b)) } else { (a, b) };
+        let (a, b) = if op == Op::Sub {
+            (a.max(b), a.min(b))
+        } else {
+            (a, b)
+        };
         if let Some(sum) = Sum::new(a, op, b)
             && sum.split() == split
             && seen.insert(sum)
@@ -221,7 +229,11 @@ mod tests {
 
     fn space() -> impl Iterator<Item = Sum> {
         OPERANDS.flat_map(|a| {
-            OPERANDS.flat_map(move |b| [Op::Add, Op::Sub].into_iter().filter_map(move |op| Sum::new(a, op, b)))
+            OPERANDS.flat_map(move |b| {
+                [Op::Add, Op::Sub]
+                    .into_iter()
+                    .filter_map(move |op| Sum::new(a, op, b))
+            })
         })
     }
 
@@ -233,14 +245,26 @@ mod tests {
             let side = &mut sides[usize::from(sum.split() == Split::Test)];
             side.insert(sum.to_string());
             if sum.op == Op::Add {
-                side.insert(Sum { a: sum.b, b: sum.a, ..sum }.to_string());
+                side.insert(
+                    Sum {
+                        a: sum.b,
+                        b: sum.a,
+                        ..sum
+                    }
+                    .to_string(),
+                );
             }
         }
         let [train, test] = sides;
         assert!(train.is_disjoint(&test));
         let share = test.len() as f64 / (train.len() + test.len()) as f64;
         assert!((share - 0.125).abs() < 0.02, "{share}");
-        assert!(test.len() > 800 && train.len() > 6_000, "{} {}", test.len(), train.len());
+        assert!(
+            test.len() > 800 && train.len() > 6_000,
+            "{} {}",
+            test.len(),
+            train.len()
+        );
     }
 
     #[test]
@@ -271,7 +295,12 @@ mod tests {
             let grader = Grader::new();
             assert!(grader.grade(right, &gold).unwrap().correct);
             assert!(!grader.grade(wrong, &gold).unwrap().correct);
-            assert!(right.chars().chain(question.chars()).all(|c| ALPHABET.contains(c)));
+            assert!(
+                right
+                    .chars()
+                    .chain(question.chars())
+                    .all(|c| ALPHABET.contains(c))
+            );
         }
         for bad in ["11+11", "12-37", "5+9", "100+9", "12*3", "", "+", "é+3"] {
             assert!(Sum::parse(bad).is_err(), "{bad}");
@@ -286,7 +315,10 @@ mod tests {
         assert_ne!(generate(50, 8, Split::Train), long[..50]);
         let unique: HashSet<_> = long.iter().map(|p| &p.question).collect();
         assert_eq!(unique.len(), 3000);
-        assert!(long.iter().all(|p| Sum::parse(&p.question).unwrap().split() == Split::Train));
+        assert!(
+            long.iter()
+                .all(|p| Sum::parse(&p.question).unwrap().split() == Split::Train)
+        );
         let test = generate(512, 7, Split::Test);
         assert!(test.len() == 512 && test.iter().all(|p| !unique.contains(&p.question)));
         // The first problem pins the stream: a change of it would change every run.

@@ -75,16 +75,12 @@ impl ChatTemplate {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_formatter(python_formatter);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", tojson);
         environment.add_filter("string", |value: Value| python_str(&value));
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<Value, Error> {
-                Err(Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
+        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
         environment
             // Jinja reads every line end as \n.
             .add_template_owned(
@@ -92,15 +88,8 @@ impl ChatTemplate {
                 without_generation(&source.replace("\r\n", "\n").replace('\r', "\n")),
             )
             .map_err(|error| ChatError::Syntax(said(&error)))?;
-        let tokens = tokens
-            .into_iter()
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect();
-        Ok(Self {
-            environment,
-            tokens,
-        }
-        .with_clock(Clock::default()))
+        let tokens = tokens.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        Ok(Self { environment, tokens }.with_clock(Clock::default()))
     }
 
     /// The template of a checkpoint's tokenizer, where it has one.
@@ -144,19 +133,11 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// The template raised an exception (roles out of order, no system turn allowed) or failed.
-    pub fn render(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-    ) -> Result<String, ChatError> {
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatError> {
         self.render_values(Value::from_serialize(messages), add_generation_prompt)
     }
 
-    fn render_values(
-        &self,
-        messages: Value,
-        add_generation_prompt: bool,
-    ) -> Result<String, ChatError> {
+    fn render_values(&self, messages: Value, add_generation_prompt: bool) -> Result<String, ChatError> {
         let mut context: BTreeMap<&str, Value> = self
             .tokens
             .iter()
@@ -263,9 +244,7 @@ fn python_repr(value: &Value) -> String {
 
 /// `json.dumps` with the options that transformers gives to templates.
 fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
-    let ascii = options
-        .get::<Option<bool>>("ensure_ascii")?
-        .unwrap_or(false);
+    let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     let indent: Option<usize> = options.get("indent")?;
     let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     let separators: Option<Vec<String>> = options.get("separators")?;
@@ -283,9 +262,8 @@ fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
             ": ".to_owned(),
         ),
     };
-    let json = serde_json::to_value(&value).map_err(|error| {
-        Error::new(ErrorKind::InvalidOperation, "tojson: not JSON").with_source(error)
-    })?;
+    let json = serde_json::to_value(&value)
+        .map_err(|error| Error::new(ErrorKind::InvalidOperation, "tojson: not JSON").with_source(error))?;
     let style = JsonStyle {
         comma,
         colon,
@@ -453,11 +431,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let day = of_year - (153 * shifted + 2) / 5 + 1;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }

@@ -11,6 +11,7 @@ pub mod prompt;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;
+mod wrong;
 
 pub use chat::{ChatError, ChatTemplate, Clock, Message};
 pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
@@ -18,3 +19,4 @@ pub use grade::{GradeError, Grader, Rule, Verdict};
 pub use problem::Problem;
 pub use prompt::{Piece, PromptError, Prompts, Templates};
 pub use tokenizer::{Tokenizer, TokenizerError};
+pub use wrong::{NoWrongSolution, wrong_solution};

@@ -48,6 +48,18 @@ impl Default for Templates {
 }
 
 impl Templates {
+    /// English text that a base model can go on with.
+    pub fn plain() -> Self {
+        const HEAD: &str = "Question: {{ question }}\n";
+        const CANDIDATES: &str = "{% for candidate in candidates %}Candidate answer {{ loop.index }}: {{ candidate }}\n{% endfor %}";
+        const FINAL: &str = "Final answer, after weighing the candidates:";
+        Self {
+            answer: format!("{HEAD}Answer:"),
+            integrate: format!("{HEAD}{CANDIDATES}{FINAL}"),
+            project: format!("{HEAD}{CANDIDATES}{FINAL} {{{{ integration }}}}\nAnother answer:"),
+        }
+    }
+
     /// Short marks between the parts, for tiny models whose tokenizer has `<q>`, `<a>` and `<final>` as tokens.
     pub fn marks() -> Self {
         const CANDIDATES: &str = "{% for c in candidates %}<a>{{ c }}{% endfor %}";
@@ -201,9 +213,7 @@ impl Prompts {
         integration: Option<&[u32]>,
     ) -> Result<Vec<u32>, TokenizerError> {
         let absent = |what: String| {
-            TokenizerError::Text(format!(
-                "the prompt has a place for {what}, but none is given"
-            ))
+            TokenizerError::Text(format!("the prompt has a place for {what}, but none is given"))
         };
         let mut ids = self.prefix(tokenizer).to_vec();
         for piece in pieces {
@@ -216,9 +226,7 @@ impl Prompts {
                     ids.extend_from_slice(candidate.as_ref());
                 }
                 Piece::Integration => {
-                    ids.extend_from_slice(
-                        integration.ok_or_else(|| absent("an integration".to_owned()))?,
-                    );
+                    ids.extend_from_slice(integration.ok_or_else(|| absent("an integration".to_owned()))?);
                 }
             }
         }
@@ -255,11 +263,7 @@ impl Prompts {
             .map_err(|error| template_error(template, &error))?;
         if let Some(chat) = &self.chat {
             let mut messages: Vec<Message> = Vec::new();
-            messages.extend(
-                self.system
-                    .as_ref()
-                    .map(|system| Message::new("system", system)),
-            );
+            messages.extend(self.system.as_ref().map(|system| Message::new("system", system)));
             messages.push(Message::new("user", text));
             text = chat
                 .render(&messages, true)
@@ -286,11 +290,7 @@ fn cut(text: &str, parts: &[String], question: &str) -> Result<Vec<Piece>, Strin
         match expected.next() {
             Some(part) if part == segment => {}
             Some(part) if parts.iter().any(|p| p == segment) => {
-                return Err(format!(
-                    "{} comes where {} is due",
-                    spoken(segment),
-                    spoken(part)
-                ));
+                return Err(format!("{} comes where {} is due", spoken(segment), spoken(part)));
             }
             None if parts.iter().any(|p| p == segment) => {
                 return Err(format!("{} is repeated", spoken(segment)));
@@ -332,9 +332,7 @@ fn template_error(template: &'static str, error: &minijinja::Error) -> PromptErr
         .map_or_else(String::new, |line| format!(" (line {line})"));
     PromptError::Template {
         template,
-        message: format!(
-            "{what}{place}; templates are Jinja over question, candidates and integration"
-        ),
+        message: format!("{what}{place}; templates are Jinja over question, candidates and integration"),
     }
 }
 
@@ -387,11 +385,7 @@ mod tests {
             .ids(&pieces, &tokenizer, &[vec![40, 41], vec![42]], Some(&[43]))
             .unwrap();
         assert_eq!(ids, [0, 4, 6, 5, 1, 40, 41, 1, 42, 2, 43, 1]);
-        assert!(
-            prompts
-                .ids(&pieces, &tokenizer, &[vec![1]], Some(&[43]))
-                .is_err()
-        );
+        assert!(prompts.ids(&pieces, &tokenizer, &[vec![1]], Some(&[43])).is_err());
         assert!(
             prompts
                 .ids(&pieces, &tokenizer, &[vec![1], vec![2]], None)
@@ -430,11 +424,7 @@ mod tests {
     fn parts_missing_repeated_or_out_of_order_are_errors() {
         let each = "{% for c in candidates %}{{ c }}{% endfor %}";
         for (template, source, said) in [
-            (
-                "answer",
-                "no question".to_owned(),
-                "the question is missing",
-            ),
+            ("answer", "no question".to_owned(), "the question is missing"),
             (
                 "answer",
                 "{{ question }}{{ question }}".to_owned(),
@@ -475,13 +465,8 @@ mod tests {
                 "integrate" => templates.integrate = source.clone(),
                 _ => templates.project = source.clone(),
             }
-            let error = Prompts::new(&templates, None, None)
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.starts_with(&format!("prompts.{template}: ")),
-                "{error}"
-            );
+            let error = Prompts::new(&templates, None, None).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("prompts.{template}: ")), "{error}");
             assert!(error.contains(said), "{source}: {error}");
         }
     }

@@ -71,10 +71,7 @@ impl Tokenizer {
         let (dir, file) = if path.is_dir() {
             (path.to_owned(), path.join(TOKENIZER))
         } else {
-            (
-                path.parent().unwrap_or(Path::new("")).to_owned(),
-                path.to_owned(),
-            )
+            (path.parent().unwrap_or(Path::new("")).to_owned(), path.to_owned())
         };
         let bytes = std::fs::read(&file).map_err(|source| TokenizerError::Io {
             path: file.clone(),
@@ -85,11 +82,10 @@ impl Tokenizer {
             message: error.to_string(),
         })?;
         if let Some(text) = read_if_there(&dir.join(CONFIG))? {
-            tokenizer.config =
-                serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
-                    path: dir.join(CONFIG),
-                    message: error.to_string(),
-                })?;
+            tokenizer.config = serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
+                path: dir.join(CONFIG),
+                message: error.to_string(),
+            })?;
         }
         tokenizer.chat_template = read_if_there(&dir.join(CHAT))?;
         Ok(tokenizer)
@@ -138,10 +134,7 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer cannot take the text, which happens only where its rules are broken.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special)
-            .map_err(text_error)?;
+        let encoding = self.inner.encode_fast(text, add_special).map_err(text_error)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -234,8 +227,8 @@ impl Tokenizer {
         })?;
         write(TOKENIZER, self.inner.to_string(true).map_err(text_error)?)?;
         if !self.config.is_empty() {
-            let text = serde_json::to_string_pretty(&self.config)
-                .map_err(|error| text_error(error.into()))?;
+            let text =
+                serde_json::to_string_pretty(&self.config).map_err(|error| text_error(error.into()))?;
             write(CONFIG, text)?;
         }
         if let Some(template) = &self.chat_template {
@@ -321,12 +314,7 @@ impl Tokenizer {
             .min_frequency(2)
             .show_progress(false)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .special_tokens(
-                specials
-                    .iter()
-                    .map(|s| AddedToken::from(*s, true))
-                    .collect(),
-            )
+            .special_tokens(specials.iter().map(|s| AddedToken::from(*s, true)).collect())
             .build()
             .into();
         inner
@@ -462,10 +450,7 @@ mod tests {
         let expected = std::fs::read_to_string(dir.join("qwen2.out")).unwrap();
         let mut checked = 0;
         for (text, ids) in texts.split("\n__ggml_vocab_test__\n").zip(expected.lines()) {
-            let ids: Vec<u32> = ids
-                .split_whitespace()
-                .map(|id| id.parse().unwrap())
-                .collect();
+            let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
             assert_eq!(tokenizer.encode(text, false).unwrap(), ids, "{text:?}");
             checked += 1;
         }

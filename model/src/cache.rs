@@ -225,15 +225,15 @@ impl Cache {
 
         let slots = from + width;
         // Filling after a row's new tokens is hidden from them by the causal bias already.
-        let seen_filling = self.own.hidden.iter().enumerate().any(|(row, hidden)| {
-            hidden[..from].contains(&true) || (tokens.lengths[row] > 0 && hidden[from])
-        });
+        let seen_filling =
+            self.own.hidden.iter().enumerate().any(|(row, hidden)| {
+                hidden[..from].contains(&true) || (tokens.lengths[row] > 0 && hidden[from])
+            });
         Step {
             rotation: self.rope.at(&positions),
             from,
             width,
-            causal: (width > 1)
-                .then(|| causal_bias(self.config.groups(), width, from, &self.device)),
+            causal: (width > 1).then(|| causal_bias(self.config.groups(), width, from, &self.device)),
             filling: seen_filling.then(|| bias(&self.own.hidden, slots, &self.device)),
         }
     }
@@ -280,9 +280,7 @@ impl Cache {
             });
             from += width;
         }
-        let own = shares
-            .narrow(3, from, step.from + step.width)
-            .matmul(values);
+        let own = shares.narrow(3, from, step.from + step.width).matmul(values);
         match out {
             Some(sum) => sum + own,
             None => own,
@@ -379,10 +377,7 @@ pub(crate) fn causal_bias(groups: usize, width: usize, from: usize, device: &Dev
     for (row, out) in values.chunks_mut(slots).enumerate() {
         out[from + row % width + 1..].fill(HIDDEN);
     }
-    Tensor::from_data(
-        TensorData::new(values, [1, 1, groups * width, slots]),
-        device,
-    )
+    Tensor::from_data(TensorData::new(values, [1, 1, groups * width, slots]), device)
 }
 
 /// `[1, b, 1, t]` for left-padded ragged rows; absent where there is no filling before a real token.
@@ -405,8 +400,7 @@ mod tests {
 
     #[test]
     fn nobody_else_holds_the_blocks_that_are_written_to() {
-        let json =
-            br#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+        let json = br#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
             "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
             "max_position_embeddings": 64}"#;
         let config = ModelConfig::from_json(json, Path::new("config.json")).unwrap();

@@ -101,11 +101,7 @@ pub fn load(dir: &Path, device: &Device) -> Result<Llama, CheckpointError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_bytes(
-    config: &[u8],
-    weights: &[u8],
-    device: &Device,
-) -> Result<Llama, CheckpointError> {
+pub fn load_bytes(config: &[u8], weights: &[u8], device: &Device) -> Result<Llama, CheckpointError> {
     let config = ModelConfig::from_json(config, Path::new("config.json"))?;
     let path = Path::new(WEIGHTS);
     let mut store = Store::new(&config, device);
@@ -139,10 +135,7 @@ pub fn save_sharded(
     shard_bytes: usize,
 ) -> Result<(), CheckpointError> {
     std::fs::create_dir_all(dir).map_err(|error| write_error(dir, error))?;
-    write(
-        &dir.join("config.json"),
-        &model.config().to_json(dtype.name()),
-    )?;
+    write(&dir.join("config.json"), &model.config().to_json(dtype.name()))?;
     write(&dir.join("generation_config.json"), &generation.to_json())?;
 
     let mut saver = Saver {
@@ -241,10 +234,7 @@ impl<'a> Store<'a> {
             let found: BTreeSet<String> = file.names().into_iter().map(String::from).collect();
             if let Some(name) = names.symmetric_difference(&found).next() {
                 let problem = match found.contains(name) {
-                    true => format!(
-                        "{} holds {name}, which is not listed for it",
-                        path.display()
-                    ),
+                    true => format!("{} holds {name}, which is not listed for it", path.display()),
                     false => format!("lists {name} in {}, which lacks it", path.display()),
                 };
                 return Err(CheckpointError::Index {
@@ -373,10 +363,7 @@ impl ModuleMapper for Filler {
             values = transpose(&values, shape[1], shape[0]);
         }
         let (id, device) = (param.id, param.lazy_device());
-        param.transform_for_load(
-            Tensor::from_data(TensorData::new(values, shape), &device),
-            id,
-        )
+        param.transform_for_load(Tensor::from_data(TensorData::new(values, shape), &device), id)
     }
 }
 
@@ -434,8 +421,7 @@ fn write_weights(path: &Path, tensors: &[Saved], dtype: SaveDtype) -> Result<(),
         .collect();
     // transformers refuses files that do not say this.
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize_to_file(views, Some(metadata), path)
-        .map_err(|error| write_error(path, error))
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| write_error(path, error))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CheckpointError> {

@@ -100,11 +100,10 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::load`].
     pub fn from_json(json: &[u8], path: &Path) -> Result<Self, ConfigError> {
-        let map: Map<String, Value> =
-            serde_json::from_slice(json).map_err(|source| ConfigError::Parse {
-                path: path.into(),
-                source,
-            })?;
+        let map: Map<String, Value> = serde_json::from_slice(json).map_err(|source| ConfigError::Parse {
+            path: path.into(),
+            source,
+        })?;
         Reader { map: &map, path }.config()
     }
 
@@ -114,8 +113,7 @@ impl ModelConfig {
         value["dtype"] = json!(dtype);
         // Older releases of transformers read this name.
         value["torch_dtype"] = json!(dtype);
-        let mut text =
-            serde_json::to_string_pretty(&value).expect("a JSON value can always be written");
+        let mut text = serde_json::to_string_pretty(&value).expect("a JSON value can always be written");
         text.push('\n');
         text
     }
@@ -200,10 +198,7 @@ impl From<ModelConfig> for Value {
         put("num_attention_heads", json!(config.num_attention_heads));
         put("num_key_value_heads", json!(config.num_key_value_heads));
         put("head_dim", json!(config.head_dim));
-        put(
-            "max_position_embeddings",
-            json!(config.max_position_embeddings),
-        );
+        put("max_position_embeddings", json!(config.max_position_embeddings));
         put("hidden_act", json!("silu"));
         put("rms_norm_eps", json!(config.rms_norm_eps));
         // Both layouts: `rope_parameters` is what transformers 5 reads, the other two what 4 reads.
@@ -276,9 +271,7 @@ impl Reader<'_> {
             Some(head_dim) => head_dim,
             // The default of transformers' Qwen3Config.
             None if model_type == ModelType::Qwen3 => 128,
-            None if hidden_size.is_multiple_of(num_attention_heads) => {
-                hidden_size / num_attention_heads
-            }
+            None if hidden_size.is_multiple_of(num_attention_heads) => hidden_size / num_attention_heads,
             None => {
                 return Err(self.error(
                     "hidden_size",
@@ -334,10 +327,7 @@ impl Reader<'_> {
             && act != "silu"
             && act != "swish"
         {
-            return Err(self.error(
-                "hidden_act",
-                format!("is \"{act}\"; only silu is supported"),
-            ));
+            return Err(self.error("hidden_act", format!("is \"{act}\"; only silu is supported")));
         }
         // Mistral-like files have a window without the switch; Qwen's window counts only with it.
         let window = self
@@ -367,10 +357,7 @@ impl Reader<'_> {
         }
         for field in ["num_experts", "num_local_experts", "n_routed_experts"] {
             if self.map.get(field).is_some_and(|value| !value.is_null()) {
-                return Err(self.error(
-                    field,
-                    "is set; mixtures of experts are not supported".to_string(),
-                ));
+                return Err(self.error(field, "is set; mixtures of experts are not supported".to_string()));
             }
         }
         if let Some(Value::Object(_)) = self.map.get("quantization_config") {
@@ -397,10 +384,7 @@ impl Reader<'_> {
             Some(map) => ("rope_parameters", Some(map)),
             None => ("rope_scaling", self.object("rope_scaling")?),
         };
-        let nested = scaling.map(|map| Reader {
-            map,
-            path: self.path,
-        });
+        let nested = scaling.map(|map| Reader { map, path: self.path });
         let dotted = |field: &str| format!("{name}.{field}");
         let mut theta = self.positive("rope_theta")?;
         let Some(rope) = nested else {
@@ -428,15 +412,10 @@ impl Reader<'_> {
         let need = |field: &str| -> Result<f64, ConfigError> {
             match rope.number(field)? {
                 Some(value) if value > 0.0 => Ok(value),
-                Some(value) => {
-                    Err(self.error(&dotted(field), format!("is {value}; it must be > 0")))
-                }
+                Some(value) => Err(self.error(&dotted(field), format!("is {value}; it must be > 0"))),
                 None => Err(self.error(
                     &dotted(field),
-                    format!(
-                        "is missing; rope type \"{}\" needs it",
-                        kind.unwrap_or("default")
-                    ),
+                    format!("is missing; rope type \"{}\" needs it", kind.unwrap_or("default")),
                 )),
             }
         };
@@ -458,8 +437,7 @@ impl Reader<'_> {
                     factor: need("factor")?,
                     low_freq_factor,
                     high_freq_factor,
-                    original_max_position_embeddings: need("original_max_position_embeddings")?
-                        as usize,
+                    original_max_position_embeddings: need("original_max_position_embeddings")? as usize,
                 }
             }
             Some(other) => {

@@ -76,9 +76,9 @@ impl Reader<'_> {
     pub fn flag(&self, field: &str) -> Result<Option<bool>, ConfigError> {
         self.get(field)
             .map(|value| {
-                value.as_bool().ok_or_else(|| {
-                    self.error(field, format!("is {value}; it must be true or false"))
-                })
+                value
+                    .as_bool()
+                    .ok_or_else(|| self.error(field, format!("is {value}; it must be true or false")))
             })
             .transpose()
     }
@@ -95,9 +95,7 @@ impl Reader<'_> {
 
     pub fn positive(&self, field: &str) -> Result<Option<f64>, ConfigError> {
         match self.number(field)? {
-            Some(value) if value <= 0.0 => {
-                Err(self.error(field, format!("is {value}; it must be > 0")))
-            }
+            Some(value) if value <= 0.0 => Err(self.error(field, format!("is {value}; it must be > 0"))),
             value => Ok(value),
         }
     }

@@ -29,9 +29,7 @@ impl GenerationConfig {
         let path = dir.join("generation_config.json");
         match std::fs::read(&path) {
             Ok(bytes) => Self::from_json(&bytes, &path, config),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self::from_config(config))
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::from_config(config)),
             Err(source) => Err(ConfigError::Read { path, source }),
         }
     }
@@ -41,20 +39,15 @@ impl GenerationConfig {
     /// # Errors
     /// As [`GenerationConfig::load`].
     pub fn from_json(json: &[u8], path: &Path, config: &ModelConfig) -> Result<Self, ConfigError> {
-        let map: Map<String, Value> =
-            serde_json::from_slice(json).map_err(|source| ConfigError::Parse {
-                path: path.into(),
-                source,
-            })?;
+        let map: Map<String, Value> = serde_json::from_slice(json).map_err(|source| ConfigError::Parse {
+            path: path.into(),
+            source,
+        })?;
         let reader = Reader { map: &map, path };
         let eos = reader.ids("eos_token_id")?;
         let pad = reader.id("pad_token_id")?;
         let bos = reader.id("bos_token_id")?;
-        if let Some(id) = eos
-            .iter()
-            .flatten()
-            .find(|&&id| id as usize >= config.vocab_size)
-        {
+        if let Some(id) = eos.iter().flatten().find(|&&id| id as usize >= config.vocab_size) {
             return Err(ConfigError::Field {
                 path: path.into(),
                 field: "eos_token_id".into(),
@@ -85,8 +78,7 @@ impl GenerationConfig {
         map.insert("bos_token_id".into(), json!(self.bos_token_id));
         map.insert("eos_token_id".into(), ids_to_json(&self.eos_token_id));
         map.insert("pad_token_id".into(), json!(self.pad_token_id));
-        let mut text =
-            serde_json::to_string_pretty(&map).expect("a JSON value can always be written");
+        let mut text = serde_json::to_string_pretty(&map).expect("a JSON value can always be written");
         text.push('\n');
         text
     }

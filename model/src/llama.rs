@@ -223,9 +223,8 @@ impl Llama {
 
     fn forward_window(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
         let step: Step = cache.begin(tokens);
-        let mut attend = |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
-            cache.attend(layer, &step, q, k, v)
-        };
+        let mut attend =
+            |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| cache.attend(layer, &step, q, k, v);
         self.run(tokens, &step.rotation, &mut attend)
     }
 
@@ -287,11 +286,7 @@ impl Llama {
     pub fn lm_head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
-            None => linear(
-                hidden,
-                self.model.embed_tokens.weight.val().transpose(),
-                None,
-            ),
+            None => linear(hidden, self.model.embed_tokens.weight.val().transpose(), None),
         }
     }
 }
@@ -327,12 +322,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn param<const D: usize>(
-        &self,
-        shape: [usize; D],
-        fill: f64,
-        device: &Device,
-    ) -> Param<Tensor<D>> {
+    fn param<const D: usize>(&self, shape: [usize; D], fill: f64, device: &Device) -> Param<Tensor<D>> {
         self.last.set(self.last.get() + 1);
         Param::uninitialized(
             ParamId::from(self.last.get()),
@@ -362,10 +352,7 @@ impl ModuleMapper for RandomInit {
         let values = normal(&mut self.rng, shape.num_elements(), self.std);
         let device = param.lazy_device();
         let id = param.id;
-        param.transform_for_load(
-            Tensor::from_data(TensorData::new(values, shape), &device),
-            id,
-        )
+        param.transform_for_load(Tensor::from_data(TensorData::new(values, shape), &device), id)
     }
 }
 

@@ -11,10 +11,7 @@ use crate::llama::Llama;
 pub fn parameter_names(model: &Llama) -> Vec<(String, ParamId)> {
     let mut walk = Walk::default();
     model.visit(&mut walk);
-    walk.found
-        .into_iter()
-        .map(|(name, id, _)| (name, id))
-        .collect()
+    walk.found.into_iter().map(|(name, id, _)| (name, id)).collect()
 }
 
 /// Every parameter's name and its shape as a checkpoint has it.
@@ -60,8 +57,7 @@ pub(crate) struct ParamPath {
 
 impl ParamPath {
     pub fn enter(&mut self, name: &str, container_type: &str) {
-        self.fields
-            .push((name.into(), container_type == "Struct:Linear"));
+        self.fields.push((name.into(), container_type == "Struct:Linear"));
     }
 
     pub fn exit(&mut self) {

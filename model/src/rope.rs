@@ -82,8 +82,7 @@ fn scale(frequency: f64, scaling: RopeScaling) -> f64 {
             } else if wavelength < original / high_freq_factor {
                 frequency
             } else {
-                let smooth = (original / wavelength - low_freq_factor)
-                    / (high_freq_factor - low_freq_factor);
+                let smooth = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
                 (1.0 - smooth) * frequency / factor + smooth * frequency
             }
         }

@@ -114,10 +114,7 @@ fn ragged_appends_leave_holes_that_nobody_sees() {
         }
         // A level with holes.
         let mut forked = cache.fork(&[2, 0, 0]);
-        let hidden = model.forward(
-            &right(&[ids(1, 2), ids(2, 3), ids(3, 1)]),
-            Some(&mut forked),
-        );
+        let hidden = model.forward(&right(&[ids(1, 2), ids(2, 3), ids(3, 1)]), Some(&mut forked));
         for (row, (parent, seed, count)) in [(2, 1, 2), (0, 2, 3), (0, 3, 1)].iter().enumerate() {
             let sequence = concat(&[&so_far[*parent], &ids(*seed, *count)]);
             let expected = alone(&model, &sequence).narrow(0, so_far[*parent].len(), *count);
@@ -156,12 +153,7 @@ fn check_tree(plan: &[Vec<(usize, Vec<u32>)>]) -> Cache {
 fn a_fork_equals_its_original() {
     check_tree(&[
         vec![(0, ids(1, 6)), (0, ids(2, 9))],
-        vec![
-            (0, ids(3, 2)),
-            (0, ids(4, 2)),
-            (1, ids(5, 2)),
-            (1, ids(6, 2)),
-        ],
+        vec![(0, ids(3, 2)), (0, ids(4, 2)), (1, ids(5, 2)), (1, ids(6, 2))],
     ]);
 }
 
@@ -231,11 +223,7 @@ fn keep_drops_rows_and_nothing_else() {
     };
     step(&mut cache, &mut so_far, 20);
     step(&mut cache, &mut so_far, 30);
-    for (rows, seed) in [
-        (vec![0, 1, 2, 4, 5], 40),
-        (vec![4, 0, 3], 50),
-        (vec![0, 2], 60),
-    ] {
+    for (rows, seed) in [(vec![0, 1, 2, 4, 5], 40), (vec![4, 0, 3], 50), (vec![0, 2], 60)] {
         cache.keep(&rows);
         so_far = rows.iter().map(|&r| so_far[r].clone()).collect();
         step(&mut cache, &mut so_far, seed);

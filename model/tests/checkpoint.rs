@@ -28,11 +28,7 @@ fn generation(model: &Llama) -> GenerationConfig {
 }
 
 fn hidden(model: &Llama) -> Tensor<3> {
-    let tokens = Tokens::new(
-        &[[5u32, 9, 3, 40], [7, 8, 9, 10]],
-        Padding::Right,
-        &device(),
-    );
+    let tokens = Tokens::new(&[[5u32, 9, 3, 40], [7, 8, 9, 10]], Padding::Right, &device());
     model.forward(&tokens, None)
 }
 
@@ -158,10 +154,7 @@ fn a_misshapen_tensor_is_named_with_both_shapes() {
             .0 = vec![24, 32];
     });
     let message = error(dir.path());
-    assert!(
-        message.contains("q_proj.weight has shape [24, 32]"),
-        "{message}"
-    );
+    assert!(message.contains("q_proj.weight has shape [24, 32]"), "{message}");
     assert!(message.contains("[32, 24]"), "{message}");
 }
 
@@ -169,19 +162,13 @@ fn a_misshapen_tensor_is_named_with_both_shapes() {
 fn rotary_buffers_and_a_tied_head_are_tolerated() {
     let dir = edited(|tensors| {
         let buffer = (vec![4], vec![0; 16]);
-        tensors.insert(
-            "model.layers.0.self_attn.rotary_emb.inv_freq".into(),
-            buffer,
-        );
+        tensors.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), buffer);
     });
     checkpoint::load(dir.path(), &device()).unwrap();
     let tied = edited(|_| ());
     let path = tied.path().join("config.json");
     let json = std::fs::read_to_string(&path).unwrap();
-    let json = json.replace(
-        "\"tie_word_embeddings\": false",
-        "\"tie_word_embeddings\": true",
-    );
+    let json = json.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
     std::fs::write(&path, json).unwrap();
     assert!(
         checkpoint::load(tied.path(), &device())
@@ -207,10 +194,7 @@ fn damaged_and_absent_files_are_named() {
 fn a_model_learns_wherever_it_came_from() {
     let loaded = checkpoint::load(&fixture("qwen3"), &device()).unwrap();
     assert!(!loaded.device().is_autodiff());
-    for model in [
-        loaded.train(),
-        Llama::init(&config(""), 1, &device().autodiff()),
-    ] {
+    for model in [loaded.train(), Llama::init(&config(""), 1, &device().autodiff())] {
         assert!(model.device().is_autodiff());
         let grads = hidden(&model).sum().backward();
         assert!(
@@ -261,9 +245,7 @@ fn every_end_token_of_the_generation_config_counts() {
     assert_eq!(read("{}").unwrap().eos_token_id, config.eos_token_id);
     let absent = GenerationConfig::load(Path::new("/nowhere"), &config).unwrap();
     assert_eq!(absent.eos_token_id, [2]);
-    let message = read(r#"{"eos_token_id": [2, 640]}"#)
-        .unwrap_err()
-        .to_string();
+    let message = read(r#"{"eos_token_id": [2, 640]}"#).unwrap_err().to_string();
     assert!(
         message.contains("generation_config.json: `eos_token_id` holds 640"),
         "{message}"

@@ -9,8 +9,7 @@ use gcpo_model::config::{ModelConfig, ModelType};
 use gcpo_model::rope::{RopeScaling, inverse_frequencies};
 
 fn read(json: &str) -> Result<ModelConfig, String> {
-    ModelConfig::from_json(json.as_bytes(), Path::new("dir/config.json"))
-        .map_err(|error| error.to_string())
+    ModelConfig::from_json(json.as_bytes(), Path::new("dir/config.json")).map_err(|error| error.to_string())
 }
 
 fn with(model_type: &str, extra: &str) -> String {
@@ -84,10 +83,7 @@ fn what_is_written_is_read_again() {
         assert_eq!(read(&config.to_json("float32")).unwrap(), config);
         // And through serde, as part of something larger.
         let value = serde_json::to_value(&config).unwrap();
-        assert_eq!(
-            serde_json::from_value::<ModelConfig>(value).unwrap(),
-            config
-        );
+        assert_eq!(serde_json::from_value::<ModelConfig>(value).unwrap(), config);
     }
     assert_eq!(config("").model_type, ModelType::Llama);
 }
@@ -117,16 +113,8 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             "`vocab_size`",
             "whole number",
         ),
-        (
-            with("llama", r#", "hidden_act": "gelu""#),
-            "`hidden_act`",
-            "silu",
-        ),
-        (
-            with("llama", r#", "rms_norm_eps": 0"#),
-            "`rms_norm_eps`",
-            "> 0",
-        ),
+        (with("llama", r#", "hidden_act": "gelu""#), "`hidden_act`", "silu"),
+        (with("llama", r#", "rms_norm_eps": 0"#), "`rms_norm_eps`", "> 0"),
         (
             with("llama", r#", "eos_token_id": 61"#),
             "`eos_token_id`",
@@ -138,10 +126,7 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             "whole numbers",
         ),
         (
-            with(
-                "llama",
-                r#", "rope_scaling": {"rope_type": "yarn", "factor": 4}"#,
-            ),
+            with("llama", r#", "rope_scaling": {"rope_type": "yarn", "factor": 4}"#),
             "`rope_scaling.rope_type`",
             "yarn",
         ),
@@ -161,10 +146,7 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             "experts",
         ),
         (
-            with(
-                "qwen2",
-                r#", "use_sliding_window": true, "sliding_window": 64"#,
-            ),
+            with("qwen2", r#", "use_sliding_window": true, "sliding_window": 64"#),
             "`use_sliding_window`",
             "not supported",
         ),
@@ -181,10 +163,7 @@ fn errors_name_file_and_field_and_say_what_to_do() {
     ] {
         let message = read(&json).unwrap_err();
         assert!(message.starts_with("dir/config.json: "), "{message}");
-        assert!(
-            message.contains(field) && message.contains(hint),
-            "{message}"
-        );
+        assert!(message.contains(field) && message.contains(hint), "{message}");
     }
     let missing = read(r#"{"model_type": "llama"}"#).unwrap_err();
     assert!(missing.contains("is missing"), "{missing}");

@@ -56,19 +56,12 @@ impl Expected {
             .chunks(width)
             .zip(&lengths)
             .map(|(row, &n)| {
-                let from = if padding == Padding::Left {
-                    width - n
-                } else {
-                    0
-                };
+                let from = if padding == Padding::Left { width - n } else { 0 };
                 row[from..from + n].iter().map(|&id| id as u32).collect()
             })
             .collect();
         let tokens = Tokens::new(&rows, padding, &device());
-        assert_eq!(
-            tokens.ids_bt.to_data().iter::<i64>().collect::<Vec<_>>(),
-            ids
-        );
+        assert_eq!(tokens.ids_bt.to_data().iter::<i64>().collect::<Vec<_>>(), ids);
         tokens
     }
 }

@@ -192,7 +192,10 @@ pub struct BenchArgs {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "give a whole number, 1 or more".into())
+    text.parse()
+        .ok()
+        .filter(|&count| count > 0)
+        .ok_or_else(|| "give a whole number, 1 or more".into())
 }
 
 #[cfg(test)]
@@ -225,7 +228,9 @@ mod tests {
     fn training_takes_a_config_and_a_runs_options() {
         for name in ["train", "sft"] {
             let cli = parse(&format!("gcpo {name} a.toml --set a=1 --resume --device wgpu:1")).unwrap();
-            let Some(Command::Train(args) | Command::Sft(args)) = cli.command else { panic!("{name}") };
+            let Some(Command::Train(args) | Command::Sft(args)) = cli.command else {
+                panic!("{name}")
+            };
             assert_eq!(args.config, PathBuf::from("a.toml"));
             assert_eq!(args.run.resume, Some(None));
             assert_eq!(args.run.device.device.to_string(), "wgpu:1");
@@ -260,12 +265,24 @@ mod tests {
             ("gcpo train a.toml --device gpu", ErrorKind::ValueValidation),
             ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
             ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
-            ("gcpo eval --model m a.toml --data f --preset gsm8k", ErrorKind::ArgumentConflict),
+            (
+                "gcpo eval --model m a.toml --data f --preset gsm8k",
+                ErrorKind::ArgumentConflict,
+            ),
             ("gcpo generate --model m", ErrorKind::MissingRequiredArgument),
-            ("gcpo generate --model m --prompt a --input b", ErrorKind::ArgumentConflict),
-            ("gcpo generate --model m --prompt a -n 0", ErrorKind::ValueValidation),
+            (
+                "gcpo generate --model m --prompt a --input b",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "gcpo generate --model m --prompt a -n 0",
+                ErrorKind::ValueValidation,
+            ),
             ("gcpo bench --shape huge --work step", ErrorKind::InvalidValue),
-            ("gcpo bench --shape tiny --work step --objective grp", ErrorKind::ValueValidation),
+            (
+                "gcpo bench --shape tiny --work step --objective grp",
+                ErrorKind::ValueValidation,
+            ),
             ("gcpo fly", ErrorKind::InvalidSubcommand),
         ] {
             assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");

@@ -44,14 +44,22 @@ impl Stored {
         let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
             .with_context(|| format!("cannot read {}", dir.display()))?
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("model")))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "safetensors")
+            })
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("model"))
+            })
             .collect();
         files.sort();
         ensure!(!files.is_empty(), "{} holds no model*.safetensors", dir.display());
         let mut stored = Self::default();
         for file in files {
-            stored.add(&file).with_context(|| format!("{} is no safetensors file", file.display()))?;
+            stored
+                .add(&file)
+                .with_context(|| format!("{} is no safetensors file", file.display()))?;
         }
         Ok(stored)
     }
@@ -130,21 +138,55 @@ fn describe(config: &ModelConfig, stored: &Stored, rows: usize, length: usize) -
             config.intermediate_size
         ),
     );
-    let tied = if config.tie_word_embeddings { "head tied to it" } else { "head of its own" };
+    let tied = if config.tie_word_embeddings {
+        "head tied to it"
+    } else {
+        "head of its own"
+    };
     row("vocabulary", format!("{}, {tied}", config.vocab_size));
     row("positions", config.max_position_embeddings.to_string());
     row("parameters", grouped(config.parameters() as u64));
-    let formats: Vec<String> =
-        stored.numbers.iter().map(|(dtype, count)| format!("{dtype} {}", grouped(*count))).collect();
+    let formats: Vec<String> = stored
+        .numbers
+        .iter()
+        .map(|(dtype, count)| format!("{dtype} {}", grouped(*count)))
+        .collect();
     row("dtype", formats.join(", "));
-    let files = if stored.files == 1 { "1 file" } else { &format!("{} files", stored.files) };
-    row("stored in", format!("{files}, {} tensors, {}", stored.tensors, bytes(stored.bytes)));
+    let files = if stored.files == 1 {
+        "1 file"
+    } else {
+        &format!("{} files", stored.files)
+    };
+    row(
+        "stored in",
+        format!("{files}, {} tensors, {}", stored.tensors, bytes(stored.bytes)),
+    );
     let memory = Memory::of(config, rows, length);
-    let rows_text = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
-    row("memory", format!("for {rows_text} of {length} tokens, computed in float32"));
+    let rows_text = if rows == 1 {
+        "1 row".to_owned()
+    } else {
+        format!("{rows} rows")
+    };
+    row(
+        "memory",
+        format!("for {rows_text} of {length} tokens, computed in float32"),
+    );
     row("  sampling", bytes(memory.weights + memory.cache));
-    row("", format!("weights {}, keys and values {}", bytes(memory.weights), bytes(memory.cache)));
-    row("  training", format!("about {}", bytes(memory.weights + memory.optimiser + memory.activations)));
+    row(
+        "",
+        format!(
+            "weights {}, keys and values {}",
+            bytes(memory.weights),
+            bytes(memory.cache)
+        ),
+    );
+    row(
+        "  training",
+        format!(
+            "about {}",
+            bytes(memory.weights + memory.optimiser + memory.activations)
+        ),
+    );
     row(
         "",
         format!(
@@ -171,7 +213,11 @@ fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]
@@ -198,16 +244,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let header = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},
             "b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}}"#;
-        for name in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "optimizer.safetensors"] {
+        for name in [
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "optimizer.safetensors",
+        ] {
             write(&dir.path().join(name), header);
         }
         let stored = Stored::read(dir.path()).unwrap();
         assert_eq!((stored.files, stored.tensors), (2, 4));
-        assert_eq!(stored.numbers, BTreeMap::from([("BF16".into(), 12), ("F32".into(), 4)]));
+        assert_eq!(
+            stored.numbers,
+            BTreeMap::from([("BF16".into(), 12), ("F32".into(), 4)])
+        );
 
         std::fs::write(dir.path().join("model-3.safetensors"), b"hello, world").unwrap();
         let error = format!("{:#}", Stored::read(dir.path()).unwrap_err());
-        assert!(error.contains("model-3.safetensors") && error.contains("cut off"), "{error}");
+        assert!(
+            error.contains("model-3.safetensors") && error.contains("cut off"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -218,15 +274,33 @@ mod tests {
         assert_eq!(one.weights, 4 * config.parameters() as u64);
         // 4 layers, keys and values, 2 heads of 32 numbers of 4 bytes.
         assert_eq!(one.cache, 64 * 4 * 2 * 2 * 32 * 4);
-        assert_eq!((four.cache, four.activations), (4 * one.cache, 4 * one.activations));
-        assert!(Memory::of(&config, 1, 128).activations > 2 * one.activations, "the scores grow with the square");
+        assert_eq!(
+            (four.cache, four.activations),
+            (4 * one.cache, 4 * one.activations)
+        );
+        assert!(
+            Memory::of(&config, 1, 128).activations > 2 * one.activations,
+            "the scores grow with the square"
+        );
     }
 
     #[test]
     fn the_text_names_the_facts() {
-        let stored = Stored { files: 1, tensors: 38, bytes: 3 << 20, numbers: BTreeMap::from([("F32".into(), 7)]) };
+        let stored = Stored {
+            files: 1,
+            tensors: 38,
+            bytes: 3 << 20,
+            numbers: BTreeMap::from([("F32".into(), 7)]),
+        };
         let text = describe(&config(), &stored, 8, 256);
-        for part in ["LlamaForCausalLM", "4 layers, d 128", "512, head tied", "F32 7", "3.0 MiB", "8 rows of 256 tokens"] {
+        for part in [
+            "LlamaForCausalLM",
+            "4 layers, d 128",
+            "512, head tied",
+            "F32 7",
+            "3.0 MiB",
+            "8 rows of 256 tokens",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

@@ -24,10 +24,21 @@ pub fn main() -> ExitCode {
         // Whoever read the output has had enough: that is no failure.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", message(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, each said once: some errors say their cause themselves.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -45,5 +56,21 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Score(args)) => score::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = || anyhow::anyhow!("no such file");
+        let twice: Result<()> = Err(error()).context("a.json: no such file").context("the model");
+        assert_eq!(message(&twice.unwrap_err()), "the model: a.json: no such file");
+        let once: Result<()> = Err(error()).context("a.json");
+        assert_eq!(message(&once.unwrap_err()), "a.json: no such file");
     }
 }

@@ -52,8 +52,17 @@ impl RunPlan {
 
     fn new(config: Config, args: &RunArgs) -> Result<Self> {
         let place = place(&config, args, Path::new("runs"), SystemTime::now())?;
+        if let Place::New(path) = &place {
+            // Said before a model is loaded, not after.
+            RunDir::check_free(path)?;
+        }
         let (device, device_name) = device::open(&args.device.device)?;
-        Ok(Self { config, device, device_name, place })
+        Ok(Self {
+            config,
+            device,
+            device_name,
+            place,
+        })
     }
 
     /// Makes the run directory, or opens the one of a run that goes on and finds its last checkpoint. To be called when
@@ -77,7 +86,9 @@ fn place(config: &Config, args: &RunArgs, runs: &Path, now: SystemTime) -> Resul
         (None, Some(dir)) => Place::New(dir.clone()),
         (None, None) => Place::New(runs.join(RunDir::default_name(name, now))),
         (Some(Some(dir)), _) if args.run_dir.as_ref().is_some_and(|run_dir| run_dir != dir) => {
-            bail!("--resume and --run-dir name two directories; a run goes on in its own, so leave --run-dir out")
+            bail!(
+                "--resume and --run-dir name two directories; a run goes on in its own, so leave --run-dir out"
+            )
         }
         (Some(Some(dir)), _) | (Some(None), Some(dir)) => Place::Resumed(RunDir::open(dir)?),
         (Some(None), None) => Place::Resumed(RunDir::newest(runs, name)?),
@@ -113,7 +124,9 @@ mod tests {
             sets: Vec::new(),
             run_dir: run_dir.map(Into::into),
             resume: resume.map(|dir| dir.map(Into::into)),
-            device: DeviceArgs { device: DeviceSpec::Auto },
+            device: DeviceArgs {
+                device: DeviceSpec::Auto,
+            },
         }
     }
 
@@ -123,7 +136,10 @@ mod tests {
         let plain = Config::from_str("", "a/quick.toml", &[]).unwrap();
         let placed = Config::from_str("run.dir = \"/from/config\"", "a.toml", &[]).unwrap();
         let new = |config, args| place(config, &args, runs, UNIX_EPOCH).unwrap();
-        assert_eq!(new(&plain, args(None, None)), Place::New("runs/quick-19700101-000000".into()));
+        assert_eq!(
+            new(&plain, args(None, None)),
+            Place::New("runs/quick-19700101-000000".into())
+        );
         assert_eq!(new(&placed, args(None, None)), Place::New("/from/config".into()));
         assert_eq!(new(&placed, args(Some("here"), None)), Place::New("here".into()));
     }
@@ -136,8 +152,14 @@ mod tests {
         let new = RunDir::create(&dir.path().join("quick-20260102-000000"), &config).unwrap();
         let place = |args| place(&config, &args, dir.path(), UNIX_EPOCH);
         assert_eq!(place(args(None, Some(None))).unwrap(), Place::Resumed(new));
-        assert_eq!(place(args(None, Some(Some(old.path())))).unwrap(), Place::Resumed(old.clone()));
-        assert_eq!(place(args(old.path().to_str(), Some(None))).unwrap(), Place::Resumed(old.clone()));
+        assert_eq!(
+            place(args(None, Some(Some(old.path())))).unwrap(),
+            Place::Resumed(old.clone())
+        );
+        assert_eq!(
+            place(args(old.path().to_str(), Some(None))).unwrap(),
+            Place::Resumed(old.clone())
+        );
         assert!(place(args(Some("other"), Some(Some(old.path())))).is_err());
         assert!(place(args(None, Some(Some(dir.path())))).is_err());
     }

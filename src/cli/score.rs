@@ -45,7 +45,11 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     while start < rows.len() {
         let end = batch_end(&rows, start, TOKENS_AT_ONCE);
         for scored in score(&model, &rows[start..end])? {
-            print_line(if args.json { serde_json::to_string(&scored)? } else { in_words(&scored) })?;
+            print_line(if args.json {
+                serde_json::to_string(&scored)?
+            } else {
+                in_words(&scored)
+            })?;
         }
         start = end;
     }
@@ -57,7 +61,11 @@ fn read(args: &ScoreArgs, model: &Llama) -> Result<Vec<Vec<u32>>> {
     let text = read_input(&args.input)?;
     let mut tokenizer = None;
     let mut rows = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let place = || format!("{}:{}", args.input.display(), number + 1);
         let ids = match parse(line).with_context(place)? {
             Row { ids: Some(ids), .. } => ids,
@@ -66,7 +74,9 @@ fn read(args: &ScoreArgs, model: &Llama) -> Result<Vec<Vec<u32>>> {
                     Some(tokenizer) => tokenizer,
                     none => none.insert(Tokenizer::load(&args.model)?),
                 };
-                tokenizer.encode(&text.unwrap_or_default(), true).with_context(place)?
+                tokenizer
+                    .encode(&text.unwrap_or_default(), true)
+                    .with_context(place)?
             }
         };
         check(&ids, model, &args.model).with_context(place)?;
@@ -87,7 +97,11 @@ fn parse(line: &str) -> Result<Row> {
 fn check(ids: &[u32], model: &Llama, dir: &Path) -> Result<()> {
     let config = model.config();
     if let Some(id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-        bail!("token id {id} is not one of the {} of {}", config.vocab_size, dir.display());
+        bail!(
+            "token id {id} is not one of the {} of {}",
+            config.vocab_size,
+            dir.display()
+        );
     }
     ensure!(
         ids.len() <= config.max_position_embeddings,
@@ -124,7 +138,10 @@ fn score(model: &Llama, rows: &[Vec<u32>]) -> Result<Vec<Scored>> {
         // The state at t predicts the token at t + 1; the last column predicts nothing, so its target is no matter.
         let mut targets = vec![0_i64; long.len() * width];
         for (ids, targets) in long.iter().zip(targets.chunks_mut(width)) {
-            ids[1..].iter().zip(targets).for_each(|(id, target)| *target = i64::from(*id));
+            ids[1..]
+                .iter()
+                .zip(targets)
+                .for_each(|(id, target)| *target = i64::from(*id));
         }
         let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [long.len(), width]), &device);
         let logp_bt = token_logp(model, hidden_btd, targets_bt, 1.0).logp_bt;
@@ -137,17 +154,32 @@ fn score(model: &Llama, rows: &[Vec<u32>]) -> Result<Vec<Scored>> {
             let row = next.next().unwrap_or_default();
             logprobs.extend(row[..ids.len() - 1].iter().copied().map(Some));
         }
-        Scored { ids: ids.clone(), logprobs }
+        Scored {
+            ids: ids.clone(),
+            logprobs,
+        }
     });
     Ok(scored.collect())
 }
 
 /// A row for people.
 fn in_words(scored: &Scored) -> String {
-    let sum: f64 = scored.logprobs.iter().flatten().map(|&logp| f64::from(logp)).sum();
+    let sum: f64 = scored
+        .logprobs
+        .iter()
+        .flatten()
+        .map(|&logp| f64::from(logp))
+        .sum();
     let count = scored.logprobs.iter().flatten().count();
-    let perplexity = if count == 0 { f64::NAN } else { (-sum / count as f64).exp() };
-    format!("{} tokens  log-probability {sum:.4}  perplexity {perplexity:.4}", scored.ids.len())
+    let perplexity = if count == 0 {
+        f64::NAN
+    } else {
+        (-sum / count as f64).exp()
+    };
+    format!(
+        "{} tokens  log-probability {sum:.4}  perplexity {perplexity:.4}",
+        scored.ids.len()
+    )
 }
 
 #[cfg(test)]
@@ -173,12 +205,21 @@ mod tests {
             assert_eq!(scored.logprobs.len(), ids.len());
             assert!(scored.logprobs.first().is_none_or(Option::is_none));
             let alone = score(&model, std::slice::from_ref(ids)).unwrap().remove(0);
-            for (a, b) in scored.logprobs.iter().flatten().zip(alone.logprobs.iter().flatten()) {
+            for (a, b) in scored
+                .logprobs
+                .iter()
+                .flatten()
+                .zip(alone.logprobs.iter().flatten())
+            {
                 assert!((a - b).abs() < 1e-5, "{a} {b}");
             }
         }
         let nexts: Vec<Vec<u32>> = (0..11).map(|next| vec![3, 4, next]).collect();
-        let total: f32 = score(&model, &nexts).unwrap().iter().map(|s| s.logprobs[2].unwrap().exp()).sum();
+        let total: f32 = score(&model, &nexts)
+            .unwrap()
+            .iter()
+            .map(|s| s.logprobs[2].unwrap().exp())
+            .sum();
         assert!((total - 1.0).abs() < 1e-5, "{total}");
     }
 
@@ -196,17 +237,37 @@ mod tests {
 
     #[test]
     fn a_malformed_row_says_what_a_row_is() {
-        for line in ["", "[1]", "{}", r#"{"text": "a", "ids": [1]}"#, r#"{"txt": "a"}"#, r#"{"ids": [-1]}"#] {
+        for line in [
+            "",
+            "[1]",
+            "{}",
+            r#"{"text": "a", "ids": [1]}"#,
+            r#"{"txt": "a"}"#,
+            r#"{"ids": [-1]}"#,
+        ] {
             let error = format!("{:#}", parse(line).unwrap_err());
-            assert!(error.contains(r#"{"text": "…"} or {"ids": [1, 2, …]}"#), "{line}: {error}");
+            assert!(
+                error.contains(r#"{"text": "…"} or {"ids": [1, 2, …]}"#),
+                "{line}: {error}"
+            );
         }
     }
 
     #[test]
     fn what_the_model_cannot_take_is_refused() {
         let model = model();
-        assert!(check(&[11], &model, Path::new("m")).unwrap_err().to_string().contains("token id 11"));
-        assert!(check(&[0; 17], &model, Path::new("m")).unwrap_err().to_string().contains("16 positions"));
+        assert!(
+            check(&[11], &model, Path::new("m"))
+                .unwrap_err()
+                .to_string()
+                .contains("token id 11")
+        );
+        assert!(
+            check(&[0; 17], &model, Path::new("m"))
+                .unwrap_err()
+                .to_string()
+                .contains("16 positions")
+        );
         assert!(check(&[10; 16], &model, Path::new("m")).is_ok());
     }
 }

@@ -20,7 +20,10 @@ const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 /// # Errors
 /// A mistake in an option, or whatever stops the run.
 pub fn quickstart(args: &RunArgs) -> Result<()> {
-    run(&RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?, group_trainer)
+    run(
+        &RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?,
+        group_trainer,
+    )
 }
 
 /// Trains by reinforcement learning.
@@ -38,7 +41,13 @@ pub fn train(args: &TrainArgs) -> Result<()> {
 pub fn sft(args: &TrainArgs) -> Result<()> {
     run(&RunPlan::from_file(&args.config, &args.run)?, |plan| {
         let problems = source::training(&plan.config)?;
-        let texts = || problems.iter().flat_map(|p| [Some(p.question.clone()), p.solution.clone()]).flatten().collect();
+        let texts = || {
+            problems
+                .iter()
+                .flat_map(|p| [Some(p.question.clone()), p.solution.clone()])
+                .flatten()
+                .collect()
+        };
         let policy = open::policy(&plan.config, texts, &plan.device.clone().autodiff())?;
         Ok(Box::new(SftTrainer::new(plan.config.clone(), policy, problems)?))
     })
@@ -48,8 +57,18 @@ fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
     let config: &Config = &plan.config;
     if config.model.tokenizer == Some(TokenizerSource::Train) {
         return Err(config
-            .blame("model.tokenizer", "\"train\" learns from demonstrations", "train the model with `gcpo sft` first")
+            .blame(
+                "model.tokenizer",
+                "\"train\" learns from demonstrations",
+                "train the model with `gcpo sft` first",
+            )
             .into());
+    }
+    if config.objective.name.needs_projection() && config.integrations() == 1 {
+        eprintln!(
+            "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
+             reference is π(q). That is the control without a collider, not GCPO"
+        );
     }
     let problems = source::training(config)?;
     let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
@@ -60,7 +79,12 @@ fn run(plan: &RunPlan, trainer: impl FnOnce(&RunPlan) -> Result<Box<dyn Trainer>
     let mut trainer = trainer(plan)?;
     let (run, from) = plan.start()?;
     let stop = Stop::on_ctrl_c().context("cannot take over Ctrl-C")?;
-    eprintln!("{} on {}, written to {}", plan.config.run.name.as_deref().unwrap_or("run"), plan.device_name, run.path().display());
+    eprintln!(
+        "{} on {}, written to {}",
+        plan.config.run.name.as_deref().unwrap_or("run"),
+        plan.device_name,
+        run.path().display()
+    );
     let outcome = drive(trainer.as_mut(), &plan.config, &run, from.as_ref(), &stop)?;
     let path = run.path().display();
     let places = [
@@ -71,7 +95,10 @@ fn run(plan: &RunPlan, trainer: impl FnOnce(&RunPlan) -> Result<Box<dyn Trainer>
     ];
     print_line(summary(&outcome.metrics, &places).trim_end())?;
     if outcome.interrupted {
-        eprintln!("stopped after step {}; the same command with `--resume {path}` goes on", outcome.step);
+        eprintln!(
+            "stopped after step {}; the same command with `--resume {path}` goes on",
+            outcome.step
+        );
     }
     Ok(())
 }

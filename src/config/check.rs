@@ -1,6 +1,6 @@
 //! What must hold between the values of a config.
 
-use super::{Config, ConfigError, Init, ModelPath, PromptStyle, Source, TokenizerSource};
+use super::{Config, ConfigError, Init, ModelPath, Preset, PromptStyle, Source, TokenizerSource};
 
 impl Config {
     /// Checks every value that is impossible in itself or beside another one.
@@ -68,9 +68,7 @@ impl Config {
                         "add `vocab_size = …`, 256 or more, to [model.shape]",
                     ));
                 }
-                if shape.num_attention_heads.unwrap_or(1)
-                    % shape.num_key_value_heads.unwrap_or(1).max(1)
-                    != 0
+                if shape.num_attention_heads.unwrap_or(1) % shape.num_key_value_heads.unwrap_or(1).max(1) != 0
                 {
                     return Err(self.blame(
                         "model.shape.num_key_value_heads",
@@ -100,6 +98,13 @@ impl Config {
 
     fn check_source(&self, section: &str, source: &Source) -> Result<(), ConfigError> {
         let field = |name: &str| format!("{section}.{name}");
+        if let Some(Err(error)) = source.preset.as_ref().map(Preset::rows) {
+            return Err(self.blame(
+                &field("preset"),
+                error.to_string(),
+                "or give a table of field names",
+            ));
+        }
         match (&source.path, source.generator) {
             (Some(_), Some(_)) => Err(self.blame(
                 &field("generator"),
@@ -115,6 +120,11 @@ impl Config {
                 &field("preset"),
                 "a preset is for a file",
                 format!("add `path = …` to [{section}] or remove the key"),
+            )),
+            (None, _) if source.variants > 0 => Err(self.blame(
+                &field("variants"),
+                "only problems of a file can be varied",
+                format!("add `path = …` to [{section}], or remove the key and raise `count`"),
             )),
             (None, Some(_)) => self.at_least(
                 &field(if section == "eval" { "size" } else { "count" }),
@@ -139,11 +149,7 @@ impl Config {
     fn check_sampling(&self) -> Result<(), ConfigError> {
         let rollout = &self.rollout;
         self.at_least("rollout.num_generations", rollout.num_generations, 1)?;
-        self.at_least(
-            "rollout.max_completion_length",
-            rollout.max_completion_length,
-            1,
-        )?;
+        self.at_least("rollout.max_completion_length", rollout.max_completion_length, 1)?;
         self.at_least("rollout.max_rows", rollout.max_rows, 1)?;
         self.positive("rollout.temperature", rollout.temperature)?;
         self.at_least("eval.samples", self.eval.samples, 1)?;
@@ -164,12 +170,7 @@ impl Config {
         self.at_least("projection.samples", self.projection_samples(), 1)?;
         self.positive("projection.floor", self.projection.floor)?;
         self.within("projection.floor", self.projection.floor, 0.0, 1.0)?;
-        self.within(
-            "projection.ratio_max",
-            self.projection.ratio_max,
-            1.0,
-            f64::MAX,
-        )?;
+        self.within("projection.ratio_max", self.projection.ratio_max, 1.0, f64::MAX)?;
         self.positive("features.sigma", self.features.sigma)?;
         self.within("objective.alpha", self.objective.alpha, 0.0, f64::MAX)?;
         self.within("objective.kappa", self.objective.kappa, 0.0, f64::MAX)?;
@@ -227,6 +228,7 @@ impl Config {
         self.within("sft.integrate_frac", self.sft.integrate_frac, 0.0, 1.0)?;
         self.within("sft.project_frac", self.sft.project_frac, 0.0, 1.0)?;
         self.within("sft.wrong_frac", self.sft.wrong_frac, 0.0, 1.0)?;
+        self.within("sft.candidate_wrong_frac", self.candidate_wrong_frac(), 0.0, 1.0)?;
         if self.sft.integrate_frac + self.sft.project_frac > 1.0 {
             return Err(self.blame(
                 "sft.project_frac",
@@ -250,11 +252,7 @@ impl Config {
 
     fn positive(&self, field: &str, value: f64) -> Result<(), ConfigError> {
         if !(value > 0.0 && value.is_finite()) {
-            return Err(self.blame(
-                field,
-                format!("{value} is impossible"),
-                "give a number above 0",
-            ));
+            return Err(self.blame(field, format!("{value} is impossible"), "give a number above 0"));
         }
         Ok(())
     }

@@ -8,18 +8,18 @@ mod check;
 mod error;
 mod origin;
 mod schema;
-mod templates;
 
 use std::path::{Path, PathBuf};
 
+use gcpo_data::Templates;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
 use origin::Origin;
 pub use schema::{
-    Checkpoint, Eval, FeatureContext, Features, Fields, Generator, Init, Model, ModelPath,
-    Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run,
-    SaveDtype, Scheduler, Sft, Shape, Similarity, Source, TokenizerSource, Train,
+    Checkpoint, Eval, FeatureContext, Features, Generator, Init, LrSchedulerType, Model, ModelPath,
+    Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run, SaveDtype, Sft,
+    Shape, Similarity, Source, TokenizerSource, Train,
 };
 
 /// A whole run. What [`Config::load`] returns has passed [`Config::check`] and has its optional values filled in.
@@ -88,12 +88,7 @@ impl Config {
 
     /// An error about `field` (its dotted path): `what` is wrong with it, and what to do (`help`). It names the file and
     /// line, or the `--set`, that gave the field its value.
-    pub fn blame(
-        &self,
-        field: &str,
-        what: impl Into<String>,
-        help: impl Into<String>,
-    ) -> ConfigError {
+    pub fn blame(&self, field: &str, what: impl Into<String>, help: impl Into<String>) -> ConfigError {
         self.origin.blame(field, ConfigError::new(what).help(help))
     }
 
@@ -106,8 +101,7 @@ impl Config {
 
     /// Dotted paths of the keys in which two runs differ, in the file's order. Where they are written is left out.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let table =
-            |config: &Self| toml::from_str(&config.to_toml()).expect("a written config reads back");
+        let table = |config: &Self| toml::from_str(&config.to_toml()).expect("a written config reads back");
         origin::differences(&table(self), &table(other))
     }
 
@@ -120,21 +114,22 @@ impl Config {
 
     /// Samples of each projection context, M.
     pub fn projection_samples(&self) -> usize {
-        self.projection
-            .samples
-            .unwrap_or(self.rollout.num_generations)
+        self.projection.samples.unwrap_or(self.rollout.num_generations)
     }
 
     /// Upper clip of the ratio.
     pub fn epsilon_high(&self) -> f64 {
-        self.objective
-            .epsilon_high
-            .unwrap_or(self.objective.epsilon)
+        self.objective.epsilon_high.unwrap_or(self.objective.epsilon)
     }
 
     /// Candidates shown by an integrate demonstration.
     pub fn sft_candidates(&self) -> usize {
         self.sft.candidates.unwrap_or(self.rollout.num_generations)
+    }
+
+    /// Share of wrong candidates in the prompts of demonstrations.
+    pub fn candidate_wrong_frac(&self) -> f64 {
+        self.sft.candidate_wrong_frac.unwrap_or(self.sft.wrong_frac)
     }
 
     /// How evaluation samples: `[rollout]` with what `[eval]` says instead; `num_generations` is `eval.samples`.
@@ -153,27 +148,32 @@ impl Config {
         }
     }
 
-    /// The Jinja texts of the answer, integrate and project prompts, in this order.
-    pub fn templates(&self) -> [&str; 3] {
-        let [answer, integrate, project] = templates::of(self.prompt.style);
+    /// The three prompts: what `[prompt]` gives, else those of its style.
+    pub fn templates(&self) -> Templates {
         let prompt = &self.prompt;
-        [
-            prompt.answer.as_deref().unwrap_or(answer),
-            prompt.integrate.as_deref().unwrap_or(integrate),
-            prompt.project.as_deref().unwrap_or(project),
-        ]
+        let style = match prompt.style {
+            PromptStyle::Plain => Templates::plain(),
+            PromptStyle::Chat => Templates::default(),
+            PromptStyle::Marks => Templates::marks(),
+        };
+        Templates {
+            answer: prompt.answer.clone().unwrap_or(style.answer),
+            integrate: prompt.integrate.clone().unwrap_or(style.integrate),
+            project: prompt.project.clone().unwrap_or(style.project),
+        }
     }
 
     /// Fills in what other fields decide, and makes paths absolute.
     fn resolve(&mut self) {
-        let [answer, integrate, project] = self.templates().map(str::to_owned);
-        self.prompt.answer = Some(answer);
-        self.prompt.integrate = Some(integrate);
-        self.prompt.project = Some(project);
+        let templates = self.templates();
+        self.prompt.answer = Some(templates.answer);
+        self.prompt.integrate = Some(templates.integrate);
+        self.prompt.project = Some(templates.project);
         self.projection.integrations = Some(self.integrations());
         self.projection.samples = Some(self.projection_samples());
         self.objective.epsilon_high = Some(self.epsilon_high());
         self.sft.candidates = Some(self.sft_candidates());
+        self.sft.candidate_wrong_frac = Some(self.candidate_wrong_frac());
 
         if self.eval.path.is_none() && self.eval.generator.is_none() {
             self.eval.generator = self.data.generator;

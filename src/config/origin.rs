@@ -62,11 +62,7 @@ impl Origin {
 }
 
 /// Reads a file's text and applies the sets, in order.
-pub(super) fn read(
-    text: &str,
-    name: &str,
-    sets: &[String],
-) -> Result<(Config, Origin), ConfigError> {
+pub(super) fn read(text: &str, name: &str, sets: &[String]) -> Result<(Config, Origin), ConfigError> {
     let table = DeTable::parse(text)
         .map_err(|e| syntax(text, name, &e))?
         .into_inner();
@@ -122,9 +118,7 @@ fn apply(set: &str, values: &mut Table) -> Result<String, ConfigError> {
     };
     let mut table = values;
     for key in sections {
-        let entry = table
-            .entry(*key)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let entry = table.entry(*key).or_insert_with(|| Value::Table(Table::new()));
         table = entry.as_table_mut().ok_or_else(|| {
             ConfigError::new(format!("`{key}` is a value, it holds no keys"))
                 .in_file(&place)
@@ -155,11 +149,7 @@ pub(super) fn differences(a: &Table, b: &Table) -> Vec<String> {
     for key in a.keys().chain(only_b) {
         match (a.get(key), b.get(key)) {
             (Some(Value::Table(a)), Some(Value::Table(b))) => {
-                paths.extend(
-                    differences(a, b)
-                        .into_iter()
-                        .map(|path| format!("{key}.{path}")),
-                );
+                paths.extend(differences(a, b).into_iter().map(|path| format!("{key}.{path}")));
             }
             (a, b) if a != b => paths.push(key.clone()),
             _ => {}
@@ -200,12 +190,7 @@ fn syntax(text: &str, name: &str, error: &toml::de::Error) -> ConfigError {
 }
 
 /// An error of a file that is TOML but not a config.
-fn wrong(
-    text: &str,
-    name: &str,
-    error: &toml::de::Error,
-    spans: &[(String, Span, Span)],
-) -> ConfigError {
+fn wrong(text: &str, name: &str, error: &toml::de::Error, spans: &[(String, Span, Span)]) -> ConfigError {
     let span = error.span().unwrap_or(0..0);
     // The innermost key or value that holds the place of the error.
     let path = spans

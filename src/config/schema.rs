@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use gcpo_data::dataset::{DatasetError, Preset as Rows};
 use serde::de::{self, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -96,6 +97,9 @@ pub struct Source {
     pub count: usize,
     /// Use only this many problems of the file, the first ones; 0 takes all. Default: 0. Source: this project.
     pub limit: usize,
+    /// Train also on so many copies of each problem with other numbers in it, drawn from `seed`, where the file gives the
+    /// numbers and the equation (`"mawps"`, `"svamp"`). Default: 0. Source: this project.
+    pub variants: usize,
     /// Draw the problems in an order shuffled anew each epoch, from `seed`. Default: true. Source: TRL (`shuffle_dataset`).
     pub shuffle: bool,
 }
@@ -108,6 +112,7 @@ impl Default for Source {
             generator: None,
             count: 4096,
             limit: 0,
+            variants: 0,
             shuffle: true,
         }
     }
@@ -279,8 +284,9 @@ pub struct Train {
     pub adam_epsilon: f64,
     /// Largest norm of the gradient of all parameters together; 0 does not clip. Default: 1.0. Source: TRL.
     pub max_grad_norm: f64,
-    /// Learning rate after the warm-up: `"constant"`, `"linear"` (to 0) or `"cosine"` (to 0). Default: `"linear"`. Source: TRL.
-    pub lr_scheduler_type: Scheduler,
+    /// Course of the learning rate: `"constant"` (without a warm-up), `"constant_with_warmup"`, `"linear"` or `"cosine"` (both
+    /// fall to 0 after the warm-up). Default: `"linear"`. Source: TRL.
+    pub lr_scheduler_type: LrSchedulerType,
     /// Updates over which the learning rate rises linearly from 0; wins over `warmup_ratio`. Default: 0. Source: TRL.
     pub warmup_steps: usize,
     /// The same as a share of all updates. Default: 0.0. Source: TRL.
@@ -302,7 +308,7 @@ impl Default for Train {
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
-            lr_scheduler_type: Scheduler::default(),
+            lr_scheduler_type: LrSchedulerType::default(),
             warmup_steps: 0,
             warmup_ratio: 0.0,
         }
@@ -339,9 +345,12 @@ pub struct Sft {
     /// How many candidates an integrate prompt shows; a project prompt shows one less, and an integration.
     /// Default: `rollout.num_generations`. Source: this project.
     pub candidates: Option<usize>,
-    /// Share of answer demonstrations, and of shown candidates, that are wrong; what follows an integrate or project prompt
-    /// is right. Needs a source that can make wrong ones. Default: 0.0. Source: this project.
+    /// Share of answer demonstrations that are wrong on purpose; what follows an integrate or project prompt is right.
+    /// Needs solutions that a mistake can be put into: built-in ones, or steps `56 * 9 = 504 #### 504`.
+    /// Default: 0.0. Source: this project.
     pub wrong_frac: f64,
+    /// The same of the candidates that integrate and project prompts show. Default: `sft.wrong_frac`. Source: this project.
+    pub candidate_wrong_frac: Option<f64>,
 }
 
 impl Default for Sft {
@@ -351,6 +360,7 @@ impl Default for Sft {
             project_frac: 0.25,
             candidates: None,
             wrong_frac: 0.0,
+            candidate_wrong_frac: None,
         }
     }
 }
@@ -418,6 +428,7 @@ impl Eval {
             generator: self.generator,
             count: self.size,
             limit: self.size,
+            variants: 0,
             shuffle: false,
         }
     }
@@ -544,15 +555,17 @@ words! {
 }
 
 words! {
-    /// Course of the learning rate after the warm-up.
+    /// Course of the learning rate.
     #[derive(Default)]
-    Scheduler {
-        /// Stays at the peak.
+    LrSchedulerType {
+        /// Stays at the peak, without a warm-up.
         Constant = "constant",
-        /// Falls linearly to 0.
+        /// Stays at the peak after the warm-up.
+        ConstantWithWarmup = "constant_with_warmup",
+        /// Falls linearly to 0 after the warm-up.
         #[default]
         Linear = "linear",
-        /// Falls as half a cosine to 0.
+        /// Falls as half a cosine to 0 after the warm-up.
         Cosine = "cosine",
     }
 }
@@ -582,24 +595,8 @@ pub enum TokenizerSource {
 pub enum Preset {
     /// A preset that the program knows.
     Named(String),
-    /// A table of field names.
-    Fields(Fields),
-}
-
-/// The fields of a row, where no named preset fits.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Fields {
-    /// Field of a row's name. Default: the line number. Source: this project.
-    pub id: Option<String>,
-    /// Field of text that stands before the question. Default: none. Source: this project.
-    pub context: Option<String>,
-    /// Field of the question. Default: none, it must be given. Source: this project.
-    pub question: String,
-    /// Field of the gold answer. Default: none, it must be given. Source: this project.
-    pub answer: String,
-    /// Field of a worked solution, for `gcpo sft`. Default: none. Source: this project.
-    pub solution: Option<String>,
+    /// A table of field names: the keys of [`gcpo_data::dataset::Preset`].
+    Fields(Box<Rows>),
 }
 
 /// A value that is written as a string.
@@ -634,6 +631,19 @@ macro_rules! as_string {
 as_string!(ModelPath, "quickstart" => Quickstart, else Dir);
 as_string!(TokenizerSource, "arithmetic" => Arithmetic, "train" => Train, else Path);
 
+impl Preset {
+    /// How rows are read.
+    ///
+    /// # Errors
+    /// There is no preset of this name.
+    pub fn rows(&self) -> Result<&Rows, DatasetError> {
+        match self {
+            Self::Named(name) => Rows::named(name),
+            Self::Fields(rows) => Ok(rows),
+        }
+    }
+}
+
 impl Serialize for Preset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -658,7 +668,7 @@ impl<'de> Deserialize<'de> for Preset {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Preset, A::Error> {
-                Fields::deserialize(MapAccessDeserializer::new(map)).map(Preset::Fields)
+                Rows::deserialize(MapAccessDeserializer::new(map)).map(|rows| Preset::Fields(Box::new(rows)))
             }
         }
         deserializer.deserialize_any(Visitor)

@@ -53,6 +53,7 @@ fn optional_values_follow_the_others() {
         (Some(4), Some(4))
     );
     assert_eq!(config.sft.candidates, Some(4));
+    assert_eq!(config.sft.candidate_wrong_frac, Some(0.0));
     assert_eq!(config.objective.epsilon_high, Some(0.2));
     assert_eq!(config.eval.generator, Some(Generator::Arithmetic));
     assert_eq!(
@@ -124,7 +125,12 @@ fn a_wrong_type_names_line_and_field() {
         "configs/a.toml:1: `seed`: impossible value: integer `-3`; give a whole number, 0 or more"
     );
     let text = error(&FILE.replace("name = \"gcpo\"", "name = \"gcpoo\""), &[]);
-    assert!(text.starts_with("configs/a.toml:13: `objective.name`: \"gcpoo\" is not one of its values; did you mean \"gcpo\"?"), "{text}");
+    assert!(
+        text.starts_with(
+            "configs/a.toml:13: `objective.name`: \"gcpoo\" is not one of its values; did you mean \"gcpo\"?"
+        ),
+        "{text}"
+    );
     let text = error(
         &FILE.replace("[objective]\nname", "objective = 1\n[features]\nsimilarity"),
         &[],
@@ -146,10 +152,7 @@ fn impossible_values_name_the_line_or_the_set() {
     assert!(read(&FILE.replace("1e-3", "-1"), &["train.learning_rate=1"]).is_ok());
     // A set moves no line of the file.
     let file = FILE.replace("1e-3", "-1");
-    assert!(
-        error(&file, &["model.save_dtype=float16", "eval.every=2"])
-            .starts_with("configs/a.toml:16:")
-    );
+    assert!(error(&file, &["model.save_dtype=float16", "eval.every=2"]).starts_with("configs/a.toml:16:"));
 }
 
 #[test]
@@ -171,21 +174,21 @@ fn each_impossible_value_is_refused() {
         ("train.adam_beta2=1", "train.adam_beta2"),
         ("train.warmup_ratio=2", "train.warmup_ratio"),
         ("sft.wrong_frac=2", "sft.wrong_frac"),
+        ("sft.candidate_wrong_frac=-1", "sft.candidate_wrong_frac"),
+        ("data.variants=2", "data.variants"),
         ("sft.project_frac=0.8", "sft.project_frac"),
         ("eval.size=0", "eval.size"),
         ("eval.temperature=-1", "eval.temperature"),
         ("data.path=a.jsonl", "data.generator"),
         ("data.preset=gsm8k", "data.preset"),
+        ("eval.preset=gsm9k", "eval.preset"),
         ("model.init=random", "model.init"),
         ("model.shape.hidden_size=8", "model.shape"),
         ("model.tokenizer=train", "model.tokenizer"),
         ("prompt.system=hi", "prompt.system"),
     ] {
         let text = error(FILE, &[set]);
-        assert!(
-            text.contains(&format!("`{field}`: ")),
-            "--set {set}: {text}"
-        );
+        assert!(text.contains(&format!("`{field}`: ")), "--set {set}: {text}");
         assert!(
             text.starts_with("--set") || text.starts_with("configs/a.toml:"),
             "--set {set}: {text}"
@@ -205,14 +208,11 @@ fn sets_take_any_path_and_any_value() {
         "run.name=2026-01-01",
     ];
     let config = read(&FILE.replace("generator = \"arithmetic\"", ""), &sets).unwrap();
-    assert_eq!(
-        config.model.path,
-        Some(ModelPath::Dir("/some/where".into()))
-    );
+    assert_eq!(config.model.path, Some(ModelPath::Dir("/some/where".into())));
     assert_eq!(config.objective.name, ObjectiveName::Grpo);
-    assert_eq!(config.train.lr_scheduler_type, Scheduler::Cosine);
+    assert_eq!(config.train.lr_scheduler_type, LrSchedulerType::Cosine);
     assert!(!config.projection.skip_flat_groups);
-    assert!(matches!(&config.data.preset, Some(Preset::Fields(fields)) if fields.question == "q"));
+    assert!(matches!(&config.data.preset, Some(Preset::Fields(fields)) if fields.question == ["q"]));
     assert_eq!(config.run.name.as_deref(), Some("2026-01-01"));
     // A shape may come in parts, in any order.
     let shape = [
@@ -221,19 +221,25 @@ fn sets_take_any_path_and_any_value() {
         "num_hidden_layers=1",
         "num_attention_heads=2",
     ];
-    let mut sets: Vec<String> = shape
-        .iter()
-        .map(|set| format!("model.shape.{set}"))
-        .collect();
-    sets.extend([
-        "model.init=random".into(),
-        "model.tokenizer=arithmetic".into(),
-    ]);
+    let mut sets: Vec<String> = shape.iter().map(|set| format!("model.shape.{set}")).collect();
+    sets.extend(["model.init=random".into(), "model.tokenizer=arithmetic".into()]);
     let config = Config::from_str("", "a.toml", &sets).unwrap();
     let shape = config.model.shape.unwrap();
-    assert_eq!(
-        (shape.num_key_value_heads, shape.head_dim),
-        (Some(2), Some(4))
+    assert_eq!((shape.num_key_value_heads, shape.head_dim), (Some(2), Some(4)));
+}
+
+#[test]
+fn an_unknown_preset_names_the_nearest() {
+    let text = error("[data]\npath = \"a.csv\"\npreset = \"swamp\"\n", &[]);
+    assert!(text.starts_with("configs/a.toml:3: `data.preset`: "), "{text}");
+    assert!(text.contains("swamp") && text.contains("svamp"), "{text}");
+    let text = error(
+        "[data]\npath = \"a.csv\"\npreset = { qestion = \"q\", answer = \"a\" }\n",
+        &[],
+    );
+    assert!(
+        text.contains("`data.preset.qestion`") && text.contains("data.preset.question"),
+        "{text}"
     );
 }
 
@@ -272,20 +278,11 @@ fn a_wrong_set_names_itself() {
 #[test]
 fn what_is_no_toml_says_where() {
     let text = error("seed = 1\nmodel = [", &[]);
-    assert!(
-        text.starts_with("configs/a.toml:2: this is no TOML: "),
-        "{text}"
-    );
+    assert!(text.starts_with("configs/a.toml:2: this is no TOML: "), "{text}");
     let text = error("seed = 1\nseed = 2", &[]);
-    assert!(
-        text.starts_with("configs/a.toml:2: this is no TOML: "),
-        "{text}"
-    );
+    assert!(text.starts_with("configs/a.toml:2: this is no TOML: "), "{text}");
     let missing = Config::load(Path::new("no/such.toml"), &[])
         .unwrap_err()
         .to_string();
-    assert!(
-        missing.starts_with("no/such.toml: cannot be read: "),
-        "{missing}"
-    );
+    assert!(missing.starts_with("no/such.toml: cannot be read: "), "{missing}");
 }

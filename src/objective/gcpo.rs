@@ -44,12 +44,5 @@ pub(super) fn loss(inputs: &LossInputs, totals: &BatchTotals, hyper: &Hyper) -> 
     if let Some(kl) = kl_projected.as_ref().filter(|_| hyper.kappa != 0.0) {
         objective_bt = objective_bt - kl.value_bt.clone().mul_scalar(hyper.kappa);
     }
-    mean_of_token_means(
-        &rows,
-        objective_bt,
-        totals,
-        surrogate,
-        kl_ref_bt,
-        kl_projected,
-    )
+    mean_of_token_means(&rows, objective_bt, totals, surrogate, kl_ref_bt, kl_projected)
 }

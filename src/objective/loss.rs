@@ -92,11 +92,7 @@ impl LossInputs {
     }
 }
 
-pub(super) fn shape(
-    input: &'static str,
-    actual: &[usize],
-    expected: &[usize],
-) -> Result<(), ObjectiveError> {
+pub(super) fn shape(input: &'static str, actual: &[usize], expected: &[usize]) -> Result<(), ObjectiveError> {
     if actual == expected {
         return Ok(());
     }

@@ -18,11 +18,12 @@ mod loss;
 mod metrics;
 mod terms;
 
-use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Tensor;
 
+/// A training objective, by its name in a config (`objective.name`).
+pub use crate::config::ObjectiveName as Objective;
 pub use advantage::{ADVANTAGE_EPS, group_advantage};
 pub use loss::{BatchTotals, LossInputs, LossOutput, Projected};
 pub use metrics::{LossMetrics, MetricSums};
@@ -58,17 +59,6 @@ impl Default for Hyper {
             ratio_max: 10.0,
         }
     }
-}
-
-/// A training objective, by its name in a config (`objective.name`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Objective {
-    /// Group Causal Policy Optimization: `B = A·Υ`, and a second KL term (eq. 10).
-    Gcpo,
-    /// Group Relative Policy Optimization: `A` alone.
-    Grpo,
-    /// The control `GRPO × α`: GCPO with every alignment at 1 and no second KL term.
-    GrpoAlpha,
 }
 
 /// Why an objective could not be computed.
@@ -109,15 +99,6 @@ impl Objective {
     /// Every objective.
     pub const ALL: &[Objective] = &[Objective::Gcpo, Objective::Grpo, Objective::GrpoAlpha];
 
-    /// The name in a config.
-    pub fn name(self) -> &'static str {
-        match self {
-            Objective::Gcpo => "gcpo",
-            Objective::Grpo => "grpo",
-            Objective::GrpoAlpha => "grpo_alpha",
-        }
-    }
-
     fn names() -> String {
         let names: Vec<_> = Self::ALL.iter().map(|o| format!("`{o}`")).collect();
         names.join(", ")
@@ -131,6 +112,15 @@ impl Objective {
     /// Whether the projections `O_{i,j,m}` (stage 3) and the alignment `Υ` are needed.
     pub fn needs_projection(self) -> bool {
         matches!(self, Objective::Gcpo)
+    }
+
+    /// What every advantage is multiplied by, where it is the same for all: `Υ` of the objectives that project nothing.
+    pub fn constant_upsilon(self, hyper: &Hyper) -> Option<f64> {
+        match self {
+            Objective::Gcpo => None,
+            Objective::Grpo => Some(1.0),
+            Objective::GrpoAlpha => Some(hyper.alpha),
+        }
     }
 
     /// Whether the loss needs [`LossInputs::projected`]: scores of each candidate in the contexts
@@ -195,12 +185,6 @@ impl Objective {
     }
 }
 
-impl fmt::Display for Objective {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl FromStr for Objective {
     type Err = ObjectiveError;
 
@@ -208,7 +192,7 @@ impl FromStr for Objective {
         Self::ALL
             .iter()
             .copied()
-            .find(|objective| objective.name() == name)
+            .find(|objective| objective.to_string() == name)
             .ok_or_else(|| ObjectiveError::UnknownName { name: name.into() })
     }
 }

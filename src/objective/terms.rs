@@ -137,8 +137,8 @@ impl ProjectedKl {
     /// latter the gradient is zero. The bounds are chosen, not taken by `min` and `max`, so that
     /// NaN stays NaN.
     pub fn new(rows: &Rows, projected: &Projected, hyper: &Hyper) -> Self {
-        let pi_ref_bt = float_constant(projected.pi_ref_bt.clone(), &rows.logp_bt)
-            .mask_fill(rows.pad_bt.clone(), 1.0);
+        let pi_ref_bt =
+            float_constant(projected.pi_ref_bt.clone(), &rows.logp_bt).mask_fill(rows.pad_bt.clone(), 1.0);
         let logp_x_bt = match hyper.kappa {
             // Only looked at.
             0.0 => float_constant(projected.logp_x_bt.clone(), &rows.logp_bt),
@@ -160,9 +160,7 @@ impl ProjectedKl {
 fn bound<const D: usize>(x: Tensor<D>, low: f64, high: f64) -> (Tensor<D>, Tensor<D, Bool>) {
     let below = x.clone().lower_scalar(low);
     let above = x.clone().greater_scalar(high);
-    let x = x
-        .mask_fill(below.clone(), low)
-        .mask_fill(above.clone(), high);
+    let x = x.mask_fill(below.clone(), low).mask_fill(above.clone(), high);
     (x, below.bool_or(above))
 }
 

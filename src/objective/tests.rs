@@ -103,17 +103,14 @@ impl Host {
 fn close(got: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len());
     for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
-        assert!(
-            (got - expected).abs() <= tolerance,
-            "[{i}]: {got} for {expected}"
-        );
+        assert!((got - expected).abs() <= tolerance, "[{i}]: {got} for {expected}");
     }
 }
 
 #[test]
 fn names_are_strict() {
     for objective in Objective::ALL {
-        assert_eq!(objective.name().parse().as_ref(), Ok(objective));
+        assert_eq!(objective.to_string().parse().as_ref(), Ok(objective));
     }
     let error = "GRPO".parse::<Objective>().unwrap_err().to_string();
     assert_eq!(
@@ -245,15 +242,12 @@ fn gradients_are_those_of_finite_differences() {
         high |= ran.metrics.clip_high_count > 0.0;
         let clamped = ran.metrics.clamped_frac().unwrap();
         assert!(clamped > 0.1 && clamped < 0.9, "{clamped}");
-        let by_differences =
-            finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp);
+        let by_differences = finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp);
         close(&ran.grad, &by_differences, 1e-7);
-        let by_differences =
-            finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp_x);
+        let by_differences = finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp_x);
         close(&ran.grad_x, &by_differences, 1e-7);
         let grpo = host.run(Objective::Grpo, &hyper);
-        let by_differences =
-            finite_differences(&host, Objective::Grpo, &hyper, |host| &mut host.logp);
+        let by_differences = finite_differences(&host, Objective::Grpo, &hyper, |host| &mut host.logp);
         close(&grpo.grad, &by_differences, 1e-7);
     }
     assert!(low && high, "both clip branches must occur");
@@ -353,9 +347,7 @@ fn nan_in_a_kept_token_is_not_hidden() {
         }
         let inputs = host.inputs(DType::F64);
         let totals = BatchTotals { completions: ROWS };
-        let output = Objective::Gcpo
-            .loss(&inputs, &totals, &Hyper::default())
-            .unwrap();
+        let output = Objective::Gcpo.loss(&inputs, &totals, &Hyper::default()).unwrap();
         assert!(f64s(output.loss)[0].is_nan(), "grid {grid}");
         let rows = f64s(output.row_loss_b);
         let bad: Vec<usize> = (0..ROWS).filter(|&b| !rows[b].is_finite()).collect();

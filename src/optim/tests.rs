@@ -10,10 +10,7 @@ struct Stack {
 
 impl Stack {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let hidden = self
-            .layers
-            .iter()
-            .fold(x, |x, layer| layer.forward(x).tanh());
+        let hidden = self.layers.iter().fold(x, |x, layer| layer.forward(x).tanh());
         self.norm.forward(hidden)
     }
 
@@ -75,9 +72,7 @@ fn stack(device: &Device) -> Stack {
 
 /// The input of a step: a function of its number.
 fn input(step: usize, device: &Device) -> Tensor<2> {
-    let values: Vec<f32> = (0..6)
-        .map(|i| ((step * 6 + i) as f32 * 0.7).sin())
-        .collect();
+    let values: Vec<f32> = (0..6).map(|i| ((step * 6 + i) as f32 * 0.7).sin()).collect();
     Tensor::from_data(TensorData::new(values, [2, 3]), device)
 }
 
@@ -229,10 +224,7 @@ fn names_the_parameter_of_a_non_finite_gradient() {
     let device = device();
     let module = stack(&device);
     let mut grads = grads_of(&module, input(0, &device));
-    assert_eq!(
-        grad_norms(&module, &grads).unwrap().first_non_finite(),
-        None
-    );
+    assert_eq!(grad_norms(&module, &grads).unwrap().first_non_finite(), None);
     let weight = &module.layers[1].weight;
     let grad = grads.remove::<2>(weight.id).unwrap();
     let poison = grad.slice_fill([2..3, 1..2], f32::NAN);
@@ -247,19 +239,10 @@ fn accumulates_with_a_scale() {
     let device = device();
     let module = stack(&device);
     let mut sum = GradientsParams::new();
-    add_scaled(
-        &module,
-        &mut sum,
-        grads_of(&module, input(0, &device)),
-        0.25,
-    );
+    add_scaled(&module, &mut sum, grads_of(&module, input(0, &device)), 0.25);
     add_scaled(&module, &mut sum, grads_of(&module, input(1, &device)), 1.0);
     let id = module.layers[0].weight.id;
-    let grad = |step| {
-        grads_of(&module, input(step, &device))
-            .get::<2>(id)
-            .unwrap()
-    };
+    let grad = |step| grads_of(&module, input(step, &device)).get::<2>(id).unwrap();
     let expected = grad(0).mul_scalar(0.25) + grad(1);
     assert_eq!(sum.get::<2>(id).unwrap().to_data(), expected.to_data());
     assert_eq!(sum.len(), 6);
@@ -275,10 +258,7 @@ fn state_of_another_model_is_refused() {
     let mut shorter = module.copy(&device);
     shorter.layers.pop();
     let error = optimizer.load_bytes(&bytes, &shorter).unwrap_err();
-    assert!(
-        error.to_string().contains("belongs to no parameter"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("belongs to no parameter"), "{error}");
 
     let mut wider = module.copy(&device);
     let random = Tensor::random([7, 5], Distribution::Default, &device);

@@ -1,31 +1,7 @@
 //! `Υ`: how well a candidate agrees with the projected prediction (eq. 11).
 
+use crate::config::Similarity;
 use burn::tensor::{DType, Tensor};
-use serde::{Deserialize, Serialize};
-
-/// Where the representation of a text is taken (`features.context`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FeatureContext {
-    /// At the last token of the text run alone, with no query in front: the paper's step 1.
-    #[default]
-    Response,
-    /// At the last generated token, in the context it was generated in: costs nothing.
-    InContext,
-}
-
-/// How two representations are compared (the paper's figure 3d).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Similarity {
-    /// `a·b / (‖a‖ ‖b‖)`; 0 where one of them is the zero vector.
-    #[default]
-    Cosine,
-    /// `1 / (1 + ‖a − b‖ / √d)`.
-    Euclidean,
-    /// `exp(−‖a − b‖² / (2 σ² d))`.
-    Gaussian,
-}
 
 /// The numbers of eq. 11.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,9 +118,7 @@ pub fn projection_means(projections_pgjmd: Tensor<5>) -> Result<ProjectionMeans,
             actual: dims.to_vec(),
         });
     }
-    let over_m_pgjd = widen(projections_pgjmd.inner())
-        .mean_dim(3)
-        .squeeze_dim::<4>(3);
+    let over_m_pgjd = widen(projections_pgjmd.inner()).mean_dim(3).squeeze_dim::<4>(3);
     Ok(ProjectionMeans {
         first_pgd: over_m_pgjd.clone().narrow(2, 0, 1).squeeze_dim(2),
         average_pgd: over_m_pgjd.mean_dim(2).squeeze_dim(2),
@@ -156,12 +130,7 @@ pub fn projection_means(projections_pgjmd: Tensor<5>) -> Result<ProjectionMeans,
 /// # Shapes
 /// - `a_pgd`, `b_pgd`: `[p, g, d]`
 /// - returns `[p, g]`
-pub fn similarity(
-    a_pgd: Tensor<3>,
-    b_pgd: Tensor<3>,
-    similarity: Similarity,
-    sigma: f64,
-) -> Tensor<2> {
+pub fn similarity(a_pgd: Tensor<3>, b_pgd: Tensor<3>, similarity: Similarity, sigma: f64) -> Tensor<2> {
     let d = a_pgd.dims()[2] as f64;
     let similarity_pg1 = match similarity {
         Similarity::Cosine => (unit(a_pgd) * unit(b_pgd)).sum_dim(2),
@@ -244,11 +213,7 @@ mod tests {
         let (a, b) = ([3.0, 0.0], [3.0, 4.0]);
         let cases = [
             (Similarity::Cosine, 1.0, 0.6),
-            (
-                Similarity::Euclidean,
-                1.0,
-                1.0 / (1.0 + 4.0 / 2.0_f64.sqrt()),
-            ),
+            (Similarity::Euclidean, 1.0, 1.0 / (1.0 + 4.0 / 2.0_f64.sqrt())),
             (Similarity::Gaussian, 1.0, (-4.0_f64).exp()),
             (Similarity::Gaussian, 2.0, (-1.0_f64).exp()),
         ];
@@ -287,10 +252,7 @@ mod tests {
         let together = align(z.clone(), projections.clone(), &config).unwrap();
         let together = f64s(together.upsilon_pg);
         for p in 0..3 {
-            let (z, projections) = (
-                z.clone().narrow(0, p, 1),
-                projections.clone().narrow(0, p, 1),
-            );
+            let (z, projections) = (z.clone().narrow(0, p, 1), projections.clone().narrow(0, p, 1));
             let alone = f64s(align(z, projections, &config).unwrap().upsilon_pg);
             assert_eq!(alone, together[4 * p..4 * p + 4]);
         }

@@ -9,9 +9,10 @@ mod alignment;
 mod reference;
 mod sample;
 
+pub use crate::config::{FeatureContext, Similarity};
 pub use alignment::{
-    Alignment, AlignmentConfig, FeatureContext, ProjectionError, ProjectionMeans, Similarity,
-    Summary, align, projection_means, similarity,
+    Alignment, AlignmentConfig, ProjectionError, ProjectionMeans, Summary, align, projection_means,
+    similarity,
 };
 pub use reference::{project, reference};
 pub use sample::{ColliderScores, Projected, ProjectionPlan, project_step};

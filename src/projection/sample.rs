@@ -55,7 +55,11 @@ pub struct ColliderScores {
 ///
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged.
-pub fn project_step(engine: &Engine, graded: Graded, plan: &ProjectionPlan) -> Result<Projected, RolloutError> {
+pub fn project_step(
+    engine: &Engine,
+    graded: Graded,
+    plan: &ProjectionPlan,
+) -> Result<Projected, RolloutError> {
     let p = graded.rollouts.problems.len();
     let mut projected = Projected {
         upsilon: vec![None; p],
@@ -119,11 +123,18 @@ fn integrate(
         .clone()
         .enumerate()
         .flat_map(|(row, prompt)| {
-            (0..plan.integrations).map(move |j| Request { row, key: key(plan, prompt, Stage::Integrate, j) })
+            (0..plan.integrations).map(move |j| Request {
+                row,
+                key: key(plan, prompt, Stage::Integrate, j),
+            })
         })
         .collect();
     let sampled = engine.sample(&prefix, &requests, false)?;
-    Ok(sampled.completions.chunks(plan.integrations).map(<[Completion]>::to_vec).collect())
+    Ok(sampled
+        .completions
+        .chunks(plan.integrations)
+        .map(<[Completion]>::to_vec)
+        .collect())
 }
 
 /// The contexts `x_{i,j}` of a wave, run: one row for each prompt, `i` and `j`, in that order.
@@ -169,7 +180,12 @@ impl Collider {
         }
         let without_i = engine.extend(&wave.root, &parents, &others);
         let prefix = engine.extend(&without_i, &leaf_parents, &leaves);
-        Self { prefix, first, n, integrations: projected.integrations[first].len() }
+        Self {
+            prefix,
+            first,
+            n,
+            integrations: projected.integrations[first].len(),
+        }
     }
 
     fn row(&self, prompt: usize, i: usize, j: usize) -> usize {
@@ -219,7 +235,10 @@ impl Collider {
             }
         }
         let sampled = engine.sample(&self.prefix, &requests, plan.in_context())?;
-        Ok(Samples { completions: sampled.completions, hidden_bd: sampled.hidden_bd })
+        Ok(Samples {
+            completions: sampled.completions,
+            hidden_bd: sampled.hidden_bd,
+        })
     }
 }
 
@@ -239,11 +258,17 @@ fn weigh(
             let d = hidden_bd.dims()[1];
             let rows: Vec<i64> = weighed.iter().map(|&p| (p - wave.prompts.start) as i64).collect();
             let rows = Tensor::from_data(TensorData::new(rows, [p]), &hidden_bd.device());
-            hidden_bd.clone().reshape([wave.prompts.len(), n, d]).select(0, rows).reshape([p * n, d])
+            hidden_bd
+                .clone()
+                .reshape([wave.prompts.len(), n, d])
+                .select(0, rows)
+                .reshape([p * n, d])
         }
         None => {
-            let texts: Vec<&[u32]> =
-                weighed.iter().flat_map(|&p| rollouts.candidates[p].iter().map(Completion::text)).collect();
+            let texts: Vec<&[u32]> = weighed
+                .iter()
+                .flat_map(|&p| rollouts.candidates[p].iter().map(Completion::text))
+                .collect();
             engine.represent(&texts)
         }
     };
@@ -258,12 +283,23 @@ fn weigh(
         &plan.alignment,
     )
     .expect("the shapes are made here");
-    let flat = aligned.upsilon_pg.into_data().convert::<f64>().try_into_vec::<f64>().expect("converted to f64");
+    let flat = aligned
+        .upsilon_pg
+        .into_data()
+        .convert::<f64>()
+        .try_into_vec::<f64>()
+        .expect("converted to f64");
     for (row, &p) in weighed.iter().enumerate() {
         projected.upsilon[p] = Some(flat[row * n..(row + 1) * n].to_vec());
     }
 }
 
 fn key(plan: &ProjectionPlan, prompt: usize, stage: Stage, sample: usize) -> StreamKey {
-    StreamKey { seed: plan.seed, step: plan.step, prompt: prompt as u64, stage, sample: sample as u64 }
+    StreamKey {
+        seed: plan.seed,
+        step: plan.step,
+        prompt: prompt as u64,
+        stage,
+        sample: sample as u64,
+    }
 }

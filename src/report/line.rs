@@ -5,13 +5,7 @@ use crate::metrics::Metrics;
 /// `step 12/100  reward 0.62  Υ 1.84±0.21  …  1.8 s/step  ETA 2m38s`, of the metrics that are there.
 ///
 /// `timed` steps took `secs` seconds; the time left is theirs carried on.
-pub fn progress_line(
-    done: usize,
-    steps: usize,
-    timed: usize,
-    secs: f64,
-    metrics: &Metrics,
-) -> String {
+pub fn progress_line(done: usize, steps: usize, timed: usize, secs: f64, metrics: &Metrics) -> String {
     let mut parts = vec![format!("step {done}/{steps}")];
     let mut part = |text: String| parts.push(text);
     let known = |key: &str| metrics.get(key).filter(|value| value.is_finite());
@@ -22,11 +16,10 @@ pub fn progress_line(
         part(format!("reward {value:.3}"));
     }
     if let Some(mean) = known("projection/upsilon_mean") {
-        let spread =
-            known("projection/upsilon_std").map_or(String::new(), |std| format!("±{std:.2}"));
+        let spread = known("projection/upsilon_std").map_or(String::new(), |std| format!("±{std:.2}"));
         part(format!("Υ {mean:.2}{spread}"));
     }
-    if let Some(value) = known("objective/loss") {
+    if let Some(value) = known("objective/loss").or_else(|| known("sft/loss")) {
         part(format!("loss {value:.4}"));
     }
     if let Some(value) = known("grad/norm") {
@@ -104,7 +97,10 @@ mod tests {
 
     #[test]
     fn a_count_shows_the_time_left() {
-        assert_eq!(count_line(50, 200, "prompts", "x", 10.0), "50/200 prompts  x  10s  ETA 30s");
+        assert_eq!(
+            count_line(50, 200, "prompts", "x", 10.0),
+            "50/200 prompts  x  10s  ETA 30s"
+        );
         assert_eq!(count_line(200, 200, "prompts", "", 40.0), "200/200 prompts  40s");
         assert_eq!(count_line(0, 200, "prompts", "", 0.0), "0/200 prompts  0.0s");
     }

@@ -28,9 +28,7 @@ const SECS_BETWEEN_LINES: f64 = 5.0;
 impl Progress {
     /// For a run of `steps` steps (or a job of so many parts), of which `done` were done before (in a run that was resumed).
     pub fn new(steps: usize, done: usize) -> Self {
-        let columns = std::env::var("COLUMNS")
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
         Self {
             steps,
             first: done,
@@ -44,13 +42,7 @@ impl Progress {
     /// Shows a step that was just done; `done` counts all of them.
     pub fn step(&self, done: usize, metrics: &Metrics) {
         let secs = self.started.elapsed().as_secs_f64();
-        let line = progress_line(
-            done,
-            self.steps,
-            done.saturating_sub(self.first),
-            secs,
-            metrics,
-        );
+        let line = progress_line(done, self.steps, done.saturating_sub(self.first), secs, metrics);
         self.show(&line);
     }
 

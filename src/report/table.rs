@@ -23,7 +23,8 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
 
     for (key, name) in [
         ("eval/pass@1", "pass@1"),
-        ("eval/pass@1_integrated", "pass@1 of y_n"),
+        ("eval/candidates_pass@1", "of candidates"),
+        ("eval/integrated_pass@1", "of integrations"),
     ] {
         match all(key).as_slice() {
             [] => {}
@@ -31,10 +32,7 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
             [before, .., after] => {
                 row(
                     name,
-                    format!(
-                        "{before:.3} before, {after:.3} after ({:+.3})",
-                        after - before
-                    ),
+                    format!("{before:.3} before, {after:.3} after ({:+.3})", after - before),
                 );
             }
         }
@@ -42,10 +40,7 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
     let rewards = all("reward/mean");
     if !rewards.is_empty() {
         let tenth = rewards.len().div_ceil(10);
-        let (first, last) = (
-            mean(&rewards[..tenth]),
-            mean(&rewards[rewards.len() - tenth..]),
-        );
+        let (first, last) = (mean(&rewards[..tenth]), mean(&rewards[rewards.len() - tenth..]));
         row("reward", format!("{first:.3} at first, {last:.3} at last"));
     }
     let upsilon = all("projection/upsilon_mean");
@@ -117,12 +112,7 @@ pub fn columns(rows: &[(String, String)]) -> String {
         .max()
         .unwrap_or(0);
     rows.iter()
-        .map(|(name, value)| {
-            format!(
-                "{name}{}  {value}\n",
-                " ".repeat(width - name.chars().count())
-            )
-        })
+        .map(|(name, value)| format!("{name}{}  {value}\n", " ".repeat(width - name.chars().count())))
         .collect()
 }
 
@@ -149,9 +139,7 @@ mod tests {
 
     fn step(number: usize, values: &[(&str, f64)]) -> Metrics {
         let mut metrics = Metrics::new(number);
-        values
-            .iter()
-            .for_each(|(key, value)| metrics.put(*key, *value));
+        values.iter().for_each(|(key, value)| metrics.put(*key, *value));
         metrics
     }
 

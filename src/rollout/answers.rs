@@ -66,7 +66,10 @@ pub fn answer(
         let prompts = start..(start + per_wave).min(problems.len());
         let roots: Vec<&[u32]> = plans[prompts.clone()].iter().map(PromptPlan::root).collect();
         let root = engine.root(&roots);
-        let branches: Vec<&[u32]> = plans[prompts.clone()].iter().map(PromptPlan::answer_branch).collect();
+        let branches: Vec<&[u32]> = plans[prompts.clone()]
+            .iter()
+            .map(PromptPlan::answer_branch)
+            .collect();
         let requests: Vec<Request> = prompts
             .clone()
             .enumerate()
@@ -88,11 +91,28 @@ pub fn answer(
             engine.sample(&root, &requests, how.with_hidden)?
         } else {
             let rows: Vec<usize> = (0..branches.len()).collect();
-            engine.sample(&engine.extend(&root, &rows, &branches), &requests, how.with_hidden)?
+            engine.sample(
+                &engine.extend(&root, &rows, &branches),
+                &requests,
+                how.with_hidden,
+            )?
         };
         let mut completions = sampled.completions.into_iter();
-        candidates.extend(prompts.clone().map(|_| completions.by_ref().take(n).collect::<Vec<_>>()));
-        waves.push(Wave { prompts, root, hidden_bd: sampled.hidden_bd });
+        candidates.extend(
+            prompts
+                .clone()
+                .map(|_| completions.by_ref().take(n).collect::<Vec<_>>()),
+        );
+        waves.push(Wave {
+            prompts,
+            root,
+            hidden_bd: sampled.hidden_bd,
+        });
     }
-    Ok(Rollouts { problems, plans, candidates, waves })
+    Ok(Rollouts {
+        problems,
+        plans,
+        candidates,
+        waves,
+    })
 }

@@ -83,7 +83,14 @@ impl<'a> Engine<'a> {
         max_rows: usize,
     ) -> Self {
         assert!(max_completion_length > 0 && max_rows > 0);
-        Self { model, eos, sampling, max_completion_length, max_rows, work: Cell::default() }
+        Self {
+            model,
+            eos,
+            sampling,
+            max_completion_length,
+            max_rows,
+            work: Cell::default(),
+        }
     }
 
     /// Most completions of one wave.
@@ -132,7 +139,10 @@ impl<'a> Engine<'a> {
         work.tokens += completions.iter().map(|c| c.tokens.len()).sum::<usize>();
         self.work.set(work);
         let hidden_bd = (!hidden.is_empty()).then(|| Tensor::cat(hidden, 0));
-        Ok(Sampled { completions, hidden_bd })
+        Ok(Sampled {
+            completions,
+            hidden_bd,
+        })
     }
 
     /// Log-probabilities, at the sampling temperature, of `tokens` (not empty) below the node `row`, for each
@@ -155,15 +165,21 @@ impl<'a> Engine<'a> {
                 .iter()
                 .flat_map(|t| (0..longest).map(|i| t.get(i).map_or(0, |&id| i64::from(id))))
                 .collect();
-            let targets_bt = Tensor::<2, Int>::from_data(
-                TensorData::new(targets, [wave.len(), longest]),
-                &self.device(),
-            );
-            let logp_bt =
-                token_logp(self.model, hidden_btd, targets_bt, self.sampling.logp_temperature()).logp_bt;
+            let targets_bt =
+                Tensor::<2, Int>::from_data(TensorData::new(targets, [wave.len(), longest]), &self.device());
+            let logp_bt = token_logp(
+                self.model,
+                hidden_btd,
+                targets_bt,
+                self.sampling.logp_temperature(),
+            )
+            .logp_bt;
             let flat = to_host(logp_bt);
             scores.extend(
-                tokens.iter().enumerate().map(|(b, t)| flat[b * longest..b * longest + t.len()].to_vec()),
+                tokens
+                    .iter()
+                    .enumerate()
+                    .map(|(b, t)| flat[b * longest..b * longest + t.len()].to_vec()),
             );
         }
         scores
@@ -216,13 +232,17 @@ impl<'a> Engine<'a> {
     /// Appends right-padded `rows` to `cache`: states `[b, t, d]`.
     fn forward(&self, cache: &mut Cache, rows: &[impl AsRef<[u32]>]) -> Tensor<3> {
         self.count_prefilled(rows);
-        self.model.forward(&Tokens::new(rows, Padding::Right, &self.device()), Some(cache))
+        self.model
+            .forward(&Tokens::new(rows, Padding::Right, &self.device()), Some(cache))
     }
 
     fn run(&self, mut cache: Cache, segments: &[impl AsRef<[u32]>]) -> Prefix {
         let lengths: Vec<usize> = segments.iter().map(|s| s.as_ref().len()).collect();
         let hidden_btd = self.forward(&mut cache, segments);
-        Prefix { cache, hidden_bd: last_states(hidden_btd, &lengths) }
+        Prefix {
+            cache,
+            hidden_bd: last_states(hidden_btd, &lengths),
+        }
     }
 
     fn select(&self, rows_bd: &Tensor<2>, picks: &[usize]) -> Tensor<2> {
@@ -257,9 +277,18 @@ impl<'a> Engine<'a> {
                     Phase::Open => {
                         let logits = &logits[row * vocab..(row + 1) * vocab];
                         let draw = self.sampling.draw(logits, uniform(&mut state.rng)).ok_or(
-                            RolloutError::NonFinite { prompt: state.key.prompt, sample: state.key.sample },
+                            RolloutError::NonFinite {
+                                prompt: state.key.prompt,
+                                sample: state.key.sample,
+                            },
                         )?;
-                        state.push(draw.token, draw.logp, self.eos, self.max_completion_length, with_hidden);
+                        state.push(
+                            draw.token,
+                            draw.logp,
+                            self.eos,
+                            self.max_completion_length,
+                            with_hidden,
+                        );
                     }
                 }
                 // A truncated lane is fed its last token before its state is taken.
@@ -275,8 +304,9 @@ impl<'a> Engine<'a> {
                 kept.parts.push(self.select(&hidden_bd, &picks));
                 kept.lanes.extend(at_end.iter().map(|e| e.1));
             }
-            let live: Vec<usize> =
-                (0..rows.len()).filter(|&row| lanes[rows[row]].phase != Phase::Done).collect();
+            let live: Vec<usize> = (0..rows.len())
+                .filter(|&row| lanes[rows[row]].phase != Phase::Done)
+                .collect();
             if live.is_empty() {
                 break;
             }
@@ -301,7 +331,10 @@ impl<'a> Engine<'a> {
             }
             self.select(&Tensor::cat(kept.parts, 0), &place)
         });
-        Ok(Sampled { completions: lanes.into_iter().map(Lane::finish).collect(), hidden_bd })
+        Ok(Sampled {
+            completions: lanes.into_iter().map(Lane::finish).collect(),
+            hidden_bd,
+        })
     }
 }
 
@@ -359,14 +392,22 @@ impl Lane {
     }
 
     fn finish(self) -> Completion {
-        Completion { tokens: self.tokens, logp: self.logp, finish: self.finish }
+        Completion {
+            tokens: self.tokens,
+            logp: self.logp,
+            finish: self.finish,
+        }
     }
 }
 
 /// `[b, t, d]` → `[b, d]`: the state at the last of each row's `lengths` tokens, rows padded on the right.
 fn last_states(hidden_btd: Tensor<3>, lengths: &[usize]) -> Tensor<2> {
     let [b, t, d] = hidden_btd.dims();
-    let picks: Vec<usize> = lengths.iter().enumerate().map(|(row, &length)| row * t + length - 1).collect();
+    let picks: Vec<usize> = lengths
+        .iter()
+        .enumerate()
+        .map(|(row, &length)| row * t + length - 1)
+        .collect();
     let device = hidden_btd.device();
     hidden_btd.reshape([b * t, d]).select(0, indices(&picks, &device))
 }
@@ -378,5 +419,9 @@ fn indices(picks: &[usize], device: &Device) -> Tensor<1, Int> {
 }
 
 fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_into_vec().expect("converted to f32")
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .try_into_vec()
+        .expect("converted to f32")
 }

@@ -76,7 +76,9 @@ pub struct Sampled {
 #[derive(Debug, Error)]
 pub enum RolloutError {
     /// The model's logits were NaN or infinite.
-    #[error("the model gave non-finite logits for sample {sample} of prompt {prompt}: the weights are damaged or have diverged; go back to an earlier checkpoint")]
+    #[error(
+        "the model gave non-finite logits for sample {sample} of prompt {prompt}: the weights are damaged or have diverged; go back to an earlier checkpoint"
+    )]
     NonFinite {
         /// Index of the prompt in its step.
         prompt: u64,
@@ -84,7 +86,9 @@ pub enum RolloutError {
         sample: u64,
     },
     /// A context is longer than the model's positions.
-    #[error("{what} takes {needed} tokens, but the model has {limit} positions: shorten max_completion_length, set projection.candidate_tokens, or drop the prompt")]
+    #[error(
+        "{what} takes {needed} tokens, but the model has {limit} positions: shorten max_completion_length, set projection.candidate_tokens, or drop the prompt"
+    )]
     TooLong {
         /// What does not fit.
         what: String,

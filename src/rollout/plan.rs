@@ -44,7 +44,13 @@ impl PromptPlan {
             return Err(RolloutError::Empty("the answer prompt".into()));
         }
         let shared = answer.len();
-        Ok(Self { answer, integrate: Vec::new(), project: Vec::new(), shared, candidate_tokens: 0 })
+        Ok(Self {
+            answer,
+            integrate: Vec::new(),
+            project: Vec::new(),
+            shared,
+            candidate_tokens: 0,
+        })
     }
 
     /// A query with all its stages. In `project`, everything before [`Chunk::Integration`] is shared by all
@@ -75,12 +81,24 @@ impl PromptPlan {
         tail("project", &project)?;
         // Each branch must keep a token of its own, whose state predicts the first token below it.
         let shared = heads.iter().fold(answer.len() - 1, |shared, head| {
-            answer[..shared].iter().zip(&head[..head.len() - 1]).take_while(|(a, b)| a == b).count()
+            answer[..shared]
+                .iter()
+                .zip(&head[..head.len() - 1])
+                .take_while(|(a, b)| a == b)
+                .count()
         });
         if shared == 0 {
-            return Err(RolloutError::Empty("what the three prompts have in common (the question)".into()));
+            return Err(RolloutError::Empty(
+                "what the three prompts have in common (the question)".into(),
+            ));
         }
-        Ok(Self { answer, integrate, project, shared, candidate_tokens })
+        Ok(Self {
+            answer,
+            integrate,
+            project,
+            shared,
+            candidate_tokens,
+        })
     }
 
     /// The node `(q)`.
@@ -107,7 +125,8 @@ impl PromptPlan {
     /// What follows `(q)` in every `x_{i,j}` of one `i`: `y_{-i}`.
     pub fn others_branch(&self, candidates: &[Completion], i: usize) -> Vec<u32> {
         let cut = self.integration_at();
-        self.fill(&self.project[..cut], &others(candidates, i), None).split_off(self.shared)
+        self.fill(&self.project[..cut], &others(candidates, i), None)
+            .split_off(self.shared)
     }
 
     /// What follows [`PromptPlan::others_branch`]: `y_{n,j}` and the mark.
@@ -124,11 +143,7 @@ impl PromptPlan {
     ///
     /// # Errors
     /// [`RolloutError::TooLong`] naming the context.
-    pub fn check_fits(
-        &self,
-        max_completion_length: usize,
-        max_positions: usize,
-    ) -> Result<(), RolloutError> {
+    pub fn check_fits(&self, max_completion_length: usize, max_positions: usize) -> Result<(), RolloutError> {
         let quote = match self.candidate_tokens {
             0 => max_completion_length,
             limit => limit.min(max_completion_length),
@@ -150,14 +165,21 @@ impl PromptPlan {
         for (what, tokens) in contexts {
             let needed = tokens + max_completion_length;
             if tokens > 0 && needed > max_positions {
-                return Err(RolloutError::TooLong { what: what.into(), needed, limit: max_positions });
+                return Err(RolloutError::TooLong {
+                    what: what.into(),
+                    needed,
+                    limit: max_positions,
+                });
             }
         }
         Ok(())
     }
 
     fn integration_at(&self) -> usize {
-        self.project.iter().position(|c| *c == Chunk::Integration).unwrap_or(self.project.len())
+        self.project
+            .iter()
+            .position(|c| *c == Chunk::Integration)
+            .unwrap_or(self.project.len())
     }
 
     fn fill(
@@ -171,9 +193,9 @@ impl PromptPlan {
             context.extend_from_slice(match chunk {
                 Chunk::Tokens(tokens) => tokens,
                 Chunk::Candidate(k) => candidates[*k].quote(self.candidate_tokens),
-                Chunk::Integration => {
-                    integration.expect("a context with an integration is given one").quote(self.candidate_tokens)
-                }
+                Chunk::Integration => integration
+                    .expect("a context with an integration is given one")
+                    .quote(self.candidate_tokens),
             });
         }
         context
@@ -181,7 +203,12 @@ impl PromptPlan {
 }
 
 fn others(candidates: &[Completion], i: usize) -> Vec<&Completion> {
-    candidates.iter().enumerate().filter(|(k, _)| *k != i).map(|(_, c)| c).collect()
+    candidates
+        .iter()
+        .enumerate()
+        .filter(|(k, _)| *k != i)
+        .map(|(_, c)| c)
+        .collect()
 }
 
 #[cfg(test)]
@@ -192,8 +219,16 @@ mod tests {
     const EOS: u32 = 99;
 
     fn completion(tokens: &[u32]) -> Completion {
-        let finish = if tokens.last() == Some(&EOS) { Finish::Eos } else { Finish::Length };
-        Completion { tokens: tokens.to_vec(), logp: vec![0.0; tokens.len()], finish }
+        let finish = if tokens.last() == Some(&EOS) {
+            Finish::Eos
+        } else {
+            Finish::Length
+        };
+        Completion {
+            tokens: tokens.to_vec(),
+            logp: vec![0.0; tokens.len()],
+            finish,
+        }
     }
 
     fn plan(candidate_tokens: usize) -> PromptPlan {
@@ -206,28 +241,45 @@ mod tests {
         }
         project.extend([Chunk::Tokens(vec![50]), Chunk::Candidate(1)]);
         integrate.push(Chunk::Tokens(vec![51]));
-        project.extend([Chunk::Tokens(vec![51]), Chunk::Integration, Chunk::Tokens(vec![50])]);
+        project.extend([
+            Chunk::Tokens(vec![51]),
+            Chunk::Integration,
+            Chunk::Tokens(vec![50]),
+        ]);
         PromptPlan::new(vec![1, 2, 3, 50], integrate, project, candidate_tokens).unwrap()
     }
 
     #[test]
     fn branches_join_to_the_contexts() {
         let plan = plan(0);
-        let ys = [completion(&[10, EOS]), completion(&[20, 21]), completion(&[30, EOS])];
+        let ys = [
+            completion(&[10, EOS]),
+            completion(&[20, 21]),
+            completion(&[30, EOS]),
+        ];
         let y_n = completion(&[40, 41, EOS]);
         assert_eq!(plan.root(), [1, 2, 3]);
         assert_eq!(plan.answer_branch(), [50]);
         assert_eq!(plan.integrate_branch(&ys), [50, 10, 50, 20, 21, 50, 30, 51]);
         assert_eq!(plan.others_branch(&ys, 1), [50, 10, 50, 30, 51]);
         assert_eq!(plan.integration_branch(&y_n), [40, 41, 50]);
-        let joined = [plan.root(), &plan.others_branch(&ys, 1), &plan.integration_branch(&y_n)].concat();
+        let joined = [
+            plan.root(),
+            &plan.others_branch(&ys, 1),
+            &plan.integration_branch(&y_n),
+        ]
+        .concat();
         assert_eq!(plan.project(&ys, 1, &y_n), joined);
     }
 
     #[test]
     fn quotes_keep_their_last_tokens() {
         let plan = plan(1);
-        let ys = [completion(&[10, 11, EOS]), completion(&[20, 21]), completion(&[EOS])];
+        let ys = [
+            completion(&[10, 11, EOS]),
+            completion(&[20, 21]),
+            completion(&[EOS]),
+        ];
         assert_eq!(plan.integrate_branch(&ys), [50, 11, 50, 21, 50, 51]);
     }
 
@@ -245,6 +297,9 @@ mod tests {
         let plan = plan(0);
         assert!(plan.check_fits(4, 3 + 3 * 5 + 1 + 4).is_ok());
         let error = plan.check_fits(4, 20).unwrap_err().to_string();
-        assert!(error.contains("integrated answer takes 23 tokens") && error.contains("20 positions"), "{error}");
+        assert!(
+            error.contains("integrated answer takes 23 tokens") && error.contains("20 positions"),
+            "{error}"
+        );
     }
 }

@@ -17,7 +17,12 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 }
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+        }
     }
 }
 
@@ -34,7 +39,11 @@ pub struct Draw {
 impl Sampling {
     /// The temperature by which log-probabilities are taken (gcpo.md, section 5).
     pub fn logp_temperature(&self) -> f64 {
-        if self.temperature > 0.0 { self.temperature } else { 1.0 }
+        if self.temperature > 0.0 {
+            self.temperature
+        } else {
+            1.0
+        }
     }
 
     /// Draws one token by the inverse of the cumulative distribution in order of token id.
@@ -44,7 +53,10 @@ impl Sampling {
         let inverse = 1.0 / self.logp_temperature();
         let (best, max) = argmax(logits)?;
         let max = f64::from(max) * inverse;
-        let mut weights: Vec<f64> = logits.iter().map(|&x| (f64::from(x) * inverse - max).exp()).collect();
+        let mut weights: Vec<f64> = logits
+            .iter()
+            .map(|&x| (f64::from(x) * inverse - max).exp())
+            .collect();
         let log_total = weights.iter().sum::<f64>().ln();
         let token = if self.temperature <= 0.0 {
             best
@@ -53,7 +65,10 @@ impl Sampling {
             pick(&weights, uniform)
         };
         let logp = f64::from(logits[token]) * inverse - max - log_total;
-        Some(Draw { token: token as u32, logp: logp as f32 })
+        Some(Draw {
+            token: token as u32,
+            logp: logp as f32,
+        })
     }
 
     /// Zeroes the weights of the tokens that top-k, top-p and min-p rule out.
@@ -124,8 +139,9 @@ mod tests {
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 0.0];
 
     fn support(sampling: Sampling) -> Vec<u32> {
-        let mut seen: Vec<u32> =
-            (0..2000).map(|i| sampling.draw(&LOGITS, f64::from(i) / 2000.0).unwrap().token).collect();
+        let mut seen: Vec<u32> = (0..2000)
+            .map(|i| sampling.draw(&LOGITS, f64::from(i) / 2000.0).unwrap().token)
+            .collect();
         seen.sort_unstable();
         seen.dedup();
         seen
@@ -133,16 +149,25 @@ mod tests {
 
     #[test]
     fn draws_follow_the_softmax_at_the_temperature() {
-        let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: 0.7,
+            ..Sampling::default()
+        };
         let n = 20_000;
         let mut counts = [0u32; 5];
         for i in 0..n {
-            counts[sampling.draw(&LOGITS, (f64::from(i) + 0.5) / f64::from(n)).unwrap().token as usize] += 1;
+            counts[sampling
+                .draw(&LOGITS, (f64::from(i) + 0.5) / f64::from(n))
+                .unwrap()
+                .token as usize] += 1;
         }
         let exps: Vec<f64> = LOGITS.iter().map(|&x| (f64::from(x) / 0.7).exp()).collect();
         let total: f64 = exps.iter().sum();
         for (count, exp) in counts.iter().zip(&exps) {
-            assert!((f64::from(*count) / f64::from(n) - exp / total).abs() < 1e-3, "{counts:?}");
+            assert!(
+                (f64::from(*count) / f64::from(n) - exp / total).abs() < 1e-3,
+                "{counts:?}"
+            );
         }
     }
 
@@ -157,13 +182,31 @@ mod tests {
         assert_eq!(support(Sampling { top_p: 0.88, ..all }), [0, 1, 2]);
         assert_eq!(support(Sampling { min_p: 0.2, ..all }), [1, 2]);
         assert_eq!(support(Sampling { min_p: 1.0, ..all }), [1]);
-        assert_eq!(support(Sampling { top_k: 3, top_p: 0.99, min_p: 0.3, ..all }), [1, 2]);
-        assert_eq!(support(Sampling { temperature: 0.0, ..all }), [1]);
+        assert_eq!(
+            support(Sampling {
+                top_k: 3,
+                top_p: 0.99,
+                min_p: 0.3,
+                ..all
+            }),
+            [1, 2]
+        );
+        assert_eq!(
+            support(Sampling {
+                temperature: 0.0,
+                ..all
+            }),
+            [1]
+        );
     }
 
     #[test]
     fn logp_is_of_the_whole_distribution() {
-        let sampling = Sampling { temperature: 0.5, top_k: 1, ..Sampling::default() };
+        let sampling = Sampling {
+            temperature: 0.5,
+            top_k: 1,
+            ..Sampling::default()
+        };
         let draw = sampling.draw(&LOGITS, 0.9).unwrap();
         let total: f64 = LOGITS.iter().map(|&x| (2.0 * f64::from(x)).exp()).sum();
         assert_eq!(draw.token, 1);

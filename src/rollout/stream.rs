@@ -70,7 +70,13 @@ pub fn permutation(count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    const KEY: StreamKey = StreamKey { seed: 3, step: 5, prompt: 7, stage: Stage::Answer, sample: 11 };
+    const KEY: StreamKey = StreamKey {
+        seed: 3,
+        step: 5,
+        prompt: 7,
+        stage: Stage::Answer,
+        sample: 11,
+    };
 
     #[test]
     fn every_field_of_the_key_changes_the_stream() {
@@ -81,7 +87,10 @@ mod tests {
             StreamKey { seed: 4, ..KEY },
             StreamKey { step: 6, ..KEY },
             StreamKey { prompt: 8, ..KEY },
-            StreamKey { stage: Stage::Project, ..KEY },
+            StreamKey {
+                stage: Stage::Project,
+                ..KEY
+            },
             StreamKey { sample: 12, ..KEY },
         ] {
             assert_ne!(base, first(other), "{other:?}");

@@ -26,32 +26,56 @@ fn model() -> Llama {
 }
 
 fn engine(model: &Llama, max_rows: usize) -> Engine<'_> {
-    Engine::new(model, &EOS, Sampling { temperature: 0.8, ..Sampling::default() }, LIMIT, max_rows)
+    Engine::new(
+        model,
+        &EOS,
+        Sampling {
+            temperature: 0.8,
+            ..Sampling::default()
+        },
+        LIMIT,
+        max_rows,
+    )
 }
 
 fn key(prompt: u64, sample: u64) -> StreamKey {
-    StreamKey { seed: 9, step: 1, prompt, stage: Stage::Answer, sample }
+    StreamKey {
+        seed: 9,
+        step: 1,
+        prompt,
+        stage: Stage::Answer,
+        sample,
+    }
 }
 
 /// Questions of different lengths with the marks 20 (answer) and 21 (final).
 fn plans(n: usize) -> Vec<PromptPlan> {
-    [vec![3, 4, 5], vec![6, 7, 8, 9, 10], vec![11, 12], vec![13, 14, 15, 16]]
-        .into_iter()
-        .map(|q| {
-            let context = |count: usize| {
-                let mut chunks = vec![Chunk::Tokens([q.clone(), vec![20]].concat()), Chunk::Candidate(0)];
-                for k in 1..count {
-                    chunks.extend([Chunk::Tokens(vec![20]), Chunk::Candidate(k)]);
-                }
-                chunks
-            };
-            let mut integrate = context(n);
-            integrate.push(Chunk::Tokens(vec![21]));
-            let mut project = context(n - 1);
-            project.extend([Chunk::Tokens(vec![21]), Chunk::Integration, Chunk::Tokens(vec![20])]);
-            PromptPlan::new([q, vec![20]].concat(), integrate, project, 0).unwrap()
-        })
-        .collect()
+    [
+        vec![3, 4, 5],
+        vec![6, 7, 8, 9, 10],
+        vec![11, 12],
+        vec![13, 14, 15, 16],
+    ]
+    .into_iter()
+    .map(|q| {
+        let context = |count: usize| {
+            let mut chunks = vec![Chunk::Tokens([q.clone(), vec![20]].concat()), Chunk::Candidate(0)];
+            for k in 1..count {
+                chunks.extend([Chunk::Tokens(vec![20]), Chunk::Candidate(k)]);
+            }
+            chunks
+        };
+        let mut integrate = context(n);
+        integrate.push(Chunk::Tokens(vec![21]));
+        let mut project = context(n - 1);
+        project.extend([
+            Chunk::Tokens(vec![21]),
+            Chunk::Integration,
+            Chunk::Tokens(vec![20]),
+        ]);
+        PromptPlan::new([q, vec![20]].concat(), integrate, project, 0).unwrap()
+    })
+    .collect()
 }
 
 /// A whole step's sampling and scoring; rewards alternate, the last prompt's are flat.
@@ -118,11 +142,22 @@ fn one_plan_gives_one_result_at_every_batch_size() {
                 (of(&p.graded.rollouts.candidates), of(&p.integrations))
             };
             assert_eq!(texts(&whole), texts(&parts), "max_rows = {max_rows}");
-            for (a, b) in whole.colliders.iter().flatten().zip(parts.colliders.iter().flatten()) {
+            for (a, b) in whole
+                .colliders
+                .iter()
+                .flatten()
+                .zip(parts.colliders.iter().flatten())
+            {
                 assert_eq!(a.context, b.context);
                 close(&a.logp_x.concat(), &b.logp_x.concat());
             }
-            for (a, b) in whole.upsilon.iter().flatten().flatten().zip(parts.upsilon.iter().flatten().flatten()) {
+            for (a, b) in whole
+                .upsilon
+                .iter()
+                .flatten()
+                .flatten()
+                .zip(parts.upsilon.iter().flatten().flatten())
+            {
                 assert!((a - b).abs() < 1e-3, "{a} {b}");
             }
         }
@@ -141,30 +176,55 @@ fn the_tree_gives_what_flat_sampling_gives_token_for_token() {
     let requests: Vec<Request> = [0, 0, 0, 1, 2, 2, 0]
         .iter()
         .enumerate()
-        .map(|(sample, &row)| Request { row, key: key(row as u64, sample as u64) })
+        .map(|(sample, &row)| Request {
+            row,
+            key: key(row as u64, sample as u64),
+        })
         .collect();
     let tree = engine.sample(&leaves, &requests, true).unwrap();
 
     let contexts: Vec<Vec<u32>> = requests
         .iter()
-        .map(|r| [trunk.clone(), branches[usize::from(r.row > 0)].clone(), twigs[r.row].clone()].concat())
+        .map(|r| {
+            [
+                trunk.clone(),
+                branches[usize::from(r.row > 0)].clone(),
+                twigs[r.row].clone(),
+            ]
+            .concat()
+        })
         .collect();
     let flat_root = engine.root(&contexts);
-    let flat: Vec<Request> = requests.iter().enumerate().map(|(row, r)| Request { row, key: r.key }).collect();
+    let flat: Vec<Request> = requests
+        .iter()
+        .enumerate()
+        .map(|(row, r)| Request { row, key: r.key })
+        .collect();
     let flat = engine.sample(&flat_root, &flat, true).unwrap();
     for (a, b) in tree.completions.iter().zip(&flat.completions) {
         assert_eq!((&a.tokens, a.finish), (&b.tokens, b.finish));
         close(&a.logp, &b.logp);
     }
     // Scores are what sampling said, and what the trainer's forward says.
-    let scored: Vec<(usize, &[u32])> =
-        requests.iter().zip(&tree.completions).map(|(r, c)| (r.row, c.tokens.as_slice())).collect();
-    let pairs: Vec<(&[u32], &[u32])> =
-        contexts.iter().zip(&tree.completions).map(|(x, c)| (x.as_slice(), c.tokens.as_slice())).collect();
+    let scored: Vec<(usize, &[u32])> = requests
+        .iter()
+        .zip(&tree.completions)
+        .map(|(r, c)| (r.row, c.tokens.as_slice()))
+        .collect();
+    let pairs: Vec<(&[u32], &[u32])> = contexts
+        .iter()
+        .zip(&tree.completions)
+        .map(|(x, c)| (x.as_slice(), c.tokens.as_slice()))
+        .collect();
     let trained = crate::batch::completion_logp(&model, &pairs, 0.8).logp_bt;
     let t = trained.dims()[1];
     let trained: Vec<f32> = trained.try_into_vec_as().unwrap();
-    for (row, (score, completion)) in engine.score(&leaves, &scored).iter().zip(&tree.completions).enumerate() {
+    for (row, (score, completion)) in engine
+        .score(&leaves, &scored)
+        .iter()
+        .zip(&tree.completions)
+        .enumerate()
+    {
         close(score, &completion.logp);
         close(&trained[row * t..row * t + score.len()], &completion.logp);
     }
@@ -178,8 +238,17 @@ fn the_tree_gives_what_flat_sampling_gives_token_for_token() {
         let whole = [context, text].concat();
         let states = model.forward(&Tokens::new(&[&whole], Padding::Right, &device()), None);
         let d = states.dims()[2];
-        let last: Vec<f32> = states.narrow(1, whole.len() - 1, 1).reshape([d]).try_into_vec_as().unwrap();
-        let kept: Vec<f32> = hidden.clone().narrow(0, row, 1).reshape([d]).try_into_vec_as().unwrap();
+        let last: Vec<f32> = states
+            .narrow(1, whole.len() - 1, 1)
+            .reshape([d])
+            .try_into_vec_as()
+            .unwrap();
+        let kept: Vec<f32> = hidden
+            .clone()
+            .narrow(0, row, 1)
+            .reshape([d])
+            .try_into_vec_as()
+            .unwrap();
         close(&last, &kept);
     }
 }
@@ -189,7 +258,12 @@ fn completions_end_at_any_eos_and_hold_it() {
     let model = model();
     let engine = engine(&model, 64);
     let root = engine.root(&[vec![3, 4, 5]]);
-    let requests: Vec<Request> = (0..64).map(|sample| Request { row: 0, key: key(0, sample) }).collect();
+    let requests: Vec<Request> = (0..64)
+        .map(|sample| Request {
+            row: 0,
+            key: key(0, sample),
+        })
+        .collect();
     let sampled = engine.sample(&root, &requests, false).unwrap();
     let mut ends = std::collections::BTreeSet::new();
     for completion in &sampled.completions {
@@ -204,7 +278,11 @@ fn completions_end_at_any_eos_and_hold_it() {
             Finish::Length => assert_eq!(completion.tokens.len(), LIMIT),
         }
     }
-    assert_eq!(ends.into_iter().collect::<Vec<_>>(), EOS, "both EOS ids end completions");
+    assert_eq!(
+        ends.into_iter().collect::<Vec<_>>(),
+        EOS,
+        "both EOS ids end completions"
+    );
     assert_eq!(engine.work().generations, 64);
 }
 

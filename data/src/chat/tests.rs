@@ -89,20 +89,16 @@ fn vectors_of_real_templates() {
         if vector["error"] == "TypeError: 'NoneType' object is not iterable" {
             continue;
         }
-        let file = dir
-            .join("templates")
-            .join(name.replace('/', "__") + ".jinja");
+        let file = dir.join("templates").join(name.replace('/', "__") + ".jinja");
         let source = std::fs::read_to_string(file).unwrap();
         let tokens = ["bos_token", "eos_token"].map(|name| (name, vector[name].as_str().unwrap()));
         let now = vector["now"].as_str().unwrap();
         assert_eq!(now, "2025-08-07T12:34:56");
         let got = ChatTemplate::new(&source, tokens).and_then(|template| {
-            template
-                .with_clock(Clock::Fixed(1_754_570_096))
-                .render_values(
-                    Value::from_serialize(&vector["messages"]),
-                    vector["add_generation_prompt"].as_bool().unwrap(),
-                )
+            template.with_clock(Clock::Fixed(1_754_570_096)).render_values(
+                Value::from_serialize(&vector["messages"]),
+                vector["add_generation_prompt"].as_bool().unwrap(),
+            )
         });
         let matches = match (&got, vector["expected"].as_str()) {
             (Ok(got), Some(expected)) => got == expected,

@@ -19,11 +19,16 @@ pub struct Worked {
     pub value: BigRational,
     /// Each operation in turn, without its result: `56 * 9`.
     operations: Vec<String>,
-    /// The result of each, as shown.
-    results: Vec<String>,
+    /// The result of each, exactly.
+    results: Vec<BigRational>,
 }
 
 impl Worked {
+    /// The result of each operation.
+    pub fn results(&self) -> &[BigRational] {
+        &self.results
+    }
+
     /// `5 + 3 = 8, 8 * 2 = 16 #### 16`. The last result is shown as the answer is, which may be rounded.
     pub fn solution(&self, answer: &str) -> String {
         let last = self.operations.len().saturating_sub(1);
@@ -33,7 +38,12 @@ impl Worked {
             .zip(&self.results)
             .enumerate()
             .map(|(at, (operation, result))| {
-                format!("{operation} = {}", if at == last { answer } else { result })
+                let result = if at == last {
+                    answer.to_owned()
+                } else {
+                    brief(result)
+                };
+                format!("{operation} = {result}")
             })
             .collect();
         let gap = if steps.is_empty() { "" } else { " " };
@@ -68,9 +78,7 @@ pub fn work(equation: &str, numbers: &[BigRational]) -> Result<Worked, String> {
         worker.infix(0)?
     };
     match tokens.get(worker.at) {
-        Some(rest) => Err(format!(
-            "{rest:?} follows the end of the equation {equation:?}"
-        )),
+        Some(rest) => Err(format!("{rest:?} follows the end of the equation {equation:?}")),
         None => Ok(worker.worked),
     }
 }
@@ -93,10 +101,7 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn next(&mut self) -> Result<&'a str, String> {
-        let token = self
-            .tokens
-            .get(self.at)
-            .ok_or("the equation ends too early")?;
+        let token = self.tokens.get(self.at).ok_or("the equation ends too early")?;
         self.at += 1;
         Ok(token)
     }
@@ -141,28 +146,27 @@ impl<'a> Worker<'a> {
                 .cloned()
                 .ok_or_else(|| format!("{token} is used, but {given} numbers are given"));
         }
-        plain(token)
-            .ok_or_else(|| format!("{token:?} is neither a number nor an operator (+ - * /)"))
+        plain(token).ok_or_else(|| format!("{token:?} is neither a number nor an operator (+ - * /)"))
     }
 
-    fn apply(
-        &mut self,
-        operator: &str,
-        a: BigRational,
-        b: BigRational,
-    ) -> Result<BigRational, String> {
+    fn apply(&mut self, operator: &str, a: BigRational, b: BigRational) -> Result<BigRational, String> {
         let operation = format!("{} {operator} {}", brief(&a), brief(&b));
-        let value = match operator {
-            "+" => a + b,
-            "-" => a - b,
-            "*" => a * b,
-            _ if b.is_zero() => return Err(format!("{operation} divides by zero")),
-            _ => a / b,
-        };
+        let value = compute(operator, a, b).ok_or_else(|| format!("{operation} divides by zero"))?;
         self.worked.operations.push(operation);
-        self.worked.results.push(brief(&value));
+        self.worked.results.push(value.clone());
         Ok(value)
     }
+}
+
+/// One operation (`+`, `-`, `*`, else a division); `None` where it divides by zero.
+pub fn compute(operator: &str, a: BigRational, b: BigRational) -> Option<BigRational> {
+    Some(match operator {
+        "+" => a + b,
+        "-" => a - b,
+        "*" => a * b,
+        _ if b.is_zero() => return None,
+        _ => a / b,
+    })
 }
 
 /// A plain number, `-1,234.50`, exactly. A decimal of twelve places or more that is the nearest to a small fraction
@@ -211,7 +215,7 @@ pub fn exact(value: &BigRational) -> String {
 }
 
 /// A rational as a step shows it: exactly where that is short, else rounded to four places.
-fn brief(value: &BigRational) -> String {
+pub fn brief(value: &BigRational) -> String {
     let text = exact(value);
     let places = text.split_once('.').map_or(0, |(_, places)| places.len());
     let long_fraction = text.contains('/') && value.denom() > &BigInt::from(LARGEST_DENOMINATOR);
@@ -264,10 +268,7 @@ mod tests {
     use super::*;
 
     fn solved(equation: &str, numbers: &str, answer: &str) -> String {
-        let numbers: Vec<_> = numbers
-            .split_whitespace()
-            .map(|n| plain(n).unwrap())
-            .collect();
+        let numbers: Vec<_> = numbers.split_whitespace().map(|n| plain(n).unwrap()).collect();
         let worked = work(equation, &numbers).unwrap();
         assert!(
             agrees(&worked.value, answer),
@@ -283,26 +284,13 @@ mod tests {
             solved("* number0 number1", "56.0 9.0", "504.0"),
             "56 * 9 = 504 #### 504"
         );
+        assert_eq!(solved("( 5 + 3 ) * 2", "", "16"), "5 + 3 = 8, 8 * 2 = 16 #### 16");
         assert_eq!(
-            solved("( 5 + 3 ) * 2", "", "16"),
-            "5 + 3 = 8, 8 * 2 = 16 #### 16"
-        );
-        assert_eq!(
-            solved(
-                "- number0 * number1 number2",
-                "25000.0 1500.0 8.0",
-                "13000.0"
-            ),
+            solved("- number0 * number1 number2", "25000.0 1500.0 8.0", "13000.0"),
             "1500 * 8 = 12000, 25000 - 12000 = 13000 #### 13000"
         );
-        assert_eq!(
-            solved("8.0 - 2.0 - 1.0", "", "5"),
-            "8 - 2 = 6, 6 - 1 = 5 #### 5"
-        );
-        assert_eq!(
-            solved("1 + 2 * 3", "", "7.0"),
-            "2 * 3 = 6, 1 + 6 = 7 #### 7"
-        );
+        assert_eq!(solved("8.0 - 2.0 - 1.0", "", "5"), "8 - 2 = 6, 6 - 1 = 5 #### 5");
+        assert_eq!(solved("1 + 2 * 3", "", "7.0"), "2 * 3 = 6, 1 + 6 = 7 #### 7");
         assert_eq!(
             solved("/ number1 number0", "3 10", "3.333"),
             "10 / 3 = 3.333 #### 3.333"
@@ -353,10 +341,7 @@ mod tests {
             ("-0.50", "-0.5"),
             ("0.3333333333333333", "1/3"),
             ("0.123456789", "0.123456789"),
-            (
-                "123456789012345678901234567890",
-                "123456789012345678901234567890",
-            ),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
         ] {
             assert_eq!(exact(&plain(text).unwrap()), shown);
         }

@@ -1,14 +1,17 @@
 //! Problems from files: JSONL, JSON and CSV, by presets that name the fields.
 
-mod equation;
+pub(crate) mod equation;
 mod preset;
 mod rows;
+mod vary;
 
 pub use preset::{AnswerRule, BadRows, Preset};
 
 use crate::Problem;
 use crate::grade::{after_hashes, last_boxed};
 use num_rational::BigRational;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use rows::Row;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -49,6 +52,14 @@ pub enum DatasetError {
         path: PathBuf,
         /// Rows left out as bad.
         skipped: usize,
+    },
+    /// No problem can be had with other numbers.
+    #[error(
+        "{path}: no row has both numbers and an equation for them, so no problem can be varied; set variants = 0"
+    )]
+    NoVariants {
+        /// The file.
+        path: PathBuf,
     },
     /// No preset has this name.
     #[error("no preset is called {name:?}; did you mean {nearest:?}? Known: {known}")]
@@ -94,10 +105,7 @@ pub fn load(path: &Path, preset: &Preset) -> Result<Vec<Problem>, DatasetError> 
 /// As [`load`].
 pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
-    let stem = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or("row");
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("row");
     for (at, row) in rows::read(path)?.into_iter().enumerate() {
         match (
             problem(&row, preset, || format!("{stem}-{}", at + 1)),
@@ -126,6 +134,58 @@ pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
     Ok(Loaded { problems, skipped })
 }
 
+/// The first `limit` problems of a file (0: all) with other numbers, `copies` times each where its row has numbers and
+/// an equation for them. The same for the same seed.
+///
+/// # Errors
+/// As [`load`]; also if there is no such row.
+pub fn variants(
+    path: &Path,
+    preset: &Preset,
+    limit: usize,
+    copies: usize,
+    seed: u64,
+) -> Result<Vec<Problem>, DatasetError> {
+    let loaded = load_all(path, preset)?;
+    let used = if limit == 0 { loaded.problems.len() } else { limit };
+    let skipped: Vec<usize> = loaded.skipped.iter().map(|skipped| skipped.line).collect();
+    let rows: Vec<Row> = rows::read(path)?
+        .into_iter()
+        .filter(|row| !skipped.contains(&row.line))
+        .collect();
+    let mut varied = Vec::new();
+    for (at, (row, problem)) in rows.iter().zip(&loaded.problems).take(used).enumerate() {
+        for copy in 1..=copies {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&seed.to_le_bytes());
+            key[8..16].copy_from_slice(&(at as u64).to_le_bytes());
+            key[16..24].copy_from_slice(&(copy as u64).to_le_bytes());
+            let mut rng = ChaCha8Rng::from_seed(key);
+            varied.extend(variant(row, preset, format!("{}~{copy}", problem.id), &mut rng));
+        }
+    }
+    if varied.is_empty() {
+        return Err(DatasetError::NoVariants {
+            path: path.to_owned(),
+        });
+    }
+    Ok(varied)
+}
+
+/// A usable row with other numbers, if it says what they are for.
+fn variant(row: &Row, preset: &Preset, id: String, rng: &mut ChaCha8Rng) -> Option<Problem> {
+    let given = numbers(&optional(row, preset.numbers.as_deref()).ok()??).ok()?;
+    let equation = optional(row, preset.equation.as_deref()).ok()??;
+    let (drawn, worked) = vary::numbers(&equation, &given, rng)?;
+    let answer = equation::brief(&worked.value);
+    Some(Problem {
+        id,
+        question: question(row, preset, Some(&drawn)).ok()?,
+        solution: Some(worked.solution(&answer)),
+        answer,
+    })
+}
+
 /// One row as a problem; an error says which field and what to do.
 fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Problem, String> {
     let numbers = match optional(row, preset.numbers.as_deref())? {
@@ -136,46 +196,37 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         .numbers
         .as_deref()
         .is_some_and(|field| find(row, field).is_some());
-    let mut parts = Vec::new();
-    for field in &preset.question {
-        if let Some(part) = text(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
-            parts.push(if given {
-                filled(&part, &numbers)?
-            } else {
-                part
-            });
-        }
-    }
-    let question = parts.join(" ");
-    if question.is_empty() {
-        return Err(format!(
-            "the question ({}) is empty; fill it or drop the row",
-            preset.question.join(", ")
-        ));
-    }
+    let question = question(row, preset, given.then_some(&numbers[..]))?;
     let field = &preset.answer;
-    let raw = text(row, field)?
-        .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
+    let raw =
+        text(row, field)?.ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
     let taken = match preset.answer_rule {
         AnswerRule::AsIs => Some(raw.as_str()),
         AnswerRule::AfterHashes => after_hashes(&raw),
         AnswerRule::LastBoxed => last_boxed(&raw),
     };
-    let taken = taken.map(str::trim).filter(|taken| !taken.is_empty()).ok_or_else(|| {
-        let mark = if preset.answer_rule == AnswerRule::AfterHashes { "####" } else { "\\boxed{…}" };
-        format!("`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule")
-    })?;
+    let taken = taken
+        .map(str::trim)
+        .filter(|taken| !taken.is_empty())
+        .ok_or_else(|| {
+            let mark = if preset.answer_rule == AnswerRule::AfterHashes {
+                "####"
+            } else {
+                "\\boxed{…}"
+            };
+            format!(
+                "`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule"
+            )
+        })?;
     // A plain number in its shortest form; anything else as it stands.
-    let answer =
-        equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
+    let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
     let mut solution = optional(row, preset.solution.as_deref())?;
     if preset.answer_rule == AnswerRule::AfterHashes {
         solution = solution.map(|text| without_calculator(&text));
     }
     let equation = optional(row, preset.equation.as_deref())?;
     if let Some(text) = equation.filter(|_| given || preset.numbers.is_none()) {
-        let worked =
-            equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
+        let worked = equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
         if !equation::agrees(&worked.value, taken) {
             let value = equation::exact(&worked.value);
             return Err(format!(
@@ -191,6 +242,27 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         answer,
         solution,
     })
+}
+
+/// A row's question, with the numbers put into it if there are any.
+fn question(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Result<String, String> {
+    let mut parts = Vec::new();
+    for field in &preset.question {
+        if let Some(part) = text(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
+            parts.push(match numbers {
+                Some(numbers) => filled(&part, numbers)?,
+                None => part,
+            });
+        }
+    }
+    let question = parts.join(" ");
+    if question.is_empty() {
+        return Err(format!(
+            "the question ({}) is empty; fill it or drop the row",
+            preset.question.join(", ")
+        ));
+    }
+    Ok(question)
 }
 
 /// The first of a field's alternatives that the row has, not null.
@@ -255,8 +327,7 @@ fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
 fn numbers(text: &str) -> Result<Vec<BigRational>, String> {
     text.split_whitespace()
         .map(|number| {
-            equation::plain(number)
-                .ok_or_else(|| format!("{number:?} in the numbers is not one; correct it"))
+            equation::plain(number).ok_or_else(|| format!("{number:?} in the numbers is not one; correct it"))
         })
         .collect()
 }

@@ -149,10 +149,7 @@ impl Preset {
 }
 
 /// The candidate with the fewest edits (insert, delete, replace) to `name`, whatever the case.
-pub(super) fn nearest<'a>(
-    name: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     candidates.min_by_key(|candidate| edits(&name, &candidate.to_lowercase()))
 }

@@ -118,9 +118,8 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
         let value = match stream.next() {
             Some(Ok(value)) => value,
             Some(Err(error)) => {
-                let message = format!(
-                    "the row that begins here is not JSON: {error} (lines counted from here)"
-                );
+                let message =
+                    format!("the row that begins here is not JSON: {error} (lines counted from here)");
                 return Err(bad(path, start, message));
             }
             None => return Ok(rows),
@@ -142,9 +141,7 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
 fn csv(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let failed = |error: csv::Error| {
-        let line = error
-            .position()
-            .map_or(1, |position| position.line() as usize);
+        let line = error.position().map_or(1, |position| position.line() as usize);
         bad(path, line, format!("not CSV: {error}"))
     };
     let header: Vec<String> = reader
@@ -157,9 +154,7 @@ fn csv(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
         .records()
         .map(|record| {
             let record = record.map_err(failed)?;
-            let line = record
-                .position()
-                .map_or(1, |position| position.line() as usize);
+            let line = record.position().map_or(1, |position| position.line() as usize);
             let values = record.iter().map(Value::from);
             Ok(Row {
                 line,

@@ -23,22 +23,14 @@ fn the_formats_hold_the_same_problems() {
         r#"{"problem": "1+1?", "answer": "2"}"#,
         r#"{"problem": "a\nb", "answer": 2.50}"#,
     ];
-    let expected = from("f.jsonl", &rows.join("\n"), named("math"))
-        .unwrap()
-        .problems;
+    let expected = from("f.jsonl", &rows.join("\n"), named("math")).unwrap().problems;
     assert_eq!(expected[0].id, "f-1");
     assert_eq!(expected[1].answer, "2.5");
     for (name, text) in [
-        (
-            "f.jsonl",
-            format!("\u{feff}{}\r\n\r\n{}\r\n", rows[0], rows[1]),
-        ),
+        ("f.jsonl", format!("\u{feff}{}\r\n\r\n{}\r\n", rows[0], rows[1])),
         ("f.json", format!("[\n{},\n{}\n]\n", rows[0], rows[1])),
         ("f.json", format!("{}\n{}", rows[0], rows[1])),
-        (
-            "f.csv",
-            "problem,answer\n1+1?,2\n\"a\nb\",2.50\n".to_owned(),
-        ),
+        ("f.csv", "problem,answer\n1+1?,2\n\"a\nb\",2.50\n".to_owned()),
     ] {
         assert_eq!(
             from(name, &text, named("math")).unwrap().problems,
@@ -53,12 +45,8 @@ fn presets_are_rows_of_field_names() {
     let gsm8k = r#"{"question": "q", "answer": "2*540 = <<2*540=1080>>1080\n#### 1,080"}"#;
     let problem = &from("g.jsonl", gsm8k, named("gsm8k")).unwrap().problems[0];
     assert_eq!(problem.answer, "1080");
-    assert_eq!(
-        problem.solution.as_deref(),
-        Some("2*540 = 1080\n#### 1,080")
-    );
-    let minerva =
-        r#"{"problem": "q", "solution": "\\boxed{1} or \\boxed{\\frac{1}{2}}", "idx": 3}"#;
+    assert_eq!(problem.solution.as_deref(), Some("2*540 = 1080\n#### 1,080"));
+    let minerva = r#"{"problem": "q", "solution": "\\boxed{1} or \\boxed{\\frac{1}{2}}", "idx": 3}"#;
     let problem = &from("m.jsonl", minerva, named("minerva")).unwrap().problems[0];
     assert_eq!(
         (problem.answer.as_str(), problem.id.as_str()),
@@ -74,13 +62,13 @@ fn presets_are_rows_of_field_names() {
     };
     let problem = &from("s.json", svamp, &infix).unwrap().problems[0];
     assert_eq!(problem.solution.as_deref(), Some("5 - 2 = 3 #### 3"));
-    let csv =
-        "Body,Ques,Question,Numbers,Equation,Answer\nEmpty,number0 ?,number0 ?,2.0,number0,2.0\n";
+    let csv = "Body,Ques,Question,Numbers,Equation,Answer\nEmpty,number0 ?,number0 ?,2.0,number0,2.0\n";
     assert_eq!(
         from("s.csv", csv, named("svamp")).unwrap().problems[0].question,
         "2 ?"
     );
-    let csv = "Question,Numbers,Equation,Answer\nnumber1 of number0 in numbers ?,56.0 0.5,* number0 number1,28.0\n";
+    let csv =
+        "Question,Numbers,Equation,Answer\nnumber1 of number0 in numbers ?,56.0 0.5,* number0 number1,28.0\n";
     for name in ["svamp", "mawps"] {
         let problem = &from("s.csv", csv, named(name)).unwrap().problems[0];
         assert_eq!(problem.question, "0.5 of 56 in numbers ?");
@@ -91,15 +79,11 @@ fn presets_are_rows_of_field_names() {
 #[test]
 fn a_preset_of_ones_own_is_a_table() {
     let preset: Preset =
-        serde_json::from_str(r#"{"question": "q|Q", "answer": "a", "answer_rule": "last_boxed"}"#)
-            .unwrap();
+        serde_json::from_str(r#"{"question": "q|Q", "answer": "a", "answer_rule": "last_boxed"}"#).unwrap();
     let problem = &from("o.jsonl", r#"{"Q": "x", "a": "\\boxed{7}"}"#, &preset)
         .unwrap()
         .problems[0];
-    assert_eq!(
-        (problem.question.as_str(), problem.answer.as_str()),
-        ("x", "7")
-    );
+    assert_eq!((problem.question.as_str(), problem.answer.as_str()), ("x", "7"));
     assert!(serde_json::from_str::<Preset>(r#"{"question": "q", "answr": "a"}"#).is_err());
     let again: Preset = serde_json::from_str(&serde_json::to_string(&preset).unwrap()).unwrap();
     assert_eq!(again, preset);
@@ -145,12 +129,7 @@ fn errors_name_file_line_field_and_what_to_do() {
             "math",
             "f.json:2: the file ends inside its array",
         ),
-        (
-            "f.json",
-            format!("[{first}] x"),
-            "math",
-            "something follows",
-        ),
+        ("f.json", format!("[{first}] x"), "math", "something follows"),
         (
             "f.jsonl",
             "[1]".to_owned(),
@@ -189,8 +168,7 @@ fn errors_name_file_line_field_and_what_to_do() {
         ),
         (
             "f.csv",
-            "Question,Numbers,Equation,Answer\nnumber0 ?,34.0 4.0,* number0 number1,134.0\n"
-                .to_owned(),
+            "Question,Numbers,Equation,Answer\nnumber0 ?,34.0 4.0,* number0 number1,134.0\n".to_owned(),
             "mawps",
             "f.csv:2: the equation \"* number0 number1\" gives 136, but `target|Answer` says 134.0",
         ),
@@ -206,12 +184,7 @@ fn errors_name_file_line_field_and_what_to_do() {
             "math",
             "f.txt: the format is taken from the extension",
         ),
-        (
-            "f.jsonl",
-            "\n".to_owned(),
-            "math",
-            "f.jsonl: no problem in it",
-        ),
+        ("f.jsonl", "\n".to_owned(), "math", "f.jsonl: no problem in it"),
     ] {
         let strict = Preset {
             bad_rows: BadRows::Error,
@@ -254,21 +227,9 @@ fn real_files_load() {
         ("gsm8k/test.jsonl", "gsm8k", 1319, 0, 1319),
         ("gsm8k/train.jsonl", "gsm8k", 7473, 0, 7473),
         ("svamp/SVAMP.json", "svamp", 1000, 0, 1000),
-        (
-            "svamp/mawps-asdiv-a_svamp_train.csv",
-            "svamp",
-            3130,
-            8,
-            3130,
-        ),
+        ("svamp/mawps-asdiv-a_svamp_train.csv", "svamp", 3130, 8, 3130),
         ("svamp/mawps-asdiv-a_svamp_dev.csv", "svamp", 1000, 0, 1000),
-        (
-            "svamp/mawps-asdiv-a_svamp_train.csv",
-            "mawps",
-            3130,
-            8,
-            3130,
-        ),
+        ("svamp/mawps-asdiv-a_svamp_train.csv", "mawps", 3130, 8, 3130),
         ("mawps/test.jsonl", "mawps", 2065, 0, 2065),
         ("mawps/addsub.jsonl", "mawps", 395, 0, 395),
         ("mawps/multiarith.jsonl", "mawps", 600, 0, 600),
@@ -331,4 +292,53 @@ fn real_files_load() {
         ..named("math").clone()
     };
     assert_eq!(load_all(&path, &skip).unwrap().skipped.len(), 4); // two null, two empty
+}
+
+#[test]
+fn variants_are_the_problems_with_other_numbers() {
+    let text = "Question,Numbers,Equation,Answer\n\
+        Bo has number0 boxes of number1 .,6 4,* number0 number1,24\n\
+        Bo has number0 and number1 .,6 4,+ number0 number1,99\n\
+        Bo has number0 pens .,5,number9,5\n\
+        Bo shares number0 among number1 .,12 4,/ number0 number1,3\n";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.csv");
+    std::fs::write(&path, text).unwrap();
+    let vary = |limit, copies, seed| variants(&path, named("mawps"), limit, copies, seed).unwrap();
+    let varied = vary(0, 20, 7);
+    // The second row contradicts itself and the third has a broken equation: neither is there.
+    assert_eq!(varied.len(), 40);
+    assert_eq!(
+        (varied[0].id.as_str(), varied[20].id.as_str()),
+        ("w-1~1", "w-4~1")
+    );
+    for problem in &varied {
+        let numbers: Vec<i64> = problem
+            .question
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let (sign, result) = if problem.id.starts_with("w-1") {
+            ("*", numbers[0] * numbers[1])
+        } else {
+            ("/", numbers[0] / numbers[1])
+        };
+        let solution = format!("{} {sign} {} = {result} #### {result}", numbers[0], numbers[1]);
+        assert_eq!(
+            problem.solution.as_deref(),
+            Some(solution.as_str()),
+            "{}",
+            problem.question
+        );
+        assert_eq!(problem.answer, result.to_string());
+    }
+    assert_eq!(vary(0, 3, 7), [&varied[..3], &varied[20..23]].concat());
+    assert_eq!(vary(1, 3, 7), varied[..3]);
+    assert_ne!(vary(0, 20, 8), varied);
+    std::fs::write(&path, "Question,Answer\nq,1\n").unwrap();
+    let refused = variants(&path, named("mawps"), 0, 1, 0).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("no problem can be varied; set variants = 0"),
+        "{refused}"
+    );
 }

@@ -31,8 +31,7 @@ impl fmt::Display for Rule {
 /// What stands behind the last `</think>`, or all of it.
 pub fn after_thought(text: &str) -> &str {
     const CLOSE: &str = "</think>";
-    text.rfind(CLOSE)
-        .map_or(text, |at| &text[at + CLOSE.len()..])
+    text.rfind(CLOSE).map_or(text, |at| &text[at + CLOSE.len()..])
 }
 
 /// Whether `text` opens a box at all: one that was cut off before its brace closed holds no answer, but it also
@@ -52,9 +51,7 @@ pub fn last_boxed(text: &str) -> Option<&str> {
         match bytes[at] {
             b'\\' => {
                 let rest = &text[at..];
-                let command = ["\\boxed", "\\fbox"]
-                    .into_iter()
-                    .find(|c| rest.starts_with(c));
+                let command = ["\\boxed", "\\fbox"].into_iter().find(|c| rest.starts_with(c));
                 let Some(command) = command else {
                     // A backslash takes the next byte with it, so that \{ and \} do not count.
                     at += 2;

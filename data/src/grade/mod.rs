@@ -90,11 +90,7 @@ fn find(text: &str) -> (Option<Rule>, Option<String>, Option<Number>) {
         return (Some(Rule::Boxed), None, None);
     }
     if let Some(rest) = extract::after_hashes(text) {
-        return (
-            Some(Rule::Hashes),
-            Some(rest.to_owned()),
-            number::parse(rest),
-        );
+        return (Some(Rule::Hashes), Some(rest.to_owned()), number::parse(rest));
     }
     if let Some(rest) = extract::after_answer_is(text) {
         let value = number::parse(rest).or_else(|| {

@@ -201,12 +201,7 @@ impl<'a> Reader<'a> {
         }
         let next = self.spaces(end);
         let rest = &self.text[next..];
-        for (word, zeros) in [
-            ("thousand", 3),
-            ("million", 6),
-            ("billion", 9),
-            ("trillion", 12),
-        ] {
+        for (word, zeros) in [("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12)] {
             if next > end && rest.starts_with(word) {
                 value = power_of_ten(value, zeros)?;
                 end = next + word.len();
@@ -340,8 +335,8 @@ impl<'a> Reader<'a> {
         let mut separator = 0;
         loop {
             let c = self.byte(end);
-            let group = (1..=3).all(|k| self.byte(end + k).is_ascii_digit())
-                && !self.byte(end + 4).is_ascii_digit();
+            let group =
+                (1..=3).all(|k| self.byte(end + k).is_ascii_digit()) && !self.byte(end + 4).is_ascii_digit();
             let separates = c == b',' || (c == b' ' && self.whole);
             if lead == 0 || !separates || (separator != 0 && separator != c) {
                 break;
@@ -392,10 +387,7 @@ impl<'a> Reader<'a> {
         if braced && self.byte(end) != b'}' {
             return None;
         }
-        (size <= MAX_EXPONENT).then_some((
-            if negative { -size } else { size },
-            end + usize::from(braced),
-        ))
+        (size <= MAX_EXPONENT).then_some((if negative { -size } else { size }, end + usize::from(braced)))
     }
 }
 

@@ -9,22 +9,12 @@ fn graded(completion: &str, gold: &str) -> Verdict {
 fn rules_are_tried_in_order_and_named() {
     for (text, gold, rule, correct) in [
         (r"so 3 and \boxed{42}. #### 7", "42", Rule::Boxed, true),
-        (
-            r"\boxed{1} then \boxed{\text{the } 2}",
-            "1",
-            Rule::Boxed,
-            false,
-        ),
+        (r"\boxed{1} then \boxed{\text{the } 2}", "1", Rule::Boxed, false),
         (r"\boxed{\frac{1}{2}}", "0.5", Rule::Boxed, true),
         (r"$\boxed 7$ done", "7", Rule::Boxed, true),
         ("work 9\n#### 12\nthe answer is 5", "12", Rule::Hashes, true),
         ("#### 1\n#### 2 apples", "2", Rule::Hashes, true),
-        (
-            "The answer is 5. That took 3 steps.",
-            "5",
-            Rule::AnswerIs,
-            true,
-        ),
+        ("The answer is 5. That took 3 steps.", "5", Rule::AnswerIs, true),
         ("Final Answer is: **$1,234**", "1234", Rule::AnswerIs, true),
         ("The answer is 5 or 6", "5", Rule::AnswerIs, false),
         ("first 3, then 4.", "4", Rule::LastNumber, true),
@@ -35,11 +25,7 @@ fn rules_are_tried_in_order_and_named() {
         ("costs $-5", "-5", Rule::LastNumber, true),
     ] {
         let verdict = graded(text, gold);
-        assert_eq!(
-            (verdict.rule, verdict.correct),
-            (Some(rule), correct),
-            "{text}"
-        );
+        assert_eq!((verdict.rule, verdict.correct), (Some(rule), correct), "{text}");
     }
     assert_eq!(graded("no idea", "1").rule, None);
     assert_eq!(graded(r"with 4 it is $4\sqrt{2}$", "4").rule, None);
@@ -111,10 +97,7 @@ fn numbers_are_exact() {
     }
     for (a, b) in [
         ("1/3", "0.3333333333333333"),
-        (
-            "123456789012345678901234567890",
-            "123456789012345678901234567891",
-        ),
+        ("123456789012345678901234567890", "123456789012345678901234567891"),
         ("9007199254740993", "9007199254740992"),
         ("50%", "5"),
         ("0.5%", "50%"),
@@ -154,17 +137,11 @@ fn what_is_not_one_number_is_an_error_as_gold_and_never_a_match() {
         "$",
     ] {
         assert!(
-            matches!(
-                Grader::new().grade("#### 5", text),
-                Err(GradeError::Gold { .. })
-            ),
+            matches!(Grader::new().grade("#### 5", text), Err(GradeError::Gold { .. })),
             "{text:?} as gold"
         );
         for gold in ["5", "3", "2", "1", "10"] {
-            assert!(
-                !graded(&format!("\\boxed{{{text}}}"), gold).correct,
-                "{text:?}"
-            );
+            assert!(!graded(&format!("\\boxed{{{text}}}"), gold).correct, "{text:?}");
         }
     }
 }
@@ -227,10 +204,7 @@ fn cases_of_other_graders() {
         if case.get("policy").is_some() || kind.starts_with("latex_parse/") || graded_by_machine {
             continue;
         }
-        let (gold, pred) = (
-            case["gold"].as_str().unwrap(),
-            case["pred"].as_str().unwrap(),
-        );
+        let (gold, pred) = (case["gold"].as_str().unwrap(), case["pred"].as_str().unwrap());
         let grader = Grader::new();
         if grader.gold(gold).is_err() {
             continue;

@@ -80,9 +80,7 @@ impl Level {
             self.replace(|tensor| tensor.clone().select(1, ids.clone()));
             self.hidden = used.iter().map(|&node| self.hidden[node].clone()).collect();
             for node in &mut self.nodes {
-                *node = used
-                    .binary_search(node)
-                    .expect("used holds every row's node");
+                *node = used.binary_search(node).expect("used holds every row's node");
             }
         } else if count < self.hidden.len() {
             self.replace(|tensor| tensor.clone().narrow(1, first, count));
@@ -159,11 +157,7 @@ impl Gather {
         let rows = nodes.len();
         if rows.is_multiple_of(count) {
             let cap = rows / count;
-            if nodes
-                .iter()
-                .enumerate()
-                .all(|(row, &node)| node == row / cap)
-            {
+            if nodes.iter().enumerate().all(|(row, &node)| node == row / cap) {
                 return None;
             }
         }
