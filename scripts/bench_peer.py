@@ -12,7 +12,8 @@ Random weights, f32, the CPU, vocabulary 512, the same shapes as `src/bench.rs`;
             8 x 256) tokens. Tokens run a second.
     step    one step of TRL's GRPOTrainer: 8 prompts of about 40 tokens, 8 completions of exactly 48, beta = 0.04, one
             optimiser pass over all 64 rows. Seconds a step as the trainer's loop takes them (its own logging included,
-            generation by transformers). The reward is a constant's hash: grading costs nothing here.
+            generation by transformers). Rewards are
+            the texts' hashes: grading costs nothing here.
 Prints one JSON object a work.
 """
 
@@ -120,8 +121,11 @@ def step(shape, repeats):
             # No end of text is drawn, so that every completion has 48 tokens.
             generation_kwargs={"min_new_tokens": 48},
         )
+        # TRL loads the reference model from where the model came from.
+        checkpoint = f"{directory}/model"
+        model(shape).save_pretrained(checkpoint)
         trainer = GRPOTrainer(
-            model=model(shape), args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(prompts),
+            model=checkpoint, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(prompts),
             reward_funcs=lambda completions, **_: [float(hash(c) % 2) for c in completions], callbacks=[clock],
         )
         trainer.train()
