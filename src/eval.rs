@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{
-    AnswerPlan, Completion, Engine, Finish, PromptPlan, Request, RolloutError, Rollouts, Sampling, Stage,
+    self, AnswerPlan, Completion, Engine, Finish, PromptPlan, RolloutError, Rollouts, Sampling, Stage,
     StreamKey, answer,
 };
 
@@ -319,30 +319,15 @@ fn integrate(
     )?;
     let mut answers = Vec::with_capacity(asked.len());
     for wave in &rollouts.waves {
-        let branches: Vec<Vec<u32>> = wave
-            .prompts
-            .clone()
-            .map(|p| rollouts.plans[p].integrate_branch(&rollouts.candidates[p]))
-            .collect();
-        let rows: Vec<usize> = (0..branches.len()).collect();
-        let prefix = engine.extend(&wave.root, &rows, &branches);
-        let requests: Vec<Request> = wave
-            .prompts
-            .clone()
-            .zip(rows)
-            .map(|(p, row)| Request {
-                row,
-                key: StreamKey {
-                    seed: plan.seed,
-                    step: 0,
-                    prompt: (first + p) as u64,
-                    stage: Stage::EvaluateIntegrated,
-                    // After the candidates' own streams.
-                    sample: n as u64,
-                },
-            })
-            .collect();
-        answers.extend(engine.sample(&prefix, &requests, false)?.completions);
+        let of_wave = rollout::integrate(engine, &rollouts, wave, 1, |p, _| StreamKey {
+            seed: plan.seed,
+            step: 0,
+            prompt: (first + p) as u64,
+            stage: Stage::EvaluateIntegrated,
+            // After the candidates' own streams.
+            sample: n as u64,
+        })?;
+        answers.extend(of_wave.into_iter().flatten());
     }
     Ok((rollouts, answers))
 }

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{AlignmentConfig, FeatureContext, align};
 use crate::reward::Graded;
-use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Stage, StreamKey, Wave};
+use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Stage, StreamKey, Wave, integrate};
 
 /// What the projection needs to know of a run.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +82,10 @@ fn project_wave(
     plan: &ProjectionPlan,
 ) -> Result<(), RolloutError> {
     let prompts: Vec<usize> = wave.prompts.clone().collect();
-    let integrated = integrate(engine, projected, wave, plan)?;
+    let rollouts = &projected.graded.rollouts;
+    let integrated = integrate(engine, rollouts, wave, plan.integrations, |prompt, j| {
+        key(plan, prompt, Stage::Integrate, j)
+    })?;
     for (&p, answers) in prompts.iter().zip(integrated) {
         projected.integrations[p] = answers;
     }
@@ -101,40 +104,6 @@ fn project_wave(
         }
     }
     Ok(())
-}
-
-/// Stage 2: `J` integrated answers of each prompt of the wave.
-fn integrate(
-    engine: &Engine,
-    projected: &Projected,
-    wave: &Wave,
-    plan: &ProjectionPlan,
-) -> Result<Vec<Vec<Completion>>, RolloutError> {
-    let rollouts = &projected.graded.rollouts;
-    let branches: Vec<Vec<u32>> = wave
-        .prompts
-        .clone()
-        .map(|p| rollouts.plans[p].integrate_branch(&rollouts.candidates[p]))
-        .collect();
-    let rows: Vec<usize> = (0..branches.len()).collect();
-    let prefix = engine.extend(&wave.root, &rows, &branches);
-    let requests: Vec<Request> = wave
-        .prompts
-        .clone()
-        .enumerate()
-        .flat_map(|(row, prompt)| {
-            (0..plan.integrations).map(move |j| Request {
-                row,
-                key: key(plan, prompt, Stage::Integrate, j),
-            })
-        })
-        .collect();
-    let sampled = engine.sample(&prefix, &requests, false)?;
-    Ok(sampled
-        .completions
-        .chunks(plan.integrations)
-        .map(<[Completion]>::to_vec)
-        .collect())
 }
 
 /// The contexts `x_{i,j}` of a wave, run: one row for each prompt, `i` and `j`, in that order.

@@ -1,4 +1,4 @@
-//! Stage 1: `n` candidates for each problem of a step.
+//! Stages 1 and 2: `n` candidates for each problem of a step, and answers integrated from them.
 
 use std::ops::Range;
 
@@ -115,4 +115,37 @@ pub fn answer(
         candidates,
         waves,
     })
+}
+
+/// Stage 2: `count` integrated answers of each problem of a wave, `key(problem, j)` naming their streams.
+///
+/// # Errors
+/// [`RolloutError::NonFinite`] if the policy's logits are damaged.
+pub fn integrate(
+    engine: &Engine,
+    rollouts: &Rollouts,
+    wave: &Wave,
+    count: usize,
+    key: impl Fn(usize, usize) -> StreamKey,
+) -> Result<Vec<Vec<Completion>>, RolloutError> {
+    let branches: Vec<Vec<u32>> = wave
+        .prompts
+        .clone()
+        .map(|p| rollouts.plans[p].integrate_branch(&rollouts.candidates[p]))
+        .collect();
+    let rows: Vec<usize> = (0..branches.len()).collect();
+    let prefix = engine.extend(&wave.root, &rows, &branches);
+    let mut requests = Vec::with_capacity(branches.len() * count);
+    for (row, prompt) in wave.prompts.clone().enumerate() {
+        requests.extend((0..count).map(|j| Request {
+            row,
+            key: key(prompt, j),
+        }));
+    }
+    let sampled = engine.sample(&prefix, &requests, false)?;
+    Ok(sampled
+        .completions
+        .chunks(count)
+        .map(<[Completion]>::to_vec)
+        .collect())
 }

@@ -15,7 +15,7 @@ mod tests;
 use burn::tensor::Tensor;
 use thiserror::Error;
 
-pub use answers::{AnswerPlan, Rollouts, Wave, answer};
+pub use answers::{AnswerPlan, Rollouts, Wave, answer, integrate};
 pub use engine::{Engine, Prefix, Request};
 pub use plan::{Chunk, PromptPlan};
 pub use sampler::Sampling;
