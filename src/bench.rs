@@ -309,7 +309,7 @@ fn config(plan: &Plan) -> Result<Config> {
         group,
         ..
     } = plan;
-    // One pass over all rows of a prompt's group is faster than eight rows at a time; results do not depend on it.
+    // What is not named is as a user has it by default: eight rows in a pass cost fewer processor seconds than 16 or 64.
     let text = format!(
         "[model]
          init = \"random\"
@@ -330,7 +330,6 @@ fn config(plan: &Plan) -> Result<Config> {
          beta = 0.04
          [train]
          prompts_per_step = {PROMPTS}
-         per_device_train_batch_size = 16
          lr_scheduler_type = \"constant\"",
         shape.toml()
     );

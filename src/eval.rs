@@ -261,12 +261,12 @@ fn fitting<'a>(
         what,
         needed,
         limit,
-        help: too_long_help(&all, plan.max_completion_length, positions, plan.skip_too_long),
+        help: too_long_help(&all, plan.max_completion_length, positions, count == all.len()),
     })
 }
 
 /// What to set so that the problems fit: the longest completion for which all do.
-fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, skipping: bool) -> String {
+fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, none_fits: bool) -> String {
     let fits = |length: usize| {
         all.iter()
             .all(|asked| asked.check_fits(length, positions).is_ok())
@@ -278,11 +278,11 @@ fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, 
         if fits(middle) { good = middle } else { bad = middle }
     }
     let shorter = match good {
-        0 => "some prompts leave no room for any answer".to_owned(),
+        0 => "lower eval.max_completion_length (some prompts leave no room for any answer)".to_owned(),
         _ => format!("`--set eval.max_completion_length={good}` is the most with which all fit"),
     };
-    if skipping {
-        return format!("{shorter}; no problem fits, so there is nothing left to ask");
+    if none_fits {
+        return format!("{shorter}; as it is, no problem fits");
     }
     format!("{shorter}; `--set eval.skip_too_long=true` leaves such problems out and counts them as wrong")
 }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use gcpo_data::Problem;
@@ -77,7 +77,8 @@ impl GroupTrainer {
         for problem in &trainer.problems {
             trainer
                 .plan(problem)?
-                .check_fits(trainer.config().rollout.max_completion_length, positions)?;
+                .check_fits(trainer.config().rollout.max_completion_length, positions)
+                .with_context(|| format!("problem `{}`", problem.id))?;
         }
         Ok(trainer)
     }

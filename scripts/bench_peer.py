@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""What PyTorch's own stack does in the works of `gcpo bench`, on this machine: the other side of the README's ratios.
+
+    pip install torch transformers            # decode, train
+    pip install trl datasets accelerate       # step
+    python3 scripts/bench_peer.py [--shape tiny|small] [--work decode|train|step] [--repeats 5] [--threads 2]
+
+Random weights, f32, the CPU, vocabulary 512, the same shapes as `src/bench.rs`; one warm-up, then the median:
+    decode  `generate` of transformers with its cache, sampling at temperature 1: tiny 32 (small 16) prompts of 32 tokens,
+            exactly 64 new tokens each. Tokens generated a second, prefill included.
+    train   forward, log-probabilities of the next tokens, backward, clipping to norm 1, AdamW, on tiny 16 x 128 (small
+            8 x 256) tokens. Tokens run a second.
+    step    one step of TRL's GRPOTrainer: 8 prompts of about 40 tokens, 8 completions of exactly 48, beta = 0.04, one
+            optimiser pass over all 64 rows. Seconds a step as the trainer's loop takes them (its own logging included,
+            generation by transformers). Rewards are
+            the texts' hashes: grading costs nothing here.
+Prints one JSON object a work.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+SHAPES = {
+    "tiny": dict(hidden_size=128, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, intermediate_size=384),
+    "small": dict(hidden_size=384, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=6, intermediate_size=1024),
+}
+VOCABULARY = 512
+
+
+def model(shape):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, max_position_embeddings=2048, tie_word_embeddings=False,
+        pad_token_id=0, bos_token_id=None, eos_token_id=None, **SHAPES[shape],
+    )
+    return LlamaForCausalLM(config)
+
+
+def timed(work, repeats):
+    work()
+    secs = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        secs.append(time.perf_counter() - start)
+    return secs
+
+
+def decode(shape, repeats):
+    net = model(shape).eval()
+    rows = {"tiny": 32, "small": 16}[shape]
+    prompts = torch.randint(1, VOCABULARY, (rows, 32))
+
+    def work():
+        with torch.inference_mode():
+            out = net.generate(
+                prompts, attention_mask=torch.ones_like(prompts), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+                min_new_tokens=64, max_new_tokens=64, use_cache=True, pad_token_id=0,
+            )
+        assert out.shape == (rows, 96)
+
+    return rows * 64, timed(work, repeats)
+
+
+def train(shape, repeats):
+    net = model(shape).train()
+    rows, width = {"tiny": (16, 128), "small": (8, 256)}[shape]
+    ids = torch.randint(1, VOCABULARY, (rows, width))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-6, weight_decay=0.01)
+
+    def work():
+        logits = net(ids).logits[:, :-1]
+        logp = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None])
+        (-logp.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return rows * width, timed(work, repeats)
+
+
+def step(shape, repeats):
+    import tempfile
+
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    specials = ["<pad>", "<eos>", "<q>", "<a>", "<unk>"]
+    tokens = specials + list("0123456789+-c_#")
+    tokens += [chr(0x4E00 + at) for at in range(VOCABULARY - len(tokens))]
+    characters = Tokenizer(models.BPE(vocab={token: at for at, token in enumerate(tokens)}, merges=[], unk_token="<unk>"))
+    characters.add_special_tokens(specials)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=characters, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
+    generator = torch.Generator().manual_seed(0)
+    digits = lambda count: "".join(str(int(d)) for d in torch.randint(0, 10, (count,), generator=generator))
+    prompts = [{"prompt": "<q>" + digits(34 + at % 9) + "<a>"} for at in range(8 * (repeats + 1))]
+
+    class Clock(TrainerCallback):
+        ends = []
+
+        def on_train_begin(self, args, state, control, **_):
+            self.ends.append(time.perf_counter())
+
+        def on_step_end(self, args, state, control, **_):
+            self.ends.append(time.perf_counter())
+
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as directory:
+        config = GRPOConfig(
+            output_dir=directory, use_cpu=True, bf16=False, seed=0, max_steps=repeats + 1, num_generations=8,
+            per_device_train_batch_size=64, max_completion_length=48, temperature=1.0, beta=0.04, learning_rate=1e-6,
+            weight_decay=0.01, save_strategy="no", report_to=[], disable_tqdm=True, logging_steps=10**9,
+            gradient_checkpointing=False,
+            # No end of text is drawn, so that every completion has 48 tokens.
+            generation_kwargs={"min_new_tokens": 48},
+        )
+        # TRL loads the reference model from where the model came from.
+        checkpoint = f"{directory}/model"
+        model(shape).save_pretrained(checkpoint)
+        trainer = GRPOTrainer(
+            model=checkpoint, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(prompts),
+            reward_funcs=lambda completions, **_: [float(hash(c) % 2) for c in completions], callbacks=[clock],
+        )
+        trainer.train()
+    secs = [b - a for a, b in zip(clock.ends, clock.ends[1:])][1:]
+    return 64 * 48, secs
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--work", choices=["decode", "train", "step"], action="append")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    for work in args.work or ["decode", "train", "step"]:
+        tokens, secs = {"decode": decode, "train": train, "step": step}[work](args.shape, args.repeats)
+        median = statistics.median(secs)
+        print(json.dumps({
+            "tok_per_sec": tokens / median, "secs_median": median, "secs": secs, "device": "cpu",
+            "threads": args.threads, "shape": args.shape, "work": work, "torch": torch.__version__,
+        }), flush=True)
+
+
+if __name__ == "__main__":
+    main()
