@@ -7,8 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use burn::tensor::{Device, Tensor};
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+use burn::tensor::DeviceKind;
 #[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "metal"))]
-use burn::tensor::{DeviceKind, DeviceType};
+use burn::tensor::DeviceType;
 
 /// A kind of device that a user can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
