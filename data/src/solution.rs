@@ -94,7 +94,10 @@ pub fn wrong_solution(problem: &Problem, form: Form, rng: &mut impl Rng) -> Resu
             mistakes.swap(at, left);
         }
     }
-    Err(refuse(problem, "every mistake that was tried leads to the right answer"))
+    Err(refuse(
+        problem,
+        "every mistake that was tried leads to the right answer",
+    ))
 }
 
 fn refuse(problem: &Problem, reason: &str) -> NoSolution {
@@ -231,7 +234,10 @@ impl Steps {
                 Mistake::Step(instead, step) if *instead == at => step.clone(),
                 _ => right.clone(),
             };
-            let [a, b] = step.operands.each_ref().map(|operand| operand.value(&steps).clone());
+            let [a, b] = step
+                .operands
+                .each_ref()
+                .map(|operand| operand.value(&steps).clone());
             step.result = compute(step.operator, a, b)?;
             if let Mistake::Slip(slips, by) = mistake
                 && *slips == at
@@ -272,11 +278,22 @@ impl Steps {
         let binds = if matches!(step.operator, "+" | "-") { 1 } else { 2 };
         let [a, b] = step.operands.each_ref().map(|operand| self.written(operand));
         let within = |(text, inner): (String, u8), least: u8| {
-            if inner < least { format!("( {text} )") } else { text }
+            if inner < least {
+                format!("( {text} )")
+            } else {
+                text
+            }
         };
         // `a - ( b - c )` and `a / ( b * c )`, but `a + b - c`.
-        let least = if matches!(step.operator, "-" | "/") { binds + 1 } else { binds };
-        (format!("{} {} {}", within(a, binds), step.operator, within(b, least)), binds)
+        let least = if matches!(step.operator, "-" | "/") {
+            binds + 1
+        } else {
+            binds
+        };
+        (
+            format!("{} {} {}", within(a, binds), step.operator, within(b, least)),
+            binds,
+        )
     }
 }
 
@@ -292,7 +309,10 @@ impl Operand {
 impl fmt::Display for Steps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.steps.iter().enumerate() {
-            let [a, b] = step.operands.each_ref().map(|operand| brief(operand.value(&self.steps)));
+            let [a, b] = step
+                .operands
+                .each_ref()
+                .map(|operand| brief(operand.value(&self.steps)));
             let gap = if at + 1 == self.steps.len() { " " } else { ", " };
             write!(f, "{a} {} {b} = {}{gap}", step.operator, brief(&step.result))?;
         }
@@ -384,11 +404,13 @@ mod tests {
     #[test]
     fn other_solutions_are_refused_with_their_reason() {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let mut refused = |problem: &Problem| wrong_solution(problem, Form::AsGiven, &mut rng).unwrap_err().to_string();
+        let mut refused = |problem: &Problem| {
+            wrong_solution(problem, Form::AsGiven, &mut rng)
+                .unwrap_err()
+                .to_string()
+        };
         let prose = problem("q", "She has 3 times 4, that is 12.\n#### 12");
-        assert!(
-            refused(&prose).starts_with("problem `p`: no solution of this kind: its solution is not of")
-        );
+        assert!(refused(&prose).starts_with("problem `p`: no solution of this kind: its solution is not of"));
         let none = Problem {
             solution: None,
             ..prose
@@ -402,7 +424,10 @@ mod tests {
         for (solution, expression) in [
             ("56 * 9 = 504 #### 504", "#### 56 * 9"),
             ("5 + 3 = 8, 8 * 2 = 16 #### 16", "#### ( 5 + 3 ) * 2"),
-            ("1500 * 8 = 12000, 25000 - 12000 = 13000 #### 13000", "#### 25000 - 1500 * 8"),
+            (
+                "1500 * 8 = 12000, 25000 - 12000 = 13000 #### 13000",
+                "#### 25000 - 1500 * 8",
+            ),
             ("8 - 2 = 6, 9 - 6 = 3 #### 3", "#### 9 - ( 8 - 2 )"),
             ("8 - 2 = 6, 6 - 1 = 5 #### 5", "#### 8 - 2 - 1"),
             ("2 * 3 = 6, 12 / 6 = 2 #### 2", "#### 12 / ( 2 * 3 )"),
@@ -413,12 +438,18 @@ mod tests {
         ] {
             let problem = problem("there are 4 of 5", solution);
             assert_eq!(right_solution(&problem, Form::Expression).unwrap(), expression);
-            assert!(grader.grade(expression, &problem.answer).unwrap().correct, "{expression}");
+            assert!(
+                grader.grade(expression, &problem.answer).unwrap().correct,
+                "{expression}"
+            );
             assert_eq!(right_solution(&problem, Form::AsGiven).unwrap(), solution);
             for seed in 0..50 {
                 let mut rng = ChaCha8Rng::seed_from_u64(seed);
                 let wrong = wrong_solution(&problem, Form::Expression, &mut rng).unwrap();
-                assert!(!grader.grade(&wrong, &problem.answer).unwrap().correct, "{solution}: {wrong}");
+                assert!(
+                    !grader.grade(&wrong, &problem.answer).unwrap().correct,
+                    "{solution}: {wrong}"
+                );
                 assert!(!wrong.contains('='), "{solution}: {wrong}");
             }
         }

@@ -8,8 +8,8 @@ mod extract;
 pub mod number;
 mod spelling;
 
-pub use extract::{Rule, after_hashes, last_boxed};
 use crate::dataset::equation;
+pub use extract::{Rule, after_hashes, last_boxed};
 use number::Number;
 
 /// A gold answer that cannot be checked against.

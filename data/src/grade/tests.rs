@@ -241,7 +241,11 @@ fn expressions_are_worked_out_where_they_are_allowed() {
         ("#### 5 / 0", "0", false),
         ("#### + 5 3", "9", false),
     ] {
-        assert_eq!(with.grade(completion, gold).unwrap().correct, correct, "{completion} {gold}");
+        assert_eq!(
+            with.grade(completion, gold).unwrap().correct,
+            correct,
+            "{completion} {gold}"
+        );
     }
     assert!(!without.grade("#### 5 + 3", "8").unwrap().correct);
 }
