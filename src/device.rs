@@ -6,11 +6,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
+use burn::tensor::{Device, Tensor};
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
 use burn::tensor::DeviceKind;
 #[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "metal"))]
 use burn::tensor::DeviceType;
-use burn::tensor::{Device, Tensor};
 
 /// A kind of device that a user can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

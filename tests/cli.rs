@@ -376,37 +376,18 @@ fn eval_says_what_is_wrong_with_its_input() {
 #[test]
 fn bench_prints_its_contract() {
     let dir = temp();
-    let common = [
-        "bench",
-        "--shape",
-        "tiny",
-        "--work",
-        "decode",
-        "--repeats",
-        "1",
-        "--device",
-        "cpu",
-    ];
+    let common = ["bench", "--shape", "tiny", "--work", "decode", "--repeats", "1", "--device", "cpu"];
     let (text, _) = success(dir.path(), &[&common[..], &["--json"]].concat());
     assert_eq!(text.lines().count(), 1, "{text}");
     let report = json(&text);
     assert_eq!(report["secs"].as_array().unwrap().len(), 1);
     assert_eq!(report["secs"][0], report["secs_median"]);
     let expected = 32.0 * 64.0 / report["secs_median"].as_f64().unwrap();
-    assert!(
-        (report["tok_per_sec"].as_f64().unwrap() / expected - 1.0).abs() < 1e-9,
-        "{report}"
-    );
+    assert!((report["tok_per_sec"].as_f64().unwrap() / expected - 1.0).abs() < 1e-9, "{report}");
     assert!(report["threads"].as_u64().unwrap() > 0 && report["device"].as_str().unwrap().contains("cpu"));
-    assert_eq!(
-        (&report["shape"], &report["work"]),
-        (&"tiny".into(), &"decode".into())
-    );
+    assert_eq!((&report["shape"], &report["work"]), (&"tiny".into(), &"decode".into()));
     let (text, _) = success(dir.path(), &common);
     assert!(text.contains("tiny decode") && text.contains("tok/s"), "{text}");
-    let text = failure(
-        dir.path(),
-        &["bench", "--shape", "tiny", "--work", "step", "--objective", "grp"],
-    );
+    let text = failure(dir.path(), &["bench", "--shape", "tiny", "--work", "step", "--objective", "grp"]);
     assert!(text.contains("`gcpo`, `grpo`, `grpo_alpha`"), "{text}");
 }
