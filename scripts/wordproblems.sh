@@ -1,18 +1,19 @@
 #!/bin/bash
 # The main job on real word problems, from random weights to the table in the README:
 #
-#     scripts/wordproblems.sh DATA_DIR OUT_DIR
+#     scripts/wordproblems.sh DATA_DIR OUT_DIR [GSM8K.jsonl]
 #
-# DATA_DIR holds mawps-asdiv-a_svamp_train.csv and mawps-asdiv-a_svamp_dev.csv. OUT_DIR/sft becomes the model after
-# supervised training, OUT_DIR/OBJECTIVE-SEED the runs that start from it. What is already there is not done again.
+# DATA_DIR holds mawps-asdiv-a_svamp_train.csv and mawps-asdiv-a_svamp_dev.csv. OUT_DIR/sft and OUT_DIR/sft-expressions
+# become the two parts of supervised training, OUT_DIR/OBJECTIVE-SEED the runs that start from there. What is already
+# there is not done again. With GSM8K's test file, the first run's model is evaluated on it as well.
 #
 # GCPO: the program (default: `cargo run` of this repository). SEEDS (default "0 1 2"), OBJECTIVES (default
 # "gcpo grpo grpo_alpha"). JOBS runs go at a time (default 2), each with THREADS threads (default 1). SET: further
 # `--set` options for the runs of reinforcement learning, as in SET="--set train.max_steps=100".
 set -euo pipefail
 
-if [ $# -ne 2 ]; then
-  sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+if [ $# -lt 2 ] || [ $# -gt 3 ]; then
+  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 data="$(realpath "$1")"
@@ -49,7 +50,9 @@ run() {
 }
 
 run "$out/sft" sft "$configs/wordproblems_sft.toml" --set data.path="$train"
-model="$(checkpoint "$out/sft")"
+run "$out/sft-expressions" sft "$configs/wordproblems_sft_expressions.toml" --set data.path="$train" \
+  --set model.path="$(checkpoint "$out/sft")"
+model="$(checkpoint "$out/sft-expressions")"
 
 export RAYON_NUM_THREADS="${THREADS:-1}"
 for seed in "${seeds[@]}"; do
@@ -106,3 +109,8 @@ awk '
     }
   }
 ' "$out/runs.txt" | tee "$out/table.md"
+
+if [ $# -eq 3 ]; then
+  "$GCPO" eval --model "$(checkpoint "$out/${objectives[0]}-${seeds[0]}")" --data "$3" --preset gsm8k \
+    --set reward.expressions=true --set rollout.max_completion_length=24 2>"$out/gsm8k.log" | tee "$out/gsm8k.txt"
+fi

@@ -3,6 +3,7 @@
 use gcpo_data::{GradeError, Grader};
 use thiserror::Error;
 
+use crate::config;
 use crate::rollout::{Completion, Rollouts};
 
 /// A step's candidates with their rewards.
@@ -48,6 +49,12 @@ impl Reward {
             correct,
             wrong,
         }
+    }
+
+    /// What `[reward]` says.
+    pub fn of(config: &config::Reward) -> Self {
+        let grader = Grader::new().with_expressions(config.expressions);
+        Self::new(grader, config.correct, config.wrong)
     }
 
     /// Whether the text answers the problem.

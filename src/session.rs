@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
-use gcpo_data::{Grader, Problem};
+use gcpo_data::Problem;
 use gcpo_model::checkpoint;
 use gcpo_model::llama::Llama;
 
@@ -71,7 +71,7 @@ impl Session {
             updates,
         );
         let held_out = source::held_out(&config)?.problems;
-        let reward = Reward::new(Grader::new(), config.reward.correct, config.reward.wrong);
+        let reward = Reward::of(&config.reward);
         Ok(Self {
             config,
             policy,

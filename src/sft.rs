@@ -7,15 +7,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use gcpo_data::{Problem, wrong_solution};
+use gcpo_data::{Form, Problem, right_solution, wrong_solution};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::batch::completion_logp;
-use crate::config::Config;
+use crate::config::{Config, Solutions};
 use crate::drive::Trainer;
 use crate::eval::EvalReport;
 use crate::metrics::{Metrics, Sample};
@@ -48,14 +48,15 @@ impl SftTrainer {
     /// # Errors
     /// A problem has no worked solution, or wrong ones are asked for and cannot be made.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>) -> Result<Self> {
+        let form = form(&config);
         for problem in &problems {
-            right(problem)?;
+            right_solution(problem, form)?;
             for (field, share) in [
                 ("wrong_frac", config.sft.wrong_frac),
                 ("candidate_wrong_frac", config.candidate_wrong_frac()),
             ] {
                 if share > 0.0 {
-                    wrong_solution(problem, &mut ChaCha8Rng::from_seed([0; 32])).map_err(|e| {
+                    wrong_solution(problem, form, &mut ChaCha8Rng::from_seed([0; 32])).map_err(|e| {
                         config.blame(
                             &format!("sft.{field}"),
                             e.to_string(),
@@ -90,12 +91,13 @@ impl SftTrainer {
         };
         let mut rng = key.rng();
         let sft = &config.sft;
+        let form = form(config);
         let (prompts, question) = (policy.prompts(), &problem.question);
         let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String> {
             Ok(if share > 0.0 && uniform(rng) < share {
-                wrong_solution(problem, rng)?
+                wrong_solution(problem, form, rng)?
             } else {
-                right(problem)?
+                right_solution(problem, form)?
             })
         };
         let encode = |text: &str| -> Result<Vec<u32>> { Ok(policy.tokenizer.encode(text, false)?) };
@@ -121,17 +123,17 @@ impl SftTrainer {
                 let pieces = prompts.integrate(question, n)?;
                 (
                     prompts.ids(&pieces, &policy.tokenizer, &candidates?, None)?,
-                    right(problem)?,
+                    right_solution(problem, form)?,
                 )
             }
             _ => {
                 let candidates: Result<Vec<Vec<u32>>> =
                     (1..n).map(|_| encode(&waver(&mut rng, shown)?)).collect();
-                let integration = encode(&right(problem)?)?;
+                let integration = encode(&right_solution(problem, form)?)?;
                 let pieces = prompts.project(question, n - 1)?;
                 (
                     prompts.ids(&pieces, &policy.tokenizer, &candidates?, Some(&integration))?,
-                    right(problem)?,
+                    right_solution(problem, form)?,
                 )
             }
         };
@@ -150,14 +152,12 @@ impl SftTrainer {
     }
 }
 
-/// The worked solution of a problem.
-fn right(problem: &Problem) -> Result<String> {
-    problem.solution.clone().with_context(|| {
-        format!(
-            "problem `{}` has no worked solution to learn from: name its field in the preset",
-            problem.id
-        )
-    })
+/// How the demonstrations' solutions are written.
+fn form(config: &Config) -> Form {
+    match config.sft.solutions {
+        Solutions::AsGiven => Form::AsGiven,
+        Solutions::Expression => Form::Expression,
+    }
 }
 
 impl Trainer for SftTrainer {

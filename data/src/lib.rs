@@ -8,15 +8,15 @@ pub mod dataset;
 pub mod grade;
 mod problem;
 pub mod prompt;
+mod solution;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;
-mod wrong;
 
 pub use chat::{ChatError, ChatTemplate, Clock, Message};
 pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
 pub use grade::{GradeError, Grader, Rule, Verdict};
 pub use problem::Problem;
 pub use prompt::{Piece, PromptError, Prompts, Templates};
+pub use solution::{Form, NoSolution, right_solution, wrong_solution};
 pub use tokenizer::{Tokenizer, TokenizerError};
-pub use wrong::{NoWrongSolution, wrong_solution};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use gcpo_data::{Grader, Preset};
+use gcpo_data::Preset;
 use serde::Serialize;
 
 use super::args::EvalArgs;
@@ -56,7 +56,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 
     let (device, device_name) = device::open(&args.device.device)?;
     let policy = open::load(&args.model, &open::prompt_choice(&config), &device)?;
-    let reward = Reward::new(Grader::new(), config.reward.correct, config.reward.wrong);
+    let reward = Reward::of(&config.reward);
     let problems = loaded.problems;
     eprintln!(
         "{} on {device_name}: {} problems of {data}",

@@ -1,6 +1,6 @@
 //! What must hold between the values of a config.
 
-use super::{Config, ConfigError, Init, ModelPath, Preset, PromptStyle, Source, TokenizerSource};
+use super::{Config, ConfigError, Init, ModelPath, Preset, PromptStyle, Solutions, Source, TokenizerSource};
 
 impl Config {
     /// Checks every value that is impossible in itself or beside another one.
@@ -234,6 +234,13 @@ impl Config {
                 "sft.project_frac",
                 "the integrate and project shares are more than the whole",
                 "make `sft.integrate_frac + sft.project_frac` at most 1",
+            ));
+        }
+        if self.sft.solutions == Solutions::Expression && !self.reward.expressions {
+            return Err(self.blame(
+                "sft.solutions",
+                "no expression earns a reward",
+                "set `reward.expressions = true` as well",
             ));
         }
         self.at_least("sft.candidates", self.sft_candidates(), 1)

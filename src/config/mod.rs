@@ -19,7 +19,7 @@ use origin::Origin;
 pub use schema::{
     Checkpoint, Eval, FeatureContext, Features, Generator, Init, LrSchedulerType, Model, ModelPath,
     Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run, SaveDtype, Sft,
-    Shape, Similarity, Source, TokenizerSource, Train,
+    Shape, Similarity, Solutions, Source, TokenizerSource, Train,
 };
 
 /// A whole run. What [`Config::load`] returns has passed [`Config::check`] and has its optional values filled in.

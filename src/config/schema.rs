@@ -323,6 +323,9 @@ pub struct Reward {
     pub correct: f64,
     /// Reward of a wrong or missing one. Default: 0.0. Source: paper, section 5.
     pub wrong: f64,
+    /// A final answer behind `####` may also be an expression, `#### ( 5 + 3 ) * 2`, which the check works out exactly.
+    /// Default: false. Source: this project (equations are what SVAMP's authors score).
+    pub expressions: bool,
 }
 
 impl Default for Reward {
@@ -330,6 +333,7 @@ impl Default for Reward {
         Self {
             correct: 1.0,
             wrong: 0.0,
+            expressions: false,
         }
     }
 }
@@ -345,6 +349,9 @@ pub struct Sft {
     /// How many candidates an integrate prompt shows; a project prompt shows one less, and an integration.
     /// Default: `rollout.num_generations`. Source: this project.
     pub candidates: Option<usize>,
+    /// How solutions are written: `"as_given"`, or `"expression"`: steps `5 + 3 = 8, 8 * 2 = 16 #### 16` become
+    /// `#### ( 5 + 3 ) * 2`, which needs `reward.expressions`. Default: `"as_given"`. Source: this project.
+    pub solutions: Solutions,
     /// Share of answer demonstrations that are wrong on purpose; what follows an integrate or project prompt is right.
     /// Needs solutions that a mistake can be put into: built-in ones, or steps `56 * 9 = 504 #### 504`.
     /// Default: 0.0. Source: this project.
@@ -359,6 +366,7 @@ impl Default for Sft {
             integrate_frac: 0.25,
             project_frac: 0.25,
             candidates: None,
+            solutions: Solutions::AsGiven,
             wrong_frac: 0.0,
             candidate_wrong_frac: None,
         }
@@ -475,6 +483,18 @@ words! {
     Init {
         /// Random weights of `model.shape`.
         Random = "random",
+    }
+}
+
+words! {
+    /// How the solutions of demonstrations are written.
+    #[derive(Default)]
+    Solutions {
+        /// As the data give them.
+        #[default]
+        AsGiven = "as_given",
+        /// As one expression.
+        Expression = "expression",
     }
 }
 

@@ -176,6 +176,7 @@ fn each_impossible_value_is_refused() {
         ("sft.wrong_frac=2", "sft.wrong_frac"),
         ("sft.candidate_wrong_frac=-1", "sft.candidate_wrong_frac"),
         ("data.variants=2", "data.variants"),
+        ("sft.solutions=expression", "sft.solutions"),
         ("sft.project_frac=0.8", "sft.project_frac"),
         ("eval.size=0", "eval.size"),
         ("eval.temperature=-1", "eval.temperature"),

@@ -8,6 +8,7 @@ mod extract;
 pub mod number;
 mod spelling;
 
+use crate::dataset::equation;
 pub use extract::{Rule, after_hashes, last_boxed};
 use number::Number;
 
@@ -41,12 +42,20 @@ pub struct Verdict {
 /// The first rule that applies decides: an answer in a box that is no number is wrong, whatever else the text says.
 /// With a closing `</think>`, only what follows it counts.
 #[derive(Debug, Clone, Default)]
-pub struct Grader {}
+pub struct Grader {
+    expressions: bool,
+}
 
 impl Grader {
     /// A grader of numbers.
     pub fn new() -> Self {
-        Self {}
+        Self::default()
+    }
+
+    /// Whether an answer behind `####` may also be an expression, `#### ( 5 + 3 ) * 2`, that is worked out exactly
+    /// here. It is right where it rounds to the gold answer as that is written. Off by default.
+    pub fn with_expressions(self, expressions: bool) -> Self {
+        Self { expressions }
     }
 
     /// Checks a completion against a gold answer.
@@ -54,10 +63,17 @@ impl Grader {
     /// # Errors
     /// The gold answer is not one number ([`GradeError::Gold`]). It may itself stand in a box or behind `####`.
     pub fn grade(&self, completion: &str, gold: &str) -> Result<Verdict, GradeError> {
-        let gold = self.gold(gold)?;
+        let number = self.gold(gold)?;
         let (rule, answer, value) = find(extract::after_thought(completion));
+        let worked = answer
+            .as_deref()
+            .filter(|_| self.expressions && rule == Some(Rule::Hashes))
+            .and_then(|answer| equation::work(answer, &[]).ok());
         Ok(Verdict {
-            correct: value.is_some_and(|value| value.equals(&gold)),
+            correct: value.is_some_and(|value| value.equals(&number))
+                || worked.is_some_and(|worked| {
+                    worked.value == number.value() || equation::agrees(&worked.value, gold)
+                }),
             answer,
             rule,
         })

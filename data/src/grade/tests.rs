@@ -223,3 +223,29 @@ fn cases_of_other_graders() {
     eprintln!("{agreed} agree, {} missed: {missed:#?}", missed.len());
     assert!(taken.is_empty(), "wrongly taken: {taken:#?}");
 }
+
+#[test]
+fn expressions_are_worked_out_where_they_are_allowed() {
+    let (with, without) = (Grader::new().with_expressions(true), Grader::new());
+    for (completion, gold, correct) in [
+        ("#### ( 5 + 3 ) * 2", "16", true),
+        ("#### 5 + 3 * 2", "11", true),
+        ("#### 5 + 3 * 2", "16", false),
+        ("#### 10 / 3", "3.333", true),
+        ("#### 10 / 3", "3", false),
+        ("#### 4 / 3", "4/3", true),
+        ("#### 16", "16", true),
+        // Only behind the mark, only whole, and nothing that cannot be worked out.
+        ("5 + 3", "8", false),
+        ("#### 5 + 3 =", "8", false),
+        ("#### 5 / 0", "0", false),
+        ("#### + 5 3", "9", false),
+    ] {
+        assert_eq!(
+            with.grade(completion, gold).unwrap().correct,
+            correct,
+            "{completion} {gold}"
+        );
+    }
+    assert!(!without.grade("#### 5 + 3", "8").unwrap().correct);
+}
