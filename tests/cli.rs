@@ -281,7 +281,8 @@ fn generate_says_which_row_is_wrong() {
     assert!(text.contains("in.jsonl:2: the prompt has no tokens"), "{text}");
     input("\n");
     assert!(with(&["--input", "in.jsonl"]).contains("no prompt in it"));
-    let text = with(&["--prompt", "<q>1<a>"]);
+    let too_long = ["--set", "rollout.max_completion_length=64"];
+    let text = with(&[&["--prompt", "<q>1<a>"], &too_long[..]].concat());
     assert!(text.contains("rollout.max_completion_length=61"), "{text}");
     let text = with(&["--prompt", "1", "--set", "rollout.temperatur=1"]);
     assert!(text.contains("did you mean `rollout.temperature`"), "{text}");

@@ -57,14 +57,23 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let (device, _) = device::open(&args.device.device)?;
     let policy = open::load(&args.model, &open::prompt_choice(&config), &device)?;
     let how = &config.rollout;
+    // A length that nobody asked for gives way to the model's positions.
+    let asked = args
+        .sets
+        .iter()
+        .any(|set| set.starts_with("rollout.max_completion_length"))
+        .then_some(how.max_completion_length);
     let prompts: Result<Vec<Prompt>> = texts
         .into_iter()
         .map(|(place, text)| {
-            let ids = ids(&policy, &text, how.max_completion_length).context(place)?;
+            let ids = ids(&policy, &text, asked).context(place)?;
             Ok(Prompt { text, ids })
         })
         .collect();
     let prompts = prompts?;
+    let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
+    let room = policy.model.config().max_position_embeddings - longest;
+    let max_completion_length = asked.unwrap_or(how.max_completion_length.min(room));
 
     let sampling = Sampling {
         temperature: how.temperature,
@@ -76,7 +85,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         &policy.model,
         &policy.eos,
         sampling,
-        how.max_completion_length,
+        max_completion_length,
         how.max_rows,
     );
     let progress = args.input.is_some().then(|| Progress::new(prompts.len(), 0));
@@ -140,8 +149,8 @@ fn rows(text: &str, path: &Path) -> Result<Vec<(String, String)>> {
 }
 
 /// The tokens of a prompt taken as it is: special tokens in it become their ids, and what the tokenizer puts in front
-/// of a text (BOS, for some) stands there, nothing behind.
-fn ids(policy: &Policy, text: &str, max_completion_length: usize) -> Result<Vec<u32>> {
+/// of a text (BOS, for some) stands there, nothing behind. `asked` new tokens must fit behind it.
+fn ids(policy: &Policy, text: &str, asked: Option<usize>) -> Result<Vec<u32>> {
     let tokenizer = &policy.tokenizer;
     let ids = [tokenizer.prefix(), &tokenizer.encode(text, false)?].concat();
     let positions = policy.model.config().max_position_embeddings;
@@ -153,6 +162,7 @@ fn ids(policy: &Policy, text: &str, max_completion_length: usize) -> Result<Vec<
         "the prompt takes {} tokens, but the model has {positions} positions: shorten it",
         ids.len()
     );
+    let max_completion_length = asked.unwrap_or(1);
     ensure!(
         ids.len() + max_completion_length <= positions,
         "the prompt takes {} tokens and its completion up to {max_completion_length}, but the model has {positions} \
