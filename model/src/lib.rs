@@ -12,7 +12,7 @@ pub mod quickstart;
 pub mod rope;
 pub mod tokens;
 
-/// The device that the unit tests run on; those in `tests/` have their own helper.
+/// The device that the unit tests run on; those in `tests/` have a function of their own.
 #[cfg(test)]
 fn test_device() -> burn::tensor::Device {
     burn::tensor::Device::flex()
