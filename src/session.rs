@@ -192,12 +192,7 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
     let how = config.eval_rollout();
     EvalPlan {
         samples: how.num_generations,
-        sampling: Sampling {
-            temperature: how.temperature,
-            top_k: how.top_k,
-            top_p: how.top_p,
-            min_p: how.min_p,
-        },
+        sampling: Sampling::from(&how),
         max_completion_length: how.max_completion_length,
         max_rows: how.max_rows,
         integrate: config.eval.integrated.then_some(config.rollout.num_generations),

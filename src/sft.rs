@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use gcpo_data::{Form, Problem, right_solution, wrong_solution};
@@ -177,7 +177,6 @@ impl Trainer for SftTrainer {
         let mut rows = rows?;
         rows.sort_by_key(|row| row.context.len() + row.target.len());
         let tokens: usize = rows.iter().map(|row| row.target.len()).sum();
-        let before = self.session.snapshot();
         let mut grads = GradientsParams::new();
         let mut loss_sum = 0.0;
         for micro in rows.chunks(size) {
@@ -211,10 +210,9 @@ impl Trainer for SftTrainer {
             let raw = GradientsParams::from_grads(loss.backward(), model);
             add_scaled(model, &mut grads, raw, 1.0);
         }
-        if let Err(error) = self.session.update(grads, step - 1, metrics) {
-            self.session.roll_back(before);
-            return Err(error.context(format!("step {step}")));
-        }
+        self.session
+            .update(grads, step - 1, metrics)
+            .with_context(|| format!("step {step}"))?;
         metrics.put("sft/loss", loss_sum);
         metrics.put("sft/tokens", tokens as f64);
         metrics.put("time/step_secs", started.elapsed().as_secs_f64());

@@ -54,13 +54,7 @@ impl GroupTrainer {
         let reference = objective
             .needs_reference_model(&hyper)
             .then(|| policy.model.valid());
-        let rollout = &config.rollout;
-        let sampling = Sampling {
-            temperature: rollout.temperature,
-            top_k: rollout.top_k,
-            top_p: rollout.top_p,
-            min_p: rollout.min_p,
-        };
+        let sampling = Sampling::from(&config.rollout);
         let order = Order::new(problems.len(), config.data.shuffle, config.seed);
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let session = Session::new(config, policy, updates)?;
@@ -246,13 +240,13 @@ impl GroupTrainer {
         let raw = GradientsParams::from_grads(output.loss.backward(), model);
         add_scaled(model, grads, raw, 1.0);
         let keep_bt = micro.inputs.keep_bt.float();
-        let tokens: f32 = keep_bt.clone().sum().try_into_scalar()?;
         let entropy: f32 = (micro.entropy_bt.inner() * keep_bt).sum().try_into_scalar()?;
+        let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
         Ok((
             found,
             PolicySums {
                 entropy: f64::from(entropy),
-                tokens: f64::from(tokens),
+                tokens: tokens as f64,
             },
         ))
     }

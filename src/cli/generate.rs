@@ -75,12 +75,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let room = policy.model.config().max_position_embeddings - longest;
     let max_completion_length = asked.unwrap_or(how.max_completion_length.min(room));
 
-    let sampling = Sampling {
-        temperature: how.temperature,
-        top_k: how.top_k,
-        top_p: how.top_p,
-        min_p: how.min_p,
-    };
+    let sampling = Sampling::from(how);
     let engine = Engine::new(
         &policy.model,
         &policy.eos,
@@ -162,14 +157,15 @@ fn ids(policy: &Policy, text: &str, asked: Option<usize>) -> Result<Vec<u32>> {
         "the prompt takes {} tokens, but the model has {positions} positions: shorten it",
         ids.len()
     );
-    let max_completion_length = asked.unwrap_or(1);
-    ensure!(
-        ids.len() + max_completion_length <= positions,
-        "the prompt takes {} tokens and its completion up to {max_completion_length}, but the model has {positions} \
-         positions: shorten it, or `--set rollout.max_completion_length={}`",
-        ids.len(),
-        positions - ids.len()
-    );
+    if let Some(asked) = asked {
+        ensure!(
+            ids.len() + asked <= positions,
+            "the prompt takes {} tokens and its completion up to {asked}, but the model has {positions} positions: \
+             shorten it, or `--set rollout.max_completion_length={}`",
+            ids.len(),
+            positions - ids.len()
+        );
+    }
     Ok(ids)
 }
 

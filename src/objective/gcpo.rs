@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::loss::{BatchTotals, LossInputs, LossOutput, shape};
-use super::terms::{ProjectedKl, Rows, Surrogate, mean_of_token_means};
+use super::terms::{Clipped, ProjectedKl, mean_of_token_means};
 use super::{Hyper, Objective, ObjectiveError, group_advantage};
 
 /// `B = A·Υ`, and 0 where `A` is: flat groups have no `Υ`.
@@ -25,24 +25,13 @@ pub(super) fn weigh(
 
 /// `−(1/N) Σ_i (1/T_i) Σ_t [ min(R·B, clip(R)·B) − β K − κ K' ]` (eq. 10, negated).
 pub(super) fn loss(inputs: &LossInputs, totals: &BatchTotals, hyper: &Hyper) -> LossOutput {
-    let rows = Rows::new(inputs);
-    let surrogate = Surrogate::new(
-        rows.log_ratio_bt(),
-        rows.advantage_b1.clone(),
-        hyper.epsilon,
-        hyper.epsilon_high,
-    );
-    let kl_ref_bt = rows.kl_ref_bt(hyper.beta);
+    let mut clipped = Clipped::new(inputs, hyper);
     let kl_projected = inputs
         .projected
         .as_ref()
-        .map(|projected| ProjectedKl::new(&rows, projected, hyper));
-    let mut objective_bt = surrogate.value_bt.clone();
-    if let Some(kl_bt) = kl_ref_bt.clone().filter(|_| hyper.beta != 0.0) {
-        objective_bt = objective_bt - kl_bt.mul_scalar(hyper.beta);
-    }
+        .map(|projected| ProjectedKl::new(&clipped.rows, projected, hyper));
     if let Some(kl) = kl_projected.as_ref().filter(|_| hyper.kappa != 0.0) {
-        objective_bt = objective_bt - kl.value_bt.clone().mul_scalar(hyper.kappa);
+        clipped.objective_bt = clipped.objective_bt - kl.value_bt.clone().mul_scalar(hyper.kappa);
     }
-    mean_of_token_means(&rows, objective_bt, totals, surrogate, kl_ref_bt, kl_projected)
+    mean_of_token_means(clipped, kl_projected, totals)
 }

@@ -124,6 +124,37 @@ impl Surrogate {
     }
 }
 
+/// What GRPO's and GCPO's objectives have in common: `min(R·B, clip(R)·B) − β K`, and its parts.
+pub(super) struct Clipped {
+    pub rows: Rows,
+    pub surrogate: Surrogate,
+    pub kl_ref_bt: Option<Tensor<2>>,
+    pub objective_bt: Tensor<2>,
+}
+
+impl Clipped {
+    pub fn new(inputs: &LossInputs, hyper: &Hyper) -> Self {
+        let rows = Rows::new(inputs);
+        let surrogate = Surrogate::new(
+            rows.log_ratio_bt(),
+            rows.advantage_b1.clone(),
+            hyper.epsilon,
+            hyper.epsilon_high,
+        );
+        let kl_ref_bt = rows.kl_ref_bt(hyper.beta);
+        let mut objective_bt = surrogate.value_bt.clone();
+        if let Some(kl_bt) = kl_ref_bt.clone().filter(|_| hyper.beta != 0.0) {
+            objective_bt = objective_bt - kl_bt.mul_scalar(hyper.beta);
+        }
+        Self {
+            rows,
+            surrogate,
+            kl_ref_bt,
+            objective_bt,
+        }
+    }
+}
+
 /// The second KL term and where one of its clamps was active.
 pub(super) struct ProjectedKl {
     pub value_bt: Tensor<2>,
@@ -166,13 +197,16 @@ fn bound<const D: usize>(x: Tensor<D>, low: f64, high: f64) -> (Tensor<D>, Tenso
 
 /// The loss `−(1/N) Σ_i (1/T_i) Σ_t objective_bt` and its metrics, for ratios of tokens.
 pub(super) fn mean_of_token_means(
-    rows: &Rows,
-    objective_bt: Tensor<2>,
-    totals: &BatchTotals,
-    surrogate: Surrogate,
-    kl_ref_bt: Option<Tensor<2>>,
+    clipped: Clipped,
     kl_projected: Option<ProjectedKl>,
+    totals: &BatchTotals,
 ) -> LossOutput {
+    let Clipped {
+        rows,
+        surrogate,
+        kl_ref_bt,
+        objective_bt,
+    } = clipped;
     let row_loss_b = rows
         .token_mean_b(objective_bt)
         .div_scalar(-(totals.completions as f64));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config;
+
 /// How tokens are drawn. The filters apply in the order temperature, top-k, top-p, min-p, as in transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
@@ -22,6 +24,17 @@ impl Default for Sampling {
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
+        }
+    }
+}
+
+impl From<&config::Rollout> for Sampling {
+    fn from(how: &config::Rollout) -> Self {
+        Self {
+            temperature: how.temperature,
+            top_k: how.top_k,
+            top_p: how.top_p,
+            min_p: how.min_p,
         }
     }
 }
