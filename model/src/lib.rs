@@ -3,8 +3,10 @@
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
+pub mod cpu;
 mod fields;
 pub mod generation;
+pub mod inference;
 pub mod llama;
 pub mod logp;
 pub mod names;

@@ -1,0 +1,234 @@
+//! What stands between the matrix products: norms, rotations, softmax, the gated activation. Loops that the compiler
+//! turns into vector instructions of the processor at hand; sums run in sixteen parts that are added up at the end,
+//! so that a line's result never depends on its neighbours.
+
+use pulp::Arch;
+
+const PARTS: usize = 16;
+
+/// `e^x` within two units in the last place of f32, by Cephes' polynomial; 0 below −87.3, never infinite.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // Adding 1.5 · 2²³ leaves the nearest whole number in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.clamp(-87.3, 88.3);
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    let rest = clamped - whole * 0.693_359_4 - whole * -2.121_944_4e-4;
+    let polynomial =
+        ((((1.987_569_1e-4 * rest + 1.398_199_9e-3) * rest + 8.333_452e-3) * rest + 4.166_579_6e-2) * rest
+            + 1.666_666_5e-1)
+            * rest
+            + 0.5;
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    let value = (polynomial * rest * rest + rest + 1.0) * power;
+    if x < -87.3 { 0.0 } else { value }
+}
+
+#[inline(always)]
+fn sum(values: &[f32], each: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = values.as_chunks::<PARTS>();
+    let mut parts = [0.0; PARTS];
+    for chunk in chunks {
+        for (part, &value) in parts.iter_mut().zip(chunk) {
+            *part += each(value);
+        }
+    }
+    for (part, &value) in parts.iter_mut().zip(rest) {
+        *part += each(value);
+    }
+    parts.iter().sum()
+}
+
+#[inline(always)]
+fn greatest(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<PARTS>();
+    let mut parts = [f32::NEG_INFINITY; PARTS];
+    for chunk in chunks {
+        for (part, &value) in parts.iter_mut().zip(chunk) {
+            *part = if value > *part { value } else { *part };
+        }
+    }
+    rest.iter()
+        .chain(&parts)
+        .fold(f32::NEG_INFINITY, |most, &value| most.max(value))
+}
+
+#[inline(always)]
+fn exp_sum(line: &mut [f32], scale: f32, most: f32) -> f32 {
+    let each = |value: f32| exp((value - most) * scale);
+    let (chunks, rest) = line.as_chunks_mut::<PARTS>();
+    let mut parts = [0.0; PARTS];
+    for chunk in chunks {
+        for (part, value) in parts.iter_mut().zip(chunk) {
+            *value = each(*value);
+            *part += *value;
+        }
+    }
+    for (part, value) in parts.iter_mut().zip(rest) {
+        *value = each(*value);
+        *part += *value;
+    }
+    parts.iter().sum()
+}
+
+/// Puts `exp((x − max) · scale)` in the place of every number of a line; returns the greatest number and the sum.
+/// With NaN in the line the sum is NaN.
+pub fn exponentials(line: &mut [f32], scale: f32) -> (f32, f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let most = greatest(line);
+            (most, exp_sum(line, scale, most))
+        },
+    )
+}
+
+/// Softmax without its division: puts exponentials in place, and the inverse of their sum in `inverse`.
+pub(super) fn softmax_lines<'a>(lines: impl Iterator<Item = (&'a mut [f32], &'a mut f32)>) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (line, inverse) in lines {
+                let most = greatest(line);
+                *inverse = 1.0 / exp_sum(line, 1.0, most);
+            }
+        },
+    );
+}
+
+/// `x / sqrt(mean(x²) + eps) · weight`.
+#[inline(always)]
+fn norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = sum(
+        x,
+        #[inline(always)]
+        |value| value * value,
+    ) / x.len() as f32;
+    let factor = 1.0 / (mean + eps).sqrt();
+    for ((out, &x), &weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * factor * weight;
+    }
+}
+
+/// RMS norm of lines of `weight.len()` numbers, every line of `x` and `out` starting at a multiple of its stride.
+pub(super) fn norm_lines(
+    x: &[f32],
+    x_stride: usize,
+    weight: &[f32],
+    eps: f32,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let d = weight.len();
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(stride)) {
+                norm(&x[..d], weight, eps, &mut out[..d]);
+            }
+        },
+    );
+}
+
+/// A head's cosines and sines of one position, one of each for a pair of features.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Angles {
+    pub cos: Vec<f32>,
+    pub sin: Vec<f32>,
+}
+
+impl Angles {
+    pub fn at(frequencies: &[f64], position: usize) -> Self {
+        let angles = frequencies
+            .iter()
+            .map(|frequency| (position as f64 * frequency).sin_cos());
+        let (sin, cos): (Vec<f64>, Vec<f64>) = angles.unzip();
+        Self {
+            cos: cos.iter().map(|&x| x as f32).collect(),
+            sin: sin.iter().map(|&x| x as f32).collect(),
+        }
+    }
+}
+
+/// Norm (where there is one), rotation and scaling of every head of a token, in place.
+pub(super) fn prepare_heads(
+    heads: &mut [f32],
+    head_dim: usize,
+    norm_weight: Option<&[f32]>,
+    eps: f32,
+    angles: &Angles,
+    scale: f32,
+) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for head in heads.chunks_exact_mut(head_dim) {
+                if let Some(weight) = norm_weight {
+                    let mean = sum(
+                        head,
+                        #[inline(always)]
+                        |value| value * value,
+                    ) / head_dim as f32;
+                    let factor = 1.0 / (mean + eps).sqrt();
+                    for (x, &weight) in head.iter_mut().zip(weight) {
+                        *x = *x * factor * weight;
+                    }
+                }
+                let (first, second) = head.split_at_mut(head_dim / 2);
+                for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
+                    let (x, y) = (*a, *b);
+                    *a = (x * cos - y * sin) * scale;
+                    *b = (y * cos + x * sin) * scale;
+                }
+            }
+        },
+    );
+}
+
+/// `silu(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
+pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for line in lines.chunks_exact_mut(stride) {
+                let (gates, ups) = line.split_at_mut(half);
+                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+                    *gate = *gate / (1.0 + exp(-*gate)) * up;
+                }
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponentials_are_right_to_the_last_places() {
+        let mut x = -87.0f32;
+        while x < 88.0 {
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs() / exact;
+            assert!(error < 2.4e-7, "exp({x}): {error}");
+            x += 0.003_1;
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-1e30), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp(f32::NAN).is_nan());
+        assert!(exp(1e30).is_finite());
+    }
+
+    #[test]
+    fn a_line_is_normalised_by_its_sum() {
+        let mut line: Vec<f32> = (0..37).map(|i| (i as f32 * 0.37).sin() * 5.0).collect();
+        let before = line.clone();
+        let (most, sum) = exponentials(&mut line, 0.5);
+        assert_eq!(most, before.iter().copied().fold(f32::MIN, f32::max));
+        let exact: f64 = before.iter().map(|&x| (f64::from(x - most) * 0.5).exp()).sum();
+        assert!((f64::from(sum) - exact).abs() < 1e-5);
+        assert!(exponentials(&mut [0.0, f32::NAN, 1.0], 1.0).1.is_nan());
+    }
+}

@@ -1,0 +1,248 @@
+//! Matrix products on the processor: weights laid out once, in panels of 32 columns, and a register tile over them.
+//!
+//! Every number of a result is summed in the order of `k`, with one fused multiply-add a term, whatever stands in the
+//! neighbouring lines: a line's result has the same bits alone and in any batch.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Columns of a panel, slots of a block of keys: what all widths are rounded up to.
+pub(super) const PANEL: usize = 32;
+
+/// A weight `[k, n]`, as panels `[n / 32][k][32]`, the last filled up with zeros.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    k: usize,
+    /// Columns, rounded up to whole panels.
+    columns: usize,
+    panels: Vec<f32>,
+}
+
+impl Matrix {
+    /// Lays out weights side by side; each is `[k, n]`, row by row. Each starts a panel of its own.
+    pub fn new(k: usize, parts: &[(usize, &[f32])]) -> Self {
+        let columns = parts.iter().map(|(n, _)| n.next_multiple_of(PANEL)).sum();
+        let mut panels = Vec::with_capacity(k * columns);
+        for &(n, values) in parts {
+            assert_eq!(values.len(), k * n);
+            for from in (0..n).step_by(PANEL) {
+                let width = PANEL.min(n - from);
+                for row in values.chunks_exact(n) {
+                    panels.extend_from_slice(&row[from..from + width]);
+                    panels.resize(panels.len() + PANEL - width, 0.0);
+                }
+            }
+        }
+        Self { k, columns, panels }
+    }
+
+    /// Columns of a result: all parts, each rounded up to whole panels.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.panels.as_slice())
+    }
+
+    /// `out = lines · self`, or `out += lines · self`. With `team` the panels are shared out among the threads.
+    ///
+    /// # Shapes
+    /// `lines`: `[n][k]`; `out`: `[n, columns]`
+    pub fn multiply(&self, lines: &[&[f32]], add: bool, team: bool, out: &mut [f32]) {
+        let panel = self.k * PANEL;
+        if !team {
+            Arch::new().dispatch(Product {
+                lines,
+                panels: &self.panels,
+                panel,
+                add,
+                out,
+                stride: self.columns,
+            });
+            return;
+        }
+        // A part starts from what stands there, so that its sums are those of a product that is not shared out.
+        let per_task = (self.columns / PANEL).div_ceil(rayon::current_num_threads());
+        let before: &[f32] = out;
+        let parts: Vec<(usize, Vec<f32>)> = self
+            .panels
+            .par_chunks(panel * per_task)
+            .enumerate()
+            .map(|(index, panels)| {
+                let (from, stride) = (index * per_task * PANEL, panels.len() / self.k);
+                let mut out = Vec::with_capacity(lines.len() * stride);
+                for line in before.chunks_exact(self.columns).take(lines.len()) {
+                    out.extend_from_slice(&line[from..from + stride]);
+                }
+                Arch::new().dispatch(Product {
+                    lines,
+                    panels,
+                    panel,
+                    add,
+                    out: &mut out,
+                    stride,
+                });
+                (from, out)
+            })
+            .collect();
+        for (from, part) in parts {
+            let stride = part.len() / lines.len();
+            for (to, values) in out.chunks_exact_mut(self.columns).zip(part.chunks_exact(stride)) {
+                to[from..from + stride].copy_from_slice(values);
+            }
+        }
+    }
+}
+
+struct Product<'a> {
+    lines: &'a [&'a [f32]],
+    panels: &'a [f32],
+    panel: usize,
+    add: bool,
+    out: &'a mut [f32],
+    stride: usize,
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for (index, panel) in self.panels.chunks_exact(self.panel).enumerate() {
+            let out = &mut self.out[index * PANEL..];
+            product(simd, self.lines, panel, PANEL, self.add, out, self.stride);
+        }
+    }
+}
+
+/// `out[i] (+)= lines[i] · b`: lines `[n][k]`, `b` `[at least k, width]` row by row (`width` a multiple of 32),
+/// line `i` of `out` at `i * stride`.
+#[inline(always)]
+pub(super) fn product<S: Simd>(
+    simd: S,
+    lines: &[&[f32]],
+    b: &[f32],
+    width: usize,
+    add: bool,
+    out: &mut [f32],
+    stride: usize,
+) {
+    for column in (0..width).step_by(2 * S::F32_LANES) {
+        let (mut lines, mut at) = (lines, 0);
+        // Eight lines and two vectors are 16 sums: all that AVX2 has registers for, so there it takes four.
+        if S::F32_LANES >= 16 {
+            while let Some((now, rest)) = lines.split_first_chunk::<8>() {
+                tile_8(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+                (lines, at) = (rest, at + 8);
+            }
+        }
+        while let Some((now, rest)) = lines.split_first_chunk::<4>() {
+            tile_4(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+            (lines, at) = (rest, at + 4);
+        }
+        if let Some((now, rest)) = lines.split_first_chunk::<2>() {
+            tile_2(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+            (lines, at) = (rest, at + 2);
+        }
+        if let Some((now, _)) = lines.split_first_chunk::<1>() {
+            tile_1(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+        }
+    }
+}
+
+/// Two vectors of columns of some lines' results, kept in registers over all of `k`. Written out line by line,
+/// because a loop over the lines is not unrolled and would keep its sums in memory.
+macro_rules! tile {
+    ($name:ident, $lines:literal, $($i:literal)*) => {
+        #[inline(always)]
+        #[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
+        fn $name<S: Simd>(
+            simd: S,
+            lines: &[&[f32]; $lines],
+            b: &[f32],
+            width: usize,
+            column: usize,
+            add: bool,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            let columns = column..column + 2 * S::F32_LANES;
+            let k = lines[0].len();
+            let lines = [$(&lines[$i][..k],)*];
+            let mut sums = [[simd.splat_f32s(0.0); 2]; $lines];
+            if add {
+                $(
+                    let (line, _) = S::as_simd_f32s(&out[$i * stride..][columns.clone()]);
+                    sums[$i] = [line[0], line[1]];
+                )*
+            }
+            for (at, row) in b.chunks_exact(width).take(k).enumerate() {
+                let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
+                let (first, second) = (row[0], row[1]);
+                $(
+                    let factor = simd.splat_f32s(lines[$i][at]);
+                    sums[$i][0] = simd.mul_add_f32s(factor, first, sums[$i][0]);
+                    sums[$i][1] = simd.mul_add_f32s(factor, second, sums[$i][1]);
+                )*
+            }
+            $(
+                let (line, _) = S::as_mut_simd_f32s(&mut out[$i * stride..][columns.clone()]);
+                line[0] = sums[$i][0];
+                line[1] = sums[$i][1];
+            )*
+        }
+    };
+}
+
+tile!(tile_8, 8, 0 1 2 3 4 5 6 7);
+tile!(tile_4, 4, 0 1 2 3);
+tile!(tile_2, 2, 0 1);
+tile!(tile_1, 1, 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| (((i + seed) * 7919) % 1009) as f32 / 500.0 - 1.0)
+            .collect()
+    }
+
+    #[test]
+    fn a_product_is_the_sum_over_k_whatever_the_batch() {
+        let (k, widths) = (37, [40, 5]);
+        let parts = widths.map(|n| numbers(k * n, n));
+        let matrix = Matrix::new(k, &[(40, &parts[0]), (5, &parts[1])]);
+        assert_eq!(matrix.columns(), 64 + 32);
+        let a = numbers(15 * k, 3);
+        let lines: Vec<&[f32]> = a.chunks_exact(k).collect();
+        let mut alone = vec![0.0; 15 * 96];
+        for (line, out) in lines.iter().zip(alone.chunks_exact_mut(96)) {
+            matrix.multiply(&[line], false, false, out);
+        }
+        for (row, line) in lines.iter().enumerate() {
+            for (part, (n, at)) in [(40, 0), (5, 64)].into_iter().enumerate() {
+                for column in 0..n {
+                    let exact: f64 = (0..k)
+                        .map(|i| f64::from(line[i]) * f64::from(parts[part][i * n + column]))
+                        .sum();
+                    assert!((exact - f64::from(alone[row * 96 + at + column])).abs() < 1e-5);
+                }
+            }
+        }
+        let mut added = Vec::new();
+        for team in [false, true] {
+            let mut together = vec![7.0; 15 * 96];
+            matrix.multiply(&lines, false, team, &mut together);
+            assert_eq!(together, alone);
+            matrix.multiply(&lines, true, team, &mut together);
+            let twice = |(twice, once): (&f32, &f32)| (twice - 2.0 * once).abs() < 1e-5;
+            assert!(together.iter().zip(&alone).all(twice));
+            added.push(together);
+        }
+        assert_eq!(added[0], added[1]);
+    }
+}
