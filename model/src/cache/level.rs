@@ -155,7 +155,10 @@ impl Level {
 
     /// The window's nodes of a tensor whose axis 1 is nodes.
     fn in_window(&self, by_node: &Tensor<4>) -> Tensor<4> {
-        by_node.clone().narrow(1, self.window.start, self.window.len())
+        match self.window.len() {
+            all if all == self.len() => by_node.clone(),
+            few => by_node.clone().narrow(1, self.window.start, few),
+        }
     }
 
     /// `[k, b, gt, x]` to `[k, nodes, cap * gt, x]`, the nodes those of the window

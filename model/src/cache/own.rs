@@ -165,11 +165,8 @@ impl Own {
             .expect("begin() makes room in every layer");
         let keys = keys.slice_assign(to.clone(), new_keys);
         let values = values.slice_assign(to, new_values);
-        let view = self.view();
-        let views = (
-            keys.clone().narrow(2, view.start, view.len()),
-            values.clone().narrow(2, view.start, view.len()),
-        );
+        let view = [self.view()];
+        let views = (pick(&keys, &view), pick(&values, &view));
         self.layers[layer] = Some((keys, values));
         views
     }
@@ -208,13 +205,11 @@ impl Own {
         (newest..self.ages[row]).contains(&self.past(column))
     }
 
-    /// The live columns, oldest first, as one or two runs.
-    fn columns(&self) -> Vec<Range<usize>> {
-        let live = self.live();
-        if live <= self.at {
-            vec![self.at - live..self.at]
-        } else {
-            vec![self.at + self.capacity - live..self.capacity, 0..self.at]
+    /// The live columns, oldest first, in two runs; the first is empty where they lie side by side.
+    fn columns(&self) -> [Range<usize>; 2] {
+        match self.live().checked_sub(self.at) {
+            None | Some(0) => [0..0, self.at - self.live()..self.at],
+            Some(wrapped) => [self.capacity - wrapped..self.capacity, 0..self.at],
         }
     }
 
@@ -242,14 +237,16 @@ impl Own {
     }
 }
 
-/// Runs of columns of `[k, rows, capacity, e]`, one after the other.
-fn pick(block: &Tensor<4>, columns: &[Range<usize>]) -> Tensor<4> {
-    let mut runs: Vec<Tensor<4>> = columns
-        .iter()
-        .map(|run| block.clone().narrow(2, run.start, run.len()))
-        .collect();
-    match runs.len() {
-        1 => runs.remove(0),
-        _ => Tensor::cat(runs, 2),
+/// Runs of columns of `[k, rows, capacity, e]`, one after the other; a view where it is one run.
+fn pick(block: &Tensor<4>, runs: &[Range<usize>]) -> Tensor<4> {
+    let capacity = block.dims()[2];
+    let one = |run: &Range<usize>| match run.len() {
+        all if all == capacity => block.clone(),
+        few => block.clone().narrow(2, run.start, few),
+    };
+    let mut runs = runs.iter().filter(|run| !run.is_empty()).map(one);
+    match (runs.next(), runs.next()) {
+        (Some(one), None) => one,
+        (first, second) => Tensor::cat(first.into_iter().chain(second).collect(), 2),
     }
 }

@@ -145,13 +145,10 @@ impl Sampling {
             scratch.scaled.clear();
             scratch.scaled.extend(scaled.clone());
             let least = self.least(&mut scratch.scaled, kept);
-            kept = 0.0;
             for (weight, scaled) in scratch.weights.iter_mut().zip(scaled) {
-                if scaled < least {
-                    *weight = 0.0;
-                }
-                kept += f64::from(*weight);
+                *weight = if scaled < least { 0.0 } else { *weight };
             }
+            kept = sum(&scratch.weights);
         }
         let token = pick(&scratch.weights, uniform * kept);
         Some(Draw {

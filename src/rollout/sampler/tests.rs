@@ -162,7 +162,11 @@ fn random_logits(rng: &mut ChaCha8Rng, vocab: usize) -> Vec<f32> {
     (0..vocab)
         .map(|_| {
             let u: f32 = (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
-            let sign = if rng.next_u32() % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = if rng.next_u32().is_multiple_of(2) {
+                1.0
+            } else {
+                -1.0
+            };
             sign * 2.0 * -(1.0 - u).ln()
         })
         .collect()
