@@ -358,12 +358,16 @@ mod tests {
     use super::*;
     use crate::llama::Llama;
 
-    #[test]
-    fn nobody_else_holds_the_blocks_that_are_written_to() {
+    fn config() -> ModelConfig {
         let json = br#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
             "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
             "max_position_embeddings": 64}"#;
-        let config = ModelConfig::from_json(json, Path::new("config.json")).unwrap();
+        ModelConfig::from_json(json, Path::new("config.json")).unwrap()
+    }
+
+    #[test]
+    fn nobody_else_holds_the_blocks_that_are_written_to() {
+        let config = config();
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
         let mut cache = Cache::new(&config, 3, &device);
@@ -381,5 +385,28 @@ mod tests {
         model.forward(&step(), Some(&mut cache));
         assert!(in_place(&cache));
         assert_eq!((shared.lengths()[0], cache.lengths()[0]), (3, 4));
+    }
+
+    #[test]
+    fn rows_of_one_age_need_no_bias() {
+        let config = config();
+        let device = crate::test_device();
+        let model = Llama::init(&config, 1, &device);
+        let mut root = Cache::new(&config, 1, &device);
+        let step = |rows: usize| Tokens::step(Tensor::zeros([rows], &device));
+        model.forward(&step(1), Some(&mut root));
+        let trunk = root.fork(&[0, 0, 0]);
+        let mut lanes = trunk.lanes(&[0, 1]);
+        lanes.reserve(4);
+        let bias = |lanes: &mut Cache| {
+            model.forward(&step(2), Some(lanes));
+            lanes.own.bias(&step(2), &device)
+        };
+        assert!(bias(&mut lanes).is_none() && bias(&mut lanes).is_none());
+        lanes.exchange(&trunk, &[(0, 2)]);
+        let values: Vec<f32> = bias(&mut lanes).unwrap().try_into_vec_as().unwrap();
+        assert_eq!(values, [HIDDEN, HIDDEN, 0.0, 0.0, 0.0, 0.0]);
+        lanes.exchange(&trunk, &[(0, 1), (1, 2)]);
+        assert!(bias(&mut lanes).is_none());
     }
 }
