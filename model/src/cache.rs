@@ -9,9 +9,13 @@
 //! Everything lives as `[k, nodes or rows, t, e]` (`e` = head_dim): with the heads outermost, bringing together the rows
 //! of a node is a reshape wherever every node has equally many neighbouring rows, which is how samplers lay them out.
 //!
+//! A sampler forks one row for each request (the *trunk*), seats the first of them in its lanes ([`Cache::lanes`]) and
+//! the next ones wherever a lane ends ([`Cache::exchange`]): the own part is a ring, in which a row may begin anywhere.
+//!
 //! No gradient flows through a cache. Give [`crate::llama::Llama::forward`] a model without autodiff (`model.valid()`).
 
 mod level;
+mod own;
 
 use std::sync::Arc;
 
@@ -22,13 +26,14 @@ use crate::config::ModelConfig;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
 use level::Level;
+use own::Own;
 
 /// Added to scores that must not count. Finite, so that a part which is hidden as a whole gives no NaN;
 /// large enough that `exp` of it is exactly 0 beside any real score.
 pub(crate) const HIDDEN: f32 = -1e30;
 
-/// Own slots are grown by at least this many at a time.
-const BLOCK: usize = 32;
+/// Keys and values of one layer, each `[k, rows or nodes, t, e]`.
+type KeysValues = (Tensor<4>, Tensor<4>);
 
 /// Keys and values of the rows of a batch.
 ///
@@ -45,29 +50,17 @@ pub struct Cache {
     own: Own,
 }
 
-/// What the rows hold of their own, in blocks written in place.
-#[derive(Debug, Clone)]
-struct Own {
-    /// Per layer: keys and values, `[k, rows, capacity, e]`; none before the first token.
-    layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
-    capacity: usize,
-    used: usize,
-    /// Per row and used slot: whether it is hidden (the filling of ragged rows).
-    hidden: Vec<Vec<bool>>,
-}
-
 /// What one forward needs to know about the cache, the same in every layer.
 pub(crate) struct Step {
     /// Positions of the new tokens, `[b * t]` of them.
     pub rotation: Rotation,
-    /// Own slots used before these tokens.
+    /// Own column of the first new token.
     from: usize,
-    /// New tokens a row, `t`.
-    width: usize,
     /// `[1, 1, g * t, slots]`: a token does not see those after it; absent for single tokens.
     causal: Option<Tensor<4>>,
-    /// `[1, b, 1, slots]`: filling; absent where there is none that a real token could see.
-    filling: Option<Tensor<4>>,
+    /// `[1, b, 1, slots]`: filling and what belongs to a row's predecessor; absent where there is none that a real
+    /// token could see.
+    hidden: Option<Tensor<4>>,
 }
 
 impl Cache {
@@ -117,9 +110,9 @@ impl Cache {
             .iter()
             .map(|level| level.remapped(parents, &self.device))
             .collect();
-        if self.own.used > 0 {
-            let frozen = Level::freeze(self.own.read(), self.own.hidden.clone());
-            levels.push(frozen.remapped(parents, &self.device));
+        if self.own.live() > 0 {
+            let (layers, hidden) = self.own.read();
+            levels.push(Level::freeze(layers, hidden).remapped(parents, &self.device));
         }
         Cache {
             config: self.config.clone(),
@@ -131,8 +124,70 @@ impl Cache {
         }
     }
 
-    /// Keeps the named rows, in the order given, and drops the others. It copies what the kept rows hold of their own,
-    /// so a sampler does better to let a few finished lanes gather before it drops them.
+    /// The first lanes of a trunk: row `r` of the result continues row `rows[r]` of this cache, which must hold nothing
+    /// of its own (a fresh [`Cache::fork`], one row for each request). Unlike a fork it keeps every node, so that
+    /// [`Cache::exchange`] can seat the trunk's other rows later.
+    ///
+    /// # Panics
+    /// `rows` is empty or names a row that does not exist, or rows hold something of their own.
+    pub fn lanes(&self, rows: &[usize]) -> Cache {
+        assert!(
+            !rows.is_empty() && rows.iter().all(|&r| r < self.rows()),
+            "lanes: rows {rows:?} of {}",
+            self.rows()
+        );
+        assert!(self.own.live() == 0, "lanes: fork the trunk first");
+        let seated =
+            |level: &Level| level.seated(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
+        Cache {
+            config: self.config.clone(),
+            device: self.device.clone(),
+            rope: self.rope.clone(),
+            lengths: rows.iter().map(|&r| self.lengths[r]).collect(),
+            levels: self.levels.iter().map(seated).collect(),
+            own: Own::empty(self.config.num_hidden_layers, rows.len()),
+        }
+    }
+
+    /// Rows start afresh: for each seat `(row, of_trunk)`, row `row` of this cache now continues row `of_trunk` of the
+    /// trunk that it was made from by [`Cache::lanes`]. No key and no value is copied or moved.
+    ///
+    /// # Panics
+    /// A row does not exist, the trunk has other levels than this cache, or its rows hold something of their own.
+    pub fn exchange(&mut self, trunk: &Cache, seats: &[(usize, usize)]) {
+        let (rows, of_trunk) = (self.rows(), trunk.rows());
+        assert!(
+            seats.iter().all(|&(row, from)| row < rows && from < of_trunk),
+            "exchange: seats {seats:?} of {rows} rows and {of_trunk} of the trunk"
+        );
+        let same = self.levels.len() == trunk.levels.len()
+            && self
+                .levels
+                .iter()
+                .zip(&trunk.levels)
+                .all(|(own, theirs)| own.shares_nodes_with(theirs));
+        assert!(
+            same && trunk.own.live() == 0,
+            "exchange: not the trunk that these lanes were made from"
+        );
+        if seats.is_empty() {
+            return;
+        }
+        for (level, theirs) in self.levels.iter_mut().zip(&trunk.levels) {
+            let mut nodes: Vec<usize> = (0..rows).map(|row| level.node(row)).collect();
+            for &(row, from) in seats {
+                nodes[row] = theirs.node(from);
+            }
+            *level = level.seated(nodes, &self.device);
+        }
+        for &(row, from) in seats {
+            self.lengths[row] = trunk.lengths[from];
+            self.own.restart(row);
+        }
+    }
+
+    /// Keeps the named rows, in the order given, and drops the others, but no node of a level. It copies what the kept
+    /// rows hold of their own: while rows are waiting, [`Cache::exchange`] is the better way.
     ///
     /// # Panics
     /// `rows` is empty or names a row that does not exist.
@@ -145,28 +200,17 @@ impl Cache {
         if rows.iter().copied().eq(0..self.rows()) {
             return;
         }
-        let ids = indices(rows, &self.device);
-        for layer in &mut self.own.layers {
-            if let Some((keys, values)) = layer.take() {
-                *layer = Some((keys.select(1, ids.clone()), values.select(1, ids.clone())));
-            }
-        }
-        self.own.hidden = rows.iter().map(|&r| self.own.hidden[r].clone()).collect();
+        self.own.keep(rows, &indices(rows, &self.device));
         self.lengths = rows.iter().map(|&r| self.lengths[r]).collect();
-        self.levels = self
-            .levels
-            .iter()
-            .map(|level| level.remapped(rows, &self.device))
-            .collect();
+        for level in &mut self.levels {
+            *level = level.seated(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
+        }
     }
 
-    /// Makes room for `tokens` more own tokens a row at once, so that no later append has to grow.
+    /// Makes room for `tokens` more live own tokens a row, so that no append grows before a row has so many. The own
+    /// part is a ring: tokens of rows that [`Cache::exchange`] replaced make room by themselves.
     pub fn reserve(&mut self, tokens: usize) {
-        let wanted = self.own.used + tokens;
-        if wanted > self.own.capacity {
-            self.own
-                .grow(wanted, &self.config, self.lengths.len(), &self.device);
-        }
+        self.own.reserve(tokens, &self.config, &self.device);
     }
 
     /// Bytes of keys and values held: levels (shared ones count once here, and again in every cache that shares them)
@@ -188,7 +232,7 @@ impl Cache {
 
     /// Slots that one new token attends to, over the whole chain.
     pub(crate) fn slots(&self) -> usize {
-        self.own.used + self.levels.iter().map(Level::width).sum::<usize>()
+        self.own.live() + self.levels.iter().map(Level::width).sum::<usize>()
     }
 
     /// Takes note of new tokens: positions, lengths, room and what is hidden. Follow with [`Cache::attend`] once a layer.
@@ -208,33 +252,16 @@ impl Cache {
                 .min(end.max(self.config.max_position_embeddings));
             self.rope = RopeTable::new(&self.config, room, &self.device);
         }
-        let from = self.own.used;
-        if from + width > self.own.capacity {
-            // A first append is often a prompt that is then forked: no room beyond it. Growth is by half.
-            let room = match from {
-                0 => width,
-                _ => (from + width).max(from + from / 2).next_multiple_of(BLOCK),
-            };
-            self.own.grow(room, &self.config, rows, &self.device);
+        let from = self.own.begin(tokens, &self.config, &self.device);
+        for (length, new) in self.lengths.iter_mut().zip(&tokens.lengths) {
+            *length += new;
         }
-        self.own.used += width;
-        for row in 0..rows {
-            self.own.hidden[row].extend((0..width).map(|c| !tokens.keeps(row, c)));
-            self.lengths[row] += tokens.lengths[row];
-        }
-
-        let slots = from + width;
-        // Filling after a row's new tokens is hidden from them by the causal bias already.
-        let seen_filling =
-            self.own.hidden.iter().enumerate().any(|(row, hidden)| {
-                hidden[..from].contains(&true) || (tokens.lengths[row] > 0 && hidden[from])
-            });
+        let seen = from - self.own.view().start;
         Step {
             rotation: self.rope.at(&positions),
             from,
-            width,
-            causal: (width > 1).then(|| causal_bias(self.config.groups(), width, from, &self.device)),
-            filling: seen_filling.then(|| bias(&self.own.hidden, slots, &self.device)),
+            causal: (width > 1).then(|| causal_bias(self.config.groups(), width, seen, &self.device)),
+            hidden: self.own.bias(tokens, &self.device),
         }
     }
 
@@ -251,12 +278,12 @@ impl Cache {
         keys: Tensor<4>,
         values: Tensor<4>,
     ) -> Tensor<4> {
-        let (keys, values) = self.own.append(layer, step, keys, values);
+        let (keys, values) = self.own.append(layer, step.from, keys, values);
         let mut own = queries.clone().matmul(keys.swap_dims(2, 3));
         if let Some(bias) = &step.causal {
             own = own + bias.clone();
         }
-        if let Some(bias) = &step.filling {
+        if let Some(bias) = &step.hidden {
             own = own + bias.clone();
         }
         if self.levels.is_empty() {
@@ -280,79 +307,12 @@ impl Cache {
             });
             from += width;
         }
-        let own = shares.narrow(3, from, step.from + step.width).matmul(values);
+        let slots = values.dims()[2];
+        let own = shares.narrow(3, from, slots).matmul(values);
         match out {
             Some(sum) => sum + own,
             None => own,
         }
-    }
-}
-
-impl Own {
-    fn empty(layers: usize, rows: usize) -> Self {
-        Self {
-            layers: vec![None; layers],
-            capacity: 0,
-            used: 0,
-            hidden: vec![Vec::new(); rows],
-        }
-    }
-
-    fn grow(&mut self, capacity: usize, config: &ModelConfig, rows: usize, device: &Device) {
-        let (k, e) = (config.num_key_value_heads, config.head_dim);
-        for layer in &mut self.layers {
-            let room = || Tensor::<4>::zeros([k, rows, capacity, e], device);
-            *layer = Some(match layer.take() {
-                Some((keys, values)) if self.used > 0 => {
-                    let slots = [0..k, 0..rows, 0..self.used, 0..e];
-                    (
-                        room().slice_assign(slots.clone(), keys.slice(slots.clone())),
-                        room().slice_assign(slots.clone(), values.slice(slots)),
-                    )
-                }
-                _ => (room(), room()),
-            });
-        }
-        self.capacity = capacity;
-    }
-
-    /// The used part of every layer: views.
-    fn read(&self) -> Vec<(Tensor<4>, Tensor<4>)> {
-        self.layers
-            .iter()
-            .flatten()
-            .map(|(keys, values)| {
-                (
-                    keys.clone().narrow(2, 0, self.used),
-                    values.clone().narrow(2, 0, self.used),
-                )
-            })
-            .collect()
-    }
-
-    /// Writes into the room that [`Cache::begin`] made, in place where nobody else holds the block,
-    /// and gives views of the used part.
-    fn append(
-        &mut self,
-        layer: usize,
-        step: &Step,
-        new_keys: Tensor<4>,
-        new_values: Tensor<4>,
-    ) -> (Tensor<4>, Tensor<4>) {
-        let [k, rows, width, e] = new_keys.dims();
-        let to = [0..k, 0..rows, step.from..step.from + width, 0..e];
-        let (keys, values) = self.layers[layer]
-            .take()
-            .expect("begin() makes room in every layer");
-        let keys = keys.slice_assign(to.clone(), new_keys);
-        let values = values.slice_assign(to, new_values);
-        let slots = step.from + width;
-        let views = (
-            keys.clone().narrow(2, 0, slots),
-            values.clone().narrow(2, 0, slots),
-        );
-        self.layers[layer] = Some((keys, values));
-        views
     }
 }
 
@@ -398,12 +358,16 @@ mod tests {
     use super::*;
     use crate::llama::Llama;
 
-    #[test]
-    fn nobody_else_holds_the_blocks_that_are_written_to() {
+    fn config() -> ModelConfig {
         let json = br#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
             "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
             "max_position_embeddings": 64}"#;
-        let config = ModelConfig::from_json(json, Path::new("config.json")).unwrap();
+        ModelConfig::from_json(json, Path::new("config.json")).unwrap()
+    }
+
+    #[test]
+    fn nobody_else_holds_the_blocks_that_are_written_to() {
+        let config = config();
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
         let mut cache = Cache::new(&config, 3, &device);
@@ -421,5 +385,28 @@ mod tests {
         model.forward(&step(), Some(&mut cache));
         assert!(in_place(&cache));
         assert_eq!((shared.lengths()[0], cache.lengths()[0]), (3, 4));
+    }
+
+    #[test]
+    fn rows_of_one_age_need_no_bias() {
+        let config = config();
+        let device = crate::test_device();
+        let model = Llama::init(&config, 1, &device);
+        let mut root = Cache::new(&config, 1, &device);
+        let step = |rows: usize| Tokens::step(Tensor::zeros([rows], &device));
+        model.forward(&step(1), Some(&mut root));
+        let trunk = root.fork(&[0, 0, 0]);
+        let mut lanes = trunk.lanes(&[0, 1]);
+        lanes.reserve(4);
+        let bias = |lanes: &mut Cache| {
+            model.forward(&step(2), Some(lanes));
+            lanes.own.bias(&step(2), &device)
+        };
+        assert!(bias(&mut lanes).is_none() && bias(&mut lanes).is_none());
+        lanes.exchange(&trunk, &[(0, 2)]);
+        let values: Vec<f32> = bias(&mut lanes).unwrap().try_into_vec_as().unwrap();
+        assert_eq!(values, [HIDDEN, HIDDEN, 0.0, 0.0, 0.0, 0.0]);
+        lanes.exchange(&trunk, &[(0, 1), (1, 2)]);
+        assert!(bias(&mut lanes).is_none());
     }
 }

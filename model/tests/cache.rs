@@ -282,3 +282,173 @@ fn a_long_prompt_in_windows_equals_one_forward() {
         }
     }
 }
+
+/// Lanes over more requests than there are rows: whoever has all its tokens makes room for the next request.
+struct Refilled<'a> {
+    model: &'a Llama,
+    trunk: Cache,
+    cache: Cache,
+    /// Per request: the prefix and what is to be appended one by one.
+    requests: Vec<(Vec<u32>, Vec<u32>)>,
+    /// Per row: its request and how many of its tokens are in.
+    rows: Vec<(usize, usize)>,
+    waiting: usize,
+}
+
+impl<'a> Refilled<'a> {
+    /// Two levels of nodes, which the requests continue in uneven numbers.
+    fn new(model: &'a Llama, lanes: usize, lengths: &[usize]) -> Self {
+        let prompts = [ids(1, 5), ids(2, 9), ids(3, 2)];
+        let branches = [(0, ids(4, 3)), (0, ids(5, 1)), (2, ids(6, 4)), (1, ids(7, 2))];
+        let of = [0, 0, 0, 1, 3, 2, 2, 3, 3, 0, 1, 2, 2, 2, 0];
+        let mut root = Cache::new(model.config(), 3, &device());
+        model.forward(&right(&prompts), Some(&mut root));
+        let mut leaves = root.fork(&branches.each_ref().map(|b| b.0));
+        model.forward(
+            &right(&branches.each_ref().map(|b| b.1.clone())),
+            Some(&mut leaves),
+        );
+        let parents: Vec<usize> = of.iter().cycle().take(lengths.len()).copied().collect();
+        let trunk = leaves.fork(&parents);
+        let requests = parents
+            .iter()
+            .zip(lengths)
+            .enumerate()
+            .map(|(i, (&parent, &length))| {
+                let prefix = concat(&[&prompts[branches[parent].0], &branches[parent].1]);
+                (prefix, ids(20 + i as u32, length))
+            })
+            .collect();
+        Self {
+            model,
+            cache: trunk.lanes(&(0..lanes).collect::<Vec<_>>()),
+            trunk,
+            requests,
+            rows: (0..lanes).map(|request| (request, 0)).collect(),
+            waiting: lanes,
+        }
+    }
+
+    /// Appends the next `width` tokens of every row and compares the rows with their flat runs.
+    fn step(&mut self, width: usize) {
+        let new: Vec<Vec<u32>> = self
+            .rows
+            .iter()
+            .map(|&(request, done)| {
+                let all = &self.requests[request].1;
+                all[done..all.len().min(done + width)].to_vec()
+            })
+            .collect();
+        let hidden = self.model.forward(&right(&new), Some(&mut self.cache));
+        for (row, new) in new.iter().enumerate() {
+            let (request, done) = &mut self.rows[row];
+            *done += new.len();
+            let (prefix, tokens) = &self.requests[*request];
+            let so_far = concat(&[prefix, &tokens[..*done]]);
+            assert_eq!(self.cache.lengths()[row], so_far.len());
+            let expected = alone(self.model, &so_far).narrow(0, so_far.len() - new.len(), new.len());
+            let error = distance(part(&hidden, row, 0, new.len()), expected);
+            assert!(error < 1e-5, "request {request}, {done} tokens: {error}");
+        }
+    }
+
+    /// Seats waiting requests where rows have ended, else drops those rows. False once no row is left.
+    fn refill(&mut self) -> bool {
+        let mut seats = Vec::new();
+        for (row, (request, done)) in self.rows.iter_mut().enumerate() {
+            if *done == self.requests[*request].1.len() && self.waiting < self.requests.len() {
+                (*request, *done) = (self.waiting, 0);
+                seats.push((row, self.waiting));
+                self.waiting += 1;
+            }
+        }
+        self.cache.exchange(&self.trunk, &seats);
+        let live: Vec<usize> = (0..self.rows.len())
+            .filter(|&row| self.rows[row].1 < self.requests[self.rows[row].0].1.len())
+            .collect();
+        if live.is_empty() {
+            return false;
+        }
+        self.cache.keep(&live);
+        self.rows = live.iter().map(|&row| self.rows[row]).collect();
+        true
+    }
+}
+
+const LENGTHS: [usize; 15] = [7, 2, 9, 4, 1, 9, 3, 5, 8, 1, 6, 9, 2, 7, 4];
+
+#[test]
+fn an_exchanged_row_equals_a_fresh_one() {
+    let model = model();
+    for lanes in [1, 2, 5] {
+        let mut run = Refilled::new(&model, lanes, &LENGTHS);
+        run.cache.reserve(9);
+        let bytes = run.cache.own_bytes();
+        assert_eq!(bytes, lanes * 9 * model.config().kv_bytes_per_token());
+        let mut steps = 0;
+        loop {
+            run.step(1);
+            steps += 1;
+            // 77 tokens a lane at most go round and round in 9 columns.
+            assert_eq!(run.cache.own_bytes(), bytes / lanes * run.cache.rows());
+            if !run.refill() {
+                break;
+            }
+        }
+        assert_eq!(run.waiting, LENGTHS.len());
+        assert!(steps >= LENGTHS.iter().sum::<usize>().div_ceil(lanes));
+        // The levels keep all their nodes, and cost what they cost before.
+        assert_eq!(run.cache.bytes() - run.cache.own_bytes(), run.trunk.bytes());
+    }
+}
+
+#[test]
+fn a_ring_that_is_too_short_grows() {
+    let model = model();
+    let lengths: Vec<usize> = [3, 2, 3, 2, 40, 1, 2, 3, 1, 70, 2, 1, 3].to_vec();
+    let mut run = Refilled::new(&model, 3, &lengths);
+    run.cache.reserve(3);
+    while {
+        run.step(1);
+        run.refill()
+    } {}
+    assert_eq!(run.waiting, lengths.len());
+    assert_eq!(run.cache.own_bytes(), 96 * model.config().kv_bytes_per_token());
+}
+
+#[test]
+fn several_tokens_at_once_and_forks_unroll_a_ring() {
+    let model = model();
+    for width in [2, 3, 7] {
+        let mut run = Refilled::new(&model, 3, &LENGTHS);
+        run.cache.reserve(12);
+        for at in 0.. {
+            run.step(if at % 4 == 3 { width } else { 1 });
+            let rows: Vec<usize> = (0..run.rows.len()).rev().flat_map(|row| [row, row]).collect();
+            let new: Vec<Vec<u32>> = (0..rows.len() as u32)
+                .map(|i| ids(at + i, 1 + i as usize % 3))
+                .collect();
+            let hidden = model.forward(&right(&new), Some(&mut run.cache.fork(&rows)));
+            for (i, (&row, new)) in rows.iter().zip(&new).enumerate() {
+                let (request, done) = run.rows[row];
+                let (prefix, tokens) = &run.requests[request];
+                let whole = concat(&[prefix, &tokens[..done], new]);
+                let expected = alone(&model, &whole).narrow(0, whole.len() - new.len(), new.len());
+                assert!(distance(part(&hidden, i, 0, new.len()), expected) < 1e-5);
+            }
+            if !run.refill() {
+                break;
+            }
+        }
+        assert_eq!(run.waiting, LENGTHS.len());
+    }
+}
+
+#[test]
+#[should_panic(expected = "not the trunk")]
+fn a_strange_trunk_is_refused() {
+    let model = model();
+    let mut run = Refilled::new(&model, 2, &LENGTHS);
+    let other = Refilled::new(&model, 2, &LENGTHS).trunk;
+    run.cache.exchange(&other, &[(0, 3)]);
+}

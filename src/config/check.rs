@@ -161,6 +161,10 @@ impl Config {
             self.positive(&top_p, sampling.top_p)?;
             self.within(&top_p, sampling.top_p, 0.0, 1.0)?;
             self.within(&format!("{section}.min_p"), sampling.min_p, 0.0, 1.0)?;
+            self.positive(
+                &format!("{section}.repetition_penalty"),
+                sampling.repetition_penalty,
+            )?;
         }
         Ok(())
     }

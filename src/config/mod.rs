@@ -144,6 +144,7 @@ impl Config {
             top_k: eval.top_k.unwrap_or(rollout.top_k),
             top_p: eval.top_p.unwrap_or(rollout.top_p),
             min_p: eval.min_p.unwrap_or(rollout.min_p),
+            repetition_penalty: eval.repetition_penalty.unwrap_or(rollout.repetition_penalty),
             max_rows: rollout.max_rows,
         }
     }
@@ -186,6 +187,7 @@ impl Config {
         self.eval.top_k = Some(sampling.top_k);
         self.eval.top_p = Some(sampling.top_p);
         self.eval.min_p = Some(sampling.min_p);
+        self.eval.repetition_penalty = Some(sampling.repetition_penalty);
         self.eval.max_completion_length = Some(sampling.max_completion_length);
 
         if let Some(shape) = &mut self.model.shape {

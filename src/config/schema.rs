@@ -152,6 +152,9 @@ pub struct Rollout {
     pub top_p: f64,
     /// Sample among tokens at least this likely, relative to the likeliest. Default: 0.0. Source: TRL (there `None`).
     pub min_p: f64,
+    /// Logits of tokens that prompt or completion hold already are divided by it where positive, else multiplied, before the
+    /// temperature; above 1 discourages repetition. The trainer's policy is without it. Default: 1.0. Source: TRL.
+    pub repetition_penalty: f64,
     /// How many rows are decoded together. It changes memory and speed, never a result. Default: 512. Source: this project.
     pub max_rows: usize,
 }
@@ -165,6 +168,7 @@ impl Default for Rollout {
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
+            repetition_penalty: 1.0,
             max_rows: 512,
         }
     }
@@ -398,6 +402,8 @@ pub struct Eval {
     pub top_p: Option<f64>,
     /// As `rollout.min_p`. Default: `rollout.min_p`. Source: this project.
     pub min_p: Option<f64>,
+    /// As `rollout.repetition_penalty`. Default: `rollout.repetition_penalty`. Source: this project.
+    pub repetition_penalty: Option<f64>,
     /// Longest completion in tokens. Default: `rollout.max_completion_length`. Source: this project.
     pub max_completion_length: Option<usize>,
     /// Measure integrated answers y_n too, given `rollout.num_generations` candidates. Default: false. Source: this project.
@@ -420,6 +426,7 @@ impl Default for Eval {
             top_k: None,
             top_p: None,
             min_p: None,
+            repetition_penalty: None,
             max_completion_length: None,
             integrated: false,
             skip_too_long: false,

@@ -162,6 +162,8 @@ fn each_impossible_value_is_refused() {
         ("rollout.temperature=0", "rollout.temperature"),
         ("rollout.top_p=1.5", "rollout.top_p"),
         ("rollout.min_p=-0.1", "rollout.min_p"),
+        ("rollout.repetition_penalty=0", "rollout.repetition_penalty"),
+        ("eval.repetition_penalty=-1.2", "eval.repetition_penalty"),
         ("rollout.max_rows=0", "rollout.max_rows"),
         ("projection.integrations=0", "projection.integrations"),
         ("projection.floor=0", "projection.floor"),

@@ -276,12 +276,13 @@ impl<'a> Engine<'a> {
                     Phase::Closing => {}
                     Phase::Open => {
                         let logits = &logits[row * vocab..(row + 1) * vocab];
-                        let draw = self.sampling.draw(logits, uniform(&mut state.rng)).ok_or(
-                            RolloutError::NonFinite {
+                        let draw = self
+                            .sampling
+                            .draw(logits, &state.tokens, uniform(&mut state.rng))
+                            .ok_or(RolloutError::NonFinite {
                                 prompt: state.key.prompt,
                                 sample: state.key.sample,
-                            },
-                        )?;
+                            })?;
                         state.push(
                             draw.token,
                             draw.logp,

@@ -1,27 +1,30 @@
 //! A frozen level of a cache, and how the rows of a batch come to its nodes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::{bias, indices};
+use super::{KeysValues, bias, indices};
 
 /// A frozen part of the chain.
 #[derive(Debug, Clone)]
 pub(super) struct Level {
     /// Per layer: keys and values, `[k, nodes, t, e]`.
-    layers: Arc<Vec<(Tensor<4>, Tensor<4>)>>,
+    layers: Arc<Vec<KeysValues>>,
     /// Per node and slot: whether it is hidden.
     hidden: Vec<Vec<bool>>,
     /// `[1, nodes, 1, t]`, absent where nothing is hidden.
     bias: Option<Tensor<4>>,
     /// The node that each row continues.
     nodes: Vec<usize>,
-    /// Absent where rows are in the order of their nodes, equally many for each: then it takes a reshape only.
+    /// From the first node that a row continues to the last: attention looks at no others.
+    window: Range<usize>,
+    /// Absent where rows are in the order of the window's nodes, equally many for each: then it takes a reshape only.
     gather: Option<Gather>,
 }
 
-/// Rows are picked into `cap` places a node (places left over are filled with row 0), and back.
+/// Rows are picked into `cap` places for each node of the window (places left over are filled with row 0), and back.
 #[derive(Debug, Clone)]
 struct Gather {
     /// `[nodes * cap]`: the row in each place.
@@ -33,11 +36,12 @@ struct Gather {
 
 impl Level {
     /// A level whose nodes are rows, each continued by itself.
-    pub fn freeze(layers: Vec<(Tensor<4>, Tensor<4>)>, hidden: Vec<Vec<bool>>) -> Level {
+    pub fn freeze(layers: Vec<KeysValues>, hidden: Vec<Vec<bool>>) -> Level {
         Level {
             layers: Arc::new(layers),
             bias: None,
             nodes: (0..hidden.len()).collect(),
+            window: 0..hidden.len(),
             hidden,
             gather: None,
         }
@@ -53,7 +57,30 @@ impl Level {
         self.hidden[0].len()
     }
 
-    /// The same level for other rows: row `r` continues what row `rows[r]` continued.
+    /// The node that a row continues.
+    pub fn node(&self, row: usize) -> usize {
+        self.nodes[row]
+    }
+
+    /// Whether nodes of the same number are the same in both.
+    pub fn shares_nodes_with(&self, other: &Level) -> bool {
+        Arc::ptr_eq(&self.layers, &other.layers)
+    }
+
+    /// The same level for other rows, all its nodes kept: row `r` continues node `nodes[r]`.
+    pub fn seated(&self, nodes: Vec<usize>, device: &Device) -> Level {
+        let mut level = self.clone();
+        let first = nodes.iter().copied().min().unwrap_or(0);
+        let last = nodes.iter().copied().max().unwrap_or(0);
+        level.window = first..last + 1;
+        let places: Vec<usize> = nodes.iter().map(|node| node - first).collect();
+        level.gather = Gather::new(&places, level.window.len(), device);
+        level.nodes = nodes;
+        level
+    }
+
+    /// The same level for other rows, without the nodes that they do not need: row `r` continues what row `rows[r]`
+    /// continued.
     pub fn remapped(&self, rows: &[usize], device: &Device) -> Level {
         let mut level = self.clone();
         level.nodes = rows.iter().map(|&r| self.nodes[r]).collect();
@@ -63,8 +90,8 @@ impl Level {
             .iter()
             .any(|node| node.contains(&true))
             .then(|| bias(&level.hidden, level.width(), device));
-        level.gather = Gather::new(&level.nodes, level.hidden.len(), device);
-        level
+        let nodes = std::mem::take(&mut level.nodes);
+        level.seated(nodes, device)
     }
 
     /// Drops nodes that no row refers to: those at the edges by a view, which costs nothing; those between where
@@ -105,11 +132,11 @@ impl Level {
     /// # Shapes
     /// `queries`: `[k, b, gt, e]` to `[k, b, gt, t]`
     pub fn scores(&self, layer: usize, queries: Tensor<4>) -> Tensor<4> {
-        let keys = self.layers[layer].0.clone();
+        let keys = self.in_window(&self.layers[layer].0);
         let rows = self.nodes.len();
         let mut scores = self.to_nodes(queries).matmul(keys.swap_dims(2, 3));
         if let Some(bias) = &self.bias {
-            scores = scores + bias.clone();
+            scores = scores + self.in_window(bias);
         }
         self.to_rows(scores, rows)
     }
@@ -120,14 +147,24 @@ impl Level {
     /// `shares`: `[k, b, gt, t]` to `[k, b, gt, e]`
     pub fn mix(&self, layer: usize, shares: Tensor<4>) -> Tensor<4> {
         let rows = self.nodes.len();
-        let out = self.to_nodes(shares).matmul(self.layers[layer].1.clone());
+        let out = self
+            .to_nodes(shares)
+            .matmul(self.in_window(&self.layers[layer].1));
         self.to_rows(out, rows)
     }
 
-    /// `[k, b, gt, x]` to `[k, nodes, cap * gt, x]`
+    /// The window's nodes of a tensor whose axis 1 is nodes.
+    fn in_window(&self, by_node: &Tensor<4>) -> Tensor<4> {
+        match self.window.len() {
+            all if all == self.len() => by_node.clone(),
+            few => by_node.clone().narrow(1, self.window.start, few),
+        }
+    }
+
+    /// `[k, b, gt, x]` to `[k, nodes, cap * gt, x]`, the nodes those of the window
     fn to_nodes(&self, by_row: Tensor<4>) -> Tensor<4> {
         let [k, rows, gt, x] = by_row.dims();
-        let nodes = self.hidden.len();
+        let nodes = self.window.len();
         match &self.gather {
             None if rows == nodes => by_row,
             None => by_row.reshape([k, nodes, rows / nodes * gt, x]),
