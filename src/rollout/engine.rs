@@ -1,45 +1,42 @@
 //! The engine: prefixes are run once, whatever is sampled or scored below them shares their keys and values.
 //!
 //! Three verbs over a [`Prefix`], which is a batch of nodes at one depth of the tree:
-//! [`Engine::extend`] runs one more segment below some nodes, [`Engine::sample`] draws completions below them,
-//! [`Engine::score`] gives the log-probabilities of given tokens below them. A caller chains them into any tree.
+//! [`Engine::extend`] runs one more segment below some nodes, [`Engine::sample`] draws completions below them
+//! ([`super::lanes`]), [`Engine::score`] gives the log-probabilities of given tokens below them. A caller chains them
+//! into any tree.
 //!
-//! Axes: `b` rows (lanes), `t` tokens, `v` vocabulary, `d` features.
+//! Axes: `b` rows, `t` tokens, `v` vocabulary, `d` features.
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use gcpo_model::cache::Cache;
-use gcpo_model::llama::Llama;
-use gcpo_model::logp::token_logp;
-use gcpo_model::tokens::{Padding, Tokens};
-use rand_chacha::ChaCha8Rng;
+use gcpo_model::inference::{Inference, KvCache};
 
-use super::stream::uniform;
-use super::{Completion, Finish, RolloutError, Sampled, Sampling, StreamKey};
-
-/// Lanes are dropped from the batch once this share of them has ended.
-const COMPACT_FRAC: f64 = 0.2;
+use super::{RolloutError, Sampled, Sampling, StreamKey};
 
 /// A batch of nodes of the tree at one depth, run and frozen.
 #[derive(Clone)]
 pub struct Prefix {
-    cache: Cache,
-    /// `[b, d]`: state after the final norm at each node's last token.
-    hidden_bd: Tensor<2>,
+    /// The tokens of each node.
+    nodes: Vec<Arc<Node>>,
+    /// None in an engine that shares nothing.
+    run: Option<Run>,
 }
 
-impl Prefix {
-    /// Number of nodes.
-    pub fn rows(&self) -> usize {
-        self.cache.rows()
-    }
+/// What a prefix left behind when it was run.
+#[derive(Clone)]
+pub(super) struct Run {
+    pub cache: KvCache,
+    /// `[b, d]`: state after the final norm at each node's last token.
+    pub hidden_bd: Tensor<2>,
+}
 
-    /// Bytes of keys and values held, what is shared counted once.
-    pub fn bytes(&self) -> usize {
-        self.cache.bytes()
-    }
+/// A node's own tokens, and the node that it continues.
+struct Node {
+    parent: Option<Arc<Node>>,
+    tokens: Vec<u32>,
 }
 
 /// One completion to be sampled below a node.
@@ -58,25 +55,35 @@ pub struct Work {
     pub generations: usize,
     /// Tokens sampled.
     pub tokens: usize,
+    /// Tokens run so that the next could be sampled. Completions that have drawn the same tokens are run as one.
+    pub decoded: usize,
     /// Tokens run that were not sampled: prefixes, scored tokens, texts to represent.
     pub prefilled: usize,
+    /// Most bytes of keys and values held at a time while sampling, what is shared counted once.
+    pub kv_bytes: usize,
 }
+
+/// Says whether a completion's tokens so far hold a stop string.
+pub type Stops<'a> = &'a (dyn Fn(&[u32]) -> bool + Sync);
 
 /// A policy ready to generate.
 pub struct Engine<'a> {
-    model: &'a Llama,
-    eos: &'a [u32],
-    sampling: Sampling,
-    max_completion_length: usize,
+    pub(super) model: &'a Inference,
+    pub(super) eos: &'a [u32],
+    pub(super) sampling: Sampling,
+    pub(super) max_completion_length: usize,
+    pub(super) stops: Option<Stops<'a>>,
     max_rows: usize,
+    memory_budget: Option<usize>,
+    shares: bool,
     work: Cell<Work>,
 }
 
 impl<'a> Engine<'a> {
-    /// `model` must be free of autodiff. `eos` are all ids that end a completion. `max_rows` bounds how many
-    /// sequences run together: memory and speed depend on it, results do not.
+    /// `eos` are all ids that end a completion. `max_rows` bounds how many sequences run together: memory and speed
+    /// depend on it, results do not.
     pub fn new(
-        model: &'a Llama,
+        model: &'a Inference,
         eos: &'a [u32],
         sampling: Sampling,
         max_completion_length: usize,
@@ -88,14 +95,41 @@ impl<'a> Engine<'a> {
             eos,
             sampling,
             max_completion_length,
+            stops: None,
             max_rows,
+            memory_budget: None,
+            shares: true,
             work: Cell::default(),
         }
     }
 
-    /// Most completions of one wave.
-    pub fn max_rows(&self) -> usize {
-        self.max_rows
+    /// Bounds the bytes of keys and values held at a time; what does not fit runs later. No result depends on it.
+    pub fn with_memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// Ends completions that hold a stop string, too.
+    pub fn with_stops(mut self, stops: Option<Stops<'a>>) -> Self {
+        self.stops = stops;
+        self
+    }
+
+    /// Shares nothing: every completion and every score runs its whole context by itself, as an engine without a tree
+    /// does. For comparison; results are the same.
+    pub fn flat(mut self) -> Self {
+        self.shares = false;
+        self
+    }
+
+    /// Bytes of keys and values that may be held at a time.
+    pub fn memory_budget(&self) -> Option<usize> {
+        self.memory_budget
+    }
+
+    /// Bytes that a row holds for `tokens` tokens, at most.
+    pub fn kv_bytes(&self, tokens: usize) -> usize {
+        self.model.row_bytes(tokens)
     }
 
     /// What has been done so far.
@@ -103,86 +137,148 @@ impl<'a> Engine<'a> {
         self.work.get()
     }
 
+    pub(super) fn note(&self, change: impl FnOnce(&mut Work)) {
+        let mut work = self.work.get();
+        change(&mut work);
+        self.work.set(work);
+    }
+
     /// Runs `prompts`, none empty, each from position 0.
     pub fn root(&self, prompts: &[impl AsRef<[u32]>]) -> Prefix {
-        let cache = Cache::new(self.model.config(), prompts.len(), &self.device());
-        self.run(cache, prompts)
+        let nodes = prompts.iter().map(|tokens| Node::below(None, tokens.as_ref())).collect();
+        let run = self.shares.then(|| self.run(self.model.cache(prompts.len()), prompts));
+        Prefix { nodes, run }
     }
 
     /// Runs `segments[r]`, none empty, below the node `parents[r]`.
     pub fn extend(&self, prefix: &Prefix, parents: &[usize], segments: &[impl AsRef<[u32]>]) -> Prefix {
         assert_eq!(parents.len(), segments.len());
-        self.run(prefix.cache.fork(parents), segments)
+        let nodes = parents
+            .iter()
+            .zip(segments)
+            .map(|(&parent, tokens)| Node::below(Some(&prefix.nodes[parent]), tokens.as_ref()))
+            .collect();
+        let run = prefix.run.as_ref().map(|run| self.run(run.cache.fork(parents), segments));
+        Prefix { nodes, run }
     }
 
-    /// Samples one completion for each request.
+    /// Samples one completion for each request, telling `heard` of every token as it comes: the request's place, and
+    /// the token. Requests that come first are begun first.
     ///
     /// With `with_hidden` each completion's in-context representation comes along ([`Sampled::hidden_bd`]).
     ///
     /// # Errors
-    /// [`RolloutError::NonFinite`] if the logits are damaged.
+    /// [`RolloutError::NonFinite`] if the logits are damaged, [`RolloutError::Memory`] if the memory budget does not
+    /// hold the prefix and one completion.
+    pub fn sample_heard(
+        &self,
+        prefix: &Prefix,
+        requests: &[Request],
+        with_hidden: bool,
+        heard: &mut dyn FnMut(usize, u32),
+    ) -> Result<Sampled, RolloutError> {
+        let rows: Vec<usize> = requests.iter().map(|request| request.row).collect();
+        let sampled = if prefix.run.is_some() {
+            let lanes = self.lanes(prefix.bytes(), self.max_completion_length, &rows, prefix)?;
+            self.sample_lanes(prefix, requests, lanes, with_hidden, heard)?
+        } else {
+            let mut completions = Vec::with_capacity(requests.len());
+            let mut hidden = Vec::new();
+            for (wave, requests) in requests.chunks(self.max_rows).enumerate() {
+                let (own, requests) = self.apart(prefix, requests);
+                let mut heard = |place, token| heard(wave * self.max_rows + place, token);
+                let sampled = self.sample_lanes(&own, &requests, self.max_rows, with_hidden, &mut heard)?;
+                completions.extend(sampled.completions);
+                hidden.extend(sampled.hidden_bd);
+            }
+            Sampled {
+                completions,
+                hidden_bd: (!hidden.is_empty()).then(|| Tensor::cat(hidden, 0)),
+            }
+        };
+        self.note(|work| {
+            work.generations += sampled.completions.len();
+            work.tokens += sampled.completions.iter().map(|c| c.tokens.len()).sum::<usize>();
+        });
+        Ok(sampled)
+    }
+
+    /// [`Engine::sample_heard`] without a listener.
+    ///
+    /// # Errors
+    /// The same.
     pub fn sample(
         &self,
         prefix: &Prefix,
         requests: &[Request],
         with_hidden: bool,
     ) -> Result<Sampled, RolloutError> {
-        let mut completions = Vec::with_capacity(requests.len());
-        let mut hidden = Vec::new();
-        for wave in requests.chunks(self.max_rows) {
-            let sampled = self.sample_wave(prefix, wave, with_hidden)?;
-            completions.extend(sampled.completions);
-            hidden.extend(sampled.hidden_bd);
+        self.sample_heard(prefix, requests, with_hidden, &mut |_, _| {})
+    }
+
+    /// Rows that may run together below a prefix, each of at most `tokens` tokens.
+    fn lanes(
+        &self,
+        held: usize,
+        tokens: usize,
+        rows: &[usize],
+        prefix: &Prefix,
+    ) -> Result<usize, RolloutError> {
+        let Some(budget) = self.memory_budget else {
+            return Ok(self.max_rows);
+        };
+        let each = self.kv_bytes(tokens);
+        match budget.saturating_sub(held) / each {
+            0 => Err(RolloutError::Memory {
+                needed: held + each,
+                budget,
+                longest: rows.iter().map(|&row| prefix.context(row).len()).max().unwrap_or(0),
+            }),
+            lanes => Ok(lanes.min(self.max_rows)),
         }
-        let mut work = self.work.get();
-        work.generations += completions.len();
-        work.tokens += completions.iter().map(|c| c.tokens.len()).sum::<usize>();
-        self.work.set(work);
-        let hidden_bd = (!hidden.is_empty()).then(|| Tensor::cat(hidden, 0));
-        Ok(Sampled {
-            completions,
-            hidden_bd,
-        })
+    }
+
+    /// The contexts of some requests, each run by itself.
+    fn apart(&self, prefix: &Prefix, requests: &[Request]) -> (Prefix, Vec<Request>) {
+        let contexts: Vec<Vec<u32>> = requests.iter().map(|request| prefix.context(request.row)).collect();
+        let nodes = requests.iter().map(|request| prefix.nodes[request.row].clone()).collect();
+        let run = Some(self.run(self.model.cache(contexts.len()), &contexts));
+        let requests = requests
+            .iter()
+            .enumerate()
+            .map(|(row, request)| Request { row, ..*request })
+            .collect();
+        (Prefix { nodes, run }, requests)
     }
 
     /// Log-probabilities, at the sampling temperature, of `tokens` (not empty) below the node `row`, for each
     /// `(row, tokens)`.
-    pub fn score(&self, prefix: &Prefix, requests: &[(usize, &[u32])]) -> Vec<Vec<f32>> {
+    ///
+    /// # Errors
+    /// [`RolloutError::Memory`] if the memory budget does not hold the prefix and one of the texts.
+    pub fn score(&self, prefix: &Prefix, requests: &[(usize, &[u32])]) -> Result<Vec<Vec<f32>>, RolloutError> {
+        let rows: Vec<usize> = requests.iter().map(|request| request.0).collect();
+        let longest = requests.iter().map(|request| request.1.len()).max().unwrap_or(0);
+        let lanes = self.lanes(prefix.bytes(), longest, &rows, prefix)?;
         let mut scores = Vec::with_capacity(requests.len());
-        for wave in requests.chunks(self.max_rows) {
-            let parents: Vec<usize> = wave.iter().map(|r| r.0).collect();
-            let tokens: Vec<&[u32]> = wave.iter().map(|r| r.1).collect();
-            let longest = tokens.iter().map(|t| t.len()).max().unwrap_or(0);
-            let before_bd = self.select(&prefix.hidden_bd, &parents);
-            // The state before token 0 is the node's own; the state at the last token predicts nothing here.
-            let mut hidden_btd = before_bd.unsqueeze_dim::<3>(1);
-            if longest > 1 {
-                let fed: Vec<&[u32]> = tokens.iter().map(|t| &t[..(t.len() - 1).max(1)]).collect();
-                let states_btd = self.forward(&mut prefix.cache.fork(&parents), &fed);
-                hidden_btd = Tensor::cat(vec![hidden_btd, states_btd], 1);
-            }
-            let targets: Vec<i64> = tokens
-                .iter()
-                .flat_map(|t| (0..longest).map(|i| t.get(i).map_or(0, |&id| i64::from(id))))
-                .collect();
-            let targets_bt =
-                Tensor::<2, Int>::from_data(TensorData::new(targets, [wave.len(), longest]), &self.device());
-            let logp_bt = token_logp(
-                self.model,
-                hidden_btd,
-                targets_bt,
-                self.sampling.logp_temperature(),
-            )
-            .logp_bt;
-            let flat = to_host(logp_bt);
-            scores.extend(
-                tokens
-                    .iter()
-                    .enumerate()
-                    .map(|(b, t)| flat[b * longest..b * longest + t.len()].to_vec()),
-            );
+        for wave in requests.chunks(lanes) {
+            let tokens: Vec<&[u32]> = wave.iter().map(|request| request.1).collect();
+            let parents: Vec<usize> = wave.iter().map(|request| request.0).collect();
+            let Run { cache, hidden_bd } = match &prefix.run {
+                Some(run) => Run {
+                    cache: run.cache.fork(&parents),
+                    hidden_bd: pick(&run.hidden_bd, &parents),
+                },
+                None => {
+                    let contexts: Vec<Vec<u32>> = parents.iter().map(|&row| prefix.context(row)).collect();
+                    self.run(self.model.cache(contexts.len()), &contexts)
+                }
+            };
+            self.note(|work| work.prefilled += tokens.iter().map(|t| t.len() - 1).sum::<usize>());
+            let temperature = self.sampling.logp_temperature();
+            scores.extend(self.model.score(cache, hidden_bd, &tokens, temperature));
         }
-        scores
+        Ok(scores)
     }
 
     /// Representations of texts run alone, with nothing in front (gcpo.md, section 3): `[texts, d]`, the last
@@ -210,219 +306,77 @@ impl<'a> Engine<'a> {
             .chunks(self.max_rows)
             .map(|chunk| {
                 let wave: Vec<&[u32]> = chunk.iter().map(|&i| unique[i]).collect();
-                let tokens = Tokens::new(&wave, Padding::Right, &self.device());
                 self.count_prefilled(&wave);
-                last_states(self.model.forward(&tokens, None), &tokens.lengths)
+                self.model.read(&wave)
             })
             .collect();
         let picks: Vec<usize> = which.iter().map(|&w| place[w]).collect();
-        self.select(&Tensor::cat(rows, 0), &picks)
-    }
-
-    fn device(&self) -> Device {
-        self.model.device()
+        pick(&Tensor::cat(rows, 0), &picks)
     }
 
     fn count_prefilled(&self, rows: &[impl AsRef<[u32]>]) {
-        let mut work = self.work.get();
-        work.prefilled += rows.iter().map(|r| r.as_ref().len()).sum::<usize>();
-        self.work.set(work);
+        let tokens: usize = rows.iter().map(|r| r.as_ref().len()).sum();
+        self.note(|work| work.prefilled += tokens);
     }
 
-    /// Appends right-padded `rows` to `cache`: states `[b, t, d]`.
-    fn forward(&self, cache: &mut Cache, rows: &[impl AsRef<[u32]>]) -> Tensor<3> {
-        self.count_prefilled(rows);
-        self.model
-            .forward(&Tokens::new(rows, Padding::Right, &self.device()), Some(cache))
+    fn run(&self, mut cache: KvCache, segments: &[impl AsRef<[u32]>]) -> Run {
+        self.count_prefilled(segments);
+        let hidden_bd = self.model.advance(&mut cache, segments);
+        Run { cache, hidden_bd }
+    }
+}
+
+impl Prefix {
+    /// Number of nodes.
+    pub fn rows(&self) -> usize {
+        self.nodes.len()
     }
 
-    fn run(&self, mut cache: Cache, segments: &[impl AsRef<[u32]>]) -> Prefix {
-        let lengths: Vec<usize> = segments.iter().map(|s| s.as_ref().len()).collect();
-        let hidden_btd = self.forward(&mut cache, segments);
-        Prefix {
-            cache,
-            hidden_bd: last_states(hidden_btd, &lengths),
+    /// Bytes of keys and values held, what is shared counted once.
+    pub fn bytes(&self) -> usize {
+        self.run.as_ref().map_or(0, |run| run.cache.bytes())
+    }
+
+    /// What running it left behind.
+    ///
+    /// # Panics
+    /// It was not run: the engine shares nothing.
+    pub(super) fn ran(&self) -> &Run {
+        self.run.as_ref().expect("samples go below a prefix that was run")
+    }
+
+    /// All tokens of a node's context, from position 0.
+    pub fn context(&self, row: usize) -> Vec<u32> {
+        let mut chain = Vec::new();
+        let mut node = Some(&self.nodes[row]);
+        while let Some(here) = node {
+            chain.push(here.tokens.as_slice());
+            node = here.parent.as_ref();
         }
+        chain.reverse();
+        chain.concat()
     }
+}
 
-    fn select(&self, rows_bd: &Tensor<2>, picks: &[usize]) -> Tensor<2> {
-        if picks.iter().copied().eq(0..rows_bd.dims()[0]) {
-            return rows_bd.clone();
-        }
-        rows_bd.clone().select(0, indices(picks, &rows_bd.device()))
-    }
-
-    fn sample_wave(
-        &self,
-        prefix: &Prefix,
-        wave: &[Request],
-        with_hidden: bool,
-    ) -> Result<Sampled, RolloutError> {
-        let parents: Vec<usize> = wave.iter().map(|r| r.row).collect();
-        let mut cache = prefix.cache.fork(&parents);
-        let mut hidden_bd = self.select(&prefix.hidden_bd, &parents);
-        let mut lanes: Vec<Lane> = wave.iter().map(|r| Lane::new(r.key)).collect();
-        // Which lane each row of the batch belongs to.
-        let mut rows: Vec<usize> = (0..wave.len()).collect();
-        let mut kept = Kept::default();
-        loop {
-            let logits = to_host(self.model.lm_head(hidden_bd.clone()));
-            let vocab = logits.len() / rows.len();
-            let mut at_end = Vec::new();
-            for (row, &lane) in rows.iter().enumerate() {
-                let state = &mut lanes[lane];
-                match state.phase {
-                    Phase::Done => continue,
-                    Phase::Closing => {}
-                    Phase::Open => {
-                        let logits = &logits[row * vocab..(row + 1) * vocab];
-                        let draw = self
-                            .sampling
-                            .draw(logits, &state.tokens, uniform(&mut state.rng))
-                            .ok_or(RolloutError::NonFinite {
-                                prompt: state.key.prompt,
-                                sample: state.key.sample,
-                            })?;
-                        state.push(
-                            draw.token,
-                            draw.logp,
-                            self.eos,
-                            self.max_completion_length,
-                            with_hidden,
-                        );
-                    }
-                }
-                // A truncated lane is fed its last token before its state is taken.
-                if state.phase == Phase::Done {
-                    at_end.push((row, lane));
-                } else if state.phase == Phase::Closing && state.fed {
-                    state.phase = Phase::Done;
-                    at_end.push((row, lane));
-                }
-            }
-            if with_hidden && !at_end.is_empty() {
-                let picks: Vec<usize> = at_end.iter().map(|e| e.0).collect();
-                kept.parts.push(self.select(&hidden_bd, &picks));
-                kept.lanes.extend(at_end.iter().map(|e| e.1));
-            }
-            let live: Vec<usize> = (0..rows.len())
-                .filter(|&row| lanes[rows[row]].phase != Phase::Done)
-                .collect();
-            if live.is_empty() {
-                break;
-            }
-            if (rows.len() - live.len()) as f64 >= COMPACT_FRAC * rows.len() as f64 {
-                cache.keep(&live);
-                rows = live.iter().map(|&row| rows[row]).collect();
-            }
-            let next: Vec<[u32; 1]> = rows
-                .iter()
-                .map(|&lane| {
-                    lanes[lane].fed = true;
-                    [*lanes[lane].tokens.last().expect("every lane has drawn a token")]
-                })
-                .collect();
-            let tokens = Tokens::new(&next, Padding::Right, &self.device());
-            hidden_bd = self.model.forward(&tokens, Some(&mut cache)).squeeze_dim(1);
-        }
-        let hidden_bd = with_hidden.then(|| {
-            let mut place = vec![0; wave.len()];
-            for (at, &lane) in kept.lanes.iter().enumerate() {
-                place[lane] = at;
-            }
-            self.select(&Tensor::cat(kept.parts, 0), &place)
-        });
-        Ok(Sampled {
-            completions: lanes.into_iter().map(Lane::finish).collect(),
-            hidden_bd,
+impl Node {
+    fn below(parent: Option<&Arc<Node>>, tokens: &[u32]) -> Arc<Node> {
+        Arc::new(Node {
+            parent: parent.cloned(),
+            tokens: tokens.to_vec(),
         })
     }
 }
 
-/// States of lanes that have ended, in the order in which they ended.
-#[derive(Default)]
-struct Kept {
-    parts: Vec<Tensor<2>>,
-    lanes: Vec<usize>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Draws a token each turn.
-    Open,
-    /// Has all its tokens, but its last one's state is still wanted.
-    Closing,
-    Done,
-}
-
-/// A completion in the making.
-struct Lane {
-    key: StreamKey,
-    rng: ChaCha8Rng,
-    tokens: Vec<u32>,
-    logp: Vec<f32>,
-    finish: Finish,
-    phase: Phase,
-    /// Whether the last token has been run.
-    fed: bool,
-}
-
-impl Lane {
-    fn new(key: StreamKey) -> Self {
-        Self {
-            rng: key.rng(),
-            key,
-            tokens: Vec::new(),
-            logp: Vec::new(),
-            finish: Finish::Length,
-            phase: Phase::Open,
-            fed: false,
-        }
+/// Rows of a matrix.
+pub(super) fn pick(rows_bd: &Tensor<2>, picks: &[usize]) -> Tensor<2> {
+    if picks.iter().copied().eq(0..rows_bd.dims()[0]) {
+        return rows_bd.clone();
     }
-
-    fn push(&mut self, token: u32, logp: f32, eos: &[u32], limit: usize, with_hidden: bool) {
-        self.tokens.push(token);
-        self.logp.push(logp);
-        self.fed = false;
-        if eos.contains(&token) {
-            self.finish = Finish::Eos;
-            self.phase = Phase::Done;
-        } else if self.tokens.len() == limit {
-            self.phase = if with_hidden { Phase::Closing } else { Phase::Done };
-        }
-    }
-
-    fn finish(self) -> Completion {
-        Completion {
-            tokens: self.tokens,
-            logp: self.logp,
-            finish: self.finish,
-        }
-    }
-}
-
-/// `[b, t, d]` → `[b, d]`: the state at the last of each row's `lengths` tokens, rows padded on the right.
-fn last_states(hidden_btd: Tensor<3>, lengths: &[usize]) -> Tensor<2> {
-    let [b, t, d] = hidden_btd.dims();
-    let picks: Vec<usize> = lengths
-        .iter()
-        .enumerate()
-        .map(|(row, &length)| row * t + length - 1)
-        .collect();
-    let device = hidden_btd.device();
-    hidden_btd.reshape([b * t, d]).select(0, indices(&picks, &device))
+    rows_bd.clone().select(0, indices(picks, &rows_bd.device()))
 }
 
 fn indices(picks: &[usize], device: &Device) -> Tensor<1, Int> {
     let picks: Vec<i64> = picks.iter().map(|&i| i as i64).collect();
     let count = picks.len();
     Tensor::from_data(TensorData::new(picks, [count]), device)
-}
-
-fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor
-        .into_data()
-        .convert::<f32>()
-        .try_into_vec()
-        .expect("converted to f32")
 }

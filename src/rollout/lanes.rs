@@ -1,0 +1,389 @@
+//! Sampling below a prefix: lanes that are never idle.
+//!
+//! A row of the batch is one sequence; its *members* are the completions that have drawn exactly these tokens so far.
+//! Completions begin together with all that hang below the same node, share a row while they draw the same tokens, and
+//! part where they differ; a row whose members have all ended gives its place to whoever waits. On a device other than
+//! the host every completion has a row of its own, because parting would copy keys and values there.
+
+use std::collections::VecDeque;
+
+use burn::tensor::{Bool, Tensor, TensorData};
+use gcpo_model::inference::{KvCache, Source};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::engine::{Engine, Prefix, Request, pick};
+use super::sampler::Draw;
+use super::stream::uniform;
+use super::{Completion, Finish, RolloutError, Sampled, StreamKey};
+
+/// Rows without members are dropped from a device's batch once this share of them has ended and nothing waits.
+const COMPACT_FRAC: f64 = 0.2;
+
+/// A sequence of the batch.
+struct Row {
+    /// Where its keys and values come from.
+    source: Source,
+    members: Vec<Member>,
+}
+
+/// A completion in the making.
+struct Member {
+    /// Its place among the requests.
+    place: usize,
+    key: StreamKey,
+    rng: ChaCha8Rng,
+    tokens: Vec<u32>,
+    logp: Vec<f32>,
+    sampling_logp: Vec<f32>,
+    /// Set when it has all its tokens. It may still wait for its last one's state.
+    finish: Option<Finish>,
+}
+
+/// Representations of completions that have ended, in the order in which they ended.
+#[derive(Default)]
+struct Kept {
+    parts: Vec<Tensor<2>>,
+    places: Vec<usize>,
+}
+
+impl Engine<'_> {
+    /// [`Engine::sample_heard`] with at most `lanes` completions at a time.
+    pub(super) fn sample_lanes(
+        &self,
+        prefix: &Prefix,
+        requests: &[Request],
+        lanes: usize,
+        with_hidden: bool,
+        heard: &mut dyn FnMut(usize, u32),
+    ) -> Result<Sampled, RolloutError> {
+        let ran = prefix.ran();
+        let nodes: Vec<usize> = requests.iter().map(|request| request.row).collect();
+        let trunk = ran.cache.fork(&nodes);
+        let mut waiting: VecDeque<usize> = (0..requests.len()).collect();
+        let mut done: Vec<Option<Completion>> = vec![None; requests.len()];
+        let mut kept = Kept::default();
+        let mut batch = Batch {
+            rows: Vec::new(),
+            cache: None,
+            hidden_bd: None,
+            seen: None,
+        };
+        loop {
+            let active: usize = batch.rows.iter().map(|row| row.members.len()).sum();
+            let newcomers = self.seat(requests, &mut waiting, lanes - active);
+            if active == 0 && newcomers.is_empty() {
+                break;
+            }
+            let picks: Vec<usize> = newcomers
+                .iter()
+                .map(|row| nodes[row.members[0].place])
+                .collect();
+            let mut hidden: Vec<Tensor<2>> = batch.hidden_bd.take().into_iter().collect();
+            if !picks.is_empty() {
+                hidden.push(pick(&ran.hidden_bd, &picks));
+            }
+            let hidden_bd = match hidden.len() {
+                1 => hidden.remove(0),
+                _ => Tensor::cat(hidden, 0),
+            };
+            let old = batch.rows.len();
+            batch.rows.extend(newcomers);
+            // Those that only waited for their last state have it now.
+            batch.close(&hidden_bd, &mut kept, &mut done);
+            self.draw(&mut batch, prefix, requests, &hidden_bd, heard)?;
+            for row in &mut batch.rows {
+                for member in &mut row.members {
+                    member.judge(self);
+                }
+            }
+            batch.end(&hidden_bd, with_hidden, &mut kept, &mut done);
+            self.part(&mut batch, old, &trunk, waiting.is_empty());
+            if batch.rows.iter().any(|row| !row.members.is_empty()) {
+                self.feed(&mut batch);
+            }
+        }
+        let hidden_bd = with_hidden.then(|| {
+            let mut order = vec![0; requests.len()];
+            for (at, &place) in kept.places.iter().enumerate() {
+                order[place] = at;
+            }
+            pick(&Tensor::cat(kept.parts, 0), &order)
+        });
+        Ok(Sampled {
+            completions: done.into_iter().map(|done| done.expect("every request was answered")).collect(),
+            hidden_bd,
+        })
+    }
+
+    /// Rows for those who wait, as long as there are lanes; neighbours below one node begin as one.
+    fn seat(&self, requests: &[Request], waiting: &mut VecDeque<usize>, mut free: usize) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        while free > 0
+            && let Some(place) = waiting.pop_front()
+        {
+            free -= 1;
+            let member = Member::new(place, requests[place].key);
+            let node = |row: &Row| requests[row.members[0].place].row;
+            match rows.last_mut() {
+                Some(row) if self.model.is_on_host() && node(row) == requests[place].row => {
+                    row.members.push(member);
+                }
+                _ => rows.push(Row {
+                    source: Source::Trunk(place),
+                    members: vec![member],
+                }),
+            }
+        }
+        rows
+    }
+
+    /// A token for every member that goes on.
+    fn draw(
+        &self,
+        batch: &mut Batch,
+        prefix: &Prefix,
+        requests: &[Request],
+        hidden_bd: &Tensor<2>,
+        heard: &mut dyn FnMut(usize, u32),
+    ) -> Result<(), RolloutError> {
+        let context = |member: &Member| {
+            let mut context = prefix.context(requests[member.place].row);
+            context.extend(&member.tokens);
+            context
+        };
+        let draws: Vec<Vec<Option<Draw>>> = if self.model.is_on_host() {
+            let logits = self.model.host_logits(hidden_bd.clone());
+            let vocab = logits.len() / batch.rows.len();
+            let penalises = self.sampling.penalises();
+            batch
+                .rows
+                .par_iter_mut()
+                .zip(logits.par_chunks_exact(vocab))
+                .map(|(row, logits)| {
+                    let seen = match (penalises, row.members.first()) {
+                        (true, Some(member)) => context(member),
+                        _ => Vec::new(),
+                    };
+                    let draw = |member: &mut Member| self.sampling.draw(logits, &seen, uniform(&mut member.rng));
+                    row.members.iter_mut().map(draw).collect()
+                })
+                .collect()
+        } else {
+            let logits_bv = self.model.logits(hidden_bd.clone());
+            let seen = self.sampling.penalises().then(|| batch.seen(&logits_bv, context));
+            let uniforms: Vec<f64> = batch
+                .rows
+                .iter_mut()
+                .map(|row| row.members.first_mut().map_or(0.0, |member| uniform(&mut member.rng)))
+                .collect();
+            let draws = self.sampling.draw_on_device(logits_bv, seen, &uniforms);
+            draws.into_iter().map(|draw| vec![draw]).collect()
+        };
+        for (row, draws) in batch.rows.iter_mut().zip(draws) {
+            for (member, draw) in row.members.iter_mut().zip(draws) {
+                let draw = draw.ok_or(RolloutError::NonFinite {
+                    prompt: member.key.prompt,
+                    sample: member.key.sample,
+                })?;
+                member.tokens.push(draw.token);
+                member.logp.push(draw.logp);
+                member.sampling_logp.push(draw.sampling_logp);
+                heard(member.place, draw.token);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every continuation of a row a row: members that drew the same token stay together. The first `old` rows
+    /// are in the batch, those after them begin.
+    fn part(&self, batch: &mut Batch, old: usize, trunk: &KvCache, last: bool) {
+        let before = batch.cache.as_ref().map_or(0, KvCache::bytes);
+        self.note(|work| work.kv_bytes = work.kv_bytes.max(trunk.bytes().max(before)));
+        let mut rows = std::mem::take(&mut batch.rows);
+        let newcomers = rows.split_off(old);
+        let rows = if self.model.is_on_host() {
+            rows.into_iter()
+                .chain(newcomers)
+                .flat_map(Row::into_parts)
+                .collect()
+        } else {
+            // Rows stay where they are; newcomers take the places of those that have ended.
+            let mut newcomers = newcomers.into_iter().filter(|row| !row.members.is_empty());
+            for row in &mut rows {
+                if row.members.is_empty()
+                    && let Some(newcomer) = newcomers.next()
+                {
+                    *row = newcomer;
+                }
+            }
+            rows.extend(newcomers);
+            let idle = rows.iter().filter(|row| row.members.is_empty()).count();
+            if last && idle as f64 >= COMPACT_FRAC * rows.len() as f64 {
+                rows.retain(|row| !row.members.is_empty());
+            }
+            rows
+        };
+        batch.rows = rows;
+        let sources: Vec<Source> = batch.rows.iter().map(|row| row.source).collect();
+        let in_place = |(at, source): (usize, &Source)| *source == Source::Row(at);
+        if sources.len() != old || !sources.iter().enumerate().all(in_place) {
+            batch.seen = None;
+            if !sources.is_empty() {
+                batch.cache = Some(KvCache::seated(batch.cache.take(), trunk, &sources, self.max_completion_length));
+            }
+        }
+        for (at, row) in batch.rows.iter_mut().enumerate() {
+            row.source = Source::Row(at);
+        }
+    }
+
+    /// Runs every row's last token.
+    fn feed(&self, batch: &mut Batch) {
+        let cache = batch.cache.as_mut().expect("rows are seated");
+        // A row that has ended goes on with any token: nobody reads it.
+        let tokens: Vec<[u32; 1]> = batch
+            .rows
+            .iter()
+            .map(|row| [row.members.first().map_or(0, Member::last)])
+            .collect();
+        batch.hidden_bd = Some(self.model.advance(cache, &tokens));
+        self.note(|work| work.decoded += tokens.len());
+    }
+}
+
+/// The rows at work.
+struct Batch {
+    rows: Vec<Row>,
+    /// None before the first token is fed.
+    cache: Option<KvCache>,
+    /// `[rows, d]`: states at the rows' last tokens.
+    hidden_bd: Option<Tensor<2>>,
+    /// `[rows, v]`: tokens of contexts and completions, where a device needs them.
+    seen: Option<Tensor<2>>,
+}
+
+impl Batch {
+    /// Takes the states of members that have all their tokens and waited for the last one's.
+    fn close(&mut self, hidden_bd: &Tensor<2>, kept: &mut Kept, done: &mut [Option<Completion>]) {
+        let mut picks = Vec::new();
+        for (at, row) in self.rows.iter_mut().enumerate() {
+            for member in row.members.extract_if(.., |member| member.finish.is_some()) {
+                picks.push(at);
+                kept.places.push(member.place);
+                done[member.place] = Some(member.into_completion());
+            }
+        }
+        kept.add(hidden_bd, &picks);
+    }
+
+    /// Takes out the members that have just drawn their last token, except those whose state after it is wanted.
+    fn end(&mut self, hidden_bd: &Tensor<2>, with_hidden: bool, kept: &mut Kept, done: &mut [Option<Completion>]) {
+        let mut picks = Vec::new();
+        for (at, row) in self.rows.iter_mut().enumerate() {
+            let ends = |member: &mut Member| match member.finish {
+                // The text goes without its EOS: the state in front of that is its last.
+                Some(Finish::Eos) if member.tokens.len() > 1 => true,
+                Some(_) => !with_hidden || member.finish == Some(Finish::Eos),
+                None => false,
+            };
+            for member in row.members.extract_if(.., ends) {
+                if with_hidden {
+                    picks.push(at);
+                    kept.places.push(member.place);
+                }
+                done[member.place] = Some(member.into_completion());
+            }
+        }
+        kept.add(hidden_bd, &picks);
+    }
+
+    /// `[rows, v]`: which tokens each row holds. It stays on the device; a step adds one token a row.
+    fn seen(&mut self, logits_bv: &Tensor<2>, context: impl Fn(&Member) -> Vec<u32>) -> Tensor<2, Bool> {
+        let [rows, vocab] = logits_bv.dims();
+        let device = logits_bv.device();
+        let members = || self.rows.iter().map(|row| row.members.first());
+        let seen = match self.seen.take() {
+            Some(seen) => {
+                let last = members().map(|member| i64::from(member.map_or(0, Member::last))).collect();
+                let last = Tensor::from_data(TensorData::new::<i64, _>(last, [rows, 1]), &device);
+                let ones = Tensor::ones([rows, 1], &device);
+                seen.scatter(1, last, ones, burn::tensor::IndexingUpdateOp::Add)
+            }
+            None => {
+                let mut seen = vec![0f32; rows * vocab];
+                for (row, member) in members().enumerate() {
+                    for token in member.map(&context).unwrap_or_default() {
+                        seen[row * vocab + token as usize] = 1.0;
+                    }
+                }
+                Tensor::from_data(TensorData::new(seen, [rows, vocab]), &device)
+            }
+        };
+        self.seen = Some(seen.clone());
+        seen.greater_elem(0.0)
+    }
+}
+
+impl Kept {
+    fn add(&mut self, hidden_bd: &Tensor<2>, picks: &[usize]) {
+        if !picks.is_empty() {
+            self.parts.push(pick(hidden_bd, picks));
+        }
+    }
+}
+
+impl Row {
+    /// A row for each token that members have drawn, in the order in which they were first drawn.
+    fn into_parts(self) -> Vec<Row> {
+        let mut parts: Vec<Row> = Vec::new();
+        for member in self.members {
+            match parts.iter_mut().find(|part| part.members[0].last() == member.last()) {
+                Some(part) => part.members.push(member),
+                None => parts.push(Row {
+                    source: self.source,
+                    members: vec![member],
+                }),
+            }
+        }
+        parts
+    }
+}
+
+impl Member {
+    fn new(place: usize, key: StreamKey) -> Self {
+        Self {
+            place,
+            rng: key.rng(),
+            key,
+            tokens: Vec::new(),
+            logp: Vec::new(),
+            sampling_logp: Vec::new(),
+            finish: None,
+        }
+    }
+
+    fn last(&self) -> u32 {
+        *self.tokens.last().expect("a member has drawn a token")
+    }
+
+    /// Whether the token just drawn is its last.
+    fn judge(&mut self, engine: &Engine) {
+        if engine.eos.contains(&self.last()) {
+            self.finish = Some(Finish::Eos);
+        } else if engine.stops.is_some_and(|stops| stops(&self.tokens)) {
+            self.finish = Some(Finish::Stop);
+        } else if self.tokens.len() == engine.max_completion_length {
+            self.finish = Some(Finish::Length);
+        }
+    }
+
+    fn into_completion(self) -> Completion {
+        Completion {
+            tokens: self.tokens,
+            logp: self.logp,
+            sampling_logp: self.sampling_logp,
+            finish: self.finish.expect("it has ended"),
+        }
+    }
+}
