@@ -47,6 +47,7 @@ fn main() -> anyhow::Result<()> {
             work,
             objective,
             group,
+            flat: false,
             repeats: 5,
         };
         println!("{expected:<44}| {}", measure(&plan, &device, name.clone())?);

@@ -9,6 +9,7 @@ use gcpo_model::tokens::{Padding, Tokens};
 
 use crate::objective::{Hyper, LossInputs, Objective, ObjectiveError, Projected as ProjectedTerms};
 use crate::projection::{ColliderScores, Projected, ProjectionError, reference};
+use crate::rollout::{Engine, RolloutError};
 
 /// One completion with all that is constant during the step.
 #[derive(Debug, Clone)]
@@ -44,6 +45,27 @@ pub struct Micro {
     pub inputs: LossInputs,
     /// `[b, t]`: entropy of the policy at each token, in nats, detached.
     pub entropy_bt: Tensor<2>,
+}
+
+impl Micro {
+    /// Over all tokens: the sum of the policy's entropy, and of `exp |log p − log p_old|`.
+    pub fn policy_sums(&self) -> [f64; 2] {
+        let LossInputs {
+            logp_bt,
+            logp_old_bt,
+            keep_bt,
+            ..
+        } = &self.inputs;
+        let keep_bt = keep_bt.clone().float();
+        let gap_bt = (logp_bt.clone().inner() - logp_old_bt.clone())
+            .abs()
+            .mul(keep_bt.clone())
+            .exp();
+        let sums = [self.entropy_bt.clone().inner(), gap_bt].map(|of_bt| (of_bt * keep_bt.clone()).sum());
+        let sums = Tensor::cat(sums.to_vec(), 0).into_data().convert::<f64>();
+        let sums = sums.try_into_vec::<f64>().expect("converted to f64");
+        [sums[0], sums[1]]
+    }
 }
 
 impl Batch {
@@ -106,24 +128,21 @@ impl Batch {
         })
     }
 
-    /// Fills in the reference model's log-probabilities.
-    pub fn score_reference(&mut self, reference: &Llama, temperature: f64, rows_at_once: usize) {
-        for rows in self.rows.chunks_mut(rows_at_once) {
-            let pairs: Vec<(&[u32], &[u32])> = rows
-                .iter()
-                .map(|r| (r.context.as_slice(), r.tokens.as_slice()))
-                .collect();
-            let logp_bt = completion_logp(reference, &pairs, temperature).logp_bt;
-            let t = logp_bt.dims()[1];
-            let flat = logp_bt
-                .into_data()
-                .convert::<f32>()
-                .try_into_vec::<f32>()
-                .expect("converted to f32");
-            for (b, row) in rows.iter_mut().enumerate() {
-                row.logp_ref = Some(flat[b * t..b * t + row.tokens.len()].to_vec());
+    /// Fills in the log-probabilities under the reference model, whose engine it is given. A prompt is run once for all
+    /// its candidates.
+    ///
+    /// # Errors
+    /// [`RolloutError::Memory`] if the engine's budget holds too little.
+    pub fn score_reference(&mut self, reference: &Engine) -> Result<(), RolloutError> {
+        for rows in self.rows.chunk_by_mut(|a, b| a.context == b.context) {
+            let root = reference.root(&[&rows[0].context]);
+            let requests: Vec<(usize, &[u32])> = rows.iter().map(|row| (0, row.tokens.as_slice())).collect();
+            let scores = reference.score(&root, &requests)?;
+            for (row, scores) in rows.iter_mut().zip(scores) {
+                row.logp_ref = Some(scores);
             }
         }
+        Ok(())
     }
 
     /// The rows of each of `count` mini-batches: whole prompts, sizes as equal as can be.

@@ -16,17 +16,18 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::ValueEnum;
 use gcpo_data::Problem;
+use gcpo_model::inference::Inference;
 use gcpo_model::logp::token_logp;
 use gcpo_model::tokens::{Padding, Tokens};
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, Rollout};
 use crate::drive::Trainer as _;
 use crate::metrics::Metrics;
 use crate::objective::Objective;
 use crate::report::thousands;
 use crate::rollout::stream::uniform;
-use crate::rollout::{Engine, Request, Sampling, Stage, StreamKey};
+use crate::rollout::{Engine, Limits, Request, Sampling, Stage, StreamKey};
 use crate::session::Session;
 use crate::train::GroupTrainer;
 use crate::{device, open};
@@ -81,6 +82,8 @@ pub struct Plan {
     pub objective: Objective,
     /// Candidates of a prompt in `rollout` and `step`; as many integrations, and samples of each context.
     pub group: usize,
+    /// Whether every completion and every score of `rollout` and `step` runs its whole context by itself.
+    pub flat: bool,
     /// How often, after a warm-up; at least 1.
     pub repeats: usize,
 }
@@ -106,8 +109,13 @@ pub struct Report {
     pub objective: String,
     /// Candidates of a prompt.
     pub group: usize,
+    /// Whether nothing was shared.
+    pub flat: bool,
     /// Number of repeats.
     pub repeats: usize,
+    /// Most bytes of keys and values held while sampling, in the last repeat (`rollout`, `step`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_bytes: Option<usize>,
     /// The tokens of one repeat that `tok_per_sec` counts.
     pub tokens: usize,
     /// Seconds by stage of the last repeat (`rollout`, `step`).
@@ -186,9 +194,11 @@ pub fn measure(plan: &Plan, device: &Device, device_name: String) -> Result<Repo
         work: plan.work,
         objective: plan.objective.to_string(),
         group: plan.group,
+        flat: plan.flat,
         repeats: plan.repeats,
+        kv_bytes: last.metrics.get("rollout/kv_bytes").map(|bytes| bytes as usize),
         tokens: last.tokens,
-        stage_secs: ["rollout", "project", "score", "train"]
+        stage_secs: ["rollout", "project", "collider_score", "score", "train"]
             .into_iter()
             .filter_map(stage)
             .collect(),
@@ -230,11 +240,11 @@ impl Done {
 }
 
 fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
-    let model = open::policy(&config(plan)?, Vec::new, device)?.model;
+    let model = Inference::new(&open::policy(&config(plan)?, Vec::new, device)?.model);
     let (width, new) = DECODE;
     let prompts = random_ids(plan.shape.prompts(), width);
     Ok(Box::new(move |_| {
-        let engine = Engine::new(&model, &[], Sampling::default(), new, prompts.len());
+        let engine = Engine::new(&model, &[], Sampling::default(), limits(new));
         let root = engine.root(&prompts);
         let requests: Vec<Request> = (0..prompts.len())
             .map(|row| Request {
@@ -252,10 +262,10 @@ fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
 }
 
 fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
-    let model = open::policy(&config(plan)?, Vec::new, device)?.model;
+    let model = Inference::new(&open::policy(&config(plan)?, Vec::new, device)?.model);
     let prompts = random_ids(plan.shape.prompts(), PREFILL);
     Ok(Box::new(move |_| {
-        let engine = Engine::new(&model, &[], Sampling::default(), 1, prompts.len());
+        let engine = Engine::new(&model, &[], Sampling::default(), limits(1));
         engine.root(&prompts);
         Ok(Done {
             tokens: engine.work().prefilled,
@@ -298,7 +308,14 @@ fn trainer(plan: &Plan, device: &Device) -> Result<GroupTrainer> {
     let config = config(plan)?;
     let mut policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
     policy.eos.clear();
-    GroupTrainer::new(config, policy, problems())
+    Ok(GroupTrainer::new(config, policy, problems())?.sharing_prefixes(!plan.flat))
+}
+
+fn limits(max_completion_length: usize) -> Limits {
+    Limits {
+        max_completion_length,
+        ..Limits::from(&Rollout::default())
+    }
 }
 
 /// A run with the plan's numbers.
@@ -393,7 +410,13 @@ impl fmt::Display for Report {
         let name = |value: &dyn fmt::Debug| format!("{value:?}").to_lowercase();
         write!(f, "{} {}", name(&self.shape), name(&self.work))?;
         if matches!(self.work, Work::Rollout | Work::Step) {
-            write!(f, " {} n={}", self.objective, self.group)?;
+            write!(
+                f,
+                " {} n={}{}",
+                self.objective,
+                self.group,
+                if self.flat { " flat" } else { "" }
+            )?;
         }
         let least = self.secs.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.secs.iter().copied().fold(0.0, f64::max);
@@ -408,6 +431,13 @@ impl fmt::Display for Report {
         )?;
         for (stage, secs) in &self.stage_secs {
             write!(f, "  {stage} {secs:.3}")?;
+        }
+        if let Some(bytes) = self.kv_bytes {
+            write!(
+                f,
+                "  keys and values {:.1} MiB",
+                bytes as f64 / f64::from(1 << 20)
+            )?;
         }
         Ok(())
     }
@@ -430,6 +460,7 @@ mod tests {
             work,
             objective,
             group: 2,
+            flat: false,
             repeats: 1,
         };
         measure(&plan, &device, name).unwrap()

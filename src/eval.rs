@@ -1,6 +1,7 @@
 //! How often is the policy right? Sampled answers to problems that it was not trained on.
 
 use gcpo_data::Problem;
+use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use serde::Serialize;
 use thiserror::Error;
@@ -8,8 +9,8 @@ use thiserror::Error;
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{
-    self, AnswerPlan, Completion, Engine, Finish, PromptPlan, RolloutError, Rollouts, Sampling, Stage,
-    StreamKey, answer,
+    self, AnswerPlan, Completion, Engine, Finish, Limits, PromptPlan, RolloutError, Rollouts, Sampling,
+    Stage, StreamKey, answer,
 };
 
 /// How an evaluation samples.
@@ -19,10 +20,8 @@ pub struct EvalPlan {
     pub samples: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
-    /// Longest answer, in tokens.
-    pub max_completion_length: usize,
-    /// Sequences that run together; results do not depend on it.
-    pub max_rows: usize,
+    /// Longest answer, and what may run together.
+    pub limits: Limits,
     /// With `Some(n)`, answers integrated from `n` candidates are measured as well.
     pub integrate: Option<usize>,
     /// Quotes of candidates keep their last tokens, this many (0: all).
@@ -142,13 +141,10 @@ pub fn evaluate(
     let started = std::time::Instant::now();
     let asked = fitting(policy, problems, plan, model.config().max_position_embeddings)?;
     let too_long = problems.len() - asked.len();
-    let engine = Engine::new(
-        model,
-        &policy.eos,
-        plan.sampling,
-        plan.max_completion_length,
-        plan.max_rows,
-    );
+    let inference = Inference::new(model);
+    let stops = policy.stops();
+    let engine =
+        Engine::new(&inference, &policy.eos, plan.sampling, plan.limits).with_stops(stops.as_deref());
     // Whoever is left out is wrong.
     let mut tally = Tally {
         shares: vec![0.0; too_long],
@@ -156,7 +152,7 @@ pub fn evaluate(
     };
     let mut integrated = tally.shares.clone();
     let mut candidates = tally.shares.clone();
-    let per_chunk = (plan.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
+    let per_chunk = (plan.limits.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
     for (index, chunk) in asked.chunks(per_chunk).enumerate() {
         let first = index * per_chunk;
         let plans = chunk.iter().map(|asked| asked.answer.clone()).collect();
@@ -235,7 +231,14 @@ fn fitting<'a>(
     let misfits: Vec<(usize, RolloutError)> = all
         .iter()
         .enumerate()
-        .filter_map(|(at, asked)| Some((at, asked.check_fits(plan.max_completion_length, positions).err()?)))
+        .filter_map(|(at, asked)| {
+            Some((
+                at,
+                asked
+                    .check_fits(plan.limits.max_completion_length, positions)
+                    .err()?,
+            ))
+        })
         .collect();
     if misfits.is_empty() {
         return Ok(all);
@@ -261,7 +264,12 @@ fn fitting<'a>(
         what,
         needed,
         limit,
-        help: too_long_help(&all, plan.max_completion_length, positions, count == all.len()),
+        help: too_long_help(
+            &all,
+            plan.limits.max_completion_length,
+            positions,
+            count == all.len(),
+        ),
     })
 }
 
@@ -291,7 +299,7 @@ impl EvalPlan {
     fn answers(&self, stage: Stage, num_generations: usize, first_prompt: usize) -> AnswerPlan {
         AnswerPlan {
             num_generations,
-            rows_per_prompt: num_generations,
+            integrations: 0,
             with_hidden: false,
             seed: self.seed,
             step: 0,

@@ -69,6 +69,7 @@ pub fn prompt_choice(config: &Config) -> PromptChoice {
         templates: config.templates(),
         chat: config.prompt.style == PromptStyle::Chat,
         system: config.prompt.system.clone(),
+        stop: config.rollout.stop.clone(),
     }
 }
 

@@ -71,9 +71,10 @@ pub struct Policy {
     pub eos: Vec<u32>,
     generation: GenerationConfig,
     prompts: Prompts,
+    stop: Vec<String>,
 }
 
-/// Which prompts to use with a checkpoint.
+/// Which prompts to use with a checkpoint, and where their completions stop.
 #[derive(Debug, Clone)]
 pub struct PromptChoice {
     /// The three templates.
@@ -82,6 +83,8 @@ pub struct PromptChoice {
     pub chat: bool,
     /// System message of the chat template.
     pub system: Option<String>,
+    /// Texts that end a completion.
+    pub stop: Vec<String>,
 }
 
 impl Policy {
@@ -166,8 +169,10 @@ impl Policy {
             None if prompts.chat => return Err(PolicyError::NoChatTemplate(name.into())),
             _ => None,
         };
+        let stop = prompts.stop.clone();
         let prompts = Prompts::new(&prompts.templates, chat, prompts.system.as_deref())?;
         Ok(Self {
+            stop,
             model,
             tokenizer,
             eos,
@@ -255,13 +260,27 @@ impl Policy {
     /// A completion as text, special tokens left out. Ids that the tokenizer does not have (rows by which an
     /// embedding was rounded up) are left out as well: an untrained row may be sampled.
     pub fn decode(&self, completion: &Completion) -> String {
+        self.text(&completion.tokens)
+    }
+
+    /// The text of tokens, special ones and those that the tokenizer does not know left out.
+    pub fn text(&self, tokens: &[u32]) -> String {
         let known = self.tokenizer.vocab_size();
-        let ids: Vec<u32> = completion
-            .tokens
+        let ids: Vec<u32> = tokens
             .iter()
             .copied()
             .filter(|&id| (id as usize) < known)
             .collect();
         self.tokenizer.decode(&ids, true).unwrap_or_default()
+    }
+
+    /// What says whether a completion's tokens hold a stop string; none where there is no such string. It is asked
+    /// after every token, so it looks at the last ones only: no token is shorter than a byte.
+    pub fn stops(&self) -> Option<Box<dyn Fn(&[u32]) -> bool + '_>> {
+        let longest = self.stop.iter().map(String::len).max()?;
+        Some(Box::new(move |tokens| {
+            let tail = self.text(&tokens[tokens.len().saturating_sub(longest + 1)..]);
+            self.stop.iter().any(|stop| tail.contains(stop))
+        }))
     }
 }

@@ -158,6 +158,7 @@ impl RunDir {
                 "train.max_steps",
                 "train.per_device_train_batch_size",
                 "rollout.max_rows",
+                "rollout.memory_budget",
             ];
             let sections = ["run.", "eval.", "checkpoint."];
             !free.contains(&key.as_str()) && !sections.iter().any(|section| key.starts_with(section))

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::optim::{AdamWConfig, Optimizer, clip_grads};
 use crate::policy::Policy;
 use crate::reward::Reward;
-use crate::rollout::Sampling;
+use crate::rollout::{Limits, Sampling};
 use crate::schedule::LrSchedule;
 use crate::source;
 
@@ -193,8 +193,7 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
     EvalPlan {
         samples: how.num_generations,
         sampling: Sampling::from(&how),
-        max_completion_length: how.max_completion_length,
-        max_rows: how.max_rows,
+        limits: Limits::from(&how),
         integrate: config.eval.integrated.then_some(config.rollout.num_generations),
         candidate_tokens: config.projection.candidate_tokens,
         skip_too_long: config.eval.skip_too_long,

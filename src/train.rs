@@ -5,10 +5,9 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use gcpo_data::Problem;
-use gcpo_model::llama::Llama;
+use gcpo_model::inference::Inference;
 
 use crate::batch::{Batch, Row, micro_batch};
 use crate::config::Config;
@@ -19,7 +18,7 @@ use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
 use crate::optim::{add_scaled, grad_norms};
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
-use crate::rollout::{AnswerPlan, Engine, Finish, PromptPlan, Sampling, Stage, answer};
+use crate::rollout::{AnswerPlan, Engine, Finish, Limits, PromptPlan, Sampling, Stage, answer};
 use crate::session::{NonFiniteGradient, Session};
 use crate::source::Order;
 
@@ -30,9 +29,10 @@ pub struct GroupTrainer {
     hyper: Hyper,
     sampling: Sampling,
     /// The policy before the first step, where β > 0.
-    reference: Option<Llama>,
+    reference: Option<Inference>,
     problems: Vec<Problem>,
     order: Order,
+    shares_prefixes: bool,
 }
 
 impl GroupTrainer {
@@ -53,7 +53,7 @@ impl GroupTrainer {
         let objective = config.objective.name;
         let reference = objective
             .needs_reference_model(&hyper)
-            .then(|| policy.model.valid());
+            .then(|| Inference::new(&policy.model));
         let sampling = Sampling::from(&config.rollout);
         let order = Order::new(problems.len(), config.data.shuffle, config.seed);
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
@@ -66,6 +66,7 @@ impl GroupTrainer {
             reference,
             problems,
             order,
+            shares_prefixes: true,
         };
         let positions = trainer.session.policy.model.config().max_position_embeddings;
         for problem in &trainer.problems {
@@ -75,6 +76,13 @@ impl GroupTrainer {
                 .with_context(|| format!("problem `{}`", problem.id))?;
         }
         Ok(trainer)
+    }
+
+    /// Whether contexts with equal beginnings run them once, as they do by default. Without, every completion runs its
+    /// whole context: for `gcpo bench --flat`.
+    pub fn sharing_prefixes(mut self, shares: bool) -> Self {
+        self.shares_prefixes = shares;
+        self
     }
 
     fn config(&self) -> &Config {
@@ -104,14 +112,11 @@ impl GroupTrainer {
         let (config, policy) = (self.config(), &self.session.policy);
         let n = config.rollout.num_generations;
         let (j, m) = (config.integrations(), config.projection_samples());
-        let model = self.session.frozen();
-        let engine = Engine::new(
-            &model,
-            &policy.eos,
-            self.sampling,
-            config.rollout.max_completion_length,
-            config.rollout.max_rows,
-        );
+        let model = Inference::new(&policy.model);
+        let stops = policy.stops();
+        let engine = Engine::new(&model, &policy.eos, self.sampling, Limits::from(&config.rollout))
+            .with_stops(stops.as_deref())
+            .sharing(self.shares_prefixes);
         let projects = self.objective.needs_projection();
         let plan = ProjectionPlan {
             integrations: j,
@@ -138,7 +143,7 @@ impl GroupTrainer {
         let plans: Result<Vec<PromptPlan>> = problems.iter().map(|p| self.plan(p)).collect();
         let how = AnswerPlan {
             num_generations: n,
-            rows_per_prompt: if projects { n * j * m } else { n },
+            integrations: if projects { j } else { 0 },
             with_hidden: projects && plan.in_context(),
             seed: config.seed,
             step: step as u64,
@@ -155,7 +160,10 @@ impl GroupTrainer {
         let work = engine.work();
         metrics.put("rollout/generations", work.generations as f64);
         metrics.put("rollout/tokens", work.tokens as f64);
+        metrics.put("rollout/decoded_tokens", work.decoded as f64);
         metrics.put("rollout/prefill_tokens", work.prefilled as f64);
+        metrics.put("rollout/kv_bytes", work.kv_bytes as f64);
+        metrics.put("time/collider_score_secs", work.score_secs);
         Ok(projected)
     }
 
@@ -174,7 +182,7 @@ impl GroupTrainer {
                 for micro in micro_batches(rows, train.per_device_train_batch_size) {
                     let found = self.accumulate(&micro, &totals, &mut grads)?;
                     sums += found.0;
-                    policy.add(&found.1);
+                    policy.add(&found.1, updates == 0);
                 }
                 let update = (step - 1) * train.num_iterations * train.mini_batches + updates;
                 if let Err(error) = self.session.update(grads, update, metrics) {
@@ -193,6 +201,7 @@ impl GroupTrainer {
         metrics.put("objective/ratio_mean", sums.ratio_mean().unwrap_or(1.0));
         metrics.put("projection/clamped_frac", sums.clamped_frac().unwrap_or(0.0));
         metrics.put("policy/entropy", policy.entropy / policy.tokens);
+        metrics.put("rollout/trainer_gap", policy.gap / policy.gap_tokens);
         Ok(())
     }
 
@@ -239,14 +248,15 @@ impl GroupTrainer {
         }
         let raw = GradientsParams::from_grads(output.loss.backward(), model);
         add_scaled(model, grads, raw, 1.0);
-        let keep_bt = micro.inputs.keep_bt.float();
-        let entropy: f32 = (micro.entropy_bt.inner() * keep_bt).sum().try_into_scalar()?;
         let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
+        let [entropy, gap] = micro.policy_sums();
         Ok((
             found,
             PolicySums {
-                entropy: f64::from(entropy),
+                entropy,
                 tokens: tokens as f64,
+                gap,
+                gap_tokens: tokens as f64,
             },
         ))
     }
@@ -264,12 +274,20 @@ struct NonFinite {
 struct PolicySums {
     entropy: f64,
     tokens: f64,
+    /// Σ exp |Δ log p| between the trainer's forward and the engine's, over the tokens run before the first update.
+    gap: f64,
+    gap_tokens: f64,
 }
 
 impl PolicySums {
-    fn add(&mut self, other: &Self) {
+    /// `fresh`: the policy is still the one that sampled.
+    fn add(&mut self, other: &Self, fresh: bool) {
         self.entropy += other.entropy;
         self.tokens += other.tokens;
+        if fresh {
+            self.gap += other.gap;
+            self.gap_tokens += other.gap_tokens;
+        }
     }
 }
 
@@ -302,8 +320,8 @@ impl Trainer for GroupTrainer {
         let device = self.session.device();
         let mut batch = Batch::new(projected, self.objective, &self.hyper, &device)?;
         if let Some(reference) = &self.reference {
-            let rows = self.config().train.per_device_train_batch_size;
-            batch.score_reference(reference, self.sampling.logp_temperature(), rows);
+            let limits = Limits::from(&self.config().rollout);
+            batch.score_reference(&Engine::new(reference, &[], self.sampling, limits))?;
         }
         metrics.put("time/score_secs", scoring.elapsed().as_secs_f64());
 

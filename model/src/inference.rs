@@ -31,6 +31,15 @@ enum Way {
     Tensors(cache::Cache),
 }
 
+/// What a row of a new batch goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A row of the old batch.
+    Row(usize),
+    /// A row of the trunk, where it begins.
+    Trunk(usize),
+}
+
 const ONE_WAY: &str = "a cache is used with the inference that made it";
 
 impl Inference {
@@ -60,6 +69,15 @@ impl Inference {
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         self.model.config()
+    }
+
+    /// Bytes that a row holds of its own for `tokens` tokens, at most.
+    pub fn row_bytes(&self, tokens: usize) -> usize {
+        match &self.cpu {
+            Some(weights) => weights.row_bytes(tokens),
+            // Room grows by half.
+            None => (tokens + tokens / 2).next_multiple_of(32) * self.config().kv_bytes_per_token(),
+        }
     }
 
     /// Where tensors are.
@@ -199,15 +217,53 @@ impl KvCache {
         })
     }
 
-    /// Keeps the named rows, in the order given, and drops the others.
+    /// A batch with one row for each source: rows of `old`, the batch so far, which go on, and rows of `trunk` that
+    /// begin. The trunk is a [`KvCache::fork`] with one row for each that may ever begin, and nothing of its own.
+    ///
+    /// On the host any rows may come in any order, and several may go on from one: what it holds is then shared.
+    /// On another device keys and values stay where they are, so the rows must too: either every `Row(r)` stands at
+    /// place `r` of as many rows as before, or no row begins and each goes on at most once.
     ///
     /// # Panics
-    /// `rows` is empty or names a row that does not exist.
-    pub fn keep(&mut self, rows: &[usize]) {
-        match &mut self.0 {
-            Way::Cpu(cache) => cache.keep(rows),
-            Way::Tensors(cache) => cache.keep(rows),
-        }
+    /// `sources` is empty, or a row does not exist.
+    pub fn seated(old: Option<KvCache>, trunk: &KvCache, sources: &[Source]) -> KvCache {
+        assert!(!sources.is_empty(), "a batch needs at least one row");
+        let of_trunk = |source: &Source| match source {
+            Source::Trunk(row) => *row,
+            Source::Row(row) => panic!("row {row} of no batch"),
+        };
+        KvCache(match (old.map(|old| old.0), &trunk.0) {
+            (old, Way::Cpu(trunk)) => {
+                let old = match old {
+                    Some(Way::Cpu(old)) => Some(old),
+                    Some(Way::Tensors(_)) => unreachable!("{ONE_WAY}"),
+                    None => None,
+                };
+                Way::Cpu(cpu::Cache::seated(old, trunk, sources))
+            }
+            (None, Way::Tensors(trunk)) => {
+                Way::Tensors(trunk.lanes(&sources.iter().map(of_trunk).collect::<Vec<_>>()))
+            }
+            (Some(Way::Tensors(mut old)), Way::Tensors(trunk)) => {
+                let begin: Vec<(usize, usize)> = sources
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, source)| matches!(source, Source::Trunk(_)))
+                    .map(|(row, source)| (row, of_trunk(source)))
+                    .collect();
+                if begin.is_empty() {
+                    let kept = |source: &Source| match source {
+                        Source::Row(row) => *row,
+                        Source::Trunk(_) => unreachable!("no row begins"),
+                    };
+                    old.keep(&sources.iter().map(kept).collect::<Vec<_>>());
+                } else {
+                    old.exchange(trunk, &begin);
+                }
+                Way::Tensors(old)
+            }
+            (Some(Way::Cpu(_)), Way::Tensors(_)) => unreachable!("{ONE_WAY}"),
+        })
     }
 
     /// Bytes of keys and values held; what rows share counts once.
@@ -215,6 +271,15 @@ impl KvCache {
         match &self.0 {
             Way::Cpu(cache) => cache.bytes(),
             Way::Tensors(cache) => cache.bytes(),
+        }
+    }
+
+    /// Bytes that a batch and the trunk that it came from hold together.
+    pub fn bytes_with(&self, trunk: &KvCache) -> usize {
+        match (&self.0, &trunk.0) {
+            (Way::Cpu(cache), Way::Cpu(trunk)) => cache.bytes_with(trunk),
+            // A batch of tensors holds all of its trunk.
+            _ => self.bytes(),
         }
     }
 }

@@ -180,6 +180,9 @@ pub struct BenchArgs {
     /// Candidates of each prompt, `num_generations`
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one)]
     pub group: usize,
+    /// Run every completion's whole context by itself, as without a tree of prefixes (`rollout`, `step`)
+    #[arg(long)]
+    pub flat: bool,
     /// How often it is measured, after a warm-up
     #[arg(long, value_name = "R", default_value = "5", value_parser = at_least_one)]
     pub repeats: usize,

@@ -18,6 +18,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         work: args.work,
         objective: args.objective,
         group: args.group,
+        flat: args.flat,
         repeats: args.repeats,
     };
     let report = measure(&plan, &device, device_name)?;

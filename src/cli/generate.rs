@@ -1,8 +1,10 @@
 //! `gcpo generate`: completions of given prompts.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gcpo_model::inference::Inference;
 use serde::{Deserialize, Serialize};
 
 use super::args::GenerateArgs;
@@ -10,7 +12,7 @@ use super::run::{print_line, read_input};
 use crate::config::Config;
 use crate::policy::Policy;
 use crate::report::Progress;
-use crate::rollout::{Completion, Engine, Finish, Request, Sampling, Stage, StreamKey};
+use crate::rollout::{Completion, Engine, Finish, Limits, Request, Sampling, Stage, StreamKey};
 use crate::{device, open};
 
 /// A row of the input.
@@ -75,16 +77,18 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let room = policy.model.config().max_position_embeddings - longest;
     let max_completion_length = asked.unwrap_or(how.max_completion_length.min(room));
 
-    let sampling = Sampling::from(how);
-    let engine = Engine::new(
-        &policy.model,
-        &policy.eos,
-        sampling,
+    let limits = Limits {
         max_completion_length,
-        how.max_rows,
-    );
+        ..Limits::from(how)
+    };
+    let (model, stops) = (Inference::new(&policy.model), policy.stops());
+    let engine = Engine::new(&model, &policy.eos, Sampling::from(how), limits).with_stops(stops.as_deref());
+    if let ([prompt], 1, false) = (prompts.as_slice(), args.n, args.json) {
+        return stream(&policy, &engine, prompt, config.seed);
+    }
     let progress = args.input.is_some().then(|| Progress::new(prompts.len(), 0));
-    let per_wave = (how.max_rows / args.n).max(1);
+    // Enough at a time that lanes find someone waiting when they end.
+    let per_wave = (WAITING * how.max_rows / args.n).max(1);
     for (index, wave) in prompts.chunks(per_wave).enumerate() {
         let first = index * per_wave;
         let completions = sample(&engine, wave, first, args.n, config.seed)?;
@@ -126,6 +130,12 @@ fn texts(args: &GenerateArgs) -> Result<Vec<(String, String)>> {
     );
     Ok(rows)
 }
+
+/// Prompts are taken so many times the rows that run together.
+const WAITING: usize = 4;
+
+/// What stands for bytes that are no character, or not yet.
+const NO_CHARACTER: char = '\u{fffd}';
 
 const HELP: &str = r#"{"prompt": "…"}"#;
 
@@ -169,10 +179,43 @@ fn ids(policy: &Policy, text: &str, asked: Option<usize>) -> Result<Vec<u32>> {
     Ok(ids)
 }
 
+/// Prints one completion as its tokens come. A piece is held back while it may be part of a character.
+fn stream(policy: &Policy, engine: &Engine, prompt: &Prompt, seed: u64) -> Result<()> {
+    let (mut tokens, mut shown, mut failed) = (Vec::new(), String::new(), None);
+    let mut show = |tokens: &[u32], all: bool| {
+        let text = policy.text(tokens);
+        if let Some(piece) = text
+            .strip_prefix(&shown)
+            .filter(|piece| all || !piece.ends_with(NO_CHARACTER))
+        {
+            let mut out = std::io::stdout().lock();
+            let result = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
+            failed = failed.take().or(result.err());
+            shown = text;
+        }
+    };
+    let root = engine.root(&[&prompt.ids]);
+    let requests = requests(1, 0, 1, seed);
+    engine.sample_heard(&root, &requests, false, &mut |_, token| {
+        tokens.push(token);
+        show(&tokens, false);
+    })?;
+    show(&tokens, true);
+    if let Some(error) = failed {
+        return Err(error).context("cannot write the completion");
+    }
+    print_line("")
+}
+
 /// `n` completions of each prompt, which are numbers `first`, `first + 1`, … of the input.
 fn sample(engine: &Engine, prompts: &[Prompt], first: usize, n: usize, seed: u64) -> Result<Vec<Completion>> {
     let ids: Vec<&[u32]> = prompts.iter().map(|prompt| prompt.ids.as_slice()).collect();
-    let requests: Vec<Request> = (0..prompts.len())
+    let requests = requests(prompts.len(), first, n, seed);
+    Ok(engine.sample(&engine.root(&ids), &requests, false)?.completions)
+}
+
+fn requests(prompts: usize, first: usize, n: usize, seed: u64) -> Vec<Request> {
+    (0..prompts)
         .flat_map(|row| (0..n as u64).map(move |sample| (row, sample)))
         .map(|(row, sample)| {
             let prompt = (first + row) as u64;
@@ -187,8 +230,7 @@ fn sample(engine: &Engine, prompts: &[Prompt], first: usize, n: usize, seed: u64
                 },
             }
         })
-        .collect();
-    Ok(engine.sample(&engine.root(&ids), &requests, false)?.completions)
+        .collect()
 }
 
 fn print(

@@ -151,6 +151,14 @@ impl Config {
         self.at_least("rollout.num_generations", rollout.num_generations, 1)?;
         self.at_least("rollout.max_completion_length", rollout.max_completion_length, 1)?;
         self.at_least("rollout.max_rows", rollout.max_rows, 1)?;
+        self.at_least("rollout.memory_budget", rollout.memory_budget.bytes(), 1)?;
+        if rollout.stop.iter().any(String::is_empty) {
+            return Err(self.blame(
+                "rollout.stop",
+                "an empty text would end every completion at once",
+                "leave it out",
+            ));
+        }
         self.positive("rollout.temperature", rollout.temperature)?;
         self.at_least("eval.samples", self.eval.samples, 1)?;
         let eval = self.eval_rollout();

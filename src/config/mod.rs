@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod origin;
 mod schema;
+mod size;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub use schema::{
     Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run, SaveDtype, Sft,
     Shape, Similarity, Solutions, Source, TokenizerSource, Train,
 };
+pub use size::ByteSize;
 
 /// A whole run. What [`Config::load`] returns has passed [`Config::check`] and has its optional values filled in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -145,7 +147,9 @@ impl Config {
             top_p: eval.top_p.unwrap_or(rollout.top_p),
             min_p: eval.min_p.unwrap_or(rollout.min_p),
             repetition_penalty: eval.repetition_penalty.unwrap_or(rollout.repetition_penalty),
+            stop: rollout.stop.clone(),
             max_rows: rollout.max_rows,
+            memory_budget: rollout.memory_budget,
         }
     }
 

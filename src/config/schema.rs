@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::size::ByteSize;
 use gcpo_data::dataset::{DatasetError, Preset as Rows};
 use serde::de::{self, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -155,8 +156,13 @@ pub struct Rollout {
     /// Logits of tokens that prompt or completion hold already are divided by it where positive, else multiplied, before the
     /// temperature; above 1 discourages repetition. The trainer's policy is without it. Default: 1.0. Source: TRL.
     pub repetition_penalty: f64,
+    /// Texts that end a completion, beside the tokens that do; they stay part of it. Default: `[]`. Source: transformers (`stop_strings`).
+    pub stop: Vec<String>,
     /// How many rows are decoded together. It changes memory and speed, never a result. Default: 512. Source: this project.
     pub max_rows: usize,
+    /// Bytes of keys and values held at a time (`"512 MiB"`, `"4 GiB"`, or a number); what does not fit runs later. It changes memory
+    /// and speed, never a result. Default: `"4 GiB"`. Source: this project.
+    pub memory_budget: ByteSize,
 }
 
 impl Default for Rollout {
@@ -169,7 +175,9 @@ impl Default for Rollout {
             top_p: 1.0,
             min_p: 0.0,
             repetition_penalty: 1.0,
+            stop: Vec::new(),
             max_rows: 512,
+            memory_budget: ByteSize::gib(4),
         }
     }
 }

@@ -91,7 +91,7 @@ fn project_wave(
     }
     let collider = Collider::run(engine, projected, wave);
     if plan.refer {
-        collider.refer(engine, projected);
+        collider.refer(engine, projected)?;
     }
     if plan.weigh {
         let weighed: Vec<usize> = prompts
@@ -162,7 +162,7 @@ impl Collider {
     }
 
     /// Section 4: `y_i` under every `x_{i,l}`.
-    fn refer(&self, engine: &Engine, projected: &mut Projected) {
+    fn refer(&self, engine: &Engine, projected: &mut Projected) -> Result<(), RolloutError> {
         let rollouts = &projected.graded.rollouts;
         let prompts = self.first..self.first + self.prefix.rows() / (self.n * self.integrations);
         let requests: Vec<(usize, &[u32])> = prompts
@@ -170,7 +170,7 @@ impl Collider {
             .flat_map(|p| (0..self.n).flat_map(move |i| (0..self.integrations).map(move |l| (p, i, l))))
             .map(|(p, i, l)| (self.row(p, i, l), rollouts.candidates[p][i].tokens.as_slice()))
             .collect();
-        let mut scores = engine.score(&self.prefix, &requests).into_iter();
+        let mut scores = engine.score(&self.prefix, &requests)?.into_iter();
         for p in prompts {
             let candidates = &rollouts.candidates[p];
             projected.colliders[p] = (0..self.n)
@@ -180,6 +180,7 @@ impl Collider {
                 })
                 .collect();
         }
+        Ok(())
     }
 
     /// Stage 3: `M` samples of every `x_{i,j}` of some prompts.

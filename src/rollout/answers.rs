@@ -34,8 +34,8 @@ pub struct Wave {
 pub struct AnswerPlan {
     /// Candidates of a problem, `n`.
     pub num_generations: usize,
-    /// Most rows that any later stage needs for one problem; a wave holds as many problems as fit the engine.
-    pub rows_per_prompt: usize,
+    /// Integrations of each problem that are to come, `J`: their contexts are held together with the problem's others.
+    pub integrations: usize,
     /// Whether to keep in-context representations.
     pub with_hidden: bool,
     /// The run's seed.
@@ -59,11 +59,15 @@ pub fn answer(
     how: AnswerPlan,
 ) -> Result<Rollouts, RolloutError> {
     let n = how.num_generations;
-    let per_wave = (engine.max_rows() / how.rows_per_prompt.max(n)).max(1);
     let mut candidates = Vec::with_capacity(problems.len());
     let mut waves = Vec::new();
-    for start in (0..problems.len()).step_by(per_wave) {
-        let prompts = start..(start + per_wave).min(problems.len());
+    let mut start = 0;
+    while start < problems.len() {
+        let held = plans[start..]
+            .iter()
+            .map(|plan| plan.prefixes(n, how.integrations, engine.max_completion_length()));
+        let prompts = start..start + engine.prompts_at_once(held);
+        start = prompts.end;
         let roots: Vec<&[u32]> = plans[prompts.clone()].iter().map(PromptPlan::root).collect();
         let root = engine.root(&roots);
         let branches: Vec<&[u32]> = plans[prompts.clone()]

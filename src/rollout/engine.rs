@@ -10,9 +10,12 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use gcpo_model::inference::{Inference, KvCache};
+
+use crate::config;
 
 use super::{RolloutError, Sampled, Sampling, StreamKey};
 
@@ -49,7 +52,7 @@ pub struct Request {
 }
 
 /// What an engine has done since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Work {
     /// Completions sampled.
     pub generations: usize,
@@ -61,52 +64,58 @@ pub struct Work {
     pub prefilled: usize,
     /// Most bytes of keys and values held at a time while sampling, what is shared counted once.
     pub kv_bytes: usize,
+    /// Seconds spent on scores.
+    pub score_secs: f64,
+}
+
+/// What bounds the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest completion, in tokens.
+    pub max_completion_length: usize,
+    /// Completions that run together. Memory and speed depend on it, results do not.
+    pub max_rows: usize,
+    /// Bytes of keys and values held at a time; what does not fit runs later. No result depends on it.
+    pub memory_budget: usize,
+}
+
+impl From<&config::Rollout> for Limits {
+    fn from(how: &config::Rollout) -> Self {
+        Self {
+            max_completion_length: how.max_completion_length,
+            max_rows: how.max_rows,
+            memory_budget: how.memory_budget.bytes(),
+        }
+    }
 }
 
 /// Says whether a completion's tokens so far hold a stop string.
-pub type Stops<'a> = &'a (dyn Fn(&[u32]) -> bool + Sync);
+pub type Stops<'a> = &'a dyn Fn(&[u32]) -> bool;
 
 /// A policy ready to generate.
 pub struct Engine<'a> {
     pub(super) model: &'a Inference,
     pub(super) eos: &'a [u32],
     pub(super) sampling: Sampling,
-    pub(super) max_completion_length: usize,
+    pub(super) limits: Limits,
     pub(super) stops: Option<Stops<'a>>,
-    max_rows: usize,
-    memory_budget: Option<usize>,
     shares: bool,
     work: Cell<Work>,
 }
 
 impl<'a> Engine<'a> {
-    /// `eos` are all ids that end a completion. `max_rows` bounds how many sequences run together: memory and speed
-    /// depend on it, results do not.
-    pub fn new(
-        model: &'a Inference,
-        eos: &'a [u32],
-        sampling: Sampling,
-        max_completion_length: usize,
-        max_rows: usize,
-    ) -> Self {
-        assert!(max_completion_length > 0 && max_rows > 0);
+    /// `eos` are all ids that end a completion.
+    pub fn new(model: &'a Inference, eos: &'a [u32], sampling: Sampling, limits: Limits) -> Self {
+        assert!(limits.max_completion_length > 0 && limits.max_rows > 0);
         Self {
             model,
             eos,
             sampling,
-            max_completion_length,
+            limits,
             stops: None,
-            max_rows,
-            memory_budget: None,
             shares: true,
             work: Cell::default(),
         }
-    }
-
-    /// Bounds the bytes of keys and values held at a time; what does not fit runs later. No result depends on it.
-    pub fn with_memory_budget(mut self, bytes: usize) -> Self {
-        self.memory_budget = Some(bytes);
-        self
     }
 
     /// Ends completions that hold a stop string, too.
@@ -115,21 +124,29 @@ impl<'a> Engine<'a> {
         self
     }
 
-    /// Shares nothing: every completion and every score runs its whole context by itself, as an engine without a tree
-    /// does. For comparison; results are the same.
-    pub fn flat(mut self) -> Self {
-        self.shares = false;
+    /// With `shares = false`, every completion and every score runs its whole context by itself, as an engine
+    /// without a tree does. For comparison; results are the same.
+    pub fn sharing(mut self, shares: bool) -> Self {
+        self.shares = shares;
         self
     }
 
-    /// Bytes of keys and values that may be held at a time.
-    pub fn memory_budget(&self) -> Option<usize> {
-        self.memory_budget
+    /// How many of some prompts, from the first on, may be at work together: half of the memory is for their prefixes,
+    /// whose lengths are given, the rest for what is sampled below them. At least one.
+    pub fn prompts_at_once(&self, prefixes: impl Iterator<Item = Vec<usize>>) -> usize {
+        let mut room = self.limits.memory_budget / 2;
+        let fitting = prefixes.take_while(|lengths| {
+            let bytes: usize = lengths.iter().map(|&tokens| self.model.row_bytes(tokens)).sum();
+            let fits = bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        });
+        fitting.count().max(1)
     }
 
-    /// Bytes that a row holds for `tokens` tokens, at most.
-    pub fn kv_bytes(&self, tokens: usize) -> usize {
-        self.model.row_bytes(tokens)
+    /// Longest completion, in tokens.
+    pub fn max_completion_length(&self) -> usize {
+        self.limits.max_completion_length
     }
 
     /// What has been done so far.
@@ -145,8 +162,13 @@ impl<'a> Engine<'a> {
 
     /// Runs `prompts`, none empty, each from position 0.
     pub fn root(&self, prompts: &[impl AsRef<[u32]>]) -> Prefix {
-        let nodes = prompts.iter().map(|tokens| Node::below(None, tokens.as_ref())).collect();
-        let run = self.shares.then(|| self.run(self.model.cache(prompts.len()), prompts));
+        let nodes = prompts
+            .iter()
+            .map(|tokens| Node::below(None, tokens.as_ref()))
+            .collect();
+        let run = self
+            .shares
+            .then(|| self.run(self.model.cache(prompts.len()), prompts));
         Prefix { nodes, run }
     }
 
@@ -158,7 +180,10 @@ impl<'a> Engine<'a> {
             .zip(segments)
             .map(|(&parent, tokens)| Node::below(Some(&prefix.nodes[parent]), tokens.as_ref()))
             .collect();
-        let run = prefix.run.as_ref().map(|run| self.run(run.cache.fork(parents), segments));
+        let run = prefix
+            .run
+            .as_ref()
+            .map(|run| self.run(run.cache.fork(parents), segments));
         Prefix { nodes, run }
     }
 
@@ -179,15 +204,16 @@ impl<'a> Engine<'a> {
     ) -> Result<Sampled, RolloutError> {
         let rows: Vec<usize> = requests.iter().map(|request| request.row).collect();
         let sampled = if prefix.run.is_some() {
-            let lanes = self.lanes(prefix.bytes(), self.max_completion_length, &rows, prefix)?;
+            let lanes = self.lanes(prefix, &rows, self.limits.max_completion_length)?;
             self.sample_lanes(prefix, requests, lanes, with_hidden, heard)?
         } else {
             let mut completions = Vec::with_capacity(requests.len());
             let mut hidden = Vec::new();
-            for (wave, requests) in requests.chunks(self.max_rows).enumerate() {
+            let most = self.limits.max_rows;
+            for (wave, requests) in requests.chunks(most).enumerate() {
                 let (own, requests) = self.apart(prefix, requests);
-                let mut heard = |place, token| heard(wave * self.max_rows + place, token);
-                let sampled = self.sample_lanes(&own, &requests, self.max_rows, with_hidden, &mut heard)?;
+                let mut heard = |place, token| heard(wave * most + place, token);
+                let sampled = self.sample_lanes(&own, &requests, most, with_hidden, &mut heard)?;
                 completions.extend(sampled.completions);
                 hidden.extend(sampled.hidden_bd);
             }
@@ -216,32 +242,34 @@ impl<'a> Engine<'a> {
         self.sample_heard(prefix, requests, with_hidden, &mut |_, _| {})
     }
 
-    /// Rows that may run together below a prefix, each of at most `tokens` tokens.
-    fn lanes(
-        &self,
-        held: usize,
-        tokens: usize,
-        rows: &[usize],
-        prefix: &Prefix,
-    ) -> Result<usize, RolloutError> {
-        let Some(budget) = self.memory_budget else {
-            return Ok(self.max_rows);
-        };
-        let each = self.kv_bytes(tokens);
+    /// Rows that may run together below some nodes of a prefix, each of at most `tokens` tokens.
+    fn lanes(&self, prefix: &Prefix, rows: &[usize], tokens: usize) -> Result<usize, RolloutError> {
+        let (held, each) = (prefix.bytes(), self.model.row_bytes(tokens));
+        let budget = self.limits.memory_budget;
         match budget.saturating_sub(held) / each {
             0 => Err(RolloutError::Memory {
                 needed: held + each,
                 budget,
-                longest: rows.iter().map(|&row| prefix.context(row).len()).max().unwrap_or(0),
+                longest: rows
+                    .iter()
+                    .map(|&row| prefix.context(row).len())
+                    .max()
+                    .unwrap_or(0),
             }),
-            lanes => Ok(lanes.min(self.max_rows)),
+            lanes => Ok(lanes.min(self.limits.max_rows)),
         }
     }
 
     /// The contexts of some requests, each run by itself.
     fn apart(&self, prefix: &Prefix, requests: &[Request]) -> (Prefix, Vec<Request>) {
-        let contexts: Vec<Vec<u32>> = requests.iter().map(|request| prefix.context(request.row)).collect();
-        let nodes = requests.iter().map(|request| prefix.nodes[request.row].clone()).collect();
+        let contexts: Vec<Vec<u32>> = requests
+            .iter()
+            .map(|request| prefix.context(request.row))
+            .collect();
+        let nodes = requests
+            .iter()
+            .map(|request| prefix.nodes[request.row].clone())
+            .collect();
         let run = Some(self.run(self.model.cache(contexts.len()), &contexts));
         let requests = requests
             .iter()
@@ -256,10 +284,15 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// [`RolloutError::Memory`] if the memory budget does not hold the prefix and one of the texts.
-    pub fn score(&self, prefix: &Prefix, requests: &[(usize, &[u32])]) -> Result<Vec<Vec<f32>>, RolloutError> {
+    pub fn score(
+        &self,
+        prefix: &Prefix,
+        requests: &[(usize, &[u32])],
+    ) -> Result<Vec<Vec<f32>>, RolloutError> {
         let rows: Vec<usize> = requests.iter().map(|request| request.0).collect();
         let longest = requests.iter().map(|request| request.1.len()).max().unwrap_or(0);
-        let lanes = self.lanes(prefix.bytes(), longest, &rows, prefix)?;
+        let lanes = self.lanes(prefix, &rows, longest)?;
+        let started = Instant::now();
         let mut scores = Vec::with_capacity(requests.len());
         for wave in requests.chunks(lanes) {
             let tokens: Vec<&[u32]> = wave.iter().map(|request| request.1).collect();
@@ -278,6 +311,7 @@ impl<'a> Engine<'a> {
             let temperature = self.sampling.logp_temperature();
             scores.extend(self.model.score(cache, hidden_bd, &tokens, temperature));
         }
+        self.note(|work| work.score_secs += started.elapsed().as_secs_f64());
         Ok(scores)
     }
 
@@ -303,7 +337,7 @@ impl<'a> Engine<'a> {
             place[i] = at;
         }
         let rows: Vec<Tensor<2>> = order
-            .chunks(self.max_rows)
+            .chunks(self.limits.max_rows)
             .map(|chunk| {
                 let wave: Vec<&[u32]> = chunk.iter().map(|&i| unique[i]).collect();
                 self.count_prefilled(&wave);

@@ -63,22 +63,14 @@ impl Engine<'_> {
         let mut waiting: VecDeque<usize> = (0..requests.len()).collect();
         let mut done: Vec<Option<Completion>> = vec![None; requests.len()];
         let mut kept = Kept::default();
-        let mut batch = Batch {
-            rows: Vec::new(),
-            cache: None,
-            hidden_bd: None,
-            seen: None,
-        };
+        let mut batch = Batch::default();
         loop {
             let active: usize = batch.rows.iter().map(|row| row.members.len()).sum();
             let newcomers = self.seat(requests, &mut waiting, lanes - active);
             if active == 0 && newcomers.is_empty() {
                 break;
             }
-            let picks: Vec<usize> = newcomers
-                .iter()
-                .map(|row| nodes[row.members[0].place])
-                .collect();
+            let picks: Vec<usize> = newcomers.iter().map(|row| nodes[row.members[0].place]).collect();
             let mut hidden: Vec<Tensor<2>> = batch.hidden_bd.take().into_iter().collect();
             if !picks.is_empty() {
                 hidden.push(pick(&ran.hidden_bd, &picks));
@@ -101,6 +93,9 @@ impl Engine<'_> {
             self.part(&mut batch, old, &trunk, waiting.is_empty());
             if batch.rows.iter().any(|row| !row.members.is_empty()) {
                 self.feed(&mut batch);
+            } else {
+                // Nobody goes on: whoever waits begins a new batch.
+                batch = Batch::default();
             }
         }
         let hidden_bd = with_hidden.then(|| {
@@ -111,7 +106,10 @@ impl Engine<'_> {
             pick(&Tensor::cat(kept.parts, 0), &order)
         });
         Ok(Sampled {
-            completions: done.into_iter().map(|done| done.expect("every request was answered")).collect(),
+            completions: done
+                .into_iter()
+                .map(|done| done.expect("every request was answered"))
+                .collect(),
             hidden_bd,
         })
     }
@@ -155,17 +153,17 @@ impl Engine<'_> {
         let draws: Vec<Vec<Option<Draw>>> = if self.model.is_on_host() {
             let logits = self.model.host_logits(hidden_bd.clone());
             let vocab = logits.len() / batch.rows.len();
-            let penalises = self.sampling.penalises();
+            let sampling = self.sampling;
             batch
                 .rows
                 .par_iter_mut()
                 .zip(logits.par_chunks_exact(vocab))
                 .map(|(row, logits)| {
-                    let seen = match (penalises, row.members.first()) {
+                    let seen = match (sampling.penalises(), row.members.first()) {
                         (true, Some(member)) => context(member),
                         _ => Vec::new(),
                     };
-                    let draw = |member: &mut Member| self.sampling.draw(logits, &seen, uniform(&mut member.rng));
+                    let draw = |member: &mut Member| sampling.draw(logits, &seen, uniform(&mut member.rng));
                     row.members.iter_mut().map(draw).collect()
                 })
                 .collect()
@@ -175,7 +173,11 @@ impl Engine<'_> {
             let uniforms: Vec<f64> = batch
                 .rows
                 .iter_mut()
-                .map(|row| row.members.first_mut().map_or(0.0, |member| uniform(&mut member.rng)))
+                .map(|row| {
+                    row.members
+                        .first_mut()
+                        .map_or(0.0, |member| uniform(&mut member.rng))
+                })
                 .collect();
             let draws = self.sampling.draw_on_device(logits_bv, seen, &uniforms);
             draws.into_iter().map(|draw| vec![draw]).collect()
@@ -198,8 +200,6 @@ impl Engine<'_> {
     /// Gives every continuation of a row a row: members that drew the same token stay together. The first `old` rows
     /// are in the batch, those after them begin.
     fn part(&self, batch: &mut Batch, old: usize, trunk: &KvCache, last: bool) {
-        let before = batch.cache.as_ref().map_or(0, KvCache::bytes);
-        self.note(|work| work.kv_bytes = work.kv_bytes.max(trunk.bytes().max(before)));
         let mut rows = std::mem::take(&mut batch.rows);
         let newcomers = rows.split_off(old);
         let rows = if self.model.is_on_host() {
@@ -209,7 +209,9 @@ impl Engine<'_> {
                 .collect()
         } else {
             // Rows stay where they are; newcomers take the places of those that have ended.
-            let mut newcomers = newcomers.into_iter().filter(|row| !row.members.is_empty());
+            let mut newcomers = newcomers
+                .into_iter()
+                .filter(|row| old == 0 || !row.members.is_empty());
             for row in &mut rows {
                 if row.members.is_empty()
                     && let Some(newcomer) = newcomers.next()
@@ -219,7 +221,8 @@ impl Engine<'_> {
             }
             rows.extend(newcomers);
             let idle = rows.iter().filter(|row| row.members.is_empty()).count();
-            if last && idle as f64 >= COMPACT_FRAC * rows.len() as f64 {
+            let begins = rows.iter().any(|row| matches!(row.source, Source::Trunk(_)));
+            if last && (old == 0 || !begins) && idle as f64 >= COMPACT_FRAC * rows.len() as f64 {
                 rows.retain(|row| !row.members.is_empty());
             }
             rows
@@ -229,8 +232,13 @@ impl Engine<'_> {
         let in_place = |(at, source): (usize, &Source)| *source == Source::Row(at);
         if sources.len() != old || !sources.iter().enumerate().all(in_place) {
             batch.seen = None;
+            let held = batch
+                .cache
+                .as_ref()
+                .map_or_else(|| trunk.bytes(), |cache| cache.bytes_with(trunk));
+            self.note(|work| work.kv_bytes = work.kv_bytes.max(held));
             if !sources.is_empty() {
-                batch.cache = Some(KvCache::seated(batch.cache.take(), trunk, &sources, self.max_completion_length));
+                batch.cache = Some(KvCache::seated(batch.cache.take(), trunk, &sources));
             }
         }
         for (at, row) in batch.rows.iter_mut().enumerate() {
@@ -253,6 +261,7 @@ impl Engine<'_> {
 }
 
 /// The rows at work.
+#[derive(Default)]
 struct Batch {
     rows: Vec<Row>,
     /// None before the first token is fed.
@@ -271,14 +280,21 @@ impl Batch {
             for member in row.members.extract_if(.., |member| member.finish.is_some()) {
                 picks.push(at);
                 kept.places.push(member.place);
-                done[member.place] = Some(member.into_completion());
+                let place = member.place;
+                done[place] = Some(member.into_completion());
             }
         }
         kept.add(hidden_bd, &picks);
     }
 
     /// Takes out the members that have just drawn their last token, except those whose state after it is wanted.
-    fn end(&mut self, hidden_bd: &Tensor<2>, with_hidden: bool, kept: &mut Kept, done: &mut [Option<Completion>]) {
+    fn end(
+        &mut self,
+        hidden_bd: &Tensor<2>,
+        with_hidden: bool,
+        kept: &mut Kept,
+        done: &mut [Option<Completion>],
+    ) {
         let mut picks = Vec::new();
         for (at, row) in self.rows.iter_mut().enumerate() {
             let ends = |member: &mut Member| match member.finish {
@@ -292,20 +308,24 @@ impl Batch {
                     picks.push(at);
                     kept.places.push(member.place);
                 }
-                done[member.place] = Some(member.into_completion());
+                let place = member.place;
+                done[place] = Some(member.into_completion());
             }
         }
         kept.add(hidden_bd, &picks);
     }
 
-    /// `[rows, v]`: which tokens each row holds. It stays on the device; a step adds one token a row.
+    /// `[rows, v]`: which tokens each row holds. It stays on the device, where a step adds one token a row; when other
+    /// rows come it is made again.
     fn seen(&mut self, logits_bv: &Tensor<2>, context: impl Fn(&Member) -> Vec<u32>) -> Tensor<2, Bool> {
         let [rows, vocab] = logits_bv.dims();
         let device = logits_bv.device();
         let members = || self.rows.iter().map(|row| row.members.first());
-        let seen = match self.seen.take() {
+        let seen = match self.seen.take().filter(|seen| seen.dims()[0] == rows) {
             Some(seen) => {
-                let last = members().map(|member| i64::from(member.map_or(0, Member::last))).collect();
+                let last = members()
+                    .map(|member| i64::from(member.map_or(0, Member::last)))
+                    .collect();
                 let last = Tensor::from_data(TensorData::new::<i64, _>(last, [rows, 1]), &device);
                 let ones = Tensor::ones([rows, 1], &device);
                 seen.scatter(1, last, ones, burn::tensor::IndexingUpdateOp::Add)
@@ -338,7 +358,10 @@ impl Row {
     fn into_parts(self) -> Vec<Row> {
         let mut parts: Vec<Row> = Vec::new();
         for member in self.members {
-            match parts.iter_mut().find(|part| part.members[0].last() == member.last()) {
+            match parts
+                .iter_mut()
+                .find(|part| part.members[0].last() == member.last())
+            {
                 Some(part) => part.members.push(member),
                 None => parts.push(Row {
                     source: self.source,
@@ -373,7 +396,7 @@ impl Member {
             self.finish = Some(Finish::Eos);
         } else if engine.stops.is_some_and(|stops| stops(&self.tokens)) {
             self.finish = Some(Finish::Stop);
-        } else if self.tokens.len() == engine.max_completion_length {
+        } else if self.tokens.len() == engine.limits.max_completion_length {
             self.finish = Some(Finish::Length);
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod engine;
+mod lanes;
 pub mod plan;
 pub mod sampler;
 pub mod stream;
@@ -16,7 +17,7 @@ use burn::tensor::Tensor;
 use thiserror::Error;
 
 pub use answers::{AnswerPlan, Rollouts, Wave, answer, integrate};
-pub use engine::{Engine, Prefix, Request};
+pub use engine::{Engine, Limits, Prefix, Request, Stops};
 pub use plan::{Chunk, PromptPlan};
 pub use sampler::Sampling;
 pub use stream::{Stage, StreamKey};
@@ -27,6 +28,8 @@ pub use stream::{Stage, StreamKey};
 pub enum Finish {
     /// The model wrote one of the end-of-sequence tokens; it is the completion's last token.
     Eos,
+    /// The text holds a stop string, which its last token completed.
+    Stop,
     /// The completion reached `max_completion_length`.
     Length,
 }
@@ -36,9 +39,11 @@ pub enum Finish {
 pub struct Completion {
     /// Sampled tokens, the ending EOS included, nothing after it. Never empty.
     pub tokens: Vec<u32>,
-    /// Log-probability of each token under the policy at the sampling temperature (before top-k, top-p and
-    /// min-p cut the distribution): the same quantity that the trainer computes.
+    /// Log-probability of each token under the policy at the sampling temperature, before penalty, top-k, top-p and
+    /// min-p change the distribution: the same quantity that the trainer computes.
     pub logp: Vec<f32>,
+    /// Log-probability of each token under the distribution that it was drawn from.
+    pub sampling_logp: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
 }
@@ -96,6 +101,18 @@ pub enum RolloutError {
         needed: usize,
         /// `max_position_embeddings`.
         limit: usize,
+    },
+    /// The memory budget does not hold what must be held at once.
+    #[error(
+        "keys and values of the prompts (the longest has {longest} tokens) and of one completion take {needed} bytes, but rollout.memory_budget is {budget}: raise it, or shorten the prompts or max_completion_length"
+    )]
+    Memory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes allowed.
+        budget: usize,
+        /// Tokens of the longest context.
+        longest: usize,
     },
     /// A prompt without tokens.
     #[error("{0} has no tokens: the template must write at least one token before the completion")]

@@ -144,19 +144,7 @@ impl PromptPlan {
     /// # Errors
     /// [`RolloutError::TooLong`] naming the context.
     pub fn check_fits(&self, max_completion_length: usize, max_positions: usize) -> Result<(), RolloutError> {
-        let quote = match self.candidate_tokens {
-            0 => max_completion_length,
-            limit => limit.min(max_completion_length),
-        };
-        let length = |chunks: &[Chunk]| -> usize {
-            chunks
-                .iter()
-                .map(|chunk| match chunk {
-                    Chunk::Tokens(tokens) => tokens.len(),
-                    Chunk::Candidate(_) | Chunk::Integration => quote,
-                })
-                .sum()
-        };
+        let length = |chunks: &[Chunk]| self.longest(chunks, max_completion_length);
         let contexts = [
             ("the question with its answer", self.answer.len()),
             ("the context of the integrated answer", length(&self.integrate)),
@@ -173,6 +161,33 @@ impl PromptPlan {
             }
         }
         Ok(())
+    }
+
+    /// Lengths, at most, of all prefixes that the stages of one query run, in tokens of their own: `(q)` and what is
+    /// below it for `n` candidates and `integrations` of them.
+    pub fn prefixes(&self, n: usize, integrations: usize, max_completion_length: usize) -> Vec<usize> {
+        let mut lengths = vec![self.shared, self.answer.len() - self.shared];
+        if integrations > 0 && !self.integrate.is_empty() {
+            let (others, integration) = self.project.split_at(self.integration_at());
+            let length = |chunks: &[Chunk]| self.longest(chunks, max_completion_length);
+            lengths.push(length(&self.integrate) - self.shared);
+            lengths.extend(vec![length(others) - self.shared; n]);
+            lengths.extend(vec![length(integration); n * integrations]);
+        }
+        lengths
+    }
+
+    /// Tokens of a context, at most.
+    fn longest(&self, chunks: &[Chunk], max_completion_length: usize) -> usize {
+        let quote = match self.candidate_tokens {
+            0 => max_completion_length,
+            limit => limit.min(max_completion_length),
+        };
+        let length = |chunk: &Chunk| match chunk {
+            Chunk::Tokens(tokens) => tokens.len(),
+            Chunk::Candidate(_) | Chunk::Integration => quote,
+        };
+        chunks.iter().map(length).sum()
     }
 
     fn integration_at(&self) -> usize {
@@ -227,6 +242,7 @@ mod tests {
         Completion {
             tokens: tokens.to_vec(),
             logp: vec![0.0; tokens.len()],
+            sampling_logp: vec![0.0; tokens.len()],
             finish,
         }
     }

@@ -26,6 +26,7 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 
 use crate::config::ModelConfig;
+use crate::inference::Source;
 use crate::llama::{Layer, Llama, RmsNorm};
 use crate::rope::inverse_frequencies;
 use forward::Scratch;
@@ -128,6 +129,12 @@ impl Weights {
         self.layers.iter().map(layer).sum()
     }
 
+    /// Bytes that a row holds of its own for `tokens` tokens, at most.
+    pub fn row_bytes(&self, tokens: usize) -> usize {
+        // A row that parts from another leaves a block behind that is not full.
+        (tokens.div_ceil(product::PANEL) + 1) * self.block.bytes()
+    }
+
     /// An empty cache for `rows` rows.
     pub fn cache(&self, rows: usize) -> Cache {
         Cache {
@@ -216,28 +223,47 @@ impl Cache {
         }
     }
 
-    /// Keeps the named rows, in the order given.
-    pub fn keep(&mut self, rows: &[usize]) {
-        self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
-    }
-
-    /// Rows that start afresh: row `seat.0` continues row `seat.1` of `trunk`.
-    pub fn exchange(&mut self, trunk: &Cache, seats: &[(usize, usize)]) {
-        for &(row, source) in seats {
-            self.rows[row] = trunk.rows[source].fork();
+    /// A batch with one row for each source; see [`crate::inference::KvCache::seated`].
+    pub fn seated(old: Option<Cache>, trunk: &Cache, sources: &[Source]) -> Cache {
+        let mut old = old.map_or_else(Vec::new, |old| old.rows);
+        let mut uses = vec![0; old.len()];
+        for source in sources {
+            if let Source::Row(row) = source {
+                uses[*row] += 1;
+            }
+        }
+        let rows = sources
+            .iter()
+            .map(|&source| match source {
+                // Moved, it stays the only one that may write to its own segment.
+                Source::Row(row) if uses[row] == 1 => std::mem::take(&mut old[row]),
+                Source::Row(row) => old[row].fork(),
+                Source::Trunk(row) => trunk.rows[row].fork(),
+            })
+            .collect();
+        Cache {
+            rows,
+            block: trunk.block,
         }
     }
 
     /// Bytes of keys and values held; what rows share counts once.
     pub fn bytes(&self) -> usize {
-        let mut seen = HashSet::new();
-        self.rows
-            .iter()
-            .flat_map(|row| row.chain.iter().chain([&row.own]))
-            .filter(|segment| seen.insert(Arc::as_ptr(segment)))
-            .map(|segment| segment.bytes())
-            .sum()
+        bytes(self.rows.iter())
     }
+
+    /// Bytes that this and another cache hold together.
+    pub fn bytes_with(&self, other: &Cache) -> usize {
+        bytes(self.rows.iter().chain(&other.rows))
+    }
+}
+
+fn bytes<'a>(rows: impl Iterator<Item = &'a Row>) -> usize {
+    let mut seen = HashSet::new();
+    rows.flat_map(|row| row.chain.iter().chain([&row.own]))
+        .filter(|segment| seen.insert(Arc::as_ptr(segment)))
+        .map(|segment| segment.bytes())
+        .sum()
 }
 
 impl Row {

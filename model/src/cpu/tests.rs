@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Cache, Weights};
 use crate::config::ModelConfig;
-use crate::inference::Inference;
+use crate::inference::{Inference, KvCache, Source};
 use crate::llama::Llama;
 use crate::test_device;
 
@@ -62,7 +62,10 @@ fn journey(inference: &Inference) -> Vec<Vec<f32>> {
         let next: Vec<Vec<u32>> = (0..leaves.rows()).map(|row| text(1, row * 7 + step)).collect();
         all.push(host(inference.advance(&mut leaves, &next)));
         if step == 20 {
-            leaves.keep(&[10, 0, 2, 3]);
+            // In order, as a device has it.
+            let trunk = leaves.fork(&[0]);
+            let kept = [0, 2, 3, 10].map(Source::Row);
+            leaves = KvCache::seated(Some(leaves), &trunk, &kept);
         }
     }
     let states = all.last().unwrap().clone();
@@ -127,6 +130,33 @@ fn a_text_has_the_same_bits_however_it_is_cut_and_batched() {
             assert_eq!(alone, states[others / 2 * d..][..d], "{others}");
         }
     }
+}
+
+#[test]
+fn rows_that_part_share_what_they_have_in_common() {
+    let weights = Weights::new(&models()[0]).unwrap();
+    let trunk = {
+        let mut trunk = weights.cache(2);
+        weights.advance(&mut trunk, &[text(20, 1), text(30, 2)]);
+        trunk.fork(&[0, 1, 1])
+    };
+    let alone = |pieces: &[Vec<u32>]| {
+        let mut cache = weights.cache(1);
+        weights.advance(&mut cache, &[pieces.concat()])
+    };
+    let mut rows = Cache::seated(None, &trunk, &[Source::Trunk(0), Source::Trunk(1)]);
+    weights.advance(&mut rows, &[[7], [8]]);
+    let sources = [Source::Row(1), Source::Row(0), Source::Trunk(2), Source::Row(0)];
+    let mut rows = Cache::seated(Some(rows), &trunk, &sources);
+    let states = weights.advance(&mut rows, &[[1], [2], [3], [4]]);
+    let wanted = [
+        alone(&[text(30, 2), vec![8, 1]]),
+        alone(&[text(20, 1), vec![7, 2]]),
+        alone(&[text(30, 2), vec![3]]),
+        alone(&[text(20, 1), vec![7, 4]]),
+    ];
+    assert_eq!(states, wanted.concat());
+    assert_eq!(rows.lengths(), [32, 22, 31, 22]);
 }
 
 #[test]
