@@ -198,10 +198,17 @@ pub fn measure(plan: &Plan, device: &Device, device_name: String) -> Result<Repo
         repeats: plan.repeats,
         kv_bytes: last.metrics.get("rollout/kv_bytes").map(|bytes| bytes as usize),
         tokens: last.tokens,
-        stage_secs: ["rollout", "project", "collider_score", "score", "train"]
-            .into_iter()
-            .filter_map(stage)
-            .collect(),
+        stage_secs: [
+            "rollout",
+            "project",
+            "collider_score",
+            "represent",
+            "score",
+            "train",
+        ]
+        .into_iter()
+        .filter_map(stage)
+        .collect(),
     })
 }
 

@@ -164,6 +164,7 @@ impl GroupTrainer {
         metrics.put("rollout/prefill_tokens", work.prefilled as f64);
         metrics.put("rollout/kv_bytes", work.kv_bytes as f64);
         metrics.put("time/collider_score_secs", work.score_secs);
+        metrics.put("time/represent_secs", work.represent_secs);
         Ok(projected)
     }
 

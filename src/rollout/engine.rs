@@ -66,6 +66,8 @@ pub struct Work {
     pub kv_bytes: usize,
     /// Seconds spent on scores.
     pub score_secs: f64,
+    /// Seconds spent on texts to represent.
+    pub represent_secs: f64,
 }
 
 /// What bounds the engine.
@@ -318,6 +320,7 @@ impl<'a> Engine<'a> {
     /// Representations of texts run alone, with nothing in front (gcpo.md, section 3): `[texts, d]`, the last
     /// layer's state after the final norm at each text's last token. Equal texts are run once.
     pub fn represent(&self, texts: &[&[u32]]) -> Tensor<2> {
+        let started = Instant::now();
         let mut index = HashMap::new();
         let mut unique: Vec<&[u32]> = Vec::new();
         let which: Vec<usize> = texts
@@ -344,6 +347,7 @@ impl<'a> Engine<'a> {
                 self.model.read(&wave)
             })
             .collect();
+        self.note(|work| work.represent_secs += started.elapsed().as_secs_f64());
         let picks: Vec<usize> = which.iter().map(|&w| place[w]).collect();
         pick(&Tensor::cat(rows, 0), &picks)
     }

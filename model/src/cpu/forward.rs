@@ -18,11 +18,11 @@ use super::{Cache, Dense, Row, Weights};
 const TASK: usize = 48;
 /// Most tokens of a task whose products are shared out.
 const TEAM_TASK: usize = 256;
-/// With weights larger than this (bytes), cores that each read all of them wait for memory, unless they have enough
-/// rows to do with what they read.
+/// Layers larger than this (bytes) do not stay in the caches: cores that each read all of them share out what memory
+/// delivers, and need the more rows to make up for it the more of them there are.
 const CACHED: usize = 24 << 20;
-/// Rows that are enough.
-const BUSY: usize = 32;
+/// Rows a core for each core that reads beside it, and rows that are enough however many do.
+const BUSY: (usize, usize) = (4, 32);
 
 /// Buffers of a task.
 #[derive(Debug, Default)]
@@ -144,7 +144,8 @@ impl Weights {
 
     fn is_team_work(&self, rows: usize, tokens: usize) -> bool {
         let threads = rayon::current_num_threads();
-        threads > 1 && (rows < threads || (self.bytes() > CACHED && tokens < threads * BUSY))
+        let busy = threads * (BUSY.0 * threads).min(BUSY.1);
+        threads > 1 && (rows < threads || (self.bytes() > CACHED && tokens < busy))
     }
 
     /// Tokens of a task, so that every thread has one.

@@ -84,6 +84,21 @@ pub fn exponentials(line: &mut [f32], scale: f32) -> (f32, f32) {
     )
 }
 
+/// Puts `exp((x − most) · scale)` of every number of a line into `out`, of the same length; returns their sum.
+pub fn exponentials_of(line: &[f32], scale: f32, most: f32, out: &mut [f32]) -> f64 {
+    /// So many are added up in f32.
+    const RUN: usize = 1024;
+    out.copy_from_slice(line);
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            out.chunks_mut(RUN)
+                .map(|run| f64::from(exp_sum(run, scale, most)))
+                .sum()
+        },
+    )
+}
+
 /// Softmax without its division: puts exponentials in place, and the inverse of their sum in `inverse`.
 pub(super) fn softmax_lines<'a>(lines: impl Iterator<Item = (&'a mut [f32], &'a mut f32)>) {
     Arch::new().dispatch(

@@ -10,6 +10,7 @@ mod tests;
 
 use std::cell::RefCell;
 
+use gcpo_model::cpu::math::exponentials_of;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
@@ -246,10 +247,7 @@ fn peak(logits: &[f32]) -> Option<f32> {
 
 /// `exp((logit - max) * inverse)` of every logit, and their sum.
 fn weights(logits: &[f32], inverse: f32, max: f32, out: &mut [f32]) -> f64 {
-    for (weight, &x) in out.iter_mut().zip(logits) {
-        *weight = ((x - max) * inverse).exp();
-    }
-    sum(out)
+    exponentials_of(logits, inverse, max, out)
 }
 
 fn sum(values: &[f32]) -> f64 {
