@@ -74,6 +74,9 @@ pub struct Policy {
     stop: Vec<String>,
 }
 
+/// Says whether a completion's tokens hold a stop string.
+pub type StopCheck<'a> = dyn Fn(&[u32]) -> bool + 'a;
+
 /// Which prompts to use with a checkpoint, and where their completions stop.
 #[derive(Debug, Clone)]
 pub struct PromptChoice {
@@ -276,7 +279,7 @@ impl Policy {
 
     /// What says whether a completion's tokens hold a stop string; none where there is no such string. It is asked
     /// after every token, so it looks at the last ones only: no token is shorter than a byte.
-    pub fn stops(&self) -> Option<Box<dyn Fn(&[u32]) -> bool + '_>> {
+    pub fn stops(&self) -> Option<Box<StopCheck<'_>>> {
         let longest = self.stop.iter().map(String::len).max()?;
         Some(Box::new(move |tokens| {
             let tail = self.text(&tokens[tokens.len().saturating_sub(longest + 1)..]);

@@ -28,7 +28,7 @@ pub struct KvCache(Way);
 #[derive(Debug, Clone)]
 enum Way {
     Cpu(cpu::Cache),
-    Tensors(cache::Cache),
+    Tensors(Box<cache::Cache>),
 }
 
 /// What a row of a new batch goes on from.
@@ -93,7 +93,7 @@ impl Inference {
         assert!(rows > 0, "a cache needs at least one row");
         KvCache(match &self.cpu {
             Some(weights) => Way::Cpu(weights.cache(rows)),
-            None => Way::Tensors(cache::Cache::new(self.config(), rows, &self.device())),
+            None => Way::Tensors(cache::Cache::new(self.config(), rows, &self.device()).into()),
         })
     }
 
@@ -213,7 +213,7 @@ impl KvCache {
     pub fn fork(&self, parents: &[usize]) -> KvCache {
         KvCache(match &self.0 {
             Way::Cpu(cache) => Way::Cpu(cache.fork(parents)),
-            Way::Tensors(cache) => Way::Tensors(cache.fork(parents)),
+            Way::Tensors(cache) => Way::Tensors(cache.fork(parents).into()),
         })
     }
 
@@ -241,9 +241,11 @@ impl KvCache {
                 };
                 Way::Cpu(cpu::Cache::seated(old, trunk, sources))
             }
-            (None, Way::Tensors(trunk)) => {
-                Way::Tensors(trunk.lanes(&sources.iter().map(of_trunk).collect::<Vec<_>>()))
-            }
+            (None, Way::Tensors(trunk)) => Way::Tensors(
+                trunk
+                    .lanes(&sources.iter().map(of_trunk).collect::<Vec<_>>())
+                    .into(),
+            ),
             (Some(Way::Tensors(mut old)), Way::Tensors(trunk)) => {
                 let begin: Vec<(usize, usize)> = sources
                     .iter()
