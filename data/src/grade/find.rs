@@ -117,11 +117,15 @@ fn after_mark(text: &str) -> Option<String> {
     let rest = text[at..].trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '*' | '：'));
     let line = rest.lines().next().unwrap_or("");
     let spans = spans(rest);
-    if let Some(first) = spans.first() {
-        let sentence = sentence_end(line);
-        if first.start == 0 || first.start < sentence {
-            return Some(joined(rest, &spans, 0));
-        }
+    if spans.first().is_some_and(|first| first.start == 0) {
+        return Some(joined(rest, &spans, 0));
+    }
+    // "The largest $n$ is 34": the answer is behind the verb.
+    let verb = line[..sentence_end(line)].rfind(" is ").map_or(0, |at| at + 4);
+    let (rest, line) = (&rest[verb..], &line[verb..]);
+    let spans = self::spans(rest);
+    if spans.first().is_some_and(|first| first.start < sentence_end(line)) {
+        return Some(joined(rest, &spans, 0));
     }
     let sentence = line[..sentence_end(line)].trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '.' | '。'));
     if sentence.is_empty() {
@@ -170,6 +174,10 @@ pub(super) fn is_prose(text: &str) -> bool {
                 numbered = false;
             }
             other = true;
+            continue;
+        }
+        if let Some(subscript) = rest.strip_prefix("_{") {
+            rest = &subscript[subscript.find('}').map_or(subscript.len(), |at| at + 1)..];
             continue;
         }
         if c.is_alphabetic() {
@@ -284,6 +292,12 @@ fn environments(text: &str) -> Option<String> {
         let inside = inside(text, span);
         !is_prose(inside) && math::read(inside, Dialect::Common).is_ok()
     };
+    // "Therefore there are 12 of them": a conclusion behind the last formula is the answer.
+    let rest = &text[spans.last()?.end..];
+    let concludes = ["herefore", "hus ", "ence ", "hus, ", "ence, "].iter().any(|word| rest.contains(word));
+    if concludes && rest.bytes().any(|b| b.is_ascii_digit()) {
+        return None;
+    }
     // Not for ever: where the last few cannot be read, the text holds no answer.
     let last = (0..spans.len()).rev().take(4).find(|at| readable(&spans[*at]))?;
     let mut first = last;

@@ -6,6 +6,7 @@
 //! equations, choices. Each says how it found the answer, how it read both sides, and what decided.
 //! Time and memory are bounded for any input.
 
+pub mod cases;
 mod choice;
 mod extract;
 mod find;

@@ -31,10 +31,15 @@ impl Parser<'_> {
                 Some(next) => parser.signed(next)?,
                 None => parser.product()?,
             };
-            Ok(match sign {
-                Sign::Plus => part,
-                Sign::Minus => Node::Neg(part.into()),
-                Sign::Both(flipped) => Node::PlusMinus(part.into(), flipped),
+            Ok(match (sign, part) {
+                // -7 mod 3 is (-7) mod 3.
+                (Sign::Minus, Node::Call(Func::Named("Mod"), mut args)) if args.len() == 2 => {
+                    args[0] = Node::Neg(args[0].clone().into());
+                    Node::call("Mod", args)
+                }
+                (Sign::Plus, part) => part,
+                (Sign::Minus, part) => Node::Neg(part.into()),
+                (Sign::Both(flipped), part) => Node::PlusMinus(part.into(), flipped),
             })
         })
     }
@@ -347,8 +352,7 @@ impl Parser<'_> {
             let value = parser.factor()?;
             let powered = parser.is_sign('^')
                 || parser.is_sign('*') && parser.peek_at(1).is_some_and(|t| t.text == "*" && !t.spaced)
-                || parser.is_sign('!') && !parser.peek_at(1).is_some_and(|t| t.text == "=")
-                || parser.is_sign('_');
+                || parser.is_sign('!') && !parser.peek_at(1).is_some_and(|t| t.text == "=");
             if powered { parser.attached(value) } else { Ok(value) }
         })
     }

@@ -533,10 +533,13 @@ fn class(name: &str, kind: &str, mut args: Vec<Node>) -> Option<Node> {
         "Matrix" | "ImmutableMatrix" => {
             let rows = match args.into_iter().next()? {
                 Node::Matrix(rows) => rows,
-                Node::Tuple(rows) => rows.iter().map(super::atom::row).collect::<Option<_>>()?,
+                Node::Tuple(rows) => {
+                    // A column: the brackets of a row of one are gone.
+                    let rows_of = rows.iter().map(super::atom::row).collect::<Option<_>>();
+                    rows_of.unwrap_or_else(|| rows.into_iter().map(|cell| vec![cell]).collect())
+                }
                 Node::Interval(a, b, true, true) => match (super::atom::row(&a), super::atom::row(&b)) {
                     (Some(a), Some(b)) => vec![a, b],
-                    // A column: the brackets of a row of one are gone.
                     _ => vec![vec![*a], vec![*b]],
                 },
                 one => vec![vec![one]],

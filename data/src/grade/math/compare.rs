@@ -97,9 +97,13 @@ impl Comparison {
             (Truth(a), Truth(b)) => Outcome::of(a == b, By::Exact),
             (Named(a, x), Named(b, y)) => self.named(a, x, b, y),
             (Named(name, value), Relation(first, rest)) | (Relation(first, rest), Named(name, value)) => {
-                let Value(value) = &**value else { return Outcome::DIFFERENT };
-                let other = vec![(super::node::Relation::Equal, value.clone())];
-                self.relations((name, &other), (first, rest))
+                match &**value {
+                    Value(value) => {
+                        let other = vec![(super::node::Relation::Equal, value.clone())];
+                        self.relations((name, &other), (first, rest))
+                    }
+                    set => self.same(set, &Relation(first.clone(), rest.clone())),
+                }
             }
             (Named(_, value), other) => self.same(value, other),
             (other, Named(_, value)) => self.same(other, value),

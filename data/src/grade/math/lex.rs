@@ -128,7 +128,10 @@ impl<'a> Lexer<'a> {
                 self.push(Kind::Word, at, end);
             }
             b' ' | b'\t' | b'\n' | b'\r' | b'$' | b'~' => self.skip(at + 1),
-            b'{' if self.byte(at + 1) == b'}' => self.skip(at + 2),
+            b'{' if self.text[at + 1..].trim_start().starts_with('}') => {
+                let end = self.text[at..].find('}').map_or(at + 1, |close| at + close + 1);
+                self.skip(end);
+            }
             0..=0x7f => self.push(Kind::Sign(self.byte(at) as char), at, at + 1),
             _ => {
                 let c = self.text[at..].chars().next().unwrap_or(' ');

@@ -40,12 +40,9 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Read<Node> {
 /// The text, if it is words and nothing else: `\text{…}`, or plain words of four letters or more.
 fn only_words(tokens: &[Token<'_>]) -> Option<String> {
     let marked = tokens.iter().any(|t| t.kind == Kind::Text);
-    let known = |word: &str| {
-        names::function(word).is_some() || names::constant(word).is_some() || names::letter(word).is_some()
-    };
     let words = tokens.iter().all(|t| match t.kind {
         Kind::Text => true,
-        Kind::Word => marked || (t.text.len() >= 4 && !known(t.text)),
+        Kind::Word => marked || (t.text.len() >= 4 && !names::is_known_word(t.text)),
         Kind::Sign(c) => marked && matches!(c, '.' | ',' | '(' | ')' | ':' | '\'' | '-'),
         _ => false,
     });
