@@ -148,8 +148,9 @@ fn sentence_end(line: &str) -> usize {
 
 /// The whole text, if it is mathematics and not prose.
 fn whole(text: &str) -> Option<&str> {
+    // "f(x) = ax, where a is …": the condition is no part of the answer.
     let text = text.trim();
-    // Mathematics in dollars inside of a text: what stands outside of it must not be words.
+    let text = text.find(" where ").map_or(text, |at| text[..at].trim_end_matches([' ', ',', '$']));
     if text.len() > math::MAX_BYTES || is_prose(text) {
         return None;
     }

@@ -245,7 +245,9 @@ impl<'a> Parser<'a> {
             _ => None,
         };
         // e_1 and i' are names.
-        let named = rest.is_empty() && (self.is_sign('_') || self.is_sign('\''));
+        // SymPy prints I*x, never I(x).
+        let called = self.dialect == Dialect::Sympy && matches!(first, "I" | "E") && self.is_sign('(');
+        let named = rest.is_empty() && (self.is_sign('_') || self.is_sign('\'') || called);
         match constant.filter(|_| !named) {
             Some(constant) => Ok(Node::Const(constant)),
             None if rest.is_empty() => self.named(first.to_owned()),
@@ -314,6 +316,8 @@ impl<'a> Parser<'a> {
         let name = name.clone();
         let args = match self.round()? {
             Node::Tuple(args) => args,
+            // t(0, 4]: no argument, but a set.
+            set @ Node::Interval(..) => return Ok(Node::Mul(vec![Node::Symbol(name), set])),
             one => vec![one],
         };
         Ok(Node::Call(Func::Applied(name), args))

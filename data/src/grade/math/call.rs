@@ -2,7 +2,7 @@
 
 use super::lex::{Dialect, Kind};
 use super::names;
-use super::node::{Join, Node, Relation};
+use super::node::{Const, Join, Node, Relation};
 use super::parse::{Parser, Read};
 
 impl Parser<'_> {
@@ -184,6 +184,22 @@ impl Parser<'_> {
                 parser.tokens[at].spaced = false;
                 return Ok(super::atom::literal(first).unwrap_or(Node::int(0)));
             }
+            // One letter, without a subscript: in \int^b_a the next mark is the other bound.
+            if token.kind == Kind::Word && names::letter(token.text).is_none() && names::constant(token.text).is_none() {
+                let (first, rest) = token.text.split_at(1);
+                if rest.is_empty() {
+                    parser.at += 1;
+                } else {
+                    parser.tokens[at].text = rest;
+                    parser.tokens[at].at += 1;
+                    parser.tokens[at].spaced = false;
+                }
+                return Ok(match first {
+                    "e" => Node::Const(Const::E),
+                    "i" => Node::Const(Const::I),
+                    _ => Node::Symbol(first.to_owned()),
+                });
+            }
             parser.brackets += 1;
             let node = parser.factor();
             parser.brackets -= 1;
@@ -271,7 +287,7 @@ impl Parser<'_> {
         let value = match (name, args.len()) {
             ("sqrt", 1) => Node::Root(args.remove(0).into(), 2),
             ("cbrt", 1) => Node::Root(args.remove(0).into(), 3),
-            ("exp", 1) => Node::Pow(Node::Const(super::node::Const::E).into(), args.remove(0).into()),
+            ("exp", 1) => Node::Pow(Node::Const(Const::E).into(), args.remove(0).into()),
             ("log", 1) => match base {
                 Some(base) => Node::call("log", vec![args.remove(0), base]),
                 None if self.dialect == Dialect::Sympy => Node::call("ln", args),
@@ -398,7 +414,7 @@ impl Parser<'_> {
             return self.wrong("a group that never closes");
         }
         let body = self.product()?;
-        let infinite = matches!(to, Node::Const(super::node::Const::Infinity));
+        let infinite = matches!(to, Node::Const(Const::Infinity));
         let side = side.unwrap_or(if infinite { "-" } else { "+" });
         Ok(Node::call("Limit", vec![body, variable, to, Node::Text(side.to_owned())]))
     }

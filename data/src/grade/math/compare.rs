@@ -370,6 +370,9 @@ impl Comparison {
                 let turn = Node::Div(Node::Const(Const::Pi).into(), Node::int(180).into());
                 return self.scalar(&Node::Mul(vec![(**inside).clone(), turn]), other);
             }
+            (Node::Based(x, p, _), Node::Based(y, q, _)) => return Outcome::of(x == y && p == q, By::Exact),
+            // A numeral in another base is not its value: 40_9 answers another question than 36 does.
+            (Node::Based(_, base, _), _) | (_, Node::Based(_, base, _)) if *base != 10 => return Outcome::DIFFERENT,
             _ => {}
         }
         if let (Some(a), Some(b)) = (rational(a), rational(b)) {
@@ -559,11 +562,26 @@ fn has_branches(node: &Node) -> bool {
     })
 }
 
+/// Functions of variables that are constant over a stretch.
+fn has_steps(node: &Node) -> bool {
+    node.any(&|part| match part {
+        Node::Call(Func::Named("floor" | "ceiling" | "Mod" | "sign" | "Max" | "Min"), args) => args.iter().any(has_variables),
+        _ => false,
+    })
+}
+
 /// The same value at every point.
 fn equal_at_points(a: &Node, b: &Node) -> Outcome {
     let variables = has_variables(a) || has_variables(b);
     let branches = variables && (has_branches(a) || has_branches(b));
-    let points: &[u64] = if !variables { &[0] } else if branches { &[0, 2, 4, 6] } else { &[0, 1, 2, 3, 4] };
+    let steps = variables && (has_steps(a) || has_steps(b));
+    let points: &[u64] = match (variables, steps, branches) {
+        (false, ..) => &[0],
+        (true, true, true) => &[0, 2, 10, 12, 14, 16, 18],
+        (true, true, false) => &[0, 1, 2, 10, 11, 12, 13, 14, 15, 16],
+        (true, false, true) => &[0, 2, 4, 6],
+        (true, false, false) => &[0, 1, 2, 3, 4],
+    };
     let mut agreed = 0;
     for &number in points {
         match (Point::new(number).value(a), Point::new(number).value(b)) {
