@@ -373,7 +373,7 @@ impl Parser<'_> {
         let base: u32 = match base.text {
             "two" => 2,
             "ten" => 10,
-            text => text.parse().unwrap_or(0),
+            text => text.trim_end_matches('.').parse().unwrap_or(0),
         };
         let Some(number) = (2..=36)
             .contains(&base)

@@ -224,7 +224,8 @@ impl<'a> Parser<'a> {
     pub fn statement(&mut self) -> Read<Node> {
         self.deeper(|parser| {
             // "= 5": what stood before is not part of the answer. "\text{area } 5": nor are words in front.
-            while parser.is_sign('=') || parser.leading_words() {
+            let approximates = |t: Token<'_>| names::relation(t.text) == Some(Relation::Approx);
+            while parser.is_sign('=') || parser.peek().is_some_and(approximates) || parser.leading_words() {
                 parser.at += 1;
             }
             let first = parser.ratio()?;

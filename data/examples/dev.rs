@@ -1,3 +1,0 @@
-fn main(){ let t=std::fs::read_to_string(std::env::args().nth(1).unwrap()).unwrap(); let c=gcpo_data::grade::cases::read(&t).unwrap(); let r=gcpo_data::grade::cases::score(&gcpo_data::Grader::math(),&c);
-for d in &r.disagreements { println!("{} {} | {:?} | {:?} || {} || {:?} {:?} {:?}", d.line, d.equal, d.gold.chars().take(100).collect::<String>(), d.pred.chars().rev().take(180).collect::<Vec<_>>().into_iter().rev().collect::<String>(), d.gold_reading, d.reading, d.rule, d.by);}
-println!("{} {} fm {} fmm {} unreadable {} {}/s", r.cases, r.agreement, r.false_match, r.false_mismatch, r.unreadable_gold, r.grades_per_sec); }
