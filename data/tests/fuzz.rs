@@ -7,16 +7,124 @@ use gcpo_data::{Gold, Grader};
 use std::time::{Duration, Instant};
 
 /// Pieces that answers are made of, and that break readers.
-const PIECES: [&str; 118] = [
-    "\\frac", "\\frac{", "\\dfrac12", "\\sqrt", "\\sqrt[3]{", "\\boxed{", "\\fbox{", "{", "}", "(", ")", "[", "]", "\\{",
-    "\\}", "\\left(", "\\right)", "\\left.", "|", "||", "^", "_", "^{", "_{", "**", "!", "!!", "%", "\\%", "°", "^\\circ",
-    "+", "-", "*", "/", "±", "\\pm", "\\cdot ", "\\times ", "=", "<", ">", "\\le ", "\\ne ", "!=", "\\approx ", "\\in ",
-    "\\cup ", "\\cap ", "\\setminus ", ",", ";", ":", " and ", " or ", ".", "$", "$$", "\\(", "\\)", "\\[", "\\]", "&",
-    "\\\\", "\\begin{pmatrix}", "\\end{pmatrix}", "\\text{ cm}", "\\text{", "\\mathrm{e}", "0", "1", "2", "7", "9", "10",
-    "12,345", "0.5", "1e9", "1e9999", "99999999999999999999", "x", "y", "n", "i", "e", "E", "I", "\\pi", "π", "\\infty",
-    "oo", "\\sin", "\\log_", "ln", "\\max(", "gcd(", "\\lfloor ", "\\rfloor ", "\\sum_{k=1}^{", "\\int_0^", "dx",
-    "\\lim_{x\\to ", "Matrix([[", "Integral(", "Interval(", "Union(", "Mod(", "f(", "factorial(", "binomial(", "\\binom",
-    "\\mathbb{R}", "the answer is ", "#### ", "</think>", "é", "½",
+const PIECES: [&str; 117] = [
+    "\\frac",
+    "\\frac{",
+    "\\dfrac12",
+    "\\sqrt",
+    "\\sqrt[3]{",
+    "\\boxed{",
+    "\\fbox{",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "\\{",
+    "\\}",
+    "\\left(",
+    "\\right)",
+    "\\left.",
+    "|",
+    "||",
+    "^",
+    "_",
+    "^{",
+    "_{",
+    "**",
+    "!",
+    "!!",
+    "%",
+    "\\%",
+    "°",
+    "^\\circ",
+    "+",
+    "-",
+    "*",
+    "/",
+    "±",
+    "\\pm",
+    "\\cdot ",
+    "\\times ",
+    "=",
+    "<",
+    ">",
+    "\\le ",
+    "\\ne ",
+    "!=",
+    "\\approx ",
+    "\\in ",
+    "\\cup ",
+    "\\cap ",
+    "\\setminus ",
+    ",",
+    ";",
+    ":",
+    " and ",
+    " or ",
+    ".",
+    "$",
+    "$$",
+    "\\(",
+    "\\)",
+    "\\[",
+    "\\]",
+    "&",
+    "\\\\",
+    "\\begin{pmatrix}",
+    "\\end{pmatrix}",
+    "\\text{ cm}",
+    "\\text{",
+    "\\mathrm{e}",
+    "0",
+    "1",
+    "2",
+    "7",
+    "9",
+    "10",
+    "12,345",
+    "0.5",
+    "1e9",
+    "1e9999",
+    "99999999999999999999",
+    "x",
+    "y",
+    "n",
+    "i",
+    "e",
+    "E",
+    "I",
+    "\\pi",
+    "π",
+    "\\infty",
+    "oo",
+    "\\sin",
+    "\\log_",
+    "ln",
+    "\\max(",
+    "gcd(",
+    "\\lfloor ",
+    "\\rfloor ",
+    "\\sum_{k=1}^{",
+    "\\int_0^",
+    "dx",
+    "\\lim_{x\\to ",
+    "Matrix([[",
+    "Integral(",
+    "Interval(",
+    "Union(",
+    "Mod(",
+    "f(",
+    "factorial(",
+    "binomial(",
+    "\\binom",
+    "\\mathbb{R}",
+    "the answer is ",
+    "#### ",
+    "</think>",
+    "é",
+    "½",
 ];
 
 struct Random(u64);
@@ -55,7 +163,11 @@ fn input(random: &mut Random) -> String {
     if random.below(3) == 0 {
         text.push_str(ANSWERS[random.below(ANSWERS.len())]);
         for _ in 0..random.below(4) {
-            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            let places: Vec<usize> = text
+                .char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .collect();
             let at = places[random.below(places.len())];
             match random.below(3) {
                 0 => text.insert_str(at, PIECES[random.below(PIECES.len())]),
@@ -68,7 +180,11 @@ fn input(random: &mut Random) -> String {
         }
         return text;
     }
-    let repeats = if random.below(50) == 0 { 1 + random.below(300) } else { 1 };
+    let repeats = if random.below(50) == 0 {
+        1 + random.below(300)
+    } else {
+        1
+    };
     for _ in 0..1 + random.below(14) {
         text.push_str(PIECES[random.below(PIECES.len())]);
     }
@@ -130,7 +246,10 @@ fn long_and_deep_inputs_take_bounded_time() {
         "(x+y+z+w+1)^{64}".to_owned(),
         "(x+1)^{60}(y+1)^{60}(z+1)^{60}".to_owned(),
         "(".to_owned() + &"x+".repeat(500) + "1)^{50}",
-        (0..300).map(|k| format!("\\sqrt{{x_{k}+1}}+")).collect::<String>() + "1",
+        (0..300)
+            .map(|k| format!("\\sqrt{{x_{k}+1}}+"))
+            .collect::<String>()
+            + "1",
         (0..400).map(|k| format!("{k},")).collect::<String>(),
         (0..400).map(|k| format!("\\sin({k}),")).collect::<String>(),
         "\\begin{pmatrix}".to_owned() + &"1&".repeat(1500) + "1\\end{pmatrix}",

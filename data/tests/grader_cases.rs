@@ -50,7 +50,8 @@ fn agrees_with_the_labels_of_other_graders() {
 
 #[test]
 fn reads_latex_and_sympy_alike() {
-    let wanted = |case: &serde_json::Value| case.get("policy").is_none() && kind(case).starts_with("latex_parse/");
+    let wanted =
+        |case: &serde_json::Value| case.get("policy").is_none() && kind(case).starts_with("latex_parse/");
     if let Some(report) = report(wanted) {
         assert!(report.agreement >= 0.9, "{}", report.agreement);
     }
@@ -72,7 +73,9 @@ fn golds() -> Option<Vec<(&'static str, Vec<String>)>> {
         if file.ends_with(".json") {
             return serde_json::from_str(&read).unwrap();
         }
-        read.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        read.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     };
     let field = |file: &str, name: &str| rows(file).iter().map(|row| text(&row[name])).collect::<Vec<_>>();
     let mut aime = field("aime/aime24_qwen.jsonl", "answer");
@@ -80,7 +83,14 @@ fn golds() -> Option<Vec<(&'static str, Vec<String>)>> {
     aime.extend(field("aime/aime_1983_2023_deepscaler.json", "answer"));
     let olympiad = rows("olympiadbench/test_qwen.jsonl")
         .iter()
-        .flat_map(|row| row["final_answer"].as_array().unwrap().iter().map(text).collect::<Vec<_>>())
+        .flat_map(|row| {
+            row["final_answer"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(text)
+                .collect::<Vec<_>>()
+        })
         .collect();
     Some(vec![
         ("math500", field("math/math500.jsonl", "answer")),
@@ -98,9 +108,14 @@ fn variants(gold: &str) -> Vec<String> {
         gold.to_owned(),
         format!("\\boxed{{{bare}}}"),
         format!("<think>It may be 17.</think>So we get $$\\boxed{{ {bare} }}$$ as asked."),
-        bare.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\frac", "\\dfrac"),
+        bare.replace("\\dfrac", "\\frac")
+            .replace("\\tfrac", "\\frac")
+            .replace("\\frac", "\\dfrac"),
         bare.replace("\\left", "").replace("\\right", ""),
-        bare.replace("(", "\\left(").replace(")", "\\right)").replace("\\left\\left", "\\left").replace("\\right\\right", "\\right"),
+        bare.replace("(", "\\left(")
+            .replace(")", "\\right)")
+            .replace("\\left\\left", "\\left")
+            .replace("\\right\\right", "\\right"),
         bare.replace('\n', " ").replace("\\cdot", "\\times"),
     ];
     // Plain text: 3/4, sqrt(2), pi, infinity.
@@ -139,7 +154,10 @@ fn every_real_answer_equals_itself_and_what_it_is_also_written_as() {
             }
         }
     }
-    eprintln!("{} answers", sets.iter().map(|(_, golds)| golds.len()).sum::<usize>());
+    eprintln!(
+        "{} answers",
+        sets.iter().map(|(_, golds)| golds.len()).sum::<usize>()
+    );
     assert!(wrong.is_empty(), "{} wrong: {wrong:#?}", wrong.len());
 }
 
@@ -148,14 +166,23 @@ fn shuffled_answers_hardly_ever_match() {
     let Some(sets) = golds() else { return };
     let grader = Grader::math();
     for (set, golds) in &sets {
-        let plain = |text: &str| text.chars().filter(|c| !c.is_whitespace() && *c != '$').collect::<String>();
-        let read: Vec<_> = golds.iter().filter_map(|gold| Some((gold, gcpo_data::Gold::read(gold).ok()?))).collect();
+        let plain = |text: &str| {
+            text.chars()
+                .filter(|c| !c.is_whitespace() && *c != '$')
+                .collect::<String>()
+        };
+        let read: Vec<_> = golds
+            .iter()
+            .filter_map(|gold| Some((gold, gcpo_data::Gold::read(gold).ok()?)))
+            .collect();
         let (mut pairs, mut matches) = (0, Vec::new());
         for shift in 1..40.min(read.len()) {
             for at in 0..read.len() {
                 let ((gold, answer), (other, _)) = (&read[at], &read[(at + shift * 7) % read.len()]);
                 // The same answer to another problem is no mistake.
-                if answer.answer() == read[(at + shift * 7) % read.len()].1.answer() || plain(gold) == plain(other) {
+                if answer.answer() == read[(at + shift * 7) % read.len()].1.answer()
+                    || plain(gold) == plain(other)
+                {
                     continue;
                 }
                 pairs += 1;
@@ -185,6 +212,9 @@ fn grades_many_a_second() {
                 count += 1;
             }
         }
-        eprintln!("{set}: {:.0} grades a second", f64::from(count) / start.elapsed().as_secs_f64());
+        eprintln!(
+            "{set}: {:.0} grades a second",
+            f64::from(count) / start.elapsed().as_secs_f64()
+        );
     }
 }

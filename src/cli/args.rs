@@ -161,7 +161,13 @@ pub struct GradeArgs {
     #[arg(long, value_name = "TEXT", requires = "pred", allow_hyphen_values = true)]
     pub gold: Option<String>,
     /// The answer to grade, or the text that holds it
-    #[arg(long, value_name = "TEXT", requires = "gold", conflicts_with = "cases", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "gold",
+        conflicts_with = "cases",
+        allow_hyphen_values = true
+    )]
     pub pred: Option<String>,
     /// Labelled cases, one `{"gold": …, "pred": …, "equal": …}` a line
     #[arg(long, value_name = "FILE.jsonl")]
@@ -308,7 +314,10 @@ mod tests {
             ),
             ("gcpo grade", ErrorKind::MissingRequiredArgument),
             ("gcpo grade --gold 1", ErrorKind::MissingRequiredArgument),
-            ("gcpo grade --gold 1 --pred 1 --cases f", ErrorKind::ArgumentConflict),
+            (
+                "gcpo grade --gold 1 --pred 1 --cases f",
+                ErrorKind::ArgumentConflict,
+            ),
             ("gcpo bench --shape huge --work step", ErrorKind::InvalidValue),
             (
                 "gcpo bench --shape tiny --work step --objective grp",

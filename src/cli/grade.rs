@@ -27,7 +27,12 @@ struct Explained<'a> {
 /// # Errors
 /// The gold answer cannot be checked against; the file cannot be read, or a line of it is no case.
 pub fn run(args: &GradeArgs) -> Result<()> {
-    let grader = if args.numbers { Grader::new() } else { Grader::math() }.with_rounding(!args.exact);
+    let grader = if args.numbers {
+        Grader::new()
+    } else {
+        Grader::math()
+    }
+    .with_rounding(!args.exact);
     if let Some(path) = &args.cases {
         let text = read_input(path)?;
         let cases = cases::read(&text).with_context(|| path.display().to_string())?;
@@ -89,7 +94,11 @@ fn in_words(report: &Report) -> String {
     )];
     let cut = |text: &str| -> String {
         let line = text.replace('\n', " ");
-        if line.chars().count() <= 70 { line } else { line.chars().take(69).chain(['…']).collect() }
+        if line.chars().count() <= 70 {
+            line
+        } else {
+            line.chars().take(69).chain(['…']).collect()
+        }
     };
     for case in report.disagreements.iter().take(SHOWN) {
         let label = if case.equal { "equal" } else { "different" };
@@ -103,7 +112,10 @@ fn in_words(report: &Report) -> String {
         ));
     }
     if report.disagreements.len() > SHOWN {
-        lines.push(format!("… and {} more; --json has all", report.disagreements.len() - SHOWN));
+        lines.push(format!(
+            "… and {} more; --json has all",
+            report.disagreements.len() - SHOWN
+        ));
     }
     lines.join("\n")
 }
@@ -120,7 +132,10 @@ mod tests {
             "right\ngold       0.5\nanswer     \\frac{2}{4} (found by boxed)\nread as    2/4\ndecided by exact"
         );
         let verdict = Grader::math().grade("no idea", "0.5").unwrap();
-        assert_eq!(explained(&verdict), "wrong\ngold       0.5\nanswer     none found");
+        assert_eq!(
+            explained(&verdict),
+            "wrong\ngold       0.5\nanswer     none found"
+        );
         let verdict = Grader::math().grade("\\boxed{1", "1").unwrap();
         assert!(explained(&verdict).contains("cut off"));
     }
@@ -130,7 +145,13 @@ mod tests {
         let text = "{\"gold\": \"1\", \"pred\": \"2\", \"equal\": true}\n{\"gold\": \"1\", \"pred\": \"1\", \"equal\": true}";
         let report = cases::score(&Grader::math(), &cases::read(text).unwrap());
         let words = in_words(&report);
-        assert!(words.starts_with("2 cases, 50.00 % agreement: 0 false matches, 1 false mismatches;"), "{words}");
-        assert!(words.ends_with("line 1: labelled equal: 1 | 2 (read as 1 | 2)"), "{words}");
+        assert!(
+            words.starts_with("2 cases, 50.00 % agreement: 0 false matches, 1 false mismatches;"),
+            "{words}"
+        );
+        assert!(
+            words.ends_with("line 1: labelled equal: 1 | 2 (read as 1 | 2)"),
+            "{words}"
+        );
     }
 }

@@ -129,7 +129,10 @@ fn pieces(line: &str) -> Vec<(bool, &str)> {
 /// Grades every case.
 pub fn score(grader: &Grader, cases: &[(usize, Case)]) -> Report {
     let start = Instant::now();
-    let verdicts: Vec<_> = cases.iter().map(|(_, case)| grader.grade(&case.pred, &case.gold)).collect();
+    let verdicts: Vec<_> = cases
+        .iter()
+        .map(|(_, case)| grader.grade(&case.pred, &case.gold))
+        .collect();
     let seconds = start.elapsed().as_secs_f64();
     let mut report = Report {
         cases: cases.len(),

@@ -5,7 +5,16 @@ const LETTERS: std::ops::RangeInclusive<char> = 'A'..='J';
 
 /// What stands behind these, in lower case, is the choice.
 const MARKS: [&str; 10] = [
-    "answer is", "answer:", "answer :", "answer", "réponse est", "réponse", "respuesta", "antwort", "答案是", "答案",
+    "answer is",
+    "answer:",
+    "answer :",
+    "answer",
+    "réponse est",
+    "réponse",
+    "respuesta",
+    "antwort",
+    "答案是",
+    "答案",
 ];
 
 /// The letter of a gold answer: `C`, `(C)`, `\text{(C)}`, `C. Cecile`, `(C) Cecile`; and whether it is all of it.
@@ -21,8 +30,13 @@ pub(super) fn of_gold(text: &str) -> Option<(char, bool)> {
         return Some((letter, true));
     }
     // A letter and the words of the choice. "A circle" alone might be words.
-    let words = after.trim_start().chars().next().is_some_and(char::is_alphanumeric);
-    let parted = rest.len() > after.len() || (opened && rest.len() < text.len()) || text[1..].starts_with([' ', '\n']);
+    let words = after
+        .trim_start()
+        .chars()
+        .next()
+        .is_some_and(char::is_alphanumeric);
+    let parted =
+        rest.len() > after.len() || (opened && rest.len() < text.len()) || text[1..].starts_with([' ', '\n']);
     let mathematics = after.contains(['=', '+', '^', '\\', '_']);
     (words && parted && !mathematics).then_some((letter, false))
 }
@@ -35,7 +49,9 @@ pub(super) fn of_text(text: &str) -> Option<(char, String)> {
     let found = |letter: char| (letter, letter.to_string());
     let lower = text.to_lowercase();
     if lower.len() == text.len() {
-        let mark = MARKS.iter().find_map(|mark| lower.rfind(mark).map(|at| at + mark.len()));
+        let mark = MARKS
+            .iter()
+            .find_map(|mark| lower.rfind(mark).map(|at| at + mark.len()));
         if let Some(at) = mark.filter(|at| text.is_char_boundary(*at)) {
             let rest = &text[at..];
             let near = rest.char_indices().nth(200).map_or(rest, |(end, _)| &rest[..end]);
@@ -44,13 +60,18 @@ pub(super) fn of_text(text: &str) -> Option<(char, String)> {
             }
         }
     }
-    leading(text).or_else(|| standing(text).last().copied()).map(found)
+    leading(text)
+        .or_else(|| standing(text).last().copied())
+        .map(found)
 }
 
 /// Without the commands and braces around words.
 pub(super) fn plain(text: &str) -> String {
     let mut plain = text.to_owned();
-    for mark in ["\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left", "\\right", "\\(", "\\)", "\\ ", "$", "{", "}"] {
+    for mark in [
+        "\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf", "\\mbox", "\\left", "\\right", "\\(",
+        "\\)", "\\ ", "$", "{", "}",
+    ] {
         if plain.contains(mark) {
             plain = plain.replace(mark, "");
         }
@@ -64,7 +85,8 @@ fn leading(text: &str) -> Option<char> {
     let text = plain.trim_start_matches(|c: char| c.is_whitespace() || "*:(：".contains(c));
     let letter = text.chars().next().filter(|c| LETTERS.contains(c))?;
     let rest = &text[1..];
-    let ends = rest.trim().is_empty() || rest.starts_with([')', '.', ':', ',', '。', '，', '*', '\n', ';', '!']);
+    let ends =
+        rest.trim().is_empty() || rest.starts_with([')', '.', ':', ',', '。', '，', '*', '\n', ';', '!']);
     ends.then_some(letter)
 }
 
@@ -72,14 +94,26 @@ fn leading(text: &str) -> Option<char> {
 fn standing(text: &str) -> Vec<char> {
     let chars: Vec<char> = text.chars().collect();
     let mut found = Vec::new();
-    for (at, c) in chars.iter().enumerate().filter(|(_, c)| LETTERS.contains(c) && **c != 'I') {
-        let joined = |c: Option<&char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == '\\');
+    for (at, c) in chars
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| LETTERS.contains(c) && **c != 'I')
+    {
+        let joined =
+            |c: Option<&char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == '\\');
         if joined(at.checked_sub(1).and_then(|at| chars.get(at))) || joined(chars.get(at + 1)) {
             continue;
         }
-        let word: String = chars[at + 1..].iter().skip(1).take_while(|c| c.is_alphabetic()).collect();
+        let word: String = chars[at + 1..]
+            .iter()
+            .skip(1)
+            .take_while(|c| c.is_alphabetic())
+            .collect();
         let article = *c == 'A' && chars.get(at + 1) == Some(&' ') && word.starts_with(char::is_lowercase);
-        let verb = matches!(word.as_str(), "is" | "or" | "and" | "because" | "since" | "as" | "b");
+        let verb = matches!(
+            word.as_str(),
+            "is" | "or" | "and" | "because" | "since" | "as" | "b"
+        );
         if !article || verb {
             found.push(*c);
         }

@@ -88,17 +88,22 @@ fn connects(between: &str) -> bool {
         return false;
     }
     let mut plain = between.to_owned();
-    for mark in ["\\)", "\\(", "\\[", "\\]", "\\quad", "\\qquad", "\\text", "\\,", "\\;", "\\ ", "$"] {
+    for mark in [
+        "\\)", "\\(", "\\[", "\\]", "\\quad", "\\qquad", "\\text", "\\,", "\\;", "\\ ", "$",
+    ] {
         plain = plain.replace(mark, " ");
     }
-    let mut words: Vec<&str> = plain.split(|c: char| c.is_whitespace() || "{},;.+".contains(c)).collect();
+    let mut words: Vec<&str> = plain
+        .split(|c: char| c.is_whitespace() || "{},;.+".contains(c))
+        .collect();
     words.retain(|word| !word.is_empty());
     if words.last() == Some(&"=") {
         words.truncate(words.len().saturating_sub(2));
     }
     match words.last() {
         Some(word) => {
-            matches!(word.to_lowercase().as_str(), "and" | "or") || words.iter().all(|word| !word.contains(char::is_alphabetic))
+            matches!(word.to_lowercase().as_str(), "and" | "or")
+                || words.iter().all(|word| !word.contains(char::is_alphabetic))
         }
         None => true,
     }
@@ -124,10 +129,14 @@ fn after_mark(text: &str) -> Option<String> {
     let verb = line[..sentence_end(line)].rfind(" is ").map_or(0, |at| at + 4);
     let (rest, line) = (&rest[verb..], &line[verb..]);
     let spans = self::spans(rest);
-    if spans.first().is_some_and(|first| first.start < sentence_end(line)) {
+    if spans
+        .first()
+        .is_some_and(|first| first.start < sentence_end(line))
+    {
         return Some(joined(rest, &spans, 0));
     }
-    let sentence = line[..sentence_end(line)].trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '.' | '。'));
+    let sentence = line[..sentence_end(line)]
+        .trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '.' | '。'));
     if sentence.is_empty() {
         return None;
     }
@@ -143,14 +152,20 @@ fn after_mark(text: &str) -> Option<String> {
 }
 
 fn sentence_end(line: &str) -> usize {
-    [". ", "。", ".\""].iter().filter_map(|end| line.find(end)).min().unwrap_or(line.len())
+    [". ", "。", ".\""]
+        .iter()
+        .filter_map(|end| line.find(end))
+        .min()
+        .unwrap_or(line.len())
 }
 
 /// The whole text, if it is mathematics and not prose.
 fn whole(text: &str) -> Option<&str> {
     // "f(x) = ax, where a is …": the condition is no part of the answer.
     let text = text.trim();
-    let text = text.find(" where ").map_or(text, |at| text[..at].trim_end_matches([' ', ',', '$']));
+    let text = text
+        .find(" where ")
+        .map_or(text, |at| text[..at].trim_end_matches([' ', ',', '$']));
     if text.len() > math::MAX_BYTES || is_prose(text) {
         return None;
     }
@@ -169,7 +184,12 @@ pub(super) fn is_prose(text: &str) -> bool {
             // A command; the inside of \text{…} is no prose.
             let name: String = rest[1..].chars().take_while(char::is_ascii_alphabetic).collect();
             rest = &rest[1 + name.len()..];
-            if name.starts_with("text") || matches!(name.as_str(), "mbox" | "mathrm" | "operatorname" | "begin" | "end") {
+            if name.starts_with("text")
+                || matches!(
+                    name.as_str(),
+                    "mbox" | "mathrm" | "operatorname" | "begin" | "end"
+                )
+            {
                 let close = rest.find('}').map_or(rest.len(), |at| at + 1);
                 rest = &rest[close..];
                 numbered = false;
@@ -193,7 +213,10 @@ pub(super) fn is_prose(text: &str) -> bool {
             }
             words += 1;
             let letters = word.chars().count();
-            let prose = letters >= 4 || !word.is_ascii() && letters >= 2 || (letters == 3 && is_common(word)) || (letters == 2 && is_common(word));
+            let prose = letters >= 4
+                || !word.is_ascii() && letters >= 2
+                || (letters == 3 && is_common(word))
+                || (letters == 2 && is_common(word));
             if prose && !numbered && !matches!(word, "where") {
                 unknown += 1;
             }
@@ -213,7 +236,26 @@ pub(super) fn is_prose(text: &str) -> bool {
 fn is_common(word: &str) -> bool {
     matches!(
         word.to_ascii_lowercase().as_str(),
-        "the" | "has" | "are" | "was" | "not" | "can" | "but" | "you" | "she" | "his" | "her" | "its" | "so" | "is" | "it" | "we" | "be" | "by" | "to" | "thus"
+        "the"
+            | "has"
+            | "are"
+            | "was"
+            | "not"
+            | "can"
+            | "but"
+            | "you"
+            | "she"
+            | "his"
+            | "her"
+            | "its"
+            | "so"
+            | "is"
+            | "it"
+            | "we"
+            | "be"
+            | "by"
+            | "to"
+            | "thus"
     )
 }
 
@@ -282,7 +324,11 @@ fn joined(text: &str, spans: &[Range<usize>], first: usize) -> String {
 }
 
 fn inside<'a>(text: &'a str, span: &Range<usize>) -> &'a str {
-    let marks = if text[span.clone()].starts_with("$$") || !text[span.clone()].starts_with('$') { 2 } else { 1 };
+    let marks = if text[span.clone()].starts_with("$$") || !text[span.clone()].starts_with('$') {
+        2
+    } else {
+        1
+    };
     text[span.start + marks..span.end - marks].trim()
 }
 
@@ -295,14 +341,19 @@ fn environments(text: &str) -> Option<String> {
     };
     // "Therefore there are 12 of them": a conclusion behind the last formula is the answer.
     let rest = &text[spans.last()?.end..];
-    let concludes = ["herefore", "hus ", "ence ", "hus, ", "ence, "].iter().any(|word| rest.contains(word));
+    let concludes = ["herefore", "hus ", "ence ", "hus, ", "ence, "]
+        .iter()
+        .any(|word| rest.contains(word));
     if concludes && rest.bytes().any(|b| b.is_ascii_digit()) {
         return None;
     }
     // Not for ever: where the last few cannot be read, the text holds no answer.
     let last = (0..spans.len()).rev().take(4).find(|at| readable(&spans[*at]))?;
     let mut first = last;
-    while first > 0 && connects(&text[spans[first - 1].end..spans[first].start]) && readable(&spans[first - 1]) {
+    while first > 0
+        && connects(&text[spans[first - 1].end..spans[first].start])
+        && readable(&spans[first - 1])
+    {
         first -= 1;
     }
     Some(joined(text, &spans[..=last], first))
@@ -327,7 +378,8 @@ fn last_number(text: &str) -> Option<String> {
 pub(super) fn decimal_comma(text: &str) -> Option<String> {
     let text = text.trim().trim_matches('$').trim();
     let (whole, places) = text.split_once(',')?;
-    let digits = |part: &str| !part.is_empty() && part.len() <= 30 && part.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        |part: &str| !part.is_empty() && part.len() <= 30 && part.bytes().all(|b| b.is_ascii_digit());
     (digits(whole.trim_start_matches(['-', '+'])) && digits(places)).then(|| format!("{whole}.{places}"))
 }
 
@@ -336,4 +388,3 @@ pub(super) fn is_decimal_comma(text: &str) -> bool {
     let text = text.trim().trim_start_matches('-');
     text.starts_with("0,") && text.len() > 3 && decimal_comma(text).is_some()
 }
-

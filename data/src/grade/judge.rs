@@ -44,7 +44,9 @@ impl Gold {
             };
         };
         let choice = choice.or_else(|| choice::of_gold(&text));
-        let point = find::is_decimal_comma(&text).then(|| find::decimal_comma(&text)).flatten();
+        let point = find::is_decimal_comma(&text)
+            .then(|| find::decimal_comma(&text))
+            .flatten();
         let read = math::read(point.as_deref().unwrap_or(&text), Dialect::Common);
         let answer = match read {
             Ok(answer) => answer,
@@ -165,9 +167,11 @@ impl Gold {
     fn same_words(&self, text: &str) -> bool {
         let both = match &self.answer {
             Answer::Text(gold) => words(gold) == words(&choice::plain(text)),
-            _ => only_letters(&self.text) && only_letters(text) && {
-                words(&choice::plain(&self.text)) == words(&choice::plain(text))
-            },
+            _ => {
+                only_letters(&self.text) && only_letters(text) && {
+                    words(&choice::plain(&self.text)) == words(&choice::plain(text))
+                }
+            }
         };
         both && text.chars().any(char::is_alphanumeric)
     }
@@ -183,8 +187,15 @@ fn only_letters(text: &str) -> bool {
 /// Mostly words: what is compared as such where it is no mathematics.
 fn is_words(text: &str) -> bool {
     let plain = choice::plain(text);
-    let longest = plain.split(|c: char| !c.is_alphabetic()).map(str::len).max().unwrap_or(0);
-    let letters = plain.chars().filter(|c| c.is_alphabetic() || c.is_whitespace()).count();
+    let longest = plain
+        .split(|c: char| !c.is_alphabetic())
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
+    let letters = plain
+        .chars()
+        .filter(|c| c.is_alphabetic() || c.is_whitespace())
+        .count();
     longest >= 3 && !plain.contains('\\') && letters * 10 >= plain.chars().count() * 7
 }
 
@@ -193,5 +204,7 @@ fn sympy(text: &str, common: &Answer) -> Option<Answer> {
     if !(text.contains(['E', 'I']) || text.contains("log")) {
         return None;
     }
-    math::read(text, Dialect::Sympy).ok().filter(|other| other != common)
+    math::read(text, Dialect::Sympy)
+        .ok()
+        .filter(|other| other != common)
 }

@@ -159,7 +159,11 @@ fn open_signs(node: &Node) -> Vec<Node> {
         match node {
             Node::PlusMinus(inside, flipped) => {
                 let inside = with(inside, upper);
-                if upper != *flipped { inside } else { Node::Neg(inside.into()) }
+                if upper != *flipped {
+                    inside
+                } else {
+                    Node::Neg(inside.into())
+                }
             }
             node => node.map(&mut |part| with(part, upper)),
         }
@@ -217,11 +221,15 @@ fn matrix(node: &Node) -> Option<Vec<Vec<Node>>> {
                 return Some(product);
             }
             let scalar = Node::Mul(scalars);
-            Some(each(&product, &|cell| Node::Mul(vec![scalar.clone(), cell.clone()])))
+            Some(each(&product, &|cell| {
+                Node::Mul(vec![scalar.clone(), cell.clone()])
+            }))
         }
         Node::Div(a, b) => {
             let b = (!b.any(&|part| matches!(part, Node::Matrix(_)))).then_some(b)?;
-            Some(each(&matrix(a)?, &|cell| Node::Div(cell.clone().into(), b.clone())))
+            Some(each(&matrix(a)?, &|cell| {
+                Node::Div(cell.clone().into(), b.clone())
+            }))
         }
         _ => None,
     }

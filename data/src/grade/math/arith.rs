@@ -58,7 +58,9 @@ impl Parser<'_> {
                     Sign::Plus
                 }
             }
-            (Kind::Sign('-'), _) if self.peek_at(1).is_some_and(|t| t.text == ">" && !t.spaced) => return None,
+            (Kind::Sign('-'), _) if self.peek_at(1).is_some_and(|t| t.text == ">" && !t.spaced) => {
+                return None;
+            }
             (Kind::Sign('-' | '−' | '–' | '—' | '－'), _) => Sign::Minus,
             (Kind::Sign('±'), _) | (Kind::Command, "pm") => Sign::Both(false),
             (Kind::Sign('∓'), _) | (Kind::Command, "mp") => Sign::Both(true),
@@ -80,7 +82,8 @@ impl Parser<'_> {
                 (Kind::Sign('*'), _) if next.is_some_and(|t| t.text == "*" && !t.spaced) => {
                     return self.wrong("a power without a base");
                 }
-                (Kind::Sign('*' | '×' | '·' | '⋅' | '∙' | '∗'), _) | (Kind::Command, "cdot" | "times" | "ast") => {
+                (Kind::Sign('*' | '×' | '·' | '⋅' | '∙' | '∗'), _)
+                | (Kind::Command, "cdot" | "times" | "ast") => {
                     self.at += 1;
                     let factor = self.unary()?;
                     factors.push(std::mem::replace(&mut value, factor));
@@ -118,7 +121,8 @@ impl Parser<'_> {
     fn divisor(&mut self) -> Read<Node> {
         let first = self.peek();
         let value = self.unary()?;
-        let binds = self.dialect != Dialect::Flat && first.is_some_and(|t| matches!(t.kind, Kind::Number | Kind::Word));
+        let binds = self.dialect != Dialect::Flat
+            && first.is_some_and(|t| matches!(t.kind, Kind::Number | Kind::Word));
         let mut factors = vec![value];
         while binds
             && let Some(token) = self.peek()
@@ -148,7 +152,9 @@ impl Parser<'_> {
     }
 
     fn text_separates(&self, token: Token<'_>) -> bool {
-        let text = token.text.trim_matches(|c: char| c.is_whitespace() || ",;:.".contains(c));
+        let text = token
+            .text
+            .trim_matches(|c: char| c.is_whitespace() || ",;:.".contains(c));
         let mut words = text.split(char::is_whitespace);
         let first = words.next().unwrap_or("");
         let last = words.next_back().unwrap_or(first);
@@ -161,7 +167,9 @@ impl Parser<'_> {
             return false;
         }
         let word = token.text;
-        let numeric = |node: &Node| !node.any(&|part| matches!(part, Node::Symbol(_) | Node::Call(Func::Applied(_), _)));
+        let numeric = |node: &Node| {
+            !node.any(&|part| matches!(part, Node::Symbol(_) | Node::Call(Func::Applied(_), _)))
+        };
         let known = names::function(word).is_some()
             || names::constant(word).is_some()
             || names::letter(word).is_some()
@@ -190,7 +198,9 @@ impl Parser<'_> {
                     }
                 }
                 Kind::Sign('²' | '³') => self.at += 1,
-                Kind::Sign('/') if next.is_some_and(|t| matches!(t.kind, Kind::Word | Kind::Text)) => self.at += 2,
+                Kind::Sign('/') if next.is_some_and(|t| matches!(t.kind, Kind::Word | Kind::Text)) => {
+                    self.at += 2
+                }
                 _ => return,
             }
         }
@@ -201,23 +211,52 @@ impl Parser<'_> {
         match token.kind {
             Kind::Number | Kind::Text => token.kind == Kind::Number,
             Kind::Word => {
-                !matches!(token.text, "and" | "or" | "mod") && !names::is_comment(token.text) && !self.is_union_letter()
+                !matches!(token.text, "and" | "or" | "mod")
+                    && !names::is_comment(token.text)
+                    && !self.is_union_letter()
             }
             Kind::Command => {
                 let closes = matches!(
                     token.text,
-                    "}" | "rbrace" | "rbrack" | "rgroup" | "rvert" | "rVert" | "rfloor" | "rceil" | "urcorner"
-                        | "lrcorner" | "rangle" | "\\\\" | "choose" | "over" | "not"
+                    "}" | "rbrace"
+                        | "rbrack"
+                        | "rgroup"
+                        | "rvert"
+                        | "rVert"
+                        | "rfloor"
+                        | "rceil"
+                        | "urcorner"
+                        | "lrcorner"
+                        | "rangle"
+                        | "\\\\"
+                        | "choose"
+                        | "over"
+                        | "not"
                 );
                 let bar = matches!(token.text, "vert" | "Vert") && self.bars > 0;
                 let operator = matches!(
                     token.text,
-                    "cdot" | "times" | "ast" | "div" | "pm" | "mp" | "cup" | "cap" | "setminus" | "backslash" | "mod"
-                        | "bmod" | "pmod" | "circ" | "degree"
+                    "cdot"
+                        | "times"
+                        | "ast"
+                        | "div"
+                        | "pm"
+                        | "mp"
+                        | "cup"
+                        | "cap"
+                        | "setminus"
+                        | "backslash"
+                        | "mod"
+                        | "bmod"
+                        | "pmod"
+                        | "circ"
+                        | "degree"
                 );
                 !closes && !bar && !operator && names::relation(token.text).is_none()
             }
-            Kind::Sign('(' | '[' | '{' | '⟦' | '√' | '∞' | 'π' | '∅' | '½' | '⌊' | '⌈' | 'ℝ' | 'ℤ' | '∠') => true,
+            Kind::Sign('(' | '[' | '{' | '⟦' | '√' | '∞' | 'π' | '∅' | '½' | '⌊' | '⌈' | 'ℝ' | 'ℤ' | '∠') => {
+                true
+            }
             Kind::Sign('|') => self.bars == 0,
             Kind::Sign(c) => names::letter(c.encode_utf8(&mut [0; 4])).is_some(),
         }
@@ -235,7 +274,9 @@ impl Parser<'_> {
         let mut value = base;
         let start = self.at;
         loop {
-            let Some(token) = self.peek() else { return Ok(value) };
+            let Some(token) = self.peek() else {
+                return Ok(value);
+            };
             if self.at > start {
                 self.chained()?;
             }
@@ -353,7 +394,11 @@ impl Parser<'_> {
             let powered = parser.is_sign('^')
                 || parser.is_sign('*') && parser.peek_at(1).is_some_and(|t| t.text == "*" && !t.spaced)
                 || parser.is_sign('!') && !parser.peek_at(1).is_some_and(|t| t.text == "=");
-            if powered { parser.attached(value) } else { Ok(value) }
+            if powered {
+                parser.attached(value)
+            } else {
+                Ok(value)
+            }
         })
     }
 
@@ -382,7 +427,11 @@ impl Parser<'_> {
         else {
             return self.wrong("a subscript that is no base of these digits");
         };
-        self.at += if self.peek_at(1).is_some_and(|t| t.text == "{") { 4 } else { 2 };
+        self.at += if self.peek_at(1).is_some_and(|t| t.text == "{") {
+            4
+        } else {
+            2
+        };
         Ok(Node::Based(number, base, digits.to_owned()))
     }
 }

@@ -100,7 +100,10 @@ impl<'a> Parser<'a> {
                 }
             }
             let goes_on = self.tokens.get(end).is_some_and(|t| t.text == "," && !t.spaced)
-                && self.tokens.get(end + 1).is_some_and(|t| t.kind == Kind::Number && !t.spaced);
+                && self
+                    .tokens
+                    .get(end + 1)
+                    .is_some_and(|t| t.kind == Kind::Number && !t.spaced);
             if !goes_on {
                 text = joined;
                 self.at = end;
@@ -112,7 +115,9 @@ impl<'a> Parser<'a> {
         if let Some(repeating) = self.repeating(&text)? {
             return Ok(repeating);
         }
-        let Node::Int(whole) = &value else { return Ok(value) };
+        let Node::Int(whole) = &value else {
+            return Ok(value);
+        };
         // 1\frac{1}{2}, and 1 1/2.
         let next = self.peek();
         if next.is_some_and(|t| t.kind == Kind::Command && t.text.ends_with("frac")) {
@@ -221,7 +226,9 @@ impl<'a> Parser<'a> {
                 self.differentials.push((*letter as char).to_string());
                 return Ok(Node::int(1));
             }
-            if word == "d" && let Some(letter) = self.peek_at(1).and_then(|t| names::letter(t.text)) {
+            if word == "d"
+                && let Some(letter) = self.peek_at(1).and_then(|t| names::letter(t.text))
+            {
                 self.at += 2;
                 self.differentials.push(letter.to_owned());
                 return Ok(Node::int(1));
@@ -304,12 +311,15 @@ impl<'a> Parser<'a> {
     /// `f(x)`: a function where the name is one that functions have, where the argument is a number, or where there
     /// are several; else `a(x)` is a product.
     pub fn applied(&mut self, node: Node) -> Read<Node> {
-        let Node::Symbol(name) = &node else { return Ok(node) };
+        let Node::Symbol(name) = &node else {
+            return Ok(node);
+        };
         if !self.is_sign('(') {
             return Ok(node);
         }
         let first = name.chars().next().unwrap_or(' ');
-        let function = name.ends_with('\'') || (matches!(first, 'f' | 'g' | 'h' | 'F' | 'G' | 'H') && name != "hbar");
+        let function =
+            name.ends_with('\'') || (matches!(first, 'f' | 'g' | 'h' | 'F' | 'G' | 'H') && name != "hbar");
         if !function && !self.number_or_list_in_brackets() {
             return Ok(node);
         }
@@ -425,23 +435,20 @@ impl<'a> Parser<'a> {
     /// `|x|`.
     pub fn absolute(&mut self) -> Read<Node> {
         self.at += 1;
-        self.bars += 1;
+        let bars = std::mem::replace(&mut self.bars, 1);
         self.brackets += 1;
-        let inside = self.deeper(Self::joined_sum);
+        let inside = self.deeper(Self::sum)?;
         self.brackets -= 1;
-        self.bars -= 1;
-        let inside = inside?;
+        self.bars = bars;
         let closes = self.is_sign('|')
-            || ["vert", "rvert", "Vert", "rVert"].iter().any(|name| self.is_command(name));
+            || ["vert", "rvert", "Vert", "rVert"]
+                .iter()
+                .any(|name| self.is_command(name));
         if !closes {
             return self.wrong("a bar that does not close");
         }
         self.at += 1;
         Ok(Node::call("Abs", vec![inside]))
-    }
-
-    fn joined_sum(&mut self) -> Read<Node> {
-        self.sum()
     }
 
     /// What stands between two marks, under a function.
@@ -496,7 +503,10 @@ pub(super) fn row(node: &Node) -> Option<Vec<Node>> {
 
 /// A number's text without its separators, exactly.
 pub(super) fn literal(text: &str) -> Option<Node> {
-    let clean: String = text.chars().filter(|c| c.is_ascii_digit() || ".eE+-".contains(*c)).collect();
+    let clean: String = text
+        .chars()
+        .filter(|c| c.is_ascii_digit() || ".eE+-".contains(*c))
+        .collect();
     let (mantissa, exponent) = clean.split_once(['e', 'E']).unwrap_or((&clean, "0"));
     let exponent: i64 = exponent.parse().ok()?;
     let (whole, places) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -42,7 +42,11 @@ impl Parser<'_> {
             }
             "mathbb" | "R" => {
                 self.at += 1;
-                let letter = if name == "R" { "R".into() } else { self.raw_argument()? };
+                let letter = if name == "R" {
+                    "R".into()
+                } else {
+                    self.raw_argument()?
+                };
                 return Ok(match letter.as_str() {
                     "R" => Node::NumberSet('ℝ'),
                     "Z" => Node::NumberSet('ℤ'),
@@ -148,17 +152,28 @@ impl Parser<'_> {
     /// `\frac{d}{dx} …` is a derivative; `\frac{dy}{dx}` is a name.
     fn derivative(&mut self) -> Read<Option<Node>> {
         self.at += 1;
-        if self.integrals > 0 || !self.is_sign('{') || !self.peek_at(1).is_some_and(|t| t.text.starts_with('d')) {
+        if self.integrals > 0
+            || !self.is_sign('{')
+            || !self.peek_at(1).is_some_and(|t| t.text.starts_with('d'))
+        {
             return Ok(None);
         }
         if self.peek_at(1).is_some_and(|t| t.kind != Kind::Word) {
             return Ok(None);
         }
-        let Ok(above) = self.raw_argument() else { return Ok(None) };
-        if !self.is_sign('{') || !self.peek_at(1).is_some_and(|t| t.kind == Kind::Word && t.text.starts_with('d')) {
+        let Ok(above) = self.raw_argument() else {
+            return Ok(None);
+        };
+        if !self.is_sign('{')
+            || !self
+                .peek_at(1)
+                .is_some_and(|t| t.kind == Kind::Word && t.text.starts_with('d'))
+        {
             return Ok(None);
         }
-        let Ok(below) = self.raw_argument() else { return Ok(None) };
+        let Ok(below) = self.raw_argument() else {
+            return Ok(None);
+        };
         if below.len() < 2 {
             return Ok(None);
         }
@@ -185,7 +200,10 @@ impl Parser<'_> {
                 return Ok(super::atom::literal(first).unwrap_or(Node::int(0)));
             }
             // One letter, without a subscript: in \int^b_a the next mark is the other bound.
-            if token.kind == Kind::Word && names::letter(token.text).is_none() && names::constant(token.text).is_none() {
+            if token.kind == Kind::Word
+                && names::letter(token.text).is_none()
+                && names::constant(token.text).is_none()
+            {
                 let (first, rest) = token.text.split_at(1);
                 if rest.is_empty() {
                     parser.at += 1;
@@ -263,7 +281,8 @@ impl Parser<'_> {
             }
         }
         let opens = self.peek().is_some_and(|t| {
-            matches!(t.kind, Kind::Sign('(' | '[' | '{')) || matches!(t.text, "{" | "lbrace" | "lbrack" | "lgroup")
+            matches!(t.kind, Kind::Sign('(' | '[' | '{'))
+                || matches!(t.text, "{" | "lbrace" | "lbrack" | "lgroup")
         });
         let mut args = if opens {
             self.brackets += 1;
@@ -349,7 +368,11 @@ impl Parser<'_> {
     fn integral(&mut self) -> Read<Node> {
         self.at += 1;
         // An empty bound is left out by the lexer, its mark is not.
-        while (self.is_sign('_') || self.is_sign('^')) && self.peek_at(1).is_none_or(|t| t.spaced && t.kind != Kind::Sign('{')) {
+        while (self.is_sign('_') || self.is_sign('^'))
+            && self
+                .peek_at(1)
+                .is_none_or(|t| t.spaced && t.kind != Kind::Sign('{'))
+        {
             self.at += 1;
         }
         let (below, above) = self.bounds()?;
@@ -407,7 +430,8 @@ impl Parser<'_> {
         });
         if side.is_some() {
             let braced = self.tokens[end + 1].text == "{";
-            self.tokens.drain(end..end + if braced { 4.min(self.tokens.len() - end) } else { 2 });
+            self.tokens
+                .drain(end..end + if braced { 4.min(self.tokens.len() - end) } else { 2 });
         }
         let to = self.sum()?;
         if !self.eat_sign('}') {
@@ -416,7 +440,10 @@ impl Parser<'_> {
         let body = self.product()?;
         let infinite = matches!(to, Node::Const(Const::Infinity));
         let side = side.unwrap_or(if infinite { "-" } else { "+" });
-        Ok(Node::call("Limit", vec![body, variable, to, Node::Text(side.to_owned())]))
+        Ok(Node::call(
+            "Limit",
+            vec![body, variable, to, Node::Text(side.to_owned())],
+        ))
     }
 
     /// SymPy's classes, by their names, where they are called.
@@ -436,8 +463,30 @@ impl Parser<'_> {
             return Ok(simple);
         }
         const CLASSES: [&str; 24] = [
-            "Interval", "Union", "Intersection", "Complement", "FiniteSet", "Matrix", "ImmutableMatrix", "Eq", "Ne", "Lt", "Le", "Gt",
-            "Ge", "Integral", "Derivative", "Sum", "Product", "Limit", "Rational", "Pow", "Add", "Mul", "root", "Tuple",
+            "Interval",
+            "Union",
+            "Intersection",
+            "Complement",
+            "FiniteSet",
+            "Matrix",
+            "ImmutableMatrix",
+            "Eq",
+            "Ne",
+            "Lt",
+            "Le",
+            "Gt",
+            "Ge",
+            "Integral",
+            "Derivative",
+            "Sum",
+            "Product",
+            "Limit",
+            "Rational",
+            "Pow",
+            "Add",
+            "Mul",
+            "root",
+            "Tuple",
         ];
         if !CLASSES.contains(&word) {
             return Ok(None);
@@ -466,7 +515,8 @@ impl Parser<'_> {
         self.at += 1;
         self.brackets += 1;
         while !self.is_sign(')') {
-            if self.peek().is_some_and(|t| t.text == "dir") && self.peek_at(1).is_some_and(|t| t.text == "=") {
+            if self.peek().is_some_and(|t| t.text == "dir") && self.peek_at(1).is_some_and(|t| t.text == "=")
+            {
                 let sign = self.peek_at(3).map_or("", |t| t.text).to_owned();
                 self.at += 5;
                 args.push(Node::Text(sign));

@@ -110,22 +110,30 @@ impl Comparison {
             (Several(a, _), Several(b, _)) => self.several(a, b),
             (Several(items, _), other) if items.len() == 1 => self.same(&items[0], other),
             (other, Several(items, _)) if items.len() == 1 => self.same(other, &items[0]),
-            (Tuple(a), Tuple(b)) | (Tuple(a), Several(b, false)) | (Several(a, false), Tuple(b)) => self.in_order(a, b),
+            (Tuple(a), Tuple(b)) | (Tuple(a), Several(b, false)) | (Several(a, false), Tuple(b)) => {
+                self.in_order(a, b)
+            }
             (Matrix(a), Matrix(b)) => self.matrices(a, b),
             (Matrix(rows), Tuple(items)) | (Tuple(items), Matrix(rows)) => {
                 let vector = rows.len() == 1 || rows[0].len() == 1;
                 let cells: Vec<Answer> = rows.iter().flatten().cloned().map(Value).collect();
-                if vector { self.in_order(&cells, items) } else { Outcome::DIFFERENT }
+                if vector {
+                    self.in_order(&cells, items)
+                } else {
+                    Outcome::DIFFERENT
+                }
             }
             (Ratio(a), Ratio(b)) => self.ratios(a, b),
             (Ratio(a), Value(b)) if a.len() == 2 => self.scalar(&Node::Ratio(a.clone()), b),
             (Value(a), Ratio(b)) if b.len() == 2 => self.scalar(a, &Node::Ratio(b.clone())),
             (Relation(a, x), Relation(b, y)) => self.relations((a, x), (b, y)),
             (Region(a), Region(b)) => self.regions(a, b),
-            (Region(a), b @ (Tuple(_) | Several(..))) | (b @ (Tuple(_) | Several(..)), Region(a)) => match as_set(b) {
-                Some(b) => self.regions(a, &b),
-                None => Outcome::DIFFERENT,
-            },
+            (Region(a), b @ (Tuple(_) | Several(..))) | (b @ (Tuple(_) | Several(..)), Region(a)) => {
+                match as_set(b) {
+                    Some(b) => self.regions(a, &b),
+                    None => Outcome::DIFFERENT,
+                }
+            }
             (Relation(first, rest), other) | (other, Relation(first, rest)) => {
                 match (region::solved(first, rest), as_set(other)) {
                     (Some(a), Some(b)) => self.regions(&a, &b),
@@ -143,7 +151,10 @@ impl Comparison {
             _ => false,
         };
         let same_name = a == b || (free(a) && free(b)) || matches!((a, b), (Node::Tuple(_), Node::Tuple(_)));
-        if same_name || !matches!(a, Node::Symbol(_) | Node::Call(..)) || !matches!(b, Node::Symbol(_) | Node::Call(..)) {
+        if same_name
+            || !matches!(a, Node::Symbol(_) | Node::Call(..))
+            || !matches!(b, Node::Symbol(_) | Node::Call(..))
+        {
             let outcome = self.same(x, y);
             if outcome.equal || (a == b && !has_value_variables(x)) {
                 return outcome;
@@ -222,7 +233,7 @@ impl Comparison {
         Outcome::of(true, by)
     }
 
-    /// Proportional; a time of day, `1:30`, is itself only.
+    /// Proportional; where there is a zero, as in `12:00`, the same.
     fn ratios(&mut self, a: &[Node], b: &[Node]) -> Outcome {
         if a.len() != b.len() {
             return Outcome::DIFFERENT;
@@ -232,7 +243,7 @@ impl Comparison {
             let part = self.scalar(x, y);
             by = by.max(part.by);
             if !part.equal {
-                return if is_time(a) || is_time(b) { part } else { self.proportional(a, b) };
+                return self.proportional(a, b);
             }
         }
         Outcome::of(true, by)
@@ -249,7 +260,11 @@ impl Comparison {
             }
             by = by.max(part.by);
         }
-        let zero = |parts: &[Node]| parts.iter().any(|part| self_value(part).is_some_and(|v| v.is_zero()));
+        let zero = |parts: &[Node]| {
+            parts
+                .iter()
+                .any(|part| self_value(part).is_some_and(|v| v.is_zero()))
+        };
         Outcome::of(!zero(a) && !zero(b), by)
     }
 
@@ -355,12 +370,18 @@ impl Comparison {
             return Outcome::of(false, By::Undecided);
         }
         match (a, b) {
-            (Node::Percent(a), Node::Percent(b)) | (Node::Degrees(a), Node::Degrees(b)) => return self.scalar(a, b),
+            (Node::Percent(a), Node::Percent(b)) | (Node::Degrees(a), Node::Degrees(b)) => {
+                return self.scalar(a, b);
+            }
             // 50% is meant as 50 or as 1/2.
             (Node::Percent(inside), other) | (other, Node::Percent(inside)) => {
                 let first = self.scalar(inside, other);
                 let hundredth = Node::Div(inside.clone(), Node::int(100).into());
-                return if first.equal { first } else { self.scalar(&hundredth, other) };
+                return if first.equal {
+                    first
+                } else {
+                    self.scalar(&hundredth, other)
+                };
             }
             (Node::Degrees(inside), other) | (other, Node::Degrees(inside)) => {
                 let first = self.scalar(inside, other);
@@ -372,7 +393,9 @@ impl Comparison {
             }
             (Node::Based(x, p, _), Node::Based(y, q, _)) => return Outcome::of(x == y && p == q, By::Exact),
             // A numeral in another base is not its value: 40_9 answers another question than 36 does.
-            (Node::Based(_, base, _), _) | (_, Node::Based(_, base, _)) if *base != 10 => return Outcome::DIFFERENT,
+            (Node::Based(_, base, _), _) | (_, Node::Based(_, base, _)) if *base != 10 => {
+                return Outcome::DIFFERENT;
+            }
             _ => {}
         }
         if let (Some(a), Some(b)) = (rational(a), rational(b)) {
@@ -390,12 +413,16 @@ impl Comparison {
                 if x == y {
                     return Outcome::of(true, By::Exact);
                 }
-                return self.rounded(a, b, Some(&x), Some(&y)).unwrap_or(Outcome::of(false, By::Exact));
+                return self
+                    .rounded(a, b, Some(&x), Some(&y))
+                    .unwrap_or(Outcome::of(false, By::Exact));
             }
             match atoms.equal(f, g) {
                 Ok(true) => return Outcome::of(true, By::Symbolic),
                 Ok(false) if atoms.is_decisive(f) && atoms.is_decisive(g) => {
-                    return self.rounded(a, b, None, None).unwrap_or(Outcome::of(false, By::Symbolic));
+                    return self
+                        .rounded(a, b, None, None)
+                        .unwrap_or(Outcome::of(false, By::Symbolic));
                 }
                 _ => {}
             }
@@ -420,7 +447,10 @@ impl Comparison {
         if has_variables(other) || matches!(other, Node::Int(_)) {
             return None;
         }
-        let half = Rat::new(1.into(), num_bigint::BigInt::from(2) * num_bigint::BigInt::from(10).pow(places as u32));
+        let half = Rat::new(
+            1.into(),
+            num_bigint::BigInt::from(2) * num_bigint::BigInt::from(10).pow(places as u32),
+        );
         let near = match exact {
             Some(exact) => (exact - &decimal).abs() <= half,
             None => {
@@ -452,8 +482,10 @@ fn decimal(node: &Node) -> Option<(usize, Rat)> {
     match node {
         Node::Neg(inside) => decimal(inside).map(|(places, value)| (places, -value)),
         Node::Decimal(value, places) => {
-            let digits = (value * Rat::from_integer(num_bigint::BigInt::from(10).pow(*places as u32))).to_integer();
-            let enough = *places >= ROUNDED_DIGITS && digits >= num_bigint::BigInt::from(10).pow(ROUNDED_DIGITS as u32 - 1);
+            let digits =
+                (value * Rat::from_integer(num_bigint::BigInt::from(10).pow(*places as u32))).to_integer();
+            let enough = *places >= ROUNDED_DIGITS
+                && digits >= num_bigint::BigInt::from(10).pow(ROUNDED_DIGITS as u32 - 1);
             (enough && !value.is_zero() && *places <= 400).then(|| (*places, value.clone()))
         }
         _ => None,
@@ -464,15 +496,12 @@ fn has_value_variables(answer: &Answer) -> bool {
     matches!(answer, Answer::Value(node) if has_variables(node))
 }
 
-/// Hours and minutes.
-fn is_time(parts: &[Node]) -> bool {
-    let within = |node: &Node, below: i64| matches!(node, Node::Int(n) if *n >= 0.into() && *n < below.into());
-    parts.len() == 2 && within(&parts[0], 24) && within(&parts[1], 60) && matches!(&parts[1], Node::Int(n) if *n >= 10.into() || n.is_zero())
-}
-
 /// Letters and digits in lower case: what words are compared by.
 pub fn words(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 type Pair<'a> = (Relation, &'a Node, &'a Node);
@@ -540,7 +569,9 @@ fn as_set(answer: &Answer) -> Option<Node> {
 fn members(node: &Node) -> Option<Vec<Answer>> {
     use super::node::Join;
     match node {
-        Node::Set(items) | Node::List(items) => Some(items.iter().cloned().map(super::answer::understand).collect()),
+        Node::Set(items) | Node::List(items) => {
+            Some(items.iter().cloned().map(super::answer::understand).collect())
+        }
         Node::Joined(Join::Union, a, b) => {
             let mut all = members(a)?;
             all.extend(members(b)?);
@@ -555,9 +586,14 @@ fn has_branches(node: &Node) -> bool {
     node.any(&|part| match part {
         Node::Root(inside, _) => has_variables(inside),
         Node::Pow(base, exponent) => {
-            has_variables(base) && !matches!(&**exponent, Node::Int(_)) && !matches!(&**exponent, Node::Neg(n) if matches!(**n, Node::Int(_)))
+            has_variables(base)
+                && !matches!(&**exponent, Node::Int(_))
+                && !matches!(&**exponent, Node::Neg(n) if matches!(**n, Node::Int(_)))
         }
-        Node::Call(Func::Named("ln" | "log" | "asin" | "acos" | "acosh" | "factorial" | "binomial"), args) => args.iter().any(has_variables),
+        Node::Call(
+            Func::Named("ln" | "log" | "asin" | "acos" | "acosh" | "factorial" | "binomial"),
+            args,
+        ) => args.iter().any(has_variables),
         _ => false,
     })
 }
@@ -565,7 +601,9 @@ fn has_branches(node: &Node) -> bool {
 /// Functions of variables that are constant over a stretch.
 fn has_steps(node: &Node) -> bool {
     node.any(&|part| match part {
-        Node::Call(Func::Named("floor" | "ceiling" | "Mod" | "sign" | "Max" | "Min"), args) => args.iter().any(has_variables),
+        Node::Call(Func::Named("floor" | "ceiling" | "Mod" | "sign" | "Max" | "Min"), args) => {
+            args.iter().any(has_variables)
+        }
         _ => false,
     })
 }

@@ -205,7 +205,10 @@ impl Complex {
         }
         let root = Self::ONE.minus(self.times(self)).sqrt();
         let ln = Self::I.times(self).plus(root).ln();
-        Self { re: ln.im, im: -ln.re }
+        Self {
+            re: ln.im,
+            im: -ln.re,
+        }
     }
 
     /// Arc tangent: (i/2) (ln(1-iz) - ln(1+iz)).

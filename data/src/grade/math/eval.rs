@@ -37,7 +37,8 @@ impl Point {
         let share = unit(&(name, self.number));
         // From the tenth on, wider: a step function has more than one step there.
         let size = (0.37 + 1.9 * share) * if self.number >= 10 { 13.7 } else { 1.0 };
-        let negative = self.number % 2 == 1 && unit(&(name, self.number, "sign")) < 0.5;
+        // All negative at one, some at three, five and so on.
+        let negative = self.number == 1 || self.number % 2 == 1 && unit(&(name, self.number, "sign")) < 0.5;
         Complex::real(Wide::new(if negative { -size } else { size }))
     }
 
@@ -83,7 +84,10 @@ impl Point {
                 // The real cube root, as in the normal form.
                 match &**exponent {
                     Node::Div(p, q) if base.is_real() && base.re.hi < 0.0 && **q == Node::int(3) => {
-                        let root = base.neg().pow(Complex::ONE.over(Complex::real(Wide::new(3.0)))).neg();
+                        let root = base
+                            .neg()
+                            .pow(Complex::ONE.over(Complex::real(Wide::new(3.0))))
+                            .neg();
                         let p = self.value(p)?;
                         root.pow(p)
                     }
@@ -110,7 +114,9 @@ impl Point {
                 }
                 self.value(&parts[0])?.over(below)
             }
-            Node::Set(items) | Node::List(items) | Node::Tuple(items) if items.len() == 1 => self.value(&items[0])?,
+            Node::Set(items) | Node::List(items) | Node::Tuple(items) if items.len() == 1 => {
+                self.value(&items[0])?
+            }
             Node::Call(Func::Applied(name), args) => {
                 // An unknown function is some smooth function of its arguments, the same wherever it is met.
                 let mut sum = Wide::new(unit(&name.as_str()));
@@ -178,7 +184,11 @@ impl Point {
             }
             ("atanh", [x]) => {
                 let half = Complex::real(Wide::new(0.5));
-                Complex::ONE.plus(*x).ln().minus(Complex::ONE.minus(*x).ln()).times(half)
+                Complex::ONE
+                    .plus(*x)
+                    .ln()
+                    .minus(Complex::ONE.minus(*x).ln())
+                    .times(half)
             }
             ("ln", [x]) if !x.is_zero() => x.ln(),
             ("log", [x, base]) if !x.is_zero() && !base.is_zero() => x.ln().over(base.ln()),
@@ -186,7 +196,9 @@ impl Point {
             ("re", [x]) => Complex::real(x.re),
             ("im", [x]) => Complex::real(x.im),
             ("arg", [x]) => Complex::real(x.angle()),
-            ("sign", [x]) if x.is_real() => Complex::real(Wide::new(if x.is_zero() { 0.0 } else { x.re.hi.signum() })),
+            ("sign", [x]) if x.is_real() => {
+                Complex::real(Wide::new(if x.is_zero() { 0.0 } else { x.re.hi.signum() }))
+            }
             ("floor", [x]) if x.is_real() => Complex::real(steady(x.re)?.floor()),
             ("ceiling", [x]) if x.is_real() => Complex::real(-(-steady(x.re)?).floor()),
             ("Max", all) if all_real => *all.iter().max_by(|a, b| a.re.hi.total_cmp(&b.re.hi))?,
@@ -219,7 +231,11 @@ impl Point {
                 .push((variable.to_owned(), Complex::real(Wide::new(k as f64))));
             let term = self.value(body);
             self.bound.pop();
-            total = if sum { total.plus(term?) } else { total.times(term?) };
+            total = if sum {
+                total.plus(term?)
+            } else {
+                total.times(term?)
+            };
         }
         Some(total)
     }
@@ -341,4 +357,3 @@ pub fn sign(value: Complex) -> Option<i32> {
         if zero { 0 } else { value.re.hi.signum() as i32 }
     })
 }
-

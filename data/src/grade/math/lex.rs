@@ -44,21 +44,69 @@ pub struct Token<'a> {
 
 /// Commands that only place or size what they stand before.
 const SILENT: [&str; 40] = [
-    "left", "right", "mleft", "mright", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl",
-    "biggr", "Biggl", "Biggr", "middle", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "quad",
-    "qquad", "hspace", "rm", "bf", "it", "hfill", "hline", "thinspace", "enspace", "allowbreak", "nonumber",
-    "phantom", "strut", "boldmath", "small", "large", "cr",
+    "left",
+    "right",
+    "mleft",
+    "mright",
+    "big",
+    "Big",
+    "bigg",
+    "Bigg",
+    "bigl",
+    "bigr",
+    "Bigl",
+    "Bigr",
+    "biggl",
+    "biggr",
+    "Biggl",
+    "Biggr",
+    "middle",
+    "displaystyle",
+    "textstyle",
+    "scriptstyle",
+    "limits",
+    "nolimits",
+    "quad",
+    "qquad",
+    "hspace",
+    "rm",
+    "bf",
+    "it",
+    "hfill",
+    "hline",
+    "thinspace",
+    "enspace",
+    "allowbreak",
+    "nonumber",
+    "phantom",
+    "strut",
+    "boldmath",
+    "small",
+    "large",
+    "cr",
 ];
 
 /// Commands whose argument is words.
 const WORDS: [&str; 12] = [
-    "text", "textbf", "textit", "textrm", "textnormal", "mbox", "hbox", "mathrm", "textsf", "texttt", "emph", "mathsf",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textnormal",
+    "mbox",
+    "hbox",
+    "mathrm",
+    "textsf",
+    "texttt",
+    "emph",
+    "mathsf",
 ];
 
 /// Commands that a longer, unknown one may begin with: `\quadx`, `\vertx`.
 const PREFIXES: [&str; 24] = [
-    "lbrack", "rbrack", "lbrace", "rbrace", "lgroup", "rgroup", "lvert", "rvert", "lVert", "rVert", "vert", "quad",
-    "qquad", "lfloor", "rfloor", "lceil", "rceil", "cdot", "times", "left", "right", "pi", "infty", "pm",
+    "lbrack", "rbrack", "lbrace", "rbrace", "lgroup", "rgroup", "lvert", "rvert", "lVert", "rVert", "vert",
+    "quad", "qquad", "lfloor", "rfloor", "lceil", "rceil", "cdot", "times", "left", "right", "pi", "infty",
+    "pm",
 ];
 
 /// Splits a text.
@@ -136,7 +184,9 @@ impl<'a> Lexer<'a> {
             _ => {
                 let c = self.text[at..].chars().next().unwrap_or(' ');
                 let end = at + c.len_utf8();
-                if c.is_whitespace() || matches!(c, '€' | '£' | '¥' | '₹' | '\u{200b}' | '\u{2061}' | '\u{feff}') {
+                if c.is_whitespace()
+                    || matches!(c, '€' | '£' | '¥' | '₹' | '\u{200b}' | '\u{2061}' | '\u{feff}')
+                {
                     self.skip(end);
                 } else {
                     self.push(Kind::Sign(c), at, end);
@@ -176,13 +226,15 @@ impl<'a> Lexer<'a> {
 
     fn group(&self, at: usize) -> Option<usize> {
         let rest = &self.text[at..];
-        let mut next = ["{,}", ",\\!", "\\!", "\\,", " {,}", "\u{202f}", "\u{a0}", "'", " ", " {, }", "{, }"]
-            .into_iter()
-            .find_map(|mark| {
-                let next = rest.strip_prefix(mark)?.trim_start_matches(' ');
-                let whole = next.len() >= 3 && next.as_bytes()[..3].iter().all(u8::is_ascii_digit);
-                (whole && (mark != " " || rest.len() - next.len() == 1)).then_some(at + rest.len() - next.len())
-            })?;
+        let mut next = [
+            "{,}", ",\\!", "\\!", "\\,", " {,}", "\u{202f}", "\u{a0}", "'", " ", " {, }", "{, }",
+        ]
+        .into_iter()
+        .find_map(|mark| {
+            let next = rest.strip_prefix(mark)?.trim_start_matches(' ');
+            let whole = next.len() >= 3 && next.as_bytes()[..3].iter().all(u8::is_ascii_digit);
+            (whole && (mark != " " || rest.len() - next.len() == 1)).then_some(at + rest.len() - next.len())
+        })?;
         next += 3;
         (!self.byte(next).is_ascii_digit()).then_some(next)
     }
@@ -231,8 +283,8 @@ impl<'a> Lexer<'a> {
         }
         match name {
             "begin" | "end" => self.environment(name == "begin", end),
-            "boxed" | "fbox" | "mathbf" | "boldsymbol" | "mathit" | "mathcal" | "mathop" | "bm" | "textcolor"
-            | "mathstrut" | "operatorname" | "operatorname*" | "color" => {
+            "boxed" | "fbox" | "mathbf" | "boldsymbol" | "mathit" | "mathcal" | "mathop" | "bm"
+            | "textcolor" | "mathstrut" | "operatorname" | "operatorname*" | "color" => {
                 if name == "operatorname" {
                     let star = usize::from(self.byte(end) == b'*');
                     return self.operator(end + star);
@@ -326,7 +378,11 @@ impl<'a> Lexer<'a> {
             self.environments = self.environments.saturating_sub(1);
         }
         // The kind of the matrix stays behind the mark: only a determinant differs.
-        let kind = if begins { Kind::Sign('⟦') } else { Kind::Sign('⟧') };
+        let kind = if begins {
+            Kind::Sign('⟦')
+        } else {
+            Kind::Sign('⟧')
+        };
         self.push(kind, from, to);
         self.at = next;
     }

@@ -35,7 +35,7 @@ pub const MAX_DEPTH: usize = 120;
 /// Quotients, remainders, unions and postfix signs in one answer: each makes its tree deeper without a bracket.
 pub const MAX_CHAIN: usize = 200;
 /// A whole number of more bits than this is not worked out: it stays a power, a factorial and so on.
-pub const MAX_BITS: u64 = 40_000;
+pub const MAX_BITS: u64 = 16_000;
 
 /// Why a text could not be read as mathematics.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

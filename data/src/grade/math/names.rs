@@ -237,11 +237,57 @@ pub fn accent(name: &str) -> Option<&'static str> {
 /// Whether a command has a meaning here, so that it is not taken apart.
 pub fn is_command(name: &str) -> bool {
     const OTHERS: [&str; 51] = [
-        "frac", "dfrac", "tfrac", "cfrac", "sfrac", "binom", "dbinom", "tbinom", "choose", "sqrt", "cdot", "times", "div",
-        "ast", "pm", "mp", "cup", "cap", "setminus", "backslash", "emptyset", "varnothing", "mathbb", "R", "sum",
-        "prod", "int", "lim", "bmod", "pmod", "mod", "circ", "degree", "lbrace", "rbrace", "lbrack", "rbrack",
-        "lgroup", "rgroup", "vert", "lvert", "rvert", "Vert", "lVert", "rVert", "lfloor", "rfloor", "lceil", "rceil",
-        "not", "over",
+        "frac",
+        "dfrac",
+        "tfrac",
+        "cfrac",
+        "sfrac",
+        "binom",
+        "dbinom",
+        "tbinom",
+        "choose",
+        "sqrt",
+        "cdot",
+        "times",
+        "div",
+        "ast",
+        "pm",
+        "mp",
+        "cup",
+        "cap",
+        "setminus",
+        "backslash",
+        "emptyset",
+        "varnothing",
+        "mathbb",
+        "R",
+        "sum",
+        "prod",
+        "int",
+        "lim",
+        "bmod",
+        "pmod",
+        "mod",
+        "circ",
+        "degree",
+        "lbrace",
+        "rbrace",
+        "lbrack",
+        "rbrack",
+        "lgroup",
+        "rgroup",
+        "vert",
+        "lvert",
+        "rvert",
+        "Vert",
+        "lVert",
+        "rVert",
+        "lfloor",
+        "rfloor",
+        "lceil",
+        "rceil",
+        "not",
+        "over",
     ];
     const CORNERS: [&str; 6] = ["ulcorner", "urcorner", "llcorner", "lrcorner", "langle", "rangle"];
     OTHERS.contains(&name)
@@ -257,8 +303,9 @@ pub fn is_command(name: &str) -> bool {
 /// Units of two letters that may follow a number. Longer words need no list.
 pub fn is_short_unit(word: &str) -> bool {
     const UNITS: [&str; 36] = [
-        "cm", "mm", "km", "nm", "dm", "kg", "mg", "ml", "mL", "cl", "ft", "yd", "mi", "lb", "oz", "hr", "ms", "Hz",
-        "eV", "kW", "kJ", "cc", "sq", "cu", "mW", "mA", "kV", "mV", "pH", "AU", "pc", "ly", "px", "Pa", "dB", "in",
+        "cm", "mm", "km", "nm", "dm", "kg", "mg", "ml", "mL", "cl", "ft", "yd", "mi", "lb", "oz", "hr", "ms",
+        "Hz", "eV", "kW", "kJ", "cc", "sq", "cu", "mW", "mA", "kV", "mV", "pH", "AU", "pc", "ly", "px", "Pa",
+        "dB", "in",
     ];
     UNITS.contains(&word)
 }
@@ -267,15 +314,39 @@ pub fn is_short_unit(word: &str) -> bool {
 pub fn is_comment(word: &str) -> bool {
     matches!(
         word.to_ascii_lowercase().as_str(),
-        "where" | "for" | "with" | "if" | "when" | "such" | "because" | "since" | "provided" | "as" | "which" | "that"
+        "where"
+            | "for"
+            | "with"
+            | "if"
+            | "when"
+            | "such"
+            | "because"
+            | "since"
+            | "provided"
+            | "as"
+            | "which"
+            | "that"
     )
 }
 
 /// Whether a plain word has a meaning here.
 pub fn is_known_word(word: &str) -> bool {
     const OTHERS: [&str; 15] = [
-        "EmptySet", "Reals", "Integers", "Naturals", "Complexes", "True", "False", "Interval", "Matrix", "FiniteSet", "and",
-        "or", "mod", "percent", "degrees",
+        "EmptySet",
+        "Reals",
+        "Integers",
+        "Naturals",
+        "Complexes",
+        "True",
+        "False",
+        "Interval",
+        "Matrix",
+        "FiniteSet",
+        "and",
+        "or",
+        "mod",
+        "percent",
+        "degrees",
     ];
     function(word).is_some()
         || constant(word).is_some()

@@ -150,7 +150,9 @@ impl Node {
             | Node::Tuple(parts)
             | Node::Set(parts)
             | Node::Ratio(parts) => parts.iter().collect(),
-            Node::Div(a, b) | Node::Pow(a, b) | Node::Interval(a, b, ..) | Node::Joined(_, a, b) => vec![a, b],
+            Node::Div(a, b) | Node::Pow(a, b) | Node::Interval(a, b, ..) | Node::Joined(_, a, b) => {
+                vec![a, b]
+            }
             Node::Neg(a) | Node::PlusMinus(a, _) | Node::Root(a, _) | Node::Percent(a) | Node::Degrees(a) => {
                 vec![a]
             }

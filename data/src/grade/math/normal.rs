@@ -58,7 +58,9 @@ impl Atoms {
             }
             Node::Degrees(a) => self.form(a)?,
             Node::Call(name, args) => self.call(name, args)?,
-            Node::Set(items) | Node::List(items) | Node::Tuple(items) if items.len() == 1 => self.form(&items[0])?,
+            Node::Set(items) | Node::List(items) | Node::Tuple(items) if items.len() == 1 => {
+                self.form(&items[0])?
+            }
             Node::Ratio(parts) if parts.len() == 2 => {
                 let (a, b) = (self.form(&parts[0])?, self.form(&parts[1])?);
                 self.divide(&a, &b)?
@@ -173,7 +175,11 @@ impl Atoms {
             }
         }
         if base.num.is_zero() {
-            return if exp.is_positive() { Ok(base.clone()) } else { Err(Beyond) };
+            return if exp.is_positive() {
+                Ok(base.clone())
+            } else {
+                Err(Beyond)
+            };
         }
         let mut product = Form::number(Rat::one());
         for (atom, power) in self.factors(base)? {
@@ -206,7 +212,11 @@ impl Atoms {
     fn negative_power(&mut self, exp: Exp, root: bool) -> Done<Form> {
         let minus = Form::number(-Rat::one());
         if *exp.denom() % 2 == 1 && (root || *exp.denom() == 1 || *exp.denom() == 3) {
-            return Ok(if exp.numer() % 2 == 0 { Form::number(Rat::one()) } else { minus });
+            return Ok(if exp.numer() % 2 == 0 {
+                Form::number(Rat::one())
+            } else {
+                minus
+            });
         }
         let i = self.atom(Atom::Constant(Const::I))?;
         if *exp.denom() == 2 {
@@ -257,8 +267,16 @@ impl Atoms {
                 ("Min", all) => all.iter().min().cloned().map(Form::number),
                 ("Mod", [_, m]) if m.is_zero() => return Err(Beyond),
                 ("Mod", [a, m]) => Some(Form::number(a - m * (a / m).floor())),
-                ("gcd", all) => all.iter().map(Signed::abs).reduce(|a, b| gcd(&a, &b)).map(Form::number),
-                ("lcm", all) => all.iter().map(Signed::abs).reduce(|a, b| lcm(&a, &b)).map(Form::number),
+                ("gcd", all) => all
+                    .iter()
+                    .map(Signed::abs)
+                    .reduce(|a, b| gcd(&a, &b))
+                    .map(Form::number),
+                ("lcm", all) => all
+                    .iter()
+                    .map(Signed::abs)
+                    .reduce(|a, b| lcm(&a, &b))
+                    .map(Form::number),
                 ("factorial", [n]) => factorial(n).and_then(whole),
                 ("binomial", [n, k]) => binomial(n, k).and_then(whole),
                 ("ln", [x]) if x.is_one() => Some(Form::number(Rat::zero())),
@@ -303,7 +321,9 @@ impl Atoms {
                 Some(self.atom(Atom::Value(name.to_owned(), different))?)
             }
             // Odd and even functions, so that sin(-x) = -sin(x).
-            ("sin" | "tan" | "asin" | "atan" | "sinh" | "tanh" | "asinh" | "atanh", [x]) if leads_negative(x) => {
+            ("sin" | "tan" | "asin" | "atan" | "sinh" | "tanh" | "asinh" | "atanh", [x])
+                if leads_negative(x) =>
+            {
                 let value = self.atom(Atom::Value(name.to_owned(), vec![x.negated()]))?;
                 Some(value.negated())
             }
@@ -317,7 +337,9 @@ impl Atoms {
                 _ => None,
             },
             ("ln", [x]) => match x.num.single() {
-                Some((mono, c)) if x.is_whole() && c.is_one() && self.is_euler(mono) => Some(Form::number(Rat::one())),
+                Some((mono, c)) if x.is_whole() && c.is_one() && self.is_euler(mono) => {
+                    Some(Form::number(Rat::one()))
+                }
                 _ => None,
             },
             _ => None,
@@ -369,7 +391,11 @@ impl Atoms {
             });
         }
         let irrational = [&p, &q].iter().any(|poly| {
-            poly.0.keys().any(|mono| mono.0.iter().any(|(atom, _)| !matches!(self.get(*atom), Atom::Symbol(_))))
+            poly.0.keys().any(|mono| {
+                mono.0
+                    .iter()
+                    .any(|(atom, _)| !matches!(self.get(*atom), Atom::Symbol(_)))
+            })
         });
         let content = if irrational { Rat::one() } else { content };
         Ok(Some(Form::whole(Poly::term(content, shared.unwrap_or_default()))))
@@ -377,7 +403,9 @@ impl Atoms {
 
     /// By expansion along the first row; only small ones.
     fn determinant(&mut self, args: &[Node]) -> Done<Form> {
-        let [Node::Matrix(rows)] = args else { return Err(Beyond) };
+        let [Node::Matrix(rows)] = args else {
+            return Err(Beyond);
+        };
         if rows.len() != rows[0].len() || rows.len() > 5 {
             return Err(Beyond);
         }
@@ -419,7 +447,11 @@ impl Atoms {
 
 /// With its leading coefficient positive.
 fn positive(form: Form) -> Form {
-    if leads_negative(&form) { form.negated() } else { form }
+    if leads_negative(&form) {
+        form.negated()
+    } else {
+        form
+    }
 }
 
 fn leads_negative(form: &Form) -> bool {
@@ -433,7 +465,11 @@ fn gcd(a: &Rat, b: &Rat) -> Rat {
 
 fn lcm(a: &Rat, b: &Rat) -> Rat {
     let common = gcd(a, b);
-    if common.is_zero() { common } else { (a * b / common).abs() }
+    if common.is_zero() {
+        common
+    } else {
+        (a * b / common).abs()
+    }
 }
 
 fn factorial(n: &Rat) -> Option<BigInt> {

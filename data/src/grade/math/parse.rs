@@ -11,8 +11,10 @@ pub(super) type Read<T> = Result<T, Unreadable>;
 pub(super) fn parse(text: &str, dialect: Dialect) -> Read<Node> {
     let mut tokens = lex(text)?;
     while tokens.last().is_some_and(|t| {
-        matches!(t.kind, Kind::Sign('.' | ',' | ';' | ':' | '?' | '。' | '，' | '"' | '`'))
-            || t.kind == Kind::Sign('*') && tokens.len() > 1
+        matches!(
+            t.kind,
+            Kind::Sign('.' | ',' | ';' | ':' | '?' | '。' | '，' | '"' | '`')
+        ) || t.kind == Kind::Sign('*') && tokens.len() > 1
     }) {
         tokens.pop();
     }
@@ -37,17 +39,18 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Read<Node> {
     parser.answer()
 }
 
-/// The text, if it is words and nothing else: `\text{…}`, or plain words of four letters or more.
+/// The text, if it is words and nothing else: `\text{…}`, or plain words, one of them of four letters or more.
 fn only_words(tokens: &[Token<'_>]) -> Option<String> {
     let marked = tokens.iter().any(|t| t.kind == Kind::Text);
+    let long = tokens.iter().any(|t| t.text.len() >= 4);
     let words = tokens.iter().all(|t| match t.kind {
         Kind::Text => true,
-        Kind::Word => marked || (t.text.len() >= 4 && !names::is_known_word(t.text)),
+        Kind::Word => marked || (t.text.len() >= 2 && !names::is_known_word(t.text)),
         Kind::Sign(c) => marked && matches!(c, '.' | ',' | '(' | ')' | ':' | '\'' | '-'),
         _ => false,
     });
     let connects = |t: &Token<'_>| t.kind == Kind::Text && connective(t.text).is_some();
-    if !words || tokens.iter().all(connects) {
+    if !words || !(marked || long) || tokens.iter().all(connects) {
         return None;
     }
     let mut out = String::new();
@@ -100,7 +103,8 @@ impl<'a> Parser<'a> {
     }
 
     pub fn is_command(&self, name: &str) -> bool {
-        self.peek().is_some_and(|t| t.kind == Kind::Command && t.text == name)
+        self.peek()
+            .is_some_and(|t| t.kind == Kind::Command && t.text == name)
     }
 
     pub fn eat_sign(&mut self, c: char) -> bool {
@@ -139,7 +143,11 @@ impl<'a> Parser<'a> {
     /// Counts what makes the tree deeper without a bracket.
     pub fn chained(&mut self) -> Read<()> {
         self.chained += 1;
-        if self.chained > MAX_CHAIN { Err(Unreadable::TooBig) } else { Ok(()) }
+        if self.chained > MAX_CHAIN {
+            Err(Unreadable::TooBig)
+        } else {
+            Ok(())
+        }
     }
 
     /// Everything: lists parted by semicolons.
@@ -190,7 +198,9 @@ impl<'a> Parser<'a> {
             }
             // A list may end in a comma or in "and".
             let ends = self.peek().is_none_or(|t| {
-                matches!(t.kind, Kind::Sign(')' | ']' | '}' | ';' | '.' | '⟧')) || t.text == "}" || t.text == "rbrace"
+                matches!(t.kind, Kind::Sign(')' | ']' | '}' | ';' | '.' | '⟧'))
+                    || t.text == "}"
+                    || t.text == "rbrace"
             });
             if ends {
                 return Ok(items);
@@ -205,7 +215,9 @@ impl<'a> Parser<'a> {
             return false;
         };
         let first = token.text.split(char::is_whitespace).next().unwrap_or("");
-        matches!(token.kind, Kind::Word | Kind::Text) && names::is_comment(first) && connective(token.text).is_none()
+        matches!(token.kind, Kind::Word | Kind::Text)
+            && names::is_comment(first)
+            && connective(token.text).is_none()
     }
 
     fn separator(&mut self) -> bool {
@@ -245,8 +257,10 @@ impl<'a> Parser<'a> {
         let is = |ahead, kind: Kind| self.peek_at(ahead).is_some_and(|t| t.kind == kind);
         is(0, Kind::Text)
             && self.peek_at(1).is_some_and(|next| {
-                !matches!(next.kind, Kind::Sign('=' | '<' | '>' | '+' | '-' | ',' | ')' | ']' | '}' | ';'))
-                    && names::relation(next.text).is_none()
+                !matches!(
+                    next.kind,
+                    Kind::Sign('=' | '<' | '>' | '+' | '-' | ',' | ')' | ']' | '}' | ';')
+                ) && names::relation(next.text).is_none()
             })
     }
 
@@ -255,7 +269,7 @@ impl<'a> Parser<'a> {
         let next = self.peek_at(1).filter(|t| !t.spaced).map(|t| t.kind);
         let (relation, length) = match (token.kind, next) {
             (Kind::Sign('<'), Some(Kind::Sign('='))) => (Relation::LessEqual, 2),
-            (Kind::Sign('>' ), Some(Kind::Sign('='))) => (Relation::GreaterEqual, 2),
+            (Kind::Sign('>'), Some(Kind::Sign('='))) => (Relation::GreaterEqual, 2),
             (Kind::Sign('=') | Kind::Sign(':'), Some(Kind::Sign('='))) => (Relation::Equal, 2),
             (Kind::Sign('!'), Some(Kind::Sign('='))) => (Relation::NotEqual, 2),
             (Kind::Sign('-'), Some(Kind::Sign('>'))) => (Relation::Other('→'), 2),

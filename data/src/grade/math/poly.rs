@@ -183,7 +183,9 @@ impl Form {
 
     /// Its value, if it is a rational number.
     pub fn value(&self) -> Option<Rat> {
-        (self.den.number()? == Rat::one()).then(|| self.num.number()).flatten()
+        (self.den.number()? == Rat::one())
+            .then(|| self.num.number())
+            .flatten()
     }
 
     pub fn is_whole(&self) -> bool {
@@ -209,7 +211,11 @@ impl Atoms {
 
     fn step(&mut self, count: usize) -> Done<()> {
         self.steps += count;
-        if self.steps > MAX_STEPS { Err(Beyond) } else { Ok(()) }
+        if self.steps > MAX_STEPS {
+            Err(Beyond)
+        } else {
+            Ok(())
+        }
     }
 
     /// The number of an atom, a new one if it has none equal.
@@ -278,8 +284,16 @@ impl Atoms {
             return Err(Beyond);
         }
         // a.num b.den / (a.den b.num)
-        let top = if b.is_whole() { Form::whole(a.num.clone()) } else { self.times(&a.num, &b.den)? };
-        let low = if a.is_whole() { Form::whole(b.num.clone()) } else { self.times(&a.den, &b.num)? };
+        let top = if b.is_whole() {
+            Form::whole(a.num.clone())
+        } else {
+            self.times(&a.num, &b.den)?
+        };
+        let low = if a.is_whole() {
+            Form::whole(b.num.clone())
+        } else {
+            self.times(&a.den, &b.num)?
+        };
         // Terms that meet may bring denominators of their own (√(x+1) to a negative power).
         let (top_num, low_num) = if top.is_whole() && low.is_whole() {
             (top.num, low.num)
@@ -361,8 +375,12 @@ impl Atoms {
     fn settled(&self, atom: u32, exp: Exp) -> bool {
         match self.get(atom) {
             Atom::Constant(super::node::Const::I) => exp.is_one(),
-            Atom::Number(_) => exp > Exp::zero() && exp < Exp::one() || exp.abs() > Exp::from_integer(MAX_BITS as i64),
-            Atom::Sum(_) => (exp > Exp::zero() && exp < Exp::one()) || exp.abs() > Exp::from_integer(MAX_POWER),
+            Atom::Number(_) => {
+                exp > Exp::zero() && exp < Exp::one() || exp.abs() > Exp::from_integer(MAX_BITS as i64)
+            }
+            Atom::Sum(_) => {
+                (exp > Exp::zero() && exp < Exp::one()) || exp.abs() > Exp::from_integer(MAX_POWER)
+            }
             _ => true,
         }
     }

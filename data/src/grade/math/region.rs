@@ -4,9 +4,9 @@
 //! and one point between each two neighbours.
 
 use super::answer::has_variables;
+use super::complex::Complex;
 use super::eval::{Point, near};
 use super::node::{Const, Func, Join, Node, Relation};
-use super::complex::Complex;
 use super::poly::{Atom, Atoms, Form, Poly};
 use num_traits::{One, Signed};
 
@@ -270,7 +270,11 @@ fn linear(node: &Node) -> Option<(Node, Node, Node)> {
             Node::Int(value.numer().abs()).into(),
             Node::Int(value.denom().clone()).into(),
         );
-        Some(if value.is_negative() { Node::Neg(size.into()) } else { size })
+        Some(if value.is_negative() {
+            Node::Neg(size.into())
+        } else {
+            size
+        })
     };
     Some((Node::Symbol(variable?), number(&slope)?, number(&shift)?))
 }

@@ -130,7 +130,12 @@ impl Display for Node {
             Node::Set(items) if items.is_empty() => f.write_str("∅"),
             Node::Set(items) => listed(f, "{", items, "}"),
             Node::Interval(a, b, from, to) => {
-                write!(f, "{}{a}, {b}{}", if *from { '[' } else { '(' }, if *to { ']' } else { ')' })
+                write!(
+                    f,
+                    "{}{a}, {b}{}",
+                    if *from { '[' } else { '(' },
+                    if *to { ']' } else { ')' }
+                )
             }
             Node::Joined(join, a, b) => {
                 let sign = match join {

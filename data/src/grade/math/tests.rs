@@ -69,7 +69,10 @@ fn numbers() {
         (r"\gcd(12, 18)", "6"),
         (r"\operatorname{lcm}(4, 6)", "12"),
         (r"\max(1, 5, 3)", "5"),
-        ("123456789012345678901234567890", "123456789012345678901234567890.0"),
+        (
+            "123456789012345678901234567890",
+            "123456789012345678901234567890.0",
+        ),
     ]);
     different(&[
         ("9007199254740993", "9007199254740992"),
@@ -282,7 +285,10 @@ fn matrices_and_words() {
             r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
             r"\begin{pmatrix}1&2\\4&3\end{pmatrix}",
         ),
-        (r"\begin{pmatrix}1&2\end{pmatrix}", r"\begin{pmatrix}1&2&3\end{pmatrix}"),
+        (
+            r"\begin{pmatrix}1&2\end{pmatrix}",
+            r"\begin{pmatrix}1&2&3\end{pmatrix}",
+        ),
         (r"\text{odd}", r"\text{even}"),
     ]);
 }
@@ -297,31 +303,64 @@ fn sympys_spelling() {
         ("exp(2*I*pi)", "1"),
         ("log(x, 10)", r"\log_{10} x"),
         ("log(E)", "1"),
-        ("Matrix([[1, 2], [3, 4]])", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
-        ("Matrix([\n[1],\n[2],\n[3]])", r"\begin{pmatrix}1\\2\\3\end{pmatrix}"),
-        ("Union(Interval.open(0, 1), Interval(2, oo))", r"(0,1)\cup[2,\infty)"),
+        (
+            "Matrix([[1, 2], [3, 4]])",
+            r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+        ),
+        (
+            "Matrix([\n[1],\n[2],\n[3]])",
+            r"\begin{pmatrix}1\\2\\3\end{pmatrix}",
+        ),
+        (
+            "Union(Interval.open(0, 1), Interval(2, oo))",
+            r"(0,1)\cup[2,\infty)",
+        ),
         ("Eq(x, 2)", "x=2"),
         ("FiniteSet(1, 2)", r"\{2,1\}"),
         ("EmptySet", r"\emptyset"),
         ("Integral(x**2, (x, 0, 1))", r"\int_0^1 x^2 dx"),
-        ("Sum(1/factorial(n), (n, 0, oo))", r"\sum_{n=0}^{\infty}\frac1{n!}"),
+        (
+            "Sum(1/factorial(n), (n, 0, oo))",
+            r"\sum_{n=0}^{\infty}\frac1{n!}",
+        ),
         ("Limit(1/x, x, oo, dir='-')", r"\lim_{x\to\infty}\frac1x"),
         ("Derivative(tan(x), x)", r"\frac{d}{dx}\tan x"),
         ("Mod(a, b)", r"a \bmod b"),
     ] {
         let outcome = Comparison::new(true).same(&read(sympy), &answer(latex));
-        assert!(outcome.equal, "{sympy} = {latex}: {} | {}", read(sympy), answer(latex));
+        assert!(
+            outcome.equal,
+            "{sympy} = {latex}: {} | {}",
+            read(sympy),
+            answer(latex)
+        );
     }
 }
 
 #[test]
 fn what_is_no_mathematics_is_said_so() {
-    for text in ["3 +", "(1, 2", r"\frac{1}", "x ==", "2^", r"\sqrt", "|3", "5_x", r"\begin{pmatrix}1&2\\3\end{pmatrix}"] {
-        assert!(matches!(read(text, Dialect::Common), Err(Unreadable::Syntax { .. })), "{text}");
+    for text in [
+        "3 +",
+        "(1, 2",
+        r"\frac{1}",
+        "x ==",
+        "2^",
+        r"\sqrt",
+        "|3",
+        "5_x",
+        r"\begin{pmatrix}1&2\\3\end{pmatrix}",
+    ] {
+        assert!(
+            matches!(read(text, Dialect::Common), Err(Unreadable::Syntax { .. })),
+            "{text}"
+        );
     }
     assert_eq!(read(" $ ", Dialect::Common), Err(Unreadable::Empty));
     assert_eq!(read(&"(".repeat(5000), Dialect::Common), Err(Unreadable::TooBig));
-    assert_eq!(read(&"1+".repeat(50_000), Dialect::Common), Err(Unreadable::TooBig));
+    assert_eq!(
+        read(&"1+".repeat(50_000), Dialect::Common),
+        Err(Unreadable::TooBig)
+    );
     assert_eq!(read(&"1/".repeat(1000), Dialect::Common), Err(Unreadable::TooBig));
 }
 

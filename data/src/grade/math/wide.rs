@@ -74,7 +74,11 @@ impl Wide {
 
     pub fn floor(self) -> Self {
         let hi = self.hi.floor();
-        if hi == self.hi { quick_sum(hi, self.lo.floor()) } else { Self::new(hi) }
+        if hi == self.hi {
+            quick_sum(hi, self.lo.floor())
+        } else {
+            Self::new(hi)
+        }
     }
 
     pub fn exp(self) -> Self {
