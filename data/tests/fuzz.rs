@@ -213,7 +213,8 @@ fn any_input_ends_and_what_is_read_equals_itself() {
         if took > slowest {
             slowest = took;
             if took > Duration::from_millis(500) {
-                eprintln!("{took:?}: {text:?} against {before:?}");
+                let head = |text: &str| text.chars().take(80).collect::<String>();
+                eprintln!("{took:?}: {:?} against {:?}", head(&text), head(&before));
             }
         }
         before = text;

@@ -75,8 +75,7 @@ impl Parser<'_> {
         let mut value = self.power()?;
         // Flat, so that a long product nests no deeper than a short one.
         let mut factors = Vec::new();
-        loop {
-            let Some(token) = self.peek() else { break };
+        while let Some(token) = self.peek() {
             let next = self.peek_at(1);
             match (token.kind, token.text) {
                 (Kind::Sign('*'), _) if next.is_some_and(|t| t.text == "*" && !t.spaced) => {
@@ -393,7 +392,7 @@ impl Parser<'_> {
             let value = parser.factor()?;
             let powered = parser.is_sign('^')
                 || parser.is_sign('*') && parser.peek_at(1).is_some_and(|t| t.text == "*" && !t.spaced)
-                || parser.is_sign('!') && !parser.peek_at(1).is_some_and(|t| t.text == "=");
+                || parser.is_sign('!') && parser.peek_at(1).is_none_or(|t| t.text != "=");
             if powered {
                 parser.attached(value)
             } else {

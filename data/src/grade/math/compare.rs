@@ -1,11 +1,11 @@
 //! Are two answers the same?
 
 use super::answer::{Answer, has_variables};
-use super::eval::{Point, near, of_rat, sign};
+use super::eval::{Point, of_rat};
 use super::node::{Const, Func, Node, Rat, Relation};
+use super::points::equal_at_points;
 use super::poly::{Atoms, Form};
-use super::region::{self, infinite, mirrored};
-use super::wide::Wide;
+use super::region::{self, infinite};
 use num_traits::{Signed, Zero};
 use serde::Serialize;
 use std::fmt;
@@ -54,10 +54,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    const fn of(equal: bool, by: By) -> Self {
+    pub(super) const fn of(equal: bool, by: By) -> Self {
         Self { equal, by }
     }
-    const DIFFERENT: Self = Self::of(false, By::Shape);
+    pub(super) const DIFFERENT: Self = Self::of(false, By::Shape);
 }
 
 /// Pairs of parts that are compared before it is given up.
@@ -72,7 +72,7 @@ pub struct Comparison {
     pub rounding: bool,
     pairs: usize,
     /// Normal forms and evaluations that were asked for: the dear part.
-    scalars: usize,
+    pub(super) scalars: usize,
 }
 
 impl Comparison {
@@ -268,7 +268,7 @@ impl Comparison {
         Outcome::of(!zero(a) && !zero(b), by)
     }
 
-    fn regions(&mut self, a: &Node, b: &Node) -> Outcome {
+    pub(super) fn regions(&mut self, a: &Node, b: &Node) -> Outcome {
         let sides = |node: &Node| match node {
             Node::Interval(x, y, from, to) => Some(((**x).clone(), (**y).clone(), *from, *to)),
             Node::Tuple(pair) if pair.len() == 2 => Some((pair[0].clone(), pair[1].clone(), false, false)),
@@ -302,65 +302,6 @@ impl Comparison {
             (Some(a), Some(b)) => self.several(&a, &b),
             _ => Outcome::of(false, By::Undecided),
         }
-    }
-
-    fn relations(&mut self, a: (&Node, &[(Relation, Node)]), b: (&Node, &[(Relation, Node)])) -> Outcome {
-        if a.1.len() == b.1.len() {
-            let (left, right) = (pairs(a.0, a.1), pairs(b.0, b.1));
-            let mut used = vec![false; right.len()];
-            let mut by = By::Exact;
-            let all = left.iter().all(|pair| {
-                let found = (0..right.len()).find(|at| {
-                    !used[*at] && {
-                        let outcome = self.relation(pair, &right[*at]);
-                        by = by.max(if outcome.equal { outcome.by } else { By::Exact });
-                        outcome.equal
-                    }
-                });
-                found.map(|at| used[at] = true).is_some()
-            });
-            if all {
-                return Outcome::of(true, by);
-            }
-        }
-        match (region::solved(a.0, a.1), region::solved(b.0, b.1)) {
-            (Some(x), Some(y)) if quantity(a) == quantity(b) => self.regions(&x, &y),
-            _ => Outcome::of(false, By::Symbolic),
-        }
-    }
-
-    fn relation(&mut self, a: &Pair<'_>, b: &Pair<'_>) -> Outcome {
-        let ((op, left, right), (other, p, q)) = (turned(a), turned(b));
-        if op != other {
-            return Outcome::DIFFERENT;
-        }
-        let straight = (self.scalar(left, p), self.scalar(right, q));
-        if straight.0.equal && straight.1.equal {
-            return Outcome::of(true, straight.0.by.max(straight.1.by));
-        }
-        let symmetric = matches!(op, Relation::Equal | Relation::NotEqual);
-        if !symmetric && !matches!(op, Relation::Less | Relation::LessEqual) {
-            return Outcome::of(false, By::Symbolic);
-        }
-        self.scalars += 1;
-        let difference = |a: &Node, b: &Node| Node::Add(vec![a.clone(), Node::Neg(b.clone().into())]);
-        let (x, y) = (difference(left, right), difference(p, q));
-        let mut atoms = Atoms::default();
-        if let (Ok(f), Ok(g)) = (atoms.form(&x), atoms.form(&y)) {
-            // 0 = 0 says nothing.
-            if f.num.is_zero() || g.num.is_zero() {
-                return Outcome::of(false, By::Symbolic);
-            }
-            let parts = f.num.proportional(&g.num);
-            let sign = f.num.primitive().0.is_positive() == g.num.primitive().0.is_positive();
-            if symmetric && parts || (parts && sign && f.den == g.den) {
-                return Outcome::of(true, By::Symbolic);
-            }
-            if f.is_whole() && g.is_whole() && atoms.is_decisive(&f) && atoms.is_decisive(&g) {
-                return Outcome::of(false, By::Symbolic);
-            }
-        }
-        proportional_at_points(&x, &y, symmetric)
     }
 
     /// Two numbers or expressions.
@@ -504,47 +445,6 @@ pub fn words(text: &str) -> String {
         .collect()
 }
 
-type Pair<'a> = (Relation, &'a Node, &'a Node);
-
-fn pairs<'a>(first: &'a Node, rest: &'a [(Relation, Node)]) -> Vec<Pair<'a>> {
-    let mut left = first;
-    rest.iter()
-        .map(|(relation, right)| {
-            let pair = (*relation, left, right);
-            left = right;
-            pair
-        })
-        .collect()
-}
-
-/// Greater turned into less.
-fn turned<'a>(pair: &Pair<'a>) -> Pair<'a> {
-    match pair {
-        (op @ (Relation::Greater | Relation::GreaterEqual), a, b) => (mirrored(*op), b, a),
-        other => *other,
-    }
-}
-
-/// The one variable that inequalities are about.
-fn quantity(relation: (&Node, &[(Relation, Node)])) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut add = |node: &Node| {
-        fn walk(node: &Node, names: &mut Vec<String>) {
-            match node {
-                Node::Symbol(name) | Node::Call(Func::Applied(name), _) if !names.contains(name) => {
-                    names.push(name.clone());
-                }
-                _ => node.children().into_iter().for_each(|part| walk(part, names)),
-            }
-        }
-        walk(node, &mut names);
-    };
-    add(relation.0);
-    relation.1.iter().for_each(|(_, side)| add(side));
-    names.sort();
-    names
-}
-
 /// An answer as a set of reals.
 fn as_set(answer: &Answer) -> Option<Node> {
     match answer {
@@ -579,82 +479,6 @@ fn members(node: &Node) -> Option<Vec<Answer>> {
         }
         _ => None,
     }
-}
-
-/// Powers that have branches, and logarithms: where variables are negative, two right answers may differ.
-fn has_branches(node: &Node) -> bool {
-    node.any(&|part| match part {
-        Node::Root(inside, _) => has_variables(inside),
-        Node::Pow(base, exponent) => {
-            has_variables(base)
-                && !matches!(&**exponent, Node::Int(_))
-                && !matches!(&**exponent, Node::Neg(n) if matches!(**n, Node::Int(_)))
-        }
-        Node::Call(
-            Func::Named("ln" | "log" | "asin" | "acos" | "acosh" | "factorial" | "binomial"),
-            args,
-        ) => args.iter().any(has_variables),
-        _ => false,
-    })
-}
-
-/// Functions of variables that are constant over a stretch.
-fn has_steps(node: &Node) -> bool {
-    node.any(&|part| match part {
-        Node::Call(Func::Named("floor" | "ceiling" | "Mod" | "sign" | "Max" | "Min"), args) => {
-            args.iter().any(has_variables)
-        }
-        _ => false,
-    })
-}
-
-/// The same value at every point.
-fn equal_at_points(a: &Node, b: &Node) -> Outcome {
-    let variables = has_variables(a) || has_variables(b);
-    let branches = variables && (has_branches(a) || has_branches(b));
-    let steps = variables && (has_steps(a) || has_steps(b));
-    let points: &[u64] = match (variables, steps, branches) {
-        (false, ..) => &[0],
-        (true, true, true) => &[0, 2, 10, 12, 14, 16, 18],
-        (true, true, false) => &[0, 1, 2, 10, 11, 12, 13, 14, 15, 16],
-        (true, false, true) => &[0, 2, 4, 6],
-        (true, false, false) => &[0, 1, 2, 3, 4],
-    };
-    let mut agreed = 0;
-    for &number in points {
-        match (Point::new(number).value(a), Point::new(number).value(b)) {
-            (Some(x), Some(y)) if near(x, y) => agreed += 1,
-            (None, None) => {}
-            (Some(_), Some(_)) => return Outcome::of(false, By::Numeric),
-            _ => return Outcome::of(false, By::Undecided),
-        }
-    }
-    let enough = if variables { agreed >= 2 } else { agreed == 1 };
-    Outcome::of(enough, if agreed > 0 { By::Numeric } else { By::Undecided })
-}
-
-/// One is the other times a constant at every point; a positive one for inequalities.
-fn proportional_at_points(a: &Node, b: &Node, any_sign: bool) -> Outcome {
-    let mut ratio: Option<super::complex::Complex> = None;
-    let mut agreed = 0;
-    for number in [0, 2, 4, 6, 8] {
-        let (Some(x), Some(y)) = (Point::new(number).value(a), Point::new(number).value(b)) else {
-            continue;
-        };
-        if x.is_zero() || y.is_zero() {
-            return Outcome::of(false, By::Numeric);
-        }
-        let next = x.over(y);
-        if sign(next).is_none_or(|sign| sign == 0 || (sign < 0 && !any_sign)) || next.re == Wide::ZERO {
-            return Outcome::of(false, By::Numeric);
-        }
-        match ratio {
-            Some(before) if !near(before, next) => return Outcome::of(false, By::Numeric),
-            _ => ratio = Some(next),
-        }
-        agreed += 1;
-    }
-    Outcome::of(agreed >= 3, By::Numeric)
 }
 
 /// Whether an answer has a value, so that something can equal it: no division by zero.
