@@ -234,3 +234,5 @@ fn find_number(text: &str) -> (Option<Rule>, Option<String>, Option<Number>) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;
