@@ -131,7 +131,7 @@ mod tests {
             explained(&verdict),
             "right\ngold       0.5\nanswer     \\frac{2}{4} (found by boxed)\nread as    2/4\ndecided by exact"
         );
-        let verdict = Grader::math().grade("no idea", "0.5").unwrap();
+        let verdict = Grader::math().grade("", "0.5").unwrap();
         assert_eq!(
             explained(&verdict),
             "wrong\ngold       0.5\nanswer     none found"
