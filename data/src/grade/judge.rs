@@ -39,7 +39,9 @@ impl Gold {
             }
             return match math::read(gold, Dialect::Common) {
                 Err(why) if !find::is_prose(gold) => Err(unreadable(why)),
-                _ if is_words(gold) && !gold.bytes().any(|b| b.is_ascii_digit()) => Ok(Self::words(gold, None)),
+                _ if is_words(gold) && !gold.bytes().any(|b| b.is_ascii_digit()) => {
+                    Ok(Self::words(gold, None))
+                }
                 _ => Err(GradeError::Ambiguous { gold: cut(gold) }),
             };
         };
