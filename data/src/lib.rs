@@ -15,7 +15,7 @@ pub mod tokenizer;
 
 pub use chat::{ChatError, ChatTemplate, Clock, Message};
 pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
-pub use grade::{GradeError, Grader, Rule, Verdict};
+pub use grade::{By, Gold, GradeError, Grader, Rule, Verdict};
 pub use problem::Problem;
 pub use prompt::{Piece, PromptError, Prompts, Templates};
 pub use solution::{Form, NoSolution, right_solution, wrong_solution};

@@ -36,6 +36,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Print the log-probability of each token of given texts
     Score(ScoreArgs),
+    /// Say whether an answer is right and why, or score a grader on labelled cases
+    Grade(GradeArgs),
     /// Print a model's architecture, parameters, number format and memory
     Inspect(InspectArgs),
     /// Measure speed with random weights
@@ -151,6 +153,36 @@ pub struct ScoreArgs {
     pub device: DeviceArgs,
 }
 
+/// `gcpo grade`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["gold", "cases"]))]
+pub struct GradeArgs {
+    /// The gold answer, bare, in \boxed{} or behind ####
+    #[arg(long, value_name = "TEXT", requires = "pred", allow_hyphen_values = true)]
+    pub gold: Option<String>,
+    /// The answer to grade, or the text that holds it
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "gold",
+        conflicts_with = "cases",
+        allow_hyphen_values = true
+    )]
+    pub pred: Option<String>,
+    /// Labelled cases, one `{"gold": …, "pred": …, "equal": …}` a line
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub cases: Option<PathBuf>,
+    /// Take numbers only, as the quickstart does
+    #[arg(long)]
+    pub numbers: bool,
+    /// Do not take a rounded decimal, 0.3333, for 1/3
+    #[arg(long)]
+    pub exact: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `gcpo inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -252,6 +284,8 @@ mod tests {
             "gcpo generate --model m --prompt hi -n 3 --json",
             "gcpo generate --model m --input f.jsonl",
             "gcpo score --model m --input f.jsonl --json",
+            "gcpo grade --gold -1 --pred -1.0",
+            "gcpo grade --cases f.jsonl --json",
             "gcpo inspect m --batch 8 --length 512",
             "gcpo bench --shape tiny --work decode",
             "gcpo bench --shape small --work step --objective grpo --group 4 --repeats 2 --json",
@@ -280,6 +314,12 @@ mod tests {
             (
                 "gcpo generate --model m --prompt a -n 0",
                 ErrorKind::ValueValidation,
+            ),
+            ("gcpo grade", ErrorKind::MissingRequiredArgument),
+            ("gcpo grade --gold 1", ErrorKind::MissingRequiredArgument),
+            (
+                "gcpo grade --gold 1 --pred 1 --cases f",
+                ErrorKind::ArgumentConflict,
             ),
             ("gcpo bench --shape huge --work step", ErrorKind::InvalidValue),
             (

@@ -4,6 +4,7 @@ pub mod args;
 pub mod bench;
 pub mod eval;
 pub mod generate;
+pub mod grade;
 pub mod inspect;
 pub mod run;
 pub mod score;
@@ -54,6 +55,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Generate(args)) => generate::run(args),
         Some(Command::Score(args)) => score::run(args),
+        Some(Command::Grade(args)) => grade::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),
     }

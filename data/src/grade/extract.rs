@@ -13,8 +13,26 @@ pub enum Rule {
     Hashes,
     /// Behind the last "answer is", up to the end of the sentence.
     AnswerIs,
+    /// The whole text is one piece of mathematics.
+    Whole,
+    /// The last `$…$`, `\\(…\\)` or `\\[…\\]`, with those that "and", "or" or a comma join to it.
+    Math,
     /// The last number in the text.
     LastNumber,
+    /// The letter of a choice; only where the gold answer is one.
+    Choice,
+}
+
+impl Rule {
+    /// The order in which a grader of mathematics tries them.
+    pub const ALL: [Rule; 6] = [
+        Rule::Boxed,
+        Rule::Hashes,
+        Rule::AnswerIs,
+        Rule::Whole,
+        Rule::Math,
+        Rule::LastNumber,
+    ];
 }
 
 impl fmt::Display for Rule {
@@ -23,7 +41,10 @@ impl fmt::Display for Rule {
             Rule::Boxed => "boxed",
             Rule::Hashes => "hashes",
             Rule::AnswerIs => "answer_is",
+            Rule::Whole => "whole",
+            Rule::Math => "math",
             Rule::LastNumber => "last_number",
+            Rule::Choice => "choice",
         })
     }
 }
@@ -40,12 +61,26 @@ pub fn opens_box(text: &str) -> bool {
     text.contains("\\boxed") || text.contains("\\fbox")
 }
 
+/// A box: all of it, and its inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Boxed {
+    pub all: std::ops::Range<usize>,
+    pub inside: std::ops::Range<usize>,
+}
+
 /// Inside of the last `\boxed{…}` whose braces close, nested braces and all; or `\boxed 5`. One pass over the text.
 pub fn last_boxed(text: &str) -> Option<&str> {
+    let boxes = boxes(text);
+    let last = boxes.into_iter().max_by_key(|found| found.inside.start)?;
+    Some(&text[last.inside])
+}
+
+/// Every box whose braces close, by where it closes. One pass over the text.
+pub(super) fn boxes(text: &str) -> Vec<Boxed> {
     let bytes = text.as_bytes();
-    // Open braces: where the inside starts, and whether a box opened it.
-    let mut open: Vec<(usize, bool)> = Vec::new();
-    let mut last: Option<(usize, usize)> = None;
+    // Open braces: where the inside starts, and where the box that opened it does.
+    let mut open: Vec<(usize, Option<usize>)> = Vec::new();
+    let mut found = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -53,41 +88,45 @@ pub fn last_boxed(text: &str) -> Option<&str> {
                 let rest = &text[at..];
                 let command = ["\\boxed", "\\fbox"].into_iter().find(|c| rest.starts_with(c));
                 let Some(command) = command else {
-                    // A backslash takes the next byte with it, so that \{ and \} do not count.
-                    at += 2;
+                    // A backslash takes the next byte with it, so that \{ and \} do not count; but \\boxed is a box.
+                    let doubled = ["\\\\boxed", "\\\\fbox"].iter().any(|c| rest.starts_with(c));
+                    at += if doubled { 1 } else { 2 };
                     continue;
                 };
+                let start = at;
                 let mut inside = at + command.len();
                 while bytes.get(inside) == Some(&b' ') {
                     inside += 1;
                 }
                 if bytes.get(inside) == Some(&b'{') {
-                    open.push((inside + 1, true));
+                    open.push((inside + 1, Some(start)));
                     inside += 1;
                 } else if inside > at + command.len() {
                     let length = text[inside..]
                         .find(|c: char| c.is_whitespace() || c == '$')
                         .unwrap_or(text.len() - inside);
-                    last = later(last, (inside, inside + length));
+                    found.push(Boxed {
+                        all: start..inside + length,
+                        inside: inside..inside + length,
+                    });
                 }
                 at = inside;
                 continue;
             }
-            b'{' => open.push((at + 1, false)),
+            b'{' => open.push((at + 1, None)),
             b'}' => {
-                if let Some((start, true)) = open.pop() {
-                    last = later(last, (start, at));
+                if let Some((inside, Some(start))) = open.pop() {
+                    found.push(Boxed {
+                        all: start..at + 1,
+                        inside: inside..at,
+                    });
                 }
             }
             _ => {}
         }
         at += 1;
     }
-    last.map(|(start, end)| &text[start..end])
-}
-
-fn later(a: Option<(usize, usize)>, b: (usize, usize)) -> Option<(usize, usize)> {
-    Some(a.map_or(b, |a| if b.0 > a.0 { b } else { a }))
+    found
 }
 
 /// The rest of the line behind the last `####`.

@@ -1,15 +1,24 @@
 //! Is this answer right?
 //!
 //! A check has two parts: where the answer stands in the completion ([`Rule`]), and whether it equals the gold one.
-//! Equality is that of exact rationals; no floating point anywhere. What does not read as one number is never a
-//! match. Time and memory are linear in the completion; a number beyond [`number::MAX_DIGITS`] digits is not read.
+//! There are two graders. [`Grader::new`] takes numbers only, compared as exact rationals: for arithmetic, where
+//! `3 + 4` must not pass for 7. [`Grader::math`] takes mathematics ([`math`]): expressions, intervals, sets, matrices,
+//! equations, choices. Each says how it found the answer, how it read both sides, and what decided.
+//! Time and memory are bounded for any input.
 
+pub mod cases;
+mod choice;
 mod extract;
+mod find;
+mod judge;
+pub mod math;
 pub mod number;
 mod spelling;
 
 use crate::dataset::equation;
 pub use extract::{Rule, after_hashes, last_boxed};
+pub use judge::Gold;
+pub use math::compare::By;
 use number::Number;
 
 /// A gold answer that cannot be checked against.
@@ -24,6 +33,29 @@ pub enum GradeError {
         /// The answer as given, cut to 80 characters.
         gold: String,
     },
+    /// The gold answer does not read as mathematics, nor as words.
+    #[error("the gold answer {gold:?} cannot be read: {why}; correct it or drop the problem")]
+    Unreadable {
+        /// The answer as given, cut to 80 characters.
+        gold: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The gold answer is prose that does not say which part of it is the answer.
+    #[error(
+        "the gold answer {gold:?} is a text without an answer that stands out; \
+         put the answer alone, in \\boxed{{}} or behind ####"
+    )]
+    Ambiguous {
+        /// The answer as given, cut to 80 characters.
+        gold: String,
+    },
+    /// The gold answer has no value: it divides by zero, or it is too large to work with.
+    #[error("the gold answer {gold:?} has no value that could be compared (a division by zero?); correct it")]
+    NoValue {
+        /// The answer as given, cut to 80 characters.
+        gold: String,
+    },
 }
 
 /// What a check found.
@@ -35,15 +67,43 @@ pub struct Verdict {
     pub answer: Option<String>,
     /// How it was found. A rule without an answer: a box that never closed.
     pub rule: Option<Rule>,
+    /// What decided; `None` where there was nothing to compare.
+    pub by: Option<By>,
+    /// The gold answer as it was read, cut to 80 characters.
+    pub gold: String,
+    /// The completion's answer as it was read, cut to 80 characters; `None` where it could not be.
+    pub reading: Option<String>,
 }
 
-/// The numeric check.
+/// What a grader takes for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Takes {
+    #[default]
+    Numbers,
+    Mathematics,
+}
+
+/// The check of an answer.
 ///
-/// The first rule that applies decides: an answer in a box that is no number is wrong, whatever else the text says.
+/// The first rule that applies decides: an answer in a box that cannot be read is wrong, whatever else the text says.
 /// With a closing `</think>`, only what follows it counts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Grader {
+    takes: Takes,
     expressions: bool,
+    rounding: bool,
+    rules: Vec<Rule>,
+}
+
+impl Default for Grader {
+    fn default() -> Self {
+        Self {
+            takes: Takes::Numbers,
+            expressions: false,
+            rounding: true,
+            rules: Rule::ALL.to_vec(),
+        }
+    }
 }
 
 impl Grader {
@@ -52,49 +112,99 @@ impl Grader {
         Self::default()
     }
 
+    /// A grader of mathematics.
+    pub fn math() -> Self {
+        Self {
+            takes: Takes::Mathematics,
+            ..Self::default()
+        }
+    }
+
     /// Whether an answer behind `####` may also be an expression, `#### ( 5 + 3 ) * 2`, that is worked out exactly
-    /// here. It is right where it rounds to the gold answer as that is written. Off by default.
+    /// here. It is right where it rounds to the gold answer as that is written. Off by default; a grader of
+    /// mathematics works out every expression.
     pub fn with_expressions(self, expressions: bool) -> Self {
-        Self { expressions }
+        Self { expressions, ..self }
+    }
+
+    /// Whether a grader of mathematics takes a decimal of four digits or more for the value that rounds to it, `0.3333`
+    /// for 1/3. On by default; the verdict says where it was needed.
+    pub fn with_rounding(self, rounding: bool) -> Self {
+        Self { rounding, ..self }
+    }
+
+    /// The rules by which a grader of mathematics looks for an answer, in this order; [`Rule::ALL`] by default. The
+    /// letter of a choice is always looked for where the gold answer is one.
+    pub fn with_rules(self, rules: impl Into<Vec<Rule>>) -> Self {
+        Self {
+            rules: rules.into(),
+            ..self
+        }
     }
 
     /// Checks a completion against a gold answer.
     ///
     /// # Errors
-    /// The gold answer is not one number ([`GradeError::Gold`]). It may itself stand in a box or behind `####`.
+    /// The gold answer cannot be checked against ([`GradeError`]). It may itself stand in a box or behind `####`.
     pub fn grade(&self, completion: &str, gold: &str) -> Result<Verdict, GradeError> {
-        let number = self.gold(gold)?;
-        let (rule, answer, value) = find(extract::after_thought(completion));
+        if self.takes == Takes::Mathematics {
+            return Ok(self.check(completion, &Gold::read(gold)?));
+        }
+        let number = number_of(gold)?;
+        let (rule, answer, value) = find_number(extract::after_thought(completion));
         let worked = answer
             .as_deref()
             .filter(|_| self.expressions && rule == Some(Rule::Hashes))
             .and_then(|answer| equation::work(answer, &[]).ok());
+        let shown = |value: &num_rational::BigRational| cut(&value.to_string());
         Ok(Verdict {
-            correct: value.is_some_and(|value| value.equals(&number))
-                || worked.is_some_and(|worked| {
+            correct: value.as_ref().is_some_and(|value| value.equals(&number))
+                || worked.as_ref().is_some_and(|worked| {
                     worked.value == number.value() || equation::agrees(&worked.value, gold)
                 }),
+            by: (value.is_some() || worked.is_some()).then_some(By::Exact),
+            gold: shown(&number.value()),
+            reading: value
+                .map(|value| value.value())
+                .or(worked.map(|worked| worked.value))
+                .map(|value| shown(&value)),
             answer,
             rule,
         })
     }
 
-    /// Reads a gold answer, so that a data set can be checked before a run.
+    /// Checks a completion against a gold answer that was read before, as mathematics.
+    pub fn check(&self, completion: &str, gold: &Gold) -> Verdict {
+        gold.check(completion, &self.rules, self.rounding)
+    }
+
+    /// Whether a gold answer can be checked against, so that a data set can be looked through before a run.
     ///
     /// # Errors
     /// As [`Grader::grade`].
-    pub fn gold(&self, gold: &str) -> Result<Number, GradeError> {
-        let text = extract::last_boxed(gold)
-            .or_else(|| extract::after_hashes(gold))
-            .unwrap_or(gold);
-        number::parse(text).ok_or_else(|| GradeError::Gold {
-            gold: gold.chars().take(80).collect(),
-        })
+    pub fn accepts(&self, gold: &str) -> Result<(), GradeError> {
+        match self.takes {
+            Takes::Numbers => number_of(gold).map(|_| ()),
+            Takes::Mathematics => Gold::read(gold).map(|_| ()),
+        }
     }
 }
 
+/// The first 80 characters.
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// The number that a gold answer is.
+fn number_of(gold: &str) -> Result<Number, GradeError> {
+    let text = extract::last_boxed(gold)
+        .or_else(|| extract::after_hashes(gold))
+        .unwrap_or(gold);
+    number::parse(text).ok_or_else(|| GradeError::Gold { gold: cut(gold) })
+}
+
 /// The answer of a text: the rule that found it, its words, and its value where it is one number.
-fn find(text: &str) -> (Option<Rule>, Option<String>, Option<Number>) {
+fn find_number(text: &str) -> (Option<Rule>, Option<String>, Option<Number>) {
     if let Some(inside) = extract::last_boxed(text) {
         return (
             Some(Rule::Boxed),
@@ -124,3 +234,5 @@ fn find(text: &str) -> (Option<Rule>, Option<String>, Option<Number>) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;

@@ -1,0 +1,174 @@
+//! A grader against labelled cases: how often it agrees, how it errs, how fast it is.
+
+use super::{By, Grader, Rule};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// A labelled pair of answers. Further fields of a line are its own business.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Case {
+    /// The gold answer.
+    pub gold: String,
+    /// The answer, or the text that holds it.
+    pub pred: String,
+    /// Whether they are to be found equal.
+    pub equal: bool,
+}
+
+/// A case on which label and grader differ.
+#[derive(Debug, Clone, Serialize)]
+pub struct Disagreement {
+    /// Its line in the file, from 1.
+    pub line: usize,
+    /// The gold answer.
+    pub gold: String,
+    /// The other.
+    pub pred: String,
+    /// The label.
+    pub equal: bool,
+    /// How the gold answer was read, or why it could not be.
+    pub gold_reading: String,
+    /// How the other was read.
+    pub reading: Option<String>,
+    /// How it was found.
+    pub rule: Option<Rule>,
+    /// What decided.
+    pub by: Option<By>,
+}
+
+/// What a file of cases shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// How many there were.
+    pub cases: usize,
+    /// The share on which label and grader agree.
+    pub agreement: f64,
+    /// Labelled different, found equal.
+    pub false_match: usize,
+    /// Labelled equal, found different.
+    pub false_mismatch: usize,
+    /// Gold answers that could not be read; a case counts as found different.
+    pub unreadable_gold: usize,
+    /// Checks a second, gold answer read anew for each, on one core.
+    pub grades_per_sec: f64,
+    /// Every case on which they differ.
+    pub disagreements: Vec<Disagreement>,
+}
+
+/// A line that is no case.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {source}; a case is {{\"gold\": …, \"pred\": …, \"equal\": true or false}}")]
+pub struct BadCase {
+    /// Its line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub source: serde_json::Error,
+}
+
+/// The cases of a JSONL text, with their lines. Python's `NaN` and `Infinity` in fields that are not read are passed
+/// over.
+///
+/// # Errors
+/// [`BadCase`].
+pub fn read(text: &str) -> Result<Vec<(usize, Case)>, BadCase> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(at, line)| {
+            let case = serde_json::from_str(line).or_else(|error| {
+                let plain = without_python(line).ok_or(error)?;
+                serde_json::from_str(&plain)
+            });
+            match case {
+                Ok(case) => Ok((at + 1, case)),
+                Err(source) => Err(BadCase { line: at + 1, source }),
+            }
+        })
+        .collect()
+}
+
+/// The line with Python's numbers outside of strings made null; `None` if it has none.
+fn without_python(line: &str) -> Option<String> {
+    let mut out = String::with_capacity(line.len());
+    let mut found = false;
+    for (part, piece) in pieces(line) {
+        if part {
+            out.push_str(piece);
+            continue;
+        }
+        let plain = piece
+            .replace("-Infinity", "null")
+            .replace("Infinity", "null")
+            .replace("NaN", "null");
+        found |= plain != piece;
+        out.push_str(&plain);
+    }
+    found.then_some(out)
+}
+
+/// A line in turns: outside of strings, inside with their quotes (true).
+fn pieces(line: &str) -> Vec<(bool, &str)> {
+    let mut pieces = Vec::new();
+    let (mut start, mut inside, mut escaped) = (0, false, false);
+    for (at, c) in line.char_indices() {
+        if escaped {
+            escaped = false;
+        } else if inside && c == '\\' {
+            escaped = true;
+        } else if c == '"' {
+            let end = at + usize::from(inside);
+            pieces.push((inside, &line[start..end]));
+            start = end;
+            inside = !inside;
+        }
+    }
+    pieces.push((inside, &line[start..]));
+    pieces
+}
+
+/// Grades every case.
+pub fn score(grader: &Grader, cases: &[(usize, Case)]) -> Report {
+    let start = Instant::now();
+    let verdicts: Vec<_> = cases
+        .iter()
+        .map(|(_, case)| grader.grade(&case.pred, &case.gold))
+        .collect();
+    let seconds = start.elapsed().as_secs_f64();
+    let mut report = Report {
+        cases: cases.len(),
+        agreement: 0.0,
+        false_match: 0,
+        false_mismatch: 0,
+        unreadable_gold: 0,
+        grades_per_sec: cases.len() as f64 / seconds.max(1e-9),
+        disagreements: Vec::new(),
+    };
+    for ((line, case), verdict) in cases.iter().zip(verdicts) {
+        let correct = verdict.as_ref().is_ok_and(|verdict| verdict.correct);
+        report.unreadable_gold += usize::from(verdict.is_err());
+        if correct == case.equal {
+            continue;
+        }
+        if correct {
+            report.false_match += 1;
+        } else {
+            report.false_mismatch += 1;
+        }
+        let (gold_reading, reading, rule, by) = match verdict {
+            Ok(verdict) => (verdict.gold, verdict.reading, verdict.rule, verdict.by),
+            Err(error) => (error.to_string(), None, None, None),
+        };
+        report.disagreements.push(Disagreement {
+            line: *line,
+            gold: case.gold.clone(),
+            pred: case.pred.clone(),
+            equal: case.equal,
+            gold_reading,
+            reading,
+            rule,
+            by,
+        });
+    }
+    report.agreement = 1.0 - report.disagreements.len() as f64 / cases.len().max(1) as f64;
+    report
+}

@@ -1,0 +1,212 @@
+//! The check of one answer against a gold one, both read as mathematics.
+
+use super::choice;
+use super::extract::{self, Rule};
+use super::find;
+use super::math::compare::{By, Comparison, Outcome, words};
+use super::math::{self, Answer, Dialect};
+use super::{GradeError, Verdict, cut};
+
+/// A gold answer, read once and checked against as often as there are candidates.
+#[derive(Debug, Clone)]
+pub struct Gold {
+    text: String,
+    answer: Answer,
+    /// As SymPy would mean it, where that is something else.
+    other: Option<Answer>,
+    /// The letter of a choice; true where the letter is all of it.
+    choice: Option<(char, bool)>,
+}
+
+impl Gold {
+    /// Reads a gold answer: bare, in a box, behind `####`, or in a worked solution that says which it is.
+    ///
+    /// # Errors
+    /// [`GradeError::Unreadable`], [`GradeError::Ambiguous`], [`GradeError::NoValue`].
+    pub fn read(gold: &str) -> Result<Self, GradeError> {
+        let unreadable = |why: math::Unreadable| GradeError::Unreadable {
+            gold: cut(gold),
+            why: why.to_string(),
+        };
+        let choice = choice::of_gold(gold);
+        let found = find::gold(gold);
+        let Some(text) = found else {
+            if let Some(choice) = choice {
+                return Ok(Self::words(gold, Some(choice)));
+            }
+            if gold.trim().is_empty() {
+                return Err(unreadable(math::Unreadable::Empty));
+            }
+            return match math::read(gold, Dialect::Common) {
+                Err(why) if !find::is_prose(gold) => Err(unreadable(why)),
+                _ if is_words(gold) && !gold.bytes().any(|b| b.is_ascii_digit()) => {
+                    Ok(Self::words(gold, None))
+                }
+                _ => Err(GradeError::Ambiguous { gold: cut(gold) }),
+            };
+        };
+        let choice = choice.or_else(|| choice::of_gold(&text));
+        let point = find::is_decimal_comma(&text)
+            .then(|| find::decimal_comma(&text))
+            .flatten();
+        let read = math::read(point.as_deref().unwrap_or(&text), Dialect::Common);
+        let answer = match read {
+            Ok(answer) => answer,
+            Err(_) if is_words(&text) => Answer::Text(choice::plain(&text).trim().to_owned()),
+            Err(why) => return Err(unreadable(why)),
+        };
+        if choice.is_none() && !math::compare::has_meaning(&answer) {
+            return Err(GradeError::NoValue { gold: cut(gold) });
+        }
+        let other = sympy(&text, &answer);
+        Ok(Self {
+            text,
+            answer,
+            other,
+            choice,
+        })
+    }
+
+    fn words(gold: &str, choice: Option<(char, bool)>) -> Self {
+        Self {
+            text: gold.to_owned(),
+            answer: Answer::Text(choice::plain(gold).trim().to_owned()),
+            other: None,
+            choice,
+        }
+    }
+
+    /// The answer, as it was read.
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// Checks a model's text.
+    pub(super) fn check(&self, text: &str, rules: &[Rule], rounding: bool) -> Verdict {
+        let text = extract::after_thought(text);
+        if let Some((letter, alone)) = self.choice
+            && let Some((found, words)) = choice::of_text(text)
+            && (found == letter || !alone || text.trim().len() == 1)
+        {
+            return Verdict {
+                correct: found == letter,
+                answer: Some(words),
+                rule: Some(Rule::Choice),
+                by: Some(By::Text),
+                gold: letter.to_string(),
+                reading: Some(found.to_string()),
+            };
+        }
+        let mut verdict = Verdict {
+            correct: false,
+            answer: None,
+            rule: None,
+            by: None,
+            gold: cut(&self.answer.to_string()),
+            reading: None,
+        };
+        let Some((rule, found)) = find::answer(text, rules) else {
+            return verdict;
+        };
+        verdict.rule = Some(rule);
+        let Some(found) = found else { return verdict };
+        let (outcome, reading) = self.against(&found, rounding);
+        verdict.correct = outcome.equal;
+        verdict.by = Some(outcome.by);
+        verdict.reading = reading.map(|answer| cut(&answer.to_string()));
+        verdict.answer = Some(found);
+        verdict
+    }
+
+    /// Compares with one answer, in each way that it may be meant.
+    fn against(&self, text: &str, rounding: bool) -> (Outcome, Option<Answer>) {
+        let mut comparison = Comparison::new(rounding);
+        let by_words = |equal| Outcome { equal, by: By::Text };
+        let first = match math::read(text, Dialect::Common) {
+            Ok(answer) => answer,
+            Err(_) => {
+                let equal = is_words(text) && self.same_words(text);
+                let undecided = Outcome {
+                    equal: false,
+                    by: By::Undecided,
+                };
+                return (if equal { by_words(true) } else { undecided }, None);
+            }
+        };
+        let outcome = comparison.same(&self.answer, &first);
+        if outcome.equal {
+            return (outcome, Some(first));
+        }
+        if self.same_words(text) {
+            return (by_words(true), Some(first));
+        }
+        let mut others = Vec::new();
+        if let Some(point) = find::decimal_comma(text) {
+            others.extend(math::read(&point, Dialect::Common));
+        }
+        others.extend(sympy(text, &first));
+        if text.contains('/') {
+            others.extend(math::read(text, Dialect::Flat).ok().filter(|flat| *flat != first));
+        }
+        for other in &others {
+            let outcome = comparison.same(&self.answer, other);
+            if outcome.equal {
+                return (outcome, Some(other.clone()));
+            }
+        }
+        if let Some(gold) = &self.other {
+            for other in std::iter::once(&first).chain(&others) {
+                let outcome = comparison.same(gold, other);
+                if outcome.equal {
+                    return (outcome, Some(other.clone()));
+                }
+            }
+        }
+        (outcome, Some(first))
+    }
+
+    /// Whether both are words, and the same: `\text{Even}` and `Even`.
+    fn same_words(&self, text: &str) -> bool {
+        let both = match &self.answer {
+            Answer::Text(gold) => words(gold) == words(&choice::plain(text)),
+            _ => {
+                only_letters(&self.text) && only_letters(text) && {
+                    words(&choice::plain(&self.text)) == words(&choice::plain(text))
+                }
+            }
+        };
+        both && text.chars().any(char::is_alphanumeric)
+    }
+}
+
+/// Letters and spaces, once fonts are off; two letters or more.
+fn only_letters(text: &str) -> bool {
+    let plain = choice::plain(text);
+    let plain = plain.trim().trim_end_matches('.');
+    plain.chars().count() > 1 && plain.chars().all(|c| c.is_alphabetic() || c == ' ')
+}
+
+/// Mostly words: what is compared as such where it is no mathematics.
+fn is_words(text: &str) -> bool {
+    let plain = choice::plain(text);
+    let longest = plain
+        .split(|c: char| !c.is_alphabetic())
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
+    let letters = plain
+        .chars()
+        .filter(|c| c.is_alphabetic() || c.is_whitespace())
+        .count();
+    longest >= 3 && !plain.contains('\\') && letters * 10 >= plain.chars().count() * 7
+}
+
+/// The reading as SymPy's output, where `E`, `I` or `log` make it another.
+fn sympy(text: &str, common: &Answer) -> Option<Answer> {
+    if !(text.contains(['E', 'I']) || text.contains("log")) {
+        return None;
+    }
+    math::read(text, Dialect::Sympy)
+        .ok()
+        .filter(|other| other != common)
+}

@@ -1,0 +1,259 @@
+//! What a tree is as an answer: a value, several, a tuple, a set of reals, a relation.
+
+use super::node::{Func, Node, Relation};
+
+/// Cells of a matrix product that are worked out.
+const MAX_CELLS: usize = 400;
+
+/// An answer, ready to be compared.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// A number or an expression.
+    Value(Node),
+    /// In order.
+    Tuple(Vec<Answer>),
+    /// In any order. True: in braces, a set; false: merely several answers.
+    Several(Vec<Answer>, bool),
+    /// A set of reals that is not a list of points.
+    Region(Node),
+    /// Rows.
+    Matrix(Vec<Vec<Node>>),
+    /// `x = …`, `f(x) = …`, `x ∈ …`: what it is a value of, and that value.
+    Named(Node, Box<Answer>),
+    /// An equation that gives no value, or inequalities.
+    Relation(Node, Vec<(Relation, Node)>),
+    /// `a : b`.
+    Ratio(Vec<Node>),
+    /// Words.
+    Text(String),
+    /// True or false.
+    Truth(bool),
+}
+
+/// The answer that a tree is.
+pub(super) fn understand(node: Node) -> Answer {
+    match node {
+        Node::Text(text) => Answer::Text(text),
+        Node::Truth(truth) => Answer::Truth(truth),
+        Node::List(items) => several(items, false),
+        Node::Set(items) => several(items, true),
+        Node::Tuple(items) if items.iter().any(has_signs) => {
+            let opened = open_signs(&Node::Tuple(items));
+            Answer::Several(opened.into_iter().map(understand).collect(), false)
+        }
+        Node::Tuple(items) => Answer::Tuple(items.into_iter().map(understand).collect()),
+        Node::Ratio(parts) => Answer::Ratio(parts),
+        Node::Chain(first, rest) => chain(*first, rest),
+        Node::Interval(..) | Node::NumberSet(_) => Answer::Region(node),
+        Node::Joined(..) => Answer::Region(node),
+        Node::Matrix(rows) => Answer::Matrix(rows),
+        // t(0, 4]: the sign ∈ was lost.
+        Node::Mul(parts) if matches!(parts.as_slice(), [Node::Symbol(_), Node::Interval(..)]) => {
+            let mut parts = parts.into_iter();
+            match (parts.next(), parts.next()) {
+                (Some(name), Some(set)) => Answer::Named(name, understand(set).into()),
+                _ => Answer::Text(String::new()),
+            }
+        }
+        node if node.any(&|part| matches!(part, Node::Matrix(_))) => match matrix(&node) {
+            Some(rows) => Answer::Matrix(rows),
+            None => Answer::Value(node),
+        },
+        node if has_signs(&node) => {
+            let opened = open_signs(&node);
+            Answer::Several(opened.into_iter().map(understand).collect(), false)
+        }
+        node => Answer::Value(node),
+    }
+}
+
+fn several(items: Vec<Node>, braces: bool) -> Answer {
+    // k = 1, 2, 3: the name is that of all.
+    if items.len() > 1
+        && let Node::Chain(name, rest) = &items[0]
+        && let [(Relation::Equal | Relation::In, first)] = rest.as_slice()
+        && is_name(name)
+        && items[1..].iter().all(|item| !matches!(item, Node::Chain(..)))
+    {
+        let name = (**name).clone();
+        let mut values = vec![first.clone()];
+        values.extend(items.into_iter().skip(1));
+        return Answer::Named(name, several(values, braces).into());
+    }
+    let mut out = Vec::with_capacity(items.len());
+    for item in items {
+        let signs = has_signs(&item);
+        match understand(item) {
+            Answer::Several(more, _) if signs => out.extend(more),
+            one => out.push(one),
+        }
+    }
+    Answer::Several(out, braces)
+}
+
+fn chain(first: Node, mut rest: Vec<(Relation, Node)>) -> Answer {
+    // What follows ≈ only approximates, unless it is all there is.
+    if let Some(at) = rest.iter().position(|(op, _)| *op == Relation::Approx) {
+        if at > 0 {
+            rest.truncate(at);
+        } else if is_name(&first) {
+            rest.truncate(1);
+            rest[0].0 = Relation::Equal;
+        } else {
+            return understand(first);
+        }
+    }
+    let all = |wanted: Relation| rest.iter().all(|(op, _)| *op == wanted);
+    if let [(Relation::In, set)] = rest.as_slice() {
+        return Answer::Named(first, understand(set.clone()).into());
+    }
+    if let [(Relation::Subset, set)] = rest.as_slice()
+        && let Some(truth) = is_subset(&first, set)
+    {
+        return Answer::Truth(truth);
+    }
+    if all(Relation::Equal)
+        && let Some((_, last)) = rest.last().cloned()
+    {
+        if is_name(&first) {
+            // A coordinate pair, not an interval: (x, y) = (1, 2).
+            return Answer::Named(first, understand(last).into());
+        }
+        if !has_variables(&first) && !has_variables(&last) {
+            return understand(last);
+        }
+        if has_signs(&last) {
+            let opened = open_signs(&last);
+            let each = |value: Node| Answer::Relation(first.clone(), vec![(Relation::Equal, value)]);
+            return Answer::Several(opened.into_iter().map(each).collect(), false);
+        }
+        return Answer::Relation(first, vec![(Relation::Equal, last)]);
+    }
+    Answer::Relation(first, rest)
+}
+
+/// Whether something only names a quantity: a letter, f(x), (x, y), AB, A : B, NO/BO.
+pub(super) fn is_name(node: &Node) -> bool {
+    match node {
+        Node::Symbol(_) | Node::Call(Func::Applied(_), _) | Node::Text(_) => true,
+        Node::Tuple(parts) | Node::Ratio(parts) | Node::List(parts) => parts.iter().all(is_name),
+        Node::Mul(parts) => parts.iter().all(is_name),
+        Node::Div(a, b) => is_name(a) && is_name(b),
+        // P(A), with E or I for an event.
+        Node::Const(super::node::Const::E | super::node::Const::I) => true,
+        _ => false,
+    }
+}
+
+pub(super) fn has_variables(node: &Node) -> bool {
+    node.any(&|part| matches!(part, Node::Symbol(_) | Node::Call(Func::Applied(_), _)))
+}
+
+fn has_signs(node: &Node) -> bool {
+    node.any(&|part| matches!(part, Node::PlusMinus(..)))
+}
+
+/// The two readings of plus-minus: every upper sign, every lower one.
+fn open_signs(node: &Node) -> Vec<Node> {
+    fn with(node: &Node, upper: bool) -> Node {
+        match node {
+            Node::PlusMinus(inside, flipped) => {
+                let inside = with(inside, upper);
+                if upper != *flipped {
+                    inside
+                } else {
+                    Node::Neg(inside.into())
+                }
+            }
+            node => node.map(&mut |part| with(part, upper)),
+        }
+    }
+    vec![with(node, true), with(node, false)]
+}
+
+/// Whether every member of a finite set is one of another's, as written.
+fn is_subset(a: &Node, b: &Node) -> Option<bool> {
+    let members = |node: &Node| match node {
+        Node::Set(items) | Node::List(items) => Some(items.clone()),
+        Node::Int(_) | Node::Symbol(_) => Some(vec![node.clone()]),
+        _ => None,
+    };
+    let (a, b) = (members(a)?, members(b)?);
+    Some(a.iter().all(|item| b.contains(item)))
+}
+
+/// Sums and products of matrices, with scalars.
+fn matrix(node: &Node) -> Option<Vec<Vec<Node>>> {
+    match node {
+        Node::Matrix(rows) => Some(rows.clone()),
+        Node::Neg(inside) => Some(each(&matrix(inside)?, &|cell| Node::Neg(cell.clone().into()))),
+        Node::Add(parts) => {
+            let mut sum = matrix(&parts[0])?;
+            for part in &parts[1..] {
+                let part = matrix(part)?;
+                if part.len() != sum.len() || part[0].len() != sum[0].len() {
+                    return None;
+                }
+                for (row, other) in sum.iter_mut().zip(part) {
+                    for (cell, other) in row.iter_mut().zip(other) {
+                        *cell = Node::Add(vec![cell.clone(), other]);
+                    }
+                }
+            }
+            Some(sum)
+        }
+        Node::Mul(parts) => {
+            let mut scalars = Vec::new();
+            let mut product: Option<Vec<Vec<Node>>> = None;
+            for part in parts {
+                if !part.any(&|part| matches!(part, Node::Matrix(_))) {
+                    scalars.push(part.clone());
+                    continue;
+                }
+                let part = matrix(part)?;
+                product = Some(match product {
+                    None => part,
+                    Some(before) => times(&before, &part)?,
+                });
+            }
+            let product = product?;
+            if scalars.is_empty() {
+                return Some(product);
+            }
+            let scalar = Node::Mul(scalars);
+            Some(each(&product, &|cell| {
+                Node::Mul(vec![scalar.clone(), cell.clone()])
+            }))
+        }
+        Node::Div(a, b) => {
+            let b = (!b.any(&|part| matches!(part, Node::Matrix(_)))).then_some(b)?;
+            Some(each(&matrix(a)?, &|cell| {
+                Node::Div(cell.clone().into(), b.clone())
+            }))
+        }
+        _ => None,
+    }
+}
+
+fn each(rows: &[Vec<Node>], change: &dyn Fn(&Node) -> Node) -> Vec<Vec<Node>> {
+    rows.iter().map(|row| row.iter().map(change).collect()).collect()
+}
+
+fn times(a: &[Vec<Node>], b: &[Vec<Node>]) -> Option<Vec<Vec<Node>>> {
+    if a[0].len() != b.len() || a.len() * b.len() * b[0].len() > MAX_CELLS {
+        return None;
+    }
+    let cell = |row: &Vec<Node>, column: usize| {
+        Node::Add(
+            row.iter()
+                .zip(b)
+                .map(|(x, other)| Node::Mul(vec![x.clone(), other[column].clone()]))
+                .collect(),
+        )
+    };
+    Some(
+        a.iter()
+            .map(|row| (0..b[0].len()).map(|column| cell(row, column)).collect())
+            .collect(),
+    )
+}

@@ -1,0 +1,498 @@
+//! Are two answers the same?
+
+use super::answer::{Answer, has_variables};
+use super::eval::{Point, of_rat};
+use super::node::{Const, Func, Node, Rat, Relation};
+use super::points::equal_at_points;
+use super::poly::{Atoms, Form};
+use super::region::{self, infinite};
+use num_traits::{Signed, Zero};
+use serde::Serialize;
+use std::fmt;
+
+/// What decided. Of a compound answer, the last of these that was needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Exact rational numbers.
+    Exact,
+    /// The same words or the same letter.
+    Text,
+    /// Kind or length: a tuple is no number, three values are not two.
+    Shape,
+    /// The symbolic normal form.
+    Symbolic,
+    /// Evaluation with about thirty digits at several points.
+    Numeric,
+    /// One is a decimal of four digits or more, and the other rounds to it.
+    Rounding,
+    /// Nothing could decide; that is no match.
+    Undecided,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            By::Exact => "exact",
+            By::Text => "text",
+            By::Shape => "shape",
+            By::Symbolic => "symbolic",
+            By::Numeric => "numeric",
+            By::Rounding => "rounding",
+            By::Undecided => "undecided",
+        })
+    }
+}
+
+/// Equal or not, and what decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// They are the same.
+    pub equal: bool,
+    /// What decided.
+    pub by: By,
+}
+
+impl Outcome {
+    pub(super) const fn of(equal: bool, by: By) -> Self {
+        Self { equal, by }
+    }
+    pub(super) const DIFFERENT: Self = Self::of(false, By::Shape);
+}
+
+/// Pairs of parts that are compared before it is given up.
+const MAX_PAIRS: usize = 2_000;
+/// Digits that a rounded decimal must have.
+const ROUNDED_DIGITS: usize = 4;
+
+/// A comparison's rules and allowance.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// Whether `0.3333` is 1/3.
+    pub rounding: bool,
+    pairs: usize,
+    /// Normal forms and evaluations that were asked for: the dear part.
+    pub(super) scalars: usize,
+}
+
+impl Comparison {
+    /// A comparison that takes, or does not take, rounded decimals.
+    pub fn new(rounding: bool) -> Self {
+        Self {
+            rounding,
+            ..Self::default()
+        }
+    }
+
+    /// Whether two answers are the same.
+    pub fn same(&mut self, gold: &Answer, pred: &Answer) -> Outcome {
+        self.pairs += 1;
+        if self.pairs > MAX_PAIRS {
+            return Outcome::of(false, By::Undecided);
+        }
+        use Answer::*;
+        match (gold, pred) {
+            (Value(a), Value(b)) => self.scalar(a, b),
+            (Text(a), Text(b)) => Outcome::of(words(a) == words(b), By::Text),
+            (Truth(a), Truth(b)) => Outcome::of(a == b, By::Exact),
+            (Named(a, x), Named(b, y)) => self.named(a, x, b, y),
+            (Named(name, value), Relation(first, rest)) | (Relation(first, rest), Named(name, value)) => {
+                match &**value {
+                    Value(value) => {
+                        let other = vec![(super::node::Relation::Equal, value.clone())];
+                        self.relations((name, &other), (first, rest))
+                    }
+                    set => self.same(set, &Relation(first.clone(), rest.clone())),
+                }
+            }
+            (Named(_, value), other) => self.same(value, other),
+            (other, Named(_, value)) => self.same(other, value),
+            (Several(a, _), Several(b, _)) => self.several(a, b),
+            (Several(items, _), other) if items.len() == 1 => self.same(&items[0], other),
+            (other, Several(items, _)) if items.len() == 1 => self.same(other, &items[0]),
+            (Tuple(a), Tuple(b)) | (Tuple(a), Several(b, false)) | (Several(a, false), Tuple(b)) => {
+                self.in_order(a, b)
+            }
+            (Matrix(a), Matrix(b)) => self.matrices(a, b),
+            (Matrix(rows), Tuple(items)) | (Tuple(items), Matrix(rows)) => {
+                let vector = rows.len() == 1 || rows[0].len() == 1;
+                let cells: Vec<Answer> = rows.iter().flatten().cloned().map(Value).collect();
+                if vector {
+                    self.in_order(&cells, items)
+                } else {
+                    Outcome::DIFFERENT
+                }
+            }
+            (Ratio(a), Ratio(b)) => self.ratios(a, b),
+            (Ratio(a), Value(b)) if a.len() == 2 => self.scalar(&Node::Ratio(a.clone()), b),
+            (Value(a), Ratio(b)) if b.len() == 2 => self.scalar(a, &Node::Ratio(b.clone())),
+            (Relation(a, x), Relation(b, y)) => self.relations((a, x), (b, y)),
+            (Region(a), Region(b)) => self.regions(a, b),
+            (Region(a), b @ (Tuple(_) | Several(..))) | (b @ (Tuple(_) | Several(..)), Region(a)) => {
+                match as_set(b) {
+                    Some(b) => self.regions(a, &b),
+                    None => Outcome::DIFFERENT,
+                }
+            }
+            (Relation(first, rest), other) | (other, Relation(first, rest)) => {
+                match (region::solved(first, rest), as_set(other)) {
+                    (Some(a), Some(b)) => self.regions(&a, &b),
+                    _ => Outcome::DIFFERENT,
+                }
+            }
+            _ => Outcome::DIFFERENT,
+        }
+    }
+
+    fn named(&mut self, a: &Node, x: &Answer, b: &Node, y: &Answer) -> Outcome {
+        let free = |name: &Node| match name {
+            Node::Call(Func::Applied(_), _) => true,
+            Node::Symbol(name) => name == "y",
+            _ => false,
+        };
+        let same_name = a == b || (free(a) && free(b)) || matches!((a, b), (Node::Tuple(_), Node::Tuple(_)));
+        if same_name
+            || !matches!(a, Node::Symbol(_) | Node::Call(..))
+            || !matches!(b, Node::Symbol(_) | Node::Call(..))
+        {
+            let outcome = self.same(x, y);
+            if outcome.equal || (a == b && !has_value_variables(x)) {
+                return outcome;
+            }
+        }
+        // y = 2x and x = y/2 are one equation.
+        match (x, y) {
+            (Answer::Value(x), Answer::Value(y)) if has_variables(x) || has_variables(y) => {
+                let (x, y) = ([(Relation::Equal, x.clone())], [(Relation::Equal, y.clone())]);
+                self.relations((a, &x), (b, &y))
+            }
+            _ => Outcome::DIFFERENT,
+        }
+    }
+
+    fn in_order(&mut self, a: &[Answer], b: &[Answer]) -> Outcome {
+        if a.len() != b.len() {
+            return Outcome::DIFFERENT;
+        }
+        let mut by = By::Exact;
+        for (a, b) in a.iter().zip(b) {
+            let part = self.same(a, b);
+            if !part.equal {
+                return part;
+            }
+            by = by.max(part.by);
+        }
+        Outcome::of(true, by)
+    }
+
+    /// Each of one is one of the other's. Equal ones count once.
+    fn several(&mut self, a: &[Answer], b: &[Answer]) -> Outcome {
+        let mut by = By::Exact;
+        let mut taken = vec![false; b.len()];
+        for gold in a {
+            let mut found = None;
+            for (at, pred) in b.iter().enumerate() {
+                let outcome = self.same(gold, pred);
+                if outcome.equal {
+                    // The one that is still free, if there is any.
+                    if found.is_none() || !taken[at] {
+                        found = Some((at, outcome.by));
+                    }
+                    if !taken[at] {
+                        break;
+                    }
+                }
+            }
+            let Some((at, how)) = found else {
+                return Outcome::DIFFERENT;
+            };
+            taken[at] = true;
+            by = by.max(how);
+        }
+        // What is left over must repeat something.
+        for at in (0..b.len()).filter(|at| !taken[*at]).collect::<Vec<_>>() {
+            if !a.iter().any(|gold| self.same(gold, &b[at]).equal) {
+                return Outcome::DIFFERENT;
+            }
+        }
+        Outcome::of(true, by)
+    }
+
+    fn matrices(&mut self, a: &[Vec<Node>], b: &[Vec<Node>]) -> Outcome {
+        if a.len() != b.len() || a[0].len() != b[0].len() {
+            return Outcome::DIFFERENT;
+        }
+        let mut by = By::Exact;
+        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            let part = self.scalar(a, b);
+            if !part.equal {
+                return part;
+            }
+            by = by.max(part.by);
+        }
+        Outcome::of(true, by)
+    }
+
+    /// Proportional; where there is a zero, as in `12:00`, the same.
+    fn ratios(&mut self, a: &[Node], b: &[Node]) -> Outcome {
+        if a.len() != b.len() {
+            return Outcome::DIFFERENT;
+        }
+        let mut by = By::Exact;
+        for (x, y) in a.iter().zip(b) {
+            let part = self.scalar(x, y);
+            by = by.max(part.by);
+            if !part.equal {
+                return self.proportional(a, b);
+            }
+        }
+        Outcome::of(true, by)
+    }
+
+    fn proportional(&mut self, a: &[Node], b: &[Node]) -> Outcome {
+        let mut by = By::Exact;
+        for (x, y) in a[1..].iter().zip(&b[1..]) {
+            let left = Node::Mul(vec![a[0].clone(), y.clone()]);
+            let right = Node::Mul(vec![b[0].clone(), x.clone()]);
+            let part = self.scalar(&left, &right);
+            if !part.equal {
+                return part;
+            }
+            by = by.max(part.by);
+        }
+        let zero = |parts: &[Node]| {
+            parts
+                .iter()
+                .any(|part| self_value(part).is_some_and(|v| v.is_zero()))
+        };
+        Outcome::of(!zero(a) && !zero(b), by)
+    }
+
+    pub(super) fn regions(&mut self, a: &Node, b: &Node) -> Outcome {
+        let sides = |node: &Node| match node {
+            Node::Interval(x, y, from, to) => Some(((**x).clone(), (**y).clone(), *from, *to)),
+            Node::Tuple(pair) if pair.len() == 2 => Some((pair[0].clone(), pair[1].clone(), false, false)),
+            _ => None,
+        };
+        if let (Some((x, y, from, to)), Some((p, q, starts, ends))) = (sides(a), sides(b)) {
+            let (first, second) = (self.scalar(&x, &p), self.scalar(&y, &q));
+            let equal = first.equal && second.equal && from == starts && to == ends;
+            return Outcome::of(equal, first.by.max(second.by));
+        }
+        if a == b {
+            return Outcome::of(true, By::Exact);
+        }
+        if let (Node::Joined(j, p, q), Node::Joined(k, x, y)) = (a, b)
+            && j == k
+        {
+            let (first, second) = (self.regions(p, x), self.regions(q, y));
+            if first.equal && second.equal {
+                return Outcome::of(true, first.by.max(second.by));
+            }
+        }
+        match region::same(a, b) {
+            Some(equal) => Outcome::of(equal, By::Numeric),
+            None => self.finite_sets(a, b),
+        }
+    }
+
+    /// Unions of finite sets whose members are no numbers.
+    fn finite_sets(&mut self, a: &Node, b: &Node) -> Outcome {
+        match (members(a), members(b)) {
+            (Some(a), Some(b)) => self.several(&a, &b),
+            _ => Outcome::of(false, By::Undecided),
+        }
+    }
+
+    /// Two numbers or expressions.
+    pub fn scalar(&mut self, a: &Node, b: &Node) -> Outcome {
+        self.scalars += 1;
+        if self.scalars > MAX_PAIRS {
+            return Outcome::of(false, By::Undecided);
+        }
+        match (a, b) {
+            (Node::Percent(a), Node::Percent(b)) | (Node::Degrees(a), Node::Degrees(b)) => {
+                return self.scalar(a, b);
+            }
+            // 50% is meant as 50 or as 1/2.
+            (Node::Percent(inside), other) | (other, Node::Percent(inside)) => {
+                let first = self.scalar(inside, other);
+                let hundredth = Node::Div(inside.clone(), Node::int(100).into());
+                return if first.equal {
+                    first
+                } else {
+                    self.scalar(&hundredth, other)
+                };
+            }
+            (Node::Degrees(inside), other) | (other, Node::Degrees(inside)) => {
+                let first = self.scalar(inside, other);
+                if first.equal {
+                    return first;
+                }
+                let turn = Node::Div(Node::Const(Const::Pi).into(), Node::int(180).into());
+                return self.scalar(&Node::Mul(vec![(**inside).clone(), turn]), other);
+            }
+            (Node::Based(x, p, _), Node::Based(y, q, _)) => return Outcome::of(x == y && p == q, By::Exact),
+            // A numeral in another base is not its value: 40_9 answers another question than 36 does.
+            (Node::Based(_, base, _), _) | (_, Node::Based(_, base, _)) if *base != 10 => {
+                return Outcome::DIFFERENT;
+            }
+            _ => {}
+        }
+        if let (Some(a), Some(b)) = (rational(a), rational(b)) {
+            return Outcome::of(a == b, By::Exact);
+        }
+        match (infinite(a), infinite(b)) {
+            (Some(a), Some(b)) => return Outcome::of(a == b, By::Exact),
+            (None, None) => {}
+            _ => return Outcome::DIFFERENT,
+        }
+        let mut atoms = Atoms::default();
+        let (f, g) = (atoms.form(a), atoms.form(b));
+        if let (Ok(f), Ok(g)) = (&f, &g) {
+            if let (Some(x), Some(y)) = (f.value(), g.value()) {
+                if x == y {
+                    return Outcome::of(true, By::Exact);
+                }
+                return self
+                    .rounded(a, b, Some(&x), Some(&y))
+                    .unwrap_or(Outcome::of(false, By::Exact));
+            }
+            match atoms.equal(f, g) {
+                Ok(true) => return Outcome::of(true, By::Symbolic),
+                Ok(false) if atoms.is_decisive(f) && atoms.is_decisive(g) => {
+                    return self
+                        .rounded(a, b, None, None)
+                        .unwrap_or(Outcome::of(false, By::Symbolic));
+                }
+                _ => {}
+            }
+        }
+        let value = |form: &Result<Form, _>| form.as_ref().ok().and_then(Form::value);
+        if let Some(outcome) = self.rounded(a, b, value(&f).as_ref(), value(&g).as_ref()) {
+            return outcome;
+        }
+        equal_at_points(a, b)
+    }
+
+    /// Whether one is a decimal that the other rounds to.
+    fn rounded(&self, a: &Node, b: &Node, x: Option<&Rat>, y: Option<&Rat>) -> Option<Outcome> {
+        if !self.rounding {
+            return None;
+        }
+        let (places, decimal, other, exact) = match (decimal(a), decimal(b)) {
+            (Some((places, value)), None) => (places, value, b, y),
+            (None, Some((places, value))) => (places, value, a, x),
+            _ => return None,
+        };
+        if has_variables(other) || matches!(other, Node::Int(_)) {
+            return None;
+        }
+        let half = Rat::new(
+            1.into(),
+            num_bigint::BigInt::from(2) * num_bigint::BigInt::from(10).pow(places as u32),
+        );
+        let near = match exact {
+            Some(exact) => (exact - &decimal).abs() <= half,
+            None => {
+                let value = Point::new(0).value(other)?;
+                let difference = (value.re - of_rat(&decimal)).abs().hi;
+                value.im.hi.abs() < 1e-20 && difference <= of_rat(&half).hi * (1.0 + 1e-9)
+            }
+        };
+        near.then_some(Outcome::of(true, By::Rounding))
+    }
+}
+
+/// The value of a plain number.
+fn rational(node: &Node) -> Option<Rat> {
+    match node {
+        Node::Int(value) | Node::Based(value, ..) => Some(Rat::from_integer(value.clone())),
+        Node::Decimal(value, _) => Some(value.clone()),
+        Node::Neg(inside) => rational(inside).map(|value| -value),
+        _ => None,
+    }
+}
+
+fn self_value(node: &Node) -> Option<Rat> {
+    Atoms::default().form(node).ok()?.value()
+}
+
+/// A decimal of enough digits: its places and its value.
+fn decimal(node: &Node) -> Option<(usize, Rat)> {
+    match node {
+        Node::Neg(inside) => decimal(inside).map(|(places, value)| (places, -value)),
+        Node::Decimal(value, places) => {
+            let digits =
+                (value * Rat::from_integer(num_bigint::BigInt::from(10).pow(*places as u32))).to_integer();
+            let enough = *places >= ROUNDED_DIGITS
+                && digits >= num_bigint::BigInt::from(10).pow(ROUNDED_DIGITS as u32 - 1);
+            (enough && !value.is_zero() && *places <= 400).then(|| (*places, value.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn has_value_variables(answer: &Answer) -> bool {
+    matches!(answer, Answer::Value(node) if has_variables(node))
+}
+
+/// Letters and digits in lower case: what words are compared by.
+pub fn words(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// An answer as a set of reals.
+fn as_set(answer: &Answer) -> Option<Node> {
+    match answer {
+        Answer::Region(node) => Some(node.clone()),
+        Answer::Tuple(pair) => match pair.as_slice() {
+            [Answer::Value(a), Answer::Value(b)] => Some(Node::Tuple(vec![a.clone(), b.clone()])),
+            _ => None,
+        },
+        Answer::Several(items, _) => {
+            let values = items.iter().map(|item| match item {
+                Answer::Value(node) => Some(node.clone()),
+                _ => None,
+            });
+            Some(Node::Set(values.collect::<Option<_>>()?))
+        }
+        Answer::Relation(first, rest) => region::solved(first, rest),
+        _ => None,
+    }
+}
+
+/// The members of a set that is written with finite ones alone.
+fn members(node: &Node) -> Option<Vec<Answer>> {
+    use super::node::Join;
+    match node {
+        Node::Set(items) | Node::List(items) => {
+            Some(items.iter().cloned().map(super::answer::understand).collect())
+        }
+        Node::Joined(Join::Union, a, b) => {
+            let mut all = members(a)?;
+            all.extend(members(b)?);
+            Some(all)
+        }
+        _ => None,
+    }
+}
+
+/// Whether an answer has a value, so that something can equal it: no division by zero.
+pub fn has_meaning(answer: &Answer) -> bool {
+    match answer {
+        Answer::Value(node) => {
+            infinite(node).is_some()
+                || rational(node).is_some()
+                || Atoms::default().form(node).is_ok()
+                || Point::new(0).value(node).is_some()
+        }
+        Answer::Named(_, value) => has_meaning(value),
+        Answer::Tuple(items) | Answer::Several(items, _) => items.iter().all(has_meaning),
+        Answer::Text(text) => text.chars().any(char::is_alphanumeric),
+        _ => true,
+    }
+}

@@ -1,0 +1,280 @@
+//! Sets of reals: intervals, points, their unions, and what inequalities in one variable describe.
+//!
+//! Two sets are equal if they hold the same of these: every end of an interval and every point that either names,
+//! and one point between each two neighbours.
+
+use super::answer::has_variables;
+use super::complex::Complex;
+use super::eval::{Point, near};
+use super::node::{Const, Func, Join, Node, Relation};
+use super::poly::{Atom, Atoms, Form, Poly};
+use num_traits::{One, Signed};
+
+/// Ends and points of both sets together.
+const MAX_ENDS: usize = 400;
+
+/// Whether two sets of reals are the same; `None` where one cannot be placed on the real line.
+pub fn same(a: &Node, b: &Node) -> Option<bool> {
+    let mut ends = Vec::new();
+    collect(a, &mut ends)?;
+    collect(b, &mut ends)?;
+    ends.sort_by(|x, y| x.re.hi.total_cmp(&y.re.hi));
+    ends.dedup_by(|x, y| near(*x, *y));
+    let line = Line { ends };
+    // Even: between ends; odd: on an end.
+    for place in 0..=2 * line.ends.len() {
+        if line.holds(a, place)? != line.holds(b, place)? {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+enum End {
+    Below,
+    Above,
+    At(Complex),
+}
+
+fn end(node: &Node) -> Option<End> {
+    match infinite(node) {
+        Some(true) => Some(End::Above),
+        Some(false) => Some(End::Below),
+        None => {
+            let value = Point::new(0).value(node)?;
+            (value.im.hi.abs() <= 1e-24).then_some(End::At(value))
+        }
+    }
+}
+
+/// The sign of an infinity: true is positive.
+pub fn infinite(node: &Node) -> Option<bool> {
+    match node {
+        Node::Const(Const::Infinity) => Some(true),
+        Node::Neg(inside) => infinite(inside).map(|positive| !positive),
+        Node::Percent(inside) => infinite(inside),
+        _ => None,
+    }
+}
+
+fn collect(set: &Node, ends: &mut Vec<Complex>) -> Option<()> {
+    let mut add = |node: &Node| -> Option<()> {
+        if let End::At(value) = end(node)? {
+            ends.push(value);
+        }
+        (ends.len() <= MAX_ENDS).then_some(())
+    };
+    match set {
+        Node::Interval(from, to, ..) => {
+            add(from)?;
+            add(to)
+        }
+        Node::Tuple(pair) if pair.len() == 2 => {
+            add(&pair[0])?;
+            add(&pair[1])
+        }
+        Node::Set(points) | Node::List(points) => points.iter().try_for_each(add),
+        Node::Joined(_, a, b) => {
+            collect(a, ends)?;
+            collect(b, ends)
+        }
+        Node::NumberSet('ℝ') => Some(()),
+        Node::NumberSet(_) | Node::Matrix(_) | Node::Chain(..) | Node::Text(_) => None,
+        point => add(point),
+    }
+}
+
+struct Line {
+    ends: Vec<Complex>,
+}
+
+impl Line {
+    /// The place of an end: odd on the line, beyond both sides for the infinities.
+    fn place(&self, node: &Node) -> Option<i64> {
+        Some(match end(node)? {
+            End::Below => -1,
+            End::Above => 2 * self.ends.len() as i64 + 1,
+            End::At(value) => {
+                let at = self.ends.iter().position(|end| near(*end, value))?;
+                2 * at as i64 + 1
+            }
+        })
+    }
+
+    fn between(&self, place: usize, ends: (&Node, &Node), closed: (bool, bool)) -> Option<bool> {
+        let place = place as i64;
+        let (from, to) = (self.place(ends.0)?, self.place(ends.1)?);
+        // An interval that runs backwards is a mistake, not the empty set.
+        if from > to {
+            return None;
+        }
+        let above = place > from || (closed.0 && place == from);
+        let below = place < to || (closed.1 && place == to);
+        Some(above && below)
+    }
+
+    fn holds(&self, set: &Node, place: usize) -> Option<bool> {
+        match set {
+            Node::Interval(from, to, closed, closes) => self.between(place, (from, to), (*closed, *closes)),
+            Node::Tuple(pair) if pair.len() == 2 => self.between(place, (&pair[0], &pair[1]), (false, false)),
+            Node::Set(points) | Node::List(points) => {
+                for point in points {
+                    if self.place(point)? == place as i64 {
+                        return Some(true);
+                    }
+                }
+                Some(false)
+            }
+            Node::Joined(join, a, b) => {
+                let (a, b) = (self.holds(a, place)?, self.holds(b, place)?);
+                Some(match join {
+                    Join::Union => a || b,
+                    Join::Intersection => a && b,
+                    Join::Difference => a && !b,
+                })
+            }
+            Node::NumberSet('ℝ') => Some(true),
+            point => Some(self.place(point)? == place as i64),
+        }
+    }
+}
+
+/// The set that inequalities in one variable describe: `x > 5`, `-1 < 2x ≤ 3`, `|x - 1| < 2`, `x ≠ 3`; or in one
+/// quantity, `0 < f(x) < 1`.
+pub fn solved(first: &Node, rest: &[(Relation, Node)]) -> Option<Node> {
+    let mut left = first;
+    let mut set: Option<Node> = None;
+    let mut quantity: Option<Node> = None;
+    for (relation, right) in rest {
+        let part = solved_pair(left, *relation, right, &mut quantity)?;
+        set = Some(match set {
+            None => part,
+            Some(before) => Node::Joined(Join::Intersection, before.into(), part.into()),
+        });
+        left = right;
+    }
+    set
+}
+
+fn solved_pair(left: &Node, relation: Relation, right: &Node, quantity: &mut Option<Node>) -> Option<Node> {
+    let (moving, fixed, relation) = if has_variables(left) && !has_variables(right) {
+        (left, right, relation)
+    } else if has_variables(right) && !has_variables(left) {
+        (right, left, mirrored(relation))
+    } else {
+        return None;
+    };
+    let inside = match moving {
+        Node::Call(Func::Named("Abs"), args) if args.len() == 1 => Some(&args[0]),
+        _ => None,
+    };
+    let subject = inside.unwrap_or(moving);
+    // f(x) counts as a variable of its own.
+    let (variable, slope, shift) = match subject {
+        Node::Call(Func::Applied(_), _) => (subject.clone(), Node::int(1), Node::int(0)),
+        _ => linear(subject)?,
+    };
+    match quantity {
+        Some(known) if *known != variable => return None,
+        _ => *quantity = Some(variable),
+    }
+    let positive = match Point::new(0).value(&slope) {
+        Some(value) if value.is_real() && !value.is_zero() => value.re.hi > 0.0,
+        _ => return None,
+    };
+    let at = |bound: Node| {
+        Node::Div(
+            Node::Add(vec![bound, Node::Neg(shift.clone().into())]).into(),
+            slope.clone().into(),
+        )
+    };
+    let infinity = || Node::Const(Const::Infinity);
+    let minus_infinity = || Node::Neg(infinity().into());
+    let bound = |node: Node| if infinite(&node).is_some() { node } else { at(node) };
+    let below = |to: Node, closed| Node::Interval(minus_infinity().into(), to.into(), false, closed);
+    let above = |from: Node, closed| Node::Interval(from.into(), infinity().into(), closed, false);
+    if inside.is_some() {
+        let (upper, lower) = (bound(fixed.clone()), bound(Node::Neg(fixed.clone().into())));
+        let (low, high) = if positive { (lower, upper) } else { (upper, lower) };
+        let within = |closed| Node::Interval(low.clone().into(), high.clone().into(), closed, closed);
+        let outside = |closed| {
+            Node::Joined(
+                Join::Union,
+                below(low.clone(), closed).into(),
+                above(high.clone(), closed).into(),
+            )
+        };
+        return Some(match relation {
+            Relation::Less => within(false),
+            Relation::LessEqual => within(true),
+            Relation::Greater => outside(false),
+            Relation::GreaterEqual => outside(true),
+            _ => return None,
+        });
+    }
+    let relation = if positive { relation } else { mirrored(relation) };
+    let bound = bound(fixed.clone());
+    Some(match relation {
+        Relation::Less => below(bound, false),
+        Relation::LessEqual => below(bound, true),
+        Relation::Greater => above(bound, false),
+        Relation::GreaterEqual => above(bound, true),
+        Relation::NotEqual => Node::Joined(
+            Join::Difference,
+            Node::NumberSet('ℝ').into(),
+            Node::Set(vec![bound]).into(),
+        ),
+        _ => return None,
+    })
+}
+
+/// The relation with its sides exchanged.
+pub fn mirrored(relation: Relation) -> Relation {
+    match relation {
+        Relation::Less => Relation::Greater,
+        Relation::LessEqual => Relation::GreaterEqual,
+        Relation::Greater => Relation::Less,
+        Relation::GreaterEqual => Relation::LessEqual,
+        other => other,
+    }
+}
+
+/// `slope · variable + shift`.
+fn linear(node: &Node) -> Option<(Node, Node, Node)> {
+    if let Node::Symbol(_) = node {
+        return Some((node.clone(), Node::int(1), Node::int(0)));
+    }
+    let mut atoms = Atoms::default();
+    let form = atoms.form(node).ok()?;
+    if !form.is_whole() {
+        return None;
+    }
+    let mut variable = None;
+    let (mut slope, mut shift) = (Poly::default(), Poly::default());
+    for (mono, c) in &form.num.0 {
+        match mono.0.as_slice() {
+            [] => shift.insert(mono.clone(), c.clone()),
+            [(atom, exp)] if exp.is_one() => match atoms.get(*atom) {
+                Atom::Symbol(name) if variable.is_none() => {
+                    variable = Some(name.clone());
+                    slope.insert(Default::default(), c.clone());
+                }
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+    let number = |poly: &Poly| -> Option<Node> {
+        let value = Form::whole(poly.clone()).value()?;
+        let size = Node::Div(
+            Node::Int(value.numer().abs()).into(),
+            Node::Int(value.denom().clone()).into(),
+        );
+        Some(if value.is_negative() {
+            Node::Neg(size.into())
+        } else {
+            size
+        })
+    };
+    Some((Node::Symbol(variable?), number(&slope)?, number(&shift)?))
+}
