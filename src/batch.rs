@@ -48,7 +48,7 @@ pub struct Micro {
 }
 
 impl Micro {
-    /// Over all tokens: the sum of the policy's entropy, and of `exp |log p − log p_old|`.
+    /// Over all tokens: the sum of the policy's entropy, and of `exp |log p − log p_old| − 1`.
     pub fn policy_sums(&self) -> [f64; 2] {
         let LossInputs {
             logp_bt,
@@ -57,10 +57,9 @@ impl Micro {
             ..
         } = &self.inputs;
         let keep_bt = keep_bt.clone().float();
-        let gap_bt = (logp_bt.clone().inner() - logp_old_bt.clone())
-            .abs()
-            .mul(keep_bt.clone())
-            .exp();
+        let gap_bt = (logp_bt.clone().inner() - logp_old_bt.clone()).abs().exp() - 1.0;
+        // What is beyond a completion's end may be as far apart as it likes.
+        let gap_bt = gap_bt.mask_fill(self.inputs.keep_bt.clone().bool_not(), 0.0);
         let sums = [self.entropy_bt.clone().inner(), gap_bt].map(|of_bt| (of_bt * keep_bt.clone()).sum());
         let sums = Tensor::cat(sums.to_vec(), 0).into_data().convert::<f64>();
         let sums = sums.try_into_vec::<f64>().expect("converted to f64");
@@ -259,4 +258,31 @@ fn keep(lengths: &[usize], t: usize, device: &Device) -> Tensor<2, Bool> {
         .flat_map(|&length| (0..t).map(move |at| at < length))
         .collect();
     Tensor::from_data(TensorData::new(flat, [lengths.len(), t]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::device;
+
+    #[test]
+    fn the_gap_is_of_the_tokens_that_count_and_small_ones_are_seen() {
+        let device = device();
+        let bt = |values: [[f32; 2]; 2]| Tensor::<2>::from_floats(values, &device);
+        let micro = Micro {
+            inputs: LossInputs {
+                logp_bt: bt([[-1.0, -2.0], [-3.0, -900.0]]),
+                logp_old_bt: bt([[-1.0, -2.00001], [-2.5, -1.0]]),
+                logp_ref_bt: None,
+                advantage_b: Tensor::from_floats([0.0, 0.0], &device),
+                keep_bt: keep(&[2, 1], 2, &device),
+                projected: None,
+            },
+            entropy_bt: bt([[0.5, 0.25], [1.0, 7.0]]),
+        };
+        let [entropy, gap] = micro.policy_sums();
+        assert_eq!(entropy, 1.75);
+        let exact = 1e-5f64.exp_m1() + 0.5f64.exp_m1();
+        assert!((gap - exact).abs() < 1e-6, "{gap} {exact}");
+    }
 }

@@ -202,7 +202,7 @@ impl GroupTrainer {
         metrics.put("objective/ratio_mean", sums.ratio_mean().unwrap_or(1.0));
         metrics.put("projection/clamped_frac", sums.clamped_frac().unwrap_or(0.0));
         metrics.put("policy/entropy", policy.entropy / policy.tokens);
-        metrics.put("rollout/trainer_gap", policy.gap / policy.gap_tokens);
+        metrics.put("rollout/trainer_gap", 1.0 + policy.gap / policy.gap_tokens);
         Ok(())
     }
 
@@ -275,7 +275,7 @@ struct NonFinite {
 struct PolicySums {
     entropy: f64,
     tokens: f64,
-    /// Σ exp |Δ log p| between the trainer's forward and the engine's, over the tokens run before the first update.
+    /// Σ (exp |Δ log p| − 1) between the trainer's forward and the engine's, over the tokens run before the first update.
     gap: f64,
     gap_tokens: f64,
 }
