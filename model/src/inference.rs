@@ -197,14 +197,6 @@ impl KvCache {
         }
     }
 
-    /// Tokens that each row has seen: the position of its next one.
-    pub fn lengths(&self) -> Vec<usize> {
-        match &self.0 {
-            Way::Cpu(cache) => cache.lengths(),
-            Way::Tensors(cache) => cache.lengths().to_vec(),
-        }
-    }
-
     /// New rows: row `r` continues row `parents[r]` of this cache, with nothing of its own yet. No key and no value is
     /// copied, however many rows continue one; this cache stays usable.
     ///

@@ -204,6 +204,12 @@ impl<'a> Engine<'a> {
         with_hidden: bool,
         heard: &mut dyn FnMut(usize, u32),
     ) -> Result<Sampled, RolloutError> {
+        if requests.is_empty() {
+            return Ok(Sampled {
+                completions: Vec::new(),
+                hidden_bd: None,
+            });
+        }
         let rows: Vec<usize> = requests.iter().map(|request| request.row).collect();
         let sampled = if prefix.run.is_some() {
             let lanes = self.lanes(prefix, &rows, self.limits.max_completion_length)?;

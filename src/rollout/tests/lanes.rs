@@ -139,6 +139,7 @@ fn a_budget_that_holds_nothing_is_refused_with_what_is_needed() {
         "{error}"
     );
     assert!(engine.score(&root, &[(0, &[5, 6])]).is_err());
+    assert!(engine.sample(&root, &[], true).unwrap().completions.is_empty());
 }
 
 /// The engine and the trainer are one model: mean exp |Δ log p| over 10,000 tokens is 1 within 1e-4, whatever the
