@@ -206,3 +206,38 @@ impl Div for Wide {
         quick_sum(first, second) + Self::new(rest.hi / other.hi)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The relative error, in double-double.
+    fn error(found: Wide, right: Wide) -> f64 {
+        ((found - right) / right).hi.abs()
+    }
+
+    #[test]
+    fn constants_and_functions_have_thirty_digits() {
+        // e^1, ln 2, √2·√2, sin π/6 and cos π/3, atan 1.
+        assert!(error(Wide::ONE.exp(), E) < 1e-28);
+        assert!(error(Wide::new(2.0).ln(), LN_2) < 1e-28);
+        let root = Wide::new(2.0).sqrt();
+        assert!(error(root * root, Wide::new(2.0)) < 1e-28);
+        let half = Wide::new(0.5);
+        assert!(error((PI / Wide::new(6.0)).sin_cos().0, half) < 1e-28);
+        assert!(error((PI / Wide::new(3.0)).sin_cos().1, half) < 1e-28);
+        assert!(error(Wide::atan2(Wide::ONE, Wide::ONE), PI * Wide::new(0.25)) < 1e-28);
+    }
+
+    #[test]
+    fn functions_undo_each_other() {
+        for k in 1..60 {
+            let x = Wide::new(0.37 * f64::from(k)) / Wide::new(3.0);
+            assert!(error(x.exp().ln(), x) < 1e-28, "{x:?}");
+            assert!(error(x.ln().exp(), x) < 1e-28, "{x:?}");
+            let (sin, cos) = x.sin_cos();
+            assert!(error(sin * sin + cos * cos, Wide::ONE) < 1e-28, "{x:?}");
+            assert!(error(x / Wide::new(7.0) * Wide::new(7.0), x) < 1e-28, "{x:?}");
+        }
+    }
+}
