@@ -30,6 +30,7 @@
 
 use gcpo::bench::{Plan, Shape, Work, measure};
 use gcpo::objective::Objective;
+use gcpo_model::dtype::Dtype;
 
 /// Work, objective, n, and what to expect.
 const ROWS: [(Work, Objective, usize, &str); 8] = [
@@ -49,7 +50,7 @@ const ROWS: [(Work, Objective, usize, &str); 8] = [
 ];
 
 fn main() -> anyhow::Result<()> {
-    let (device, name) = gcpo::device::open(&gcpo::device::DeviceSpec::Auto)?;
+    let opened = gcpo_model::device::open(&gcpo_model::device::DeviceSpec::Auto)?;
     println!("{:<44}| seen", "expected");
     for (work, objective, group, expected) in ROWS {
         let plan = Plan {
@@ -58,9 +59,10 @@ fn main() -> anyhow::Result<()> {
             objective,
             group,
             flat: false,
+            dtype: Dtype::F32,
             repeats: 5,
         };
-        println!("{expected:<44}| {}", measure(&plan, &device, name.clone())?);
+        println!("{expected:<44}| {}", measure(&plan, &opened)?);
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ pub mod batch;
 pub mod bench;
 pub mod cli;
 pub mod config;
-pub mod device;
 pub mod drive;
 pub mod eval;
 pub mod metrics;

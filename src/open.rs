@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use gcpo_data::{Tokenizer, arithmetic};
 use gcpo_model::config::ModelConfig;
+use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
 
@@ -15,26 +16,26 @@ use crate::policy::{Policy, PromptChoice};
 /// Special tokens of tokenizers that are made here. The second ends a completion.
 const SPECIALS: &[&str] = &["<pad>", "<eos>", "<q>", "<a>", "<final>"];
 
-/// The policy of a run. `texts` are what a tokenizer is learnt from, if it is to be.
+/// The policy of a run, in f32. `texts` are what a tokenizer is learnt from, if it is to be.
 ///
 /// # Errors
 /// A file is missing or wrong, or the parts do not belong together.
 pub fn policy(config: &Config, texts: impl FnOnce() -> Vec<String>, device: &Device) -> Result<Policy> {
     let choice = prompt_choice(config);
     match &config.model.path {
-        Some(path) => load(path, &choice, device),
+        Some(path) => load(path, &choice, Dtype::F32, device),
         None => random(config, texts, &choice, device),
     }
 }
 
-/// The policy of a checkpoint.
+/// The policy of a checkpoint, its weights of kind `dtype`.
 ///
 /// # Errors
 /// A file is missing or wrong.
-pub fn load(path: &ModelPath, choice: &PromptChoice, device: &Device) -> Result<Policy> {
+pub fn load(path: &ModelPath, choice: &PromptChoice, dtype: Dtype, device: &Device) -> Result<Policy> {
     Ok(match path {
-        ModelPath::Quickstart => Policy::quickstart(choice, device)?,
-        ModelPath::Dir(dir) => Policy::load(dir, choice, device)?,
+        ModelPath::Quickstart => Policy::quickstart(choice, dtype, device)?,
+        ModelPath::Dir(dir) => Policy::load(dir, choice, dtype, device)?,
     })
 }
 

@@ -11,6 +11,7 @@ use burn::optim::{
     AdamW, AdamWConfig as BurnAdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _,
 };
 use burn::tensor::{DType, Device, Tensor, TensorData, TensorReadError};
+use gcpo_model::dtype::widen;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -393,7 +394,7 @@ pub fn clip_grads<M: Module>(
     Ok((grads, norms))
 }
 
-/// Adds `scale · grads` to `sum`, for every parameter of `module`.
+/// Adds `scale · grads` to `sum`, in f32 at least, for every parameter of `module`.
 ///
 /// Losses that are divided by the totals of the whole batch are added with a scale of 1.
 pub fn add_scaled<M: Module>(module: &M, sum: &mut GradientsParams, grads: GradientsParams, scale: f64) {
@@ -442,6 +443,7 @@ impl ModuleVisitor for AddVisitor<'_> {
         let Some(grad) = self.grads.remove::<D>(param.id) else {
             return;
         };
+        let grad = widen(grad);
         let grad = match self.scale {
             1.0 => grad,
             scale => grad.mul_scalar(scale),

@@ -6,7 +6,8 @@ use burn::tensor::Device;
 use gcpo_data::{
     ChatError, ChatTemplate, Piece, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError,
 };
-use gcpo_model::checkpoint::{self, CheckpointError, SaveDtype};
+use gcpo_model::checkpoint::{self, CheckpointError};
+use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
 use gcpo_model::quickstart;
@@ -91,12 +92,17 @@ pub struct PromptChoice {
 }
 
 impl Policy {
-    /// The checkpoint in `dir`, in Hugging Face layout.
+    /// The checkpoint in `dir`, in Hugging Face layout, its weights of kind `dtype`.
     ///
     /// # Errors
     /// [`PolicyError`] naming the file that is missing or wrong.
-    pub fn load(dir: &Path, prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
-        let model = checkpoint::load(dir, device)?;
+    pub fn load(
+        dir: &Path,
+        prompts: &PromptChoice,
+        dtype: Dtype,
+        device: &Device,
+    ) -> Result<Self, PolicyError> {
+        let model = checkpoint::load(dir, dtype, device)?;
         let generation = GenerationConfig::load(dir, model.config())?;
         Self::assemble(
             model,
@@ -111,8 +117,8 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError`] if `prompts` do not work.
-    pub fn quickstart(prompts: &PromptChoice, device: &Device) -> Result<Self, PolicyError> {
-        let model = checkpoint::load_bytes(quickstart::CONFIG, quickstart::WEIGHTS, device)?;
+    pub fn quickstart(prompts: &PromptChoice, dtype: Dtype, device: &Device) -> Result<Self, PolicyError> {
+        let model = checkpoint::load_bytes(quickstart::CONFIG, quickstart::WEIGHTS, dtype, device)?;
         let generation = GenerationConfig::from_json(
             quickstart::GENERATION_CONFIG,
             Path::new("generation_config.json"),
@@ -184,11 +190,19 @@ impl Policy {
         })
     }
 
+    /// The same with another network.
+    pub fn with_model(&self, model: Llama) -> Self {
+        Self {
+            model,
+            ..self.clone()
+        }
+    }
+
     /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`.
     ///
     /// # Errors
     /// [`PolicyError`] naming the file that could not be written.
-    pub fn save(&self, dir: &Path, dtype: SaveDtype) -> Result<(), PolicyError> {
+    pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
         checkpoint::save(&self.model, &self.generation, dir, dtype)?;
         Ok(self.tokenizer.save(dir)?)
     }

@@ -6,15 +6,16 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use gcpo_data::Problem;
 use gcpo_model::checkpoint;
+use gcpo_model::dtype::Dtype;
 use gcpo_model::llama::Llama;
 
-use crate::config::{Config, SaveDtype};
+use crate::config::Config;
 use crate::eval::{EvalPlan, EvalReport, evaluate};
 use crate::metrics::Metrics;
-use crate::optim::{AdamWConfig, Optimizer, clip_grads};
+use crate::optim::{AdamWConfig, Optimizer, add_scaled, clip_grads};
 use crate::policy::Policy;
 use crate::reward::Reward;
 use crate::rollout::{Limits, Sampling};
@@ -23,6 +24,10 @@ use crate::source;
 
 /// The optimiser's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// What a loss is multiplied by before its gradients are taken in float16, whose smallest number is 6e-8. Where that
+/// overflows, half of it is tried, and so on; a power of 2, so that nothing is rounded.
+const LOSS_SCALE: f64 = 16384.0;
 
 /// A gradient that is no number.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +41,10 @@ pub struct NonFiniteGradient {
 pub struct Session {
     /// The run.
     pub config: Config,
-    /// The policy; its model carries gradients.
+    /// The policy; its model carries gradients and computes in `train.dtype`.
     pub policy: Policy,
+    /// The weights in f32 that the optimiser updates, where the policy's own are of less.
+    master: Option<Llama>,
     /// What its answers are worth.
     pub reward: Reward,
     optimizer: Optimizer,
@@ -48,16 +55,21 @@ pub struct Session {
 /// Weights and optimiser at some moment: handles, not copies.
 pub struct Snapshot {
     model: Llama,
+    master: Option<Llama>,
     optimizer: Optimizer,
 }
 
 impl Session {
-    /// A session about to do its first update of `updates` in all.
+    /// A session about to do its first update of `updates` in all. The policy's weights are in f32.
     ///
     /// # Errors
     /// The held-out problems cannot be read.
-    pub fn new(config: Config, policy: Policy, updates: usize) -> Result<Self> {
+    pub fn new(config: Config, mut policy: Policy, updates: usize) -> Result<Self> {
         let train = &config.train;
+        let master = (train.dtype != Dtype::F32).then(|| policy.model.clone());
+        if master.is_some() {
+            policy.model = policy.model.cast(train.dtype);
+        }
         let optimizer = Optimizer::new(&AdamWConfig {
             adam_beta1: train.adam_beta1 as f32,
             adam_beta2: train.adam_beta2 as f32,
@@ -75,6 +87,7 @@ impl Session {
         Ok(Self {
             config,
             policy,
+            master,
             reward,
             optimizer,
             schedule,
@@ -92,11 +105,40 @@ impl Session {
         self.policy.model.valid()
     }
 
-    /// Clips the gradients, refuses damaged ones, and makes update `update` (from 0).
+    /// Makes update `update` (from 0) from gradients that `gradients` adds up with [`Session::backward`] at the loss scale
+    /// that it is given, and hands on what else it found. In float16 it may be called again with half the scale.
     ///
     /// # Errors
-    /// [`NonFiniteGradient`]; nothing has been changed then.
-    pub fn update(&mut self, grads: GradientsParams, update: usize, metrics: &mut Metrics) -> Result<()> {
+    /// Those of `gradients`, or [`NonFiniteGradient`]; nothing has been changed then.
+    pub fn update<T>(
+        &mut self,
+        update: usize,
+        metrics: &mut Metrics,
+        gradients: impl Fn(&Self, f64) -> Result<(GradientsParams, T)>,
+    ) -> Result<T> {
+        let mut scale = match self.config.train.dtype {
+            Dtype::F16 => LOSS_SCALE,
+            _ => 1.0,
+        };
+        loop {
+            let (grads, found) = gradients(self, scale)?;
+            match self.apply(grads, update, metrics) {
+                Err(error) if scale > 1.0 && error.is::<NonFiniteGradient>() => scale /= 2.0,
+                done => return done.map(|()| found),
+            }
+        }
+    }
+
+    /// Adds a loss's gradients to `sum`, in f32 at least, scaled up on the way.
+    pub fn backward(&self, loss: Tensor<1>, scale: f64, sum: &mut GradientsParams) {
+        let model = &self.policy.model;
+        let loss = if scale == 1.0 { loss } else { loss * scale };
+        let raw = GradientsParams::from_grads(loss.backward(), model);
+        add_scaled(model, sum, raw, scale.recip());
+    }
+
+    /// Clips the gradients, refuses damaged ones, and steps.
+    fn apply(&mut self, grads: GradientsParams, update: usize, metrics: &mut Metrics) -> Result<()> {
         let (grads, norms) = clip_grads(&self.policy.model, grads, self.config.train.max_grad_norm)?;
         if let Some(parameter) = norms.first_non_finite() {
             return Err(NonFiniteGradient {
@@ -105,17 +147,34 @@ impl Session {
             .into());
         }
         let lr = self.config.train.learning_rate * self.schedule.multiplier(update);
-        let model = self.policy.model.clone();
-        self.policy.model = self.optimizer.step(model, grads, lr);
+        let weights = self.optimizer.step(self.weights().clone(), grads, lr);
+        self.take(weights);
         metrics.put("grad/norm", norms.global);
         metrics.put("train/learning_rate", lr);
         Ok(())
+    }
+
+    /// The weights that the optimiser updates, in f32.
+    fn weights(&self) -> &Llama {
+        self.master.as_ref().unwrap_or(&self.policy.model)
+    }
+
+    /// Takes new weights, in f32.
+    fn take(&mut self, weights: Llama) {
+        self.policy.model = match &mut self.master {
+            None => weights,
+            Some(master) => {
+                *master = weights.clone();
+                weights.cast(self.config.train.dtype)
+            }
+        };
     }
 
     /// The state, to go back to if an update fails.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             model: self.policy.model.clone(),
+            master: self.master.clone(),
             optimizer: self.optimizer.clone(),
         }
     }
@@ -123,6 +182,7 @@ impl Session {
     /// Goes back to a snapshot.
     pub fn roll_back(&mut self, snapshot: Snapshot) {
         self.policy.model = snapshot.model;
+        self.master = snapshot.master;
         self.optimizer = snapshot.optimizer;
     }
 
@@ -150,13 +210,14 @@ impl Session {
     /// # Errors
     /// A file could not be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        let dtype = dtype(self.config.model.save_dtype);
-        self.policy.save(dir, dtype)?;
-        if dtype != checkpoint::SaveDtype::F32 {
+        let dtype = self.config.model.save_dtype;
+        let policy = self.policy.with_model(self.weights().clone());
+        policy.save(dir, dtype)?;
+        if dtype != Dtype::F32 {
             // A resume needs the weights as they are.
             let exact = dir.join("trainer");
             fs::create_dir_all(&exact)?;
-            self.policy.save(&exact, checkpoint::SaveDtype::F32)?;
+            policy.save(&exact, Dtype::F32)?;
         }
         let path = dir.join(OPTIMIZER);
         fs::write(&path, self.optimizer.to_bytes()?)
@@ -170,7 +231,7 @@ impl Session {
     pub fn restore(&mut self, dir: &Path) -> Result<()> {
         let exact = dir.join("trainer");
         let weights = if exact.is_dir() { exact.as_path() } else { dir };
-        let model = checkpoint::load(weights, &self.policy.model.device())?;
+        let model = checkpoint::load(weights, Dtype::F32, &self.policy.model.device())?;
         if model.config() != self.policy.model.config() {
             bail!(
                 "{}: the checkpoint is of another shape than [model] of this run",
@@ -182,7 +243,7 @@ impl Session {
         self.optimizer
             .load_bytes(&bytes, &model)
             .with_context(|| path.display().to_string())?;
-        self.policy.model = model;
+        self.take(model);
         Ok(())
     }
 }
@@ -198,13 +259,5 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
         candidate_tokens: config.projection.candidate_tokens,
         skip_too_long: config.eval.skip_too_long,
         seed: config.seed,
-    }
-}
-
-fn dtype(dtype: SaveDtype) -> checkpoint::SaveDtype {
-    match dtype {
-        SaveDtype::Float32 => checkpoint::SaveDtype::F32,
-        SaveDtype::Bfloat16 => checkpoint::SaveDtype::Bf16,
-        SaveDtype::Float16 => checkpoint::SaveDtype::F16,
     }
 }

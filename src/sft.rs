@@ -19,7 +19,6 @@ use crate::config::{Config, Solutions};
 use crate::drive::Trainer;
 use crate::eval::EvalReport;
 use crate::metrics::{Metrics, Sample};
-use crate::optim::add_scaled;
 use crate::policy::Policy;
 use crate::rollout::stream::uniform;
 use crate::rollout::{Stage, StreamKey};
@@ -177,41 +176,42 @@ impl Trainer for SftTrainer {
         let mut rows = rows?;
         rows.sort_by_key(|row| row.context.len() + row.target.len());
         let tokens: usize = rows.iter().map(|row| row.target.len()).sum();
-        let mut grads = GradientsParams::new();
-        let mut loss_sum = 0.0;
-        for micro in rows.chunks(size) {
-            let model = &self.session.policy.model;
-            let pairs: Vec<(&[u32], &[u32])> = micro
-                .iter()
-                .map(|row| (row.context.as_slice(), row.target.as_slice()))
-                .collect();
-            let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
-            let [b, t] = logp_bt.dims();
-            // Mean over all target tokens of the step, as in transformers.
-            let share: Vec<f32> = micro
-                .iter()
-                .flat_map(|row| {
-                    (0..t).map(|at| {
-                        if at < row.target.len() {
-                            -1.0 / tokens as f32
-                        } else {
-                            0.0
-                        }
-                    })
-                })
-                .collect();
-            let share_bt = Tensor::<2>::from_data(TensorData::new(share, [b, t]), &logp_bt.device());
-            let loss = (logp_bt * share_bt).sum();
-            let value: f32 = loss.clone().inner().try_into_scalar()?;
-            if !value.is_finite() {
-                bail!("step {step}: the loss is not finite: lower train.learning_rate");
-            }
-            loss_sum += f64::from(value);
-            let raw = GradientsParams::from_grads(loss.backward(), model);
-            add_scaled(model, &mut grads, raw, 1.0);
-        }
-        self.session
-            .update(grads, step - 1, metrics)
+        let loss_sum = self
+            .session
+            .update(step - 1, metrics, |session, scale| {
+                let mut grads = GradientsParams::new();
+                let mut loss_sum = 0.0;
+                for micro in rows.chunks(size) {
+                    let pairs: Vec<(&[u32], &[u32])> = micro
+                        .iter()
+                        .map(|row| (row.context.as_slice(), row.target.as_slice()))
+                        .collect();
+                    let logp_bt = completion_logp(&session.policy.model, &pairs, 1.0).logp_bt;
+                    let [b, t] = logp_bt.dims();
+                    // Mean over all target tokens of the step, as in transformers.
+                    let share: Vec<f32> = micro
+                        .iter()
+                        .flat_map(|row| {
+                            (0..t).map(|at| {
+                                if at < row.target.len() {
+                                    -1.0 / tokens as f32
+                                } else {
+                                    0.0
+                                }
+                            })
+                        })
+                        .collect();
+                    let share_bt = Tensor::<2>::from_data(TensorData::new(share, [b, t]), &logp_bt.device());
+                    let loss = (logp_bt * share_bt).sum();
+                    let value: f32 = loss.clone().inner().try_into_scalar()?;
+                    if !value.is_finite() {
+                        bail!("the loss is not finite: lower train.learning_rate");
+                    }
+                    loss_sum += f64::from(value);
+                    session.backward(loss, scale, &mut grads);
+                }
+                Ok((grads, loss_sum))
+            })
             .with_context(|| format!("step {step}"))?;
         metrics.put("sft/loss", loss_sum);
         metrics.put("sft/tokens", tokens as f64);

@@ -15,7 +15,7 @@ use crate::drive::Trainer;
 use crate::eval::EvalReport;
 use crate::metrics::{Metrics, Sample};
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
-use crate::optim::{add_scaled, grad_norms};
+use crate::optim::grad_norms;
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
 use crate::rollout::{AnswerPlan, Engine, Finish, Limits, PromptPlan, Sampling, Stage, answer};
@@ -51,13 +51,13 @@ impl GroupTrainer {
             ratio_max: config.projection.ratio_max,
         };
         let objective = config.objective.name;
-        let reference = objective
-            .needs_reference_model(&hyper)
-            .then(|| Inference::new(&policy.model));
         let sampling = Sampling::from(&config.rollout);
         let order = Order::new(problems.len(), config.data.shuffle, config.seed);
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let session = Session::new(config, policy, updates)?;
+        let reference = objective
+            .needs_reference_model(&hyper)
+            .then(|| Inference::new(&session.policy.model));
         let trainer = Self {
             session,
             objective,
@@ -179,18 +179,30 @@ impl GroupTrainer {
                 let totals = BatchTotals {
                     completions: rows.len(),
                 };
-                let mut grads = GradientsParams::new();
-                for micro in micro_batches(rows, train.per_device_train_batch_size) {
-                    let found = self.accumulate(&micro, &totals, &mut grads)?;
-                    sums += found.0;
-                    policy.add(&found.1, updates == 0);
-                }
                 let update = (step - 1) * train.num_iterations * train.mini_batches + updates;
-                if let Err(error) = self.session.update(grads, update, metrics) {
-                    return Err(match error.downcast::<NonFiniteGradient>() {
-                        Ok(_) => self.find_non_finite(rows, &totals)?,
-                        Err(error) => error,
-                    });
+                let micros = micro_batches(rows, train.per_device_train_batch_size);
+                let pass = self.pass();
+                let found = self.session.update(update, metrics, |session, scale| {
+                    let mut grads = GradientsParams::new();
+                    let (mut sums, mut policy) = (LossMetrics::default(), PolicySums::default());
+                    for micro in &micros {
+                        let found = pass.run(session, micro, &totals, scale, &mut grads)?;
+                        sums += found.0;
+                        policy.add(&found.1, updates == 0);
+                    }
+                    Ok((grads, (sums, policy)))
+                });
+                match found {
+                    Ok(found) => {
+                        sums += found.0;
+                        policy.add(&found.1, true);
+                    }
+                    Err(error) => {
+                        return Err(match error.downcast::<NonFiniteGradient>() {
+                            Ok(_) => self.find_non_finite(rows, &totals)?,
+                            Err(error) => error,
+                        });
+                    }
                 }
                 updates += 1;
             }
@@ -210,7 +222,7 @@ impl GroupTrainer {
     fn find_non_finite(&self, rows: &[Row], totals: &BatchTotals) -> Result<anyhow::Error> {
         for row in rows {
             let mut grads = GradientsParams::new();
-            self.accumulate(&[row], totals, &mut grads)?;
+            self.pass().run(&self.session, &[row], totals, 1.0, &mut grads)?;
             if !grad_norms(&self.session.policy.model, &grads)?.global.is_finite() {
                 return Ok(NonFinite {
                     prompt: row.prompt,
@@ -227,15 +239,33 @@ impl GroupTrainer {
         .into())
     }
 
+    fn pass(&self) -> Pass {
+        Pass {
+            objective: self.objective,
+            hyper: self.hyper.clone(),
+            temperature: self.sampling.logp_temperature(),
+        }
+    }
+}
+
+/// A forward and backward pass.
+struct Pass {
+    objective: Objective,
+    hyper: Hyper,
+    temperature: f64,
+}
+
+impl Pass {
     /// Adds the gradients of one micro-batch.
-    fn accumulate(
+    fn run(
         &self,
+        session: &Session,
         rows: &[&Row],
         totals: &BatchTotals,
+        scale: f64,
         grads: &mut GradientsParams,
     ) -> Result<(LossMetrics, PolicySums)> {
-        let model = &self.session.policy.model;
-        let micro = micro_batch(model, rows, self.sampling.logp_temperature())?;
+        let micro = micro_batch(&session.policy.model, rows, self.temperature)?;
         let output = self.objective.loss(&micro.inputs, totals, &self.hyper)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {
@@ -247,8 +277,7 @@ impl GroupTrainer {
             }
             .into());
         }
-        let raw = GradientsParams::from_grads(output.loss.backward(), model);
-        add_scaled(model, grads, raw, 1.0);
+        session.backward(output.loss, scale, grads);
         let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
         let [entropy, gap] = micro.policy_sums();
         Ok((

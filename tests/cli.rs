@@ -191,10 +191,10 @@ fn checkpoint(dir: &Path) {
         initializer_range = 0.3
     "#;
     let config = gcpo::config::Config::from_str(config, "test.toml", &[]).unwrap();
-    let (device, _) = gcpo::device::open(&"cpu".parse().unwrap()).unwrap();
-    let policy = gcpo::open::policy(&config, Vec::new, &device).unwrap();
+    let opened = gcpo_model::device::open(&"cpu".parse().unwrap()).unwrap();
+    let policy = gcpo::open::policy(&config, Vec::new, &opened.device).unwrap();
     fs::create_dir_all(dir).unwrap();
-    policy.save(dir, gcpo_model::checkpoint::SaveDtype::F32).unwrap();
+    policy.save(dir, gcpo_model::dtype::Dtype::F32).unwrap();
 }
 
 /// Standard output of a run that must succeed.

@@ -9,6 +9,7 @@ use std::path::Path;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use gcpo::objective::{BatchTotals, Hyper, LossInputs, LossMetrics, Objective, Projected, group_advantage};
 use gcpo::projection::{AlignmentConfig, Similarity, align, reference};
+use gcpo_model::device::{of_tests, of_tests_in_f64};
 use serde::Deserialize;
 
 type Grid = Vec<Vec<f64>>;
@@ -166,7 +167,10 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
 fn check(place: &str, case: &Case, dtype: DType, tolerance: f64) {
     let on = OnDevice {
         case,
-        device: Device::flex(),
+        device: match dtype {
+            DType::F64 => of_tests_in_f64(),
+            _ => of_tests(),
+        },
         dtype,
     };
     let report = Report {

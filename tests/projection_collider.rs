@@ -4,7 +4,7 @@
 //! predictor of `y_0` from `x = (q, y_1 … y_n)`, fitted on few samples, is projected with the
 //! crate's formula. `Φ` is known: given `(q, y_1 … y_{n-1})`, `y_n` is normal.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use gcpo::projection::project;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -97,7 +97,7 @@ fn mean_square(predictions: &[f64], samples: &[Sample]) -> f64 {
 
 /// `π(x) − mean_l π(x_l) + π(q)` through the crate: tests are rows, one token each.
 fn project_all(of_query: &[f64], of_x: &[Vec<f64>]) -> Vec<f64> {
-    let options = (&Device::flex(), DType::F64);
+    let options = (&gcpo_model::device::of_tests_in_f64(), DType::F64);
     let (b, l) = (of_x.len(), of_x[0].len());
     let p_q = Tensor::from_data(TensorData::new(of_query.to_vec(), [b, 1]), options);
     let p_x = Tensor::from_data(TensorData::new(of_x.concat(), [b, l, 1]), options);

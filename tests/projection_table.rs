@@ -5,7 +5,7 @@
 //! over seven completions, and the estimates by the crate's projection must approach them as
 //! `1/√samples`.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use gcpo::projection::{AlignmentConfig, align, projection_means, reference};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -110,7 +110,7 @@ fn feature(y: Completion) -> Vec<f64> {
 
 fn tensor<const D: usize>(values: Vec<f64>, shape: [usize; D]) -> Tensor<D> {
     let data = TensorData::new(values, shape);
-    Tensor::from_data(data, (&Device::flex(), DType::F64))
+    Tensor::from_data(data, (&gcpo_model::device::of_tests_in_f64(), DType::F64))
 }
 
 fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
@@ -311,7 +311,7 @@ fn the_reference_converges_to_the_enumerated_expectation() {
         }
         let keep_bt = Tensor::from_data(
             TensorData::new(vec![true; logp_q.len()], [replicas, tokens.len()]),
-            &Device::flex(),
+            &gcpo_model::device::of_tests_in_f64(),
         );
         let pi_ref_bt = reference(
             tensor(logp_q, [replicas, tokens.len()]),

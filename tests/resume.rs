@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use burn::tensor::Device;
 use gcpo::config::Config;
 use gcpo::drive::{Outcome, drive};
 use gcpo::rundir::RunDir;
 use gcpo::stop::Stop;
 use gcpo::train::GroupTrainer;
 use gcpo::{open, source};
+use gcpo_model::device::of_tests;
 use serde_json::Value;
 
 const RUN: &str = r#"
@@ -48,7 +48,7 @@ fn run(dir: &Path, sets: &[&str], resume: bool, stop: &Stop) -> Result<Outcome> 
         .collect();
     let config = Config::from_str(RUN, "test.toml", &sets)?;
     let problems = source::training(&config)?;
-    let policy = open::policy(&config, Vec::new, &Device::flex().autodiff())?;
+    let policy = open::policy(&config, Vec::new, &of_tests().autodiff())?;
     let mut trainer = GroupTrainer::new(config.clone(), policy, problems)?;
     let run = if resume {
         RunDir::open(dir)?
@@ -154,6 +154,43 @@ fn a_finished_run_goes_on_with_more_steps() {
 }
 
 #[test]
+fn sixteen_bits_train_resume_and_lose_no_small_step() {
+    for dtype in ["bfloat16", "float16"] {
+        let sets = |more: &[&str]| -> Vec<String> {
+            let all = ["data.count=10", "train.learning_rate=1e-6"].iter().chain(more);
+            let mut all: Vec<String> = all.map(|set| (*set).to_owned()).collect();
+            all.push(format!("train.dtype={dtype}"));
+            all
+        };
+        let run = |dir: &Path, more: &[&str], resume: bool| {
+            let sets = sets(more);
+            let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+            run(dir, &sets, resume, &Stop::default()).unwrap()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+        run(&whole, &[], false);
+        run(&parts, &["train.max_steps=2"], false);
+        run(&parts, &[], true);
+        assert_same_run(&whole, &parts, 4);
+        // Steps of 1e-6 beside weights of 0.1 vanish in 16 bits; what is saved has them.
+        let weights = |step: usize| {
+            let path = format!("checkpoints/step-{step}/model.safetensors");
+            fs::read(parts.join(path)).unwrap()
+        };
+        assert!(weights(2) != weights(4), "{dtype}");
+        for line in metrics(&whole) {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if let Some(norm) = line.get("grad/norm") {
+                assert!(norm.as_f64().unwrap() > 0.0, "{line}");
+                let gap = line["rollout/trainer_gap"].as_f64().unwrap();
+                assert!((1.0..1.2).contains(&gap), "{dtype}: {gap}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -255,13 +292,13 @@ fn a_loss_or_gradient_that_is_not_finite_stops_the_run_names_the_problem_and_kee
     let policy = open::policy(
         &Config::from_str(RUN, "t", &["data.generator=arithmetic".into()]).unwrap(),
         Vec::new,
-        &Device::flex(),
+        &of_tests(),
     );
     let fresh = dir.path().join("fresh");
     fs::create_dir(&fresh).unwrap();
     policy
         .unwrap()
-        .save(&fresh, gcpo_model::checkpoint::SaveDtype::F32)
+        .save(&fresh, gcpo_model::dtype::Dtype::F32)
         .unwrap();
     assert_eq!(saved, weights(&fresh));
 }

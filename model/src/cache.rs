@@ -20,9 +20,10 @@ mod own;
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::config::ModelConfig;
+use crate::dtype::{cast, widen};
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
 use level::Level;
@@ -44,6 +45,8 @@ type KeysValues = (Tensor<4>, Tensor<4>);
 pub struct Cache {
     config: Arc<ModelConfig>,
     device: Device,
+    /// Of keys and values.
+    dtype: DType,
     rope: RopeTable,
     lengths: Vec<usize>,
     levels: Vec<Level>,
@@ -75,10 +78,24 @@ impl Cache {
             config: Arc::new(config.clone()),
             rope: RopeTable::new(config, 256.min(config.max_position_embeddings), &device),
             device,
+            dtype: DType::F32,
             lengths: vec![0; rows],
             levels: Vec::new(),
             own: Own::empty(config.num_hidden_layers, rows),
         }
+    }
+
+    /// An empty cache that holds keys and values of a model with parameters of kind `dtype` ([`Llama::dtype`]), f32 by
+    /// default.
+    ///
+    /// [`Llama::dtype`]: crate::llama::Llama::dtype
+    ///
+    /// # Panics
+    /// The cache is not empty.
+    pub fn of_dtype(mut self, dtype: DType) -> Self {
+        assert!(self.levels.is_empty() && self.own.live() == 0, "an empty cache");
+        self.dtype = dtype;
+        self
     }
 
     /// Number of rows, `b`.
@@ -117,6 +134,7 @@ impl Cache {
         Cache {
             config: self.config.clone(),
             device: self.device.clone(),
+            dtype: self.dtype,
             rope: self.rope.clone(),
             lengths: parents.iter().map(|&p| self.lengths[p]).collect(),
             levels,
@@ -142,6 +160,7 @@ impl Cache {
         Cache {
             config: self.config.clone(),
             device: self.device.clone(),
+            dtype: self.dtype,
             rope: self.rope.clone(),
             lengths: rows.iter().map(|&r| self.lengths[r]).collect(),
             levels: self.levels.iter().map(seated).collect(),
@@ -210,7 +229,7 @@ impl Cache {
     /// Makes room for `tokens` more live own tokens a row, so that no append grows before a row has so many. The own
     /// part is a ring: tokens of rows that [`Cache::exchange`] replaced make room by themselves.
     pub fn reserve(&mut self, tokens: usize) {
-        self.own.reserve(tokens, &self.config, &self.device);
+        self.own.reserve(tokens, &self.config, (&self.device, self.dtype));
     }
 
     /// Bytes of keys and values held: levels (shared ones count once here, and again in every cache that shares them)
@@ -222,12 +241,16 @@ impl Cache {
                 .iter()
                 .map(|level| level.len() * level.width())
                 .sum::<usize>();
-        slots * self.config.kv_bytes_per_token()
+        slots * self.token_bytes()
     }
 
     /// Bytes of the own part alone, with its room: what a [`Cache::fork`] of this cache would not share.
     pub fn own_bytes(&self) -> usize {
-        self.own.capacity * self.rows() * self.config.kv_bytes_per_token()
+        self.own.capacity * self.rows() * self.token_bytes()
+    }
+
+    fn token_bytes(&self) -> usize {
+        self.config.kv_numbers_per_token() * self.dtype.size()
     }
 
     /// Slots that one new token attends to, over the whole chain.
@@ -252,7 +275,7 @@ impl Cache {
                 .min(end.max(self.config.max_position_embeddings));
             self.rope = RopeTable::new(&self.config, room, &self.device);
         }
-        let from = self.own.begin(tokens, &self.config, &self.device);
+        let from = self.own.begin(tokens, &self.config, (&self.device, self.dtype));
         for (length, new) in self.lengths.iter_mut().zip(&tokens.lengths) {
             *length += new;
         }
@@ -279,7 +302,7 @@ impl Cache {
         values: Tensor<4>,
     ) -> Tensor<4> {
         let (keys, values) = self.own.append(layer, step.from, keys, values);
-        let mut own = queries.clone().matmul(keys.swap_dims(2, 3));
+        let mut own = widen(queries.clone().matmul(keys.swap_dims(2, 3)));
         if let Some(bias) = &step.causal {
             own = own + bias.clone();
         }
@@ -287,7 +310,7 @@ impl Cache {
             own = own + bias.clone();
         }
         if self.levels.is_empty() {
-            return softmax(own, 3).matmul(values);
+            return cast(softmax(own, 3), values.dtype()).matmul(values);
         }
         let mut scores: Vec<Tensor<4>> = self
             .levels
@@ -295,7 +318,7 @@ impl Cache {
             .map(|level| level.scores(layer, queries.clone()))
             .collect();
         scores.push(own);
-        let shares = softmax(Tensor::cat(scores, 3), 3);
+        let shares = cast(softmax(Tensor::cat(scores, 3), 3), values.dtype());
         let mut from = 0;
         let mut out: Option<Tensor<4>> = None;
         for level in &self.levels {

@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData, bf16, f16};
+use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use crate::config::ModelConfig;
+use crate::dtype::{Dtype, cast};
 use crate::generation::GenerationConfig;
 use crate::llama::Llama;
 use crate::names::{ParamPath, checkpoint_shapes};
@@ -31,59 +32,38 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Largest weights file that [`save`] writes, in bytes; larger models are written in shards.
 pub const SHARD_BYTES: usize = 5_000_000_000;
 
-/// The kind of number that weights are saved as. Computation is in f32 always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SaveDtype {
-    /// Exact.
-    #[default]
-    F32,
-    /// Half the size, 8 bits of mantissa.
-    Bf16,
-    /// Half the size, 11 bits of mantissa, up to 65504.
-    F16,
-}
-
-impl SaveDtype {
-    /// Hugging Face's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            SaveDtype::F32 => "float32",
-            SaveDtype::Bf16 => "bfloat16",
-            SaveDtype::F16 => "float16",
-        }
-    }
-
+impl Dtype {
     fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
-            SaveDtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            SaveDtype::Bf16 => values
+            Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Dtype::Bf16 => values
                 .iter()
                 .flat_map(|&v| bf16::from_f32(v).to_le_bytes())
                 .collect(),
-            SaveDtype::F16 => values
+            Dtype::F16 => values
                 .iter()
                 .flat_map(|&v| f16::from_f32(v).to_le_bytes())
                 .collect(),
         }
     }
 
-    fn file_dtype(self) -> Dtype {
+    fn in_file(self) -> safetensors::Dtype {
         match self {
-            SaveDtype::F32 => Dtype::F32,
-            SaveDtype::Bf16 => Dtype::BF16,
-            SaveDtype::F16 => Dtype::F16,
+            Dtype::F32 => safetensors::Dtype::F32,
+            Dtype::Bf16 => safetensors::Dtype::BF16,
+            Dtype::F16 => safetensors::Dtype::F16,
         }
     }
 }
 
-/// Reads the model in a Hugging Face directory, as f32, with gradients where `device` has autodiff.
+/// Reads the model in a Hugging Face directory as numbers of kind `dtype`, with gradients where `device` has autodiff.
 ///
 /// # Errors
 /// Files that are missing or damaged, a configuration that is not supported, weights that do not fit it.
-pub fn load(dir: &Path, device: &Device) -> Result<Llama, CheckpointError> {
+pub fn load(dir: &Path, dtype: Dtype, device: &Device) -> Result<Llama, CheckpointError> {
     let config = ModelConfig::load(dir)?;
     let (weights, index) = (dir.join(WEIGHTS), dir.join(INDEX));
-    let mut store = Store::new(&config, device);
+    let mut store = Store::new(&config, dtype, device);
     if weights.exists() {
         store.read_file(&weights, None)?;
         store.finish(&weights)
@@ -101,10 +81,15 @@ pub fn load(dir: &Path, device: &Device) -> Result<Llama, CheckpointError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_bytes(config: &[u8], weights: &[u8], device: &Device) -> Result<Llama, CheckpointError> {
+pub fn load_bytes(
+    config: &[u8],
+    weights: &[u8],
+    dtype: Dtype,
+    device: &Device,
+) -> Result<Llama, CheckpointError> {
     let config = ModelConfig::from_json(config, Path::new("config.json"))?;
     let path = Path::new(WEIGHTS);
-    let mut store = Store::new(&config, device);
+    let mut store = Store::new(&config, dtype, device);
     store.read(weights, path, None)?;
     store.finish(path)
 }
@@ -118,7 +103,7 @@ pub fn save(
     model: &Llama,
     generation: &GenerationConfig,
     dir: &Path,
-    dtype: SaveDtype,
+    dtype: Dtype,
 ) -> Result<(), CheckpointError> {
     save_sharded(model, generation, dir, dtype, SHARD_BYTES)
 }
@@ -131,7 +116,7 @@ pub fn save_sharded(
     model: &Llama,
     generation: &GenerationConfig,
     dir: &Path,
-    dtype: SaveDtype,
+    dtype: Dtype,
     shard_bytes: usize,
 ) -> Result<(), CheckpointError> {
     std::fs::create_dir_all(dir).map_err(|error| write_error(dir, error))?;
@@ -190,6 +175,7 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 /// Tensors read from files, on their way into a module.
 struct Store<'a> {
     config: &'a ModelConfig,
+    dtype: Dtype,
     blank: Llama,
     /// Shapes as a checkpoint has them.
     expected: HashMap<String, Vec<usize>>,
@@ -197,10 +183,11 @@ struct Store<'a> {
 }
 
 impl<'a> Store<'a> {
-    fn new(config: &'a ModelConfig, device: &Device) -> Self {
+    fn new(config: &'a ModelConfig, dtype: Dtype, device: &Device) -> Self {
         let blank = Llama::blank(config, device);
         Self {
             config,
+            dtype,
             expected: checkpoint_shapes(&blank).into_iter().collect(),
             blank,
             read: HashMap::new(),
@@ -293,6 +280,7 @@ impl<'a> Store<'a> {
         }
         Ok(self.blank.map(&mut Filler {
             path: ParamPath::default(),
+            dtype: self.dtype.float().into(),
             read: self.read,
         }))
     }
@@ -302,14 +290,14 @@ impl<'a> Store<'a> {
 fn decode(view: &TensorView) -> Option<Vec<f32>> {
     let halves = || view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
     match view.dtype() {
-        Dtype::F32 => Some(
+        safetensors::Dtype::F32 => Some(
             view.data()
                 .chunks_exact(4)
                 .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                 .collect(),
         ),
-        Dtype::F16 => Some(halves().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::BF16 => Some(halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
+        safetensors::Dtype::F16 => Some(halves().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
+        safetensors::Dtype::BF16 => Some(halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
         _ => None,
     }
 }
@@ -341,6 +329,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, Checkpo
 
 struct Filler {
     path: ParamPath,
+    dtype: DType,
     read: HashMap<String, Vec<f32>>,
 }
 
@@ -363,7 +352,9 @@ impl ModuleMapper for Filler {
             values = transpose(&values, shape[1], shape[0]);
         }
         let (id, device) = (param.id, param.lazy_device());
-        param.transform_for_load(Tensor::from_data(TensorData::new(values, shape), &device), id)
+        // One tensor at a time is held in f32 on the device.
+        let values = Tensor::from_data(TensorData::new(values, shape), (&device, DType::F32));
+        param.transform_for_load(cast(values, self.dtype), id)
     }
 }
 
@@ -376,7 +367,7 @@ struct Saved {
 
 struct Saver {
     path: ParamPath,
-    dtype: SaveDtype,
+    dtype: Dtype,
     tensors: Vec<Saved>,
 }
 
@@ -408,11 +399,11 @@ impl ModuleVisitor for Saver {
     }
 }
 
-fn write_weights(path: &Path, tensors: &[Saved], dtype: SaveDtype) -> Result<(), CheckpointError> {
+fn write_weights(path: &Path, tensors: &[Saved], dtype: Dtype) -> Result<(), CheckpointError> {
     let views: Vec<(&str, TensorView)> = tensors
         .iter()
         .map(|tensor| {
-            let view = TensorView::new(dtype.file_dtype(), tensor.shape.clone(), &tensor.bytes);
+            let view = TensorView::new(dtype.in_file(), tensor.shape.clone(), &tensor.bytes);
             (
                 tensor.name.as_str(),
                 view.expect("the bytes were made for this shape"),

@@ -161,9 +161,9 @@ impl ModelConfig {
         heads * self.vocab_size * d + self.num_hidden_layers * layer + d
     }
 
-    /// Bytes of keys and values that one token of one row holds, in f32.
-    pub fn kv_bytes_per_token(&self) -> usize {
-        2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * size_of::<f32>()
+    /// Keys and values that one token of one row holds, in numbers.
+    pub fn kv_numbers_per_token(&self) -> usize {
+        2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
     }
 }
 

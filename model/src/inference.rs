@@ -76,7 +76,11 @@ impl Inference {
         match &self.cpu {
             Some(weights) => weights.row_bytes(tokens),
             // Room grows by half.
-            None => (tokens + tokens / 2).next_multiple_of(32) * self.config().kv_bytes_per_token(),
+            None => {
+                (tokens + tokens / 2).next_multiple_of(32)
+                    * self.config().kv_numbers_per_token()
+                    * self.model.dtype().size()
+            }
         }
     }
 
@@ -93,7 +97,10 @@ impl Inference {
         assert!(rows > 0, "a cache needs at least one row");
         KvCache(match &self.cpu {
             Some(weights) => Way::Cpu(weights.cache(rows)),
-            None => Way::Tensors(cache::Cache::new(self.config(), rows, &self.device()).into()),
+            None => {
+                let cache = cache::Cache::new(self.config(), rows, &self.device());
+                Way::Tensors(cache.of_dtype(self.model.dtype()).into())
+            }
         })
     }
 

@@ -4,6 +4,8 @@ pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
+pub mod device;
+pub mod dtype;
 mod fields;
 pub mod generation;
 pub mod inference;
@@ -17,5 +19,5 @@ pub mod tokens;
 /// The device that the unit tests run on; those in `tests/` have a function of their own.
 #[cfg(test)]
 fn test_device() -> burn::tensor::Device {
-    burn::tensor::Device::flex()
+    device::of_tests()
 }

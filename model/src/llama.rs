@@ -15,12 +15,13 @@ use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::module::linear;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use crate::cache::{Cache, Step, causal_bias, filling_bias};
 use crate::config::ModelConfig;
+use crate::dtype::{Dtype, cast, cast_module, widen};
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
 
@@ -163,6 +164,16 @@ impl Llama {
         &self.config
     }
 
+    /// What the parameters are kept and computed with. Norms, softmax and log-probabilities are in f32 at least.
+    pub fn dtype(&self) -> DType {
+        self.model.norm.weight.val().dtype()
+    }
+
+    /// The same model with parameters of another kind, gradients apart ([`cast_module`]).
+    pub fn cast(self, dtype: Dtype) -> Llama {
+        cast_module(self, dtype)
+    }
+
     /// Where the parameters are, with autodiff where they carry gradients.
     pub fn device(&self) -> Device {
         self.model.norm.weight.val().device()
@@ -194,11 +205,11 @@ impl Llama {
         let causal = causal_bias(self.config.groups(), width, 0, &device);
         let filling = filling_bias(tokens, &device);
         let mut attend = |_: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
-            let mut scores = q.matmul(k.swap_dims(2, 3)) + causal.clone();
+            let mut scores = widen(q.matmul(k.swap_dims(2, 3))) + causal.clone();
             if let Some(filling) = &filling {
                 scores = scores + filling.clone();
             }
-            softmax(scores, 3).matmul(v)
+            cast(softmax(scores, 3), v.dtype()).matmul(v)
         };
         self.run(tokens, &rotation, &mut attend)
     }
@@ -240,12 +251,13 @@ impl Llama {
         let (rows, width, d) = (tokens.rows(), tokens.width(), c.hidden_size);
         let (k, g, e) = (c.num_key_value_heads, c.groups(), c.head_dim);
         let n = rows * width;
-        let scaled = rotation.scaled((e as f64).powf(-0.5));
         let mut x = self
             .model
             .embed_tokens
             .forward(tokens.ids_bt.clone())
             .reshape([n, d]);
+        let scaled = rotation.scaled((e as f64).powf(-0.5)).cast(x.dtype());
+        let rotation = rotation.cast(x.dtype());
         for (index, layer) in self.model.layers.iter().enumerate() {
             let attn = &layer.self_attn;
             let normed = layer.input_layernorm.forward(x.clone());
@@ -310,8 +322,11 @@ fn swish(x: Tensor<2>) -> Tensor<2> {
 
 impl RmsNorm {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let dtype = x.dtype();
+        let x = widen(x);
         let rms = (x.clone().square().mean_dim(D - 1) + self.eps).sqrt();
-        x / rms * self.weight.val().unsqueeze()
+        // Rounded before the weight comes in, as in transformers.
+        cast(x / rms, dtype) * self.weight.val().unsqueeze()
     }
 }
 

@@ -3,6 +3,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
+use crate::dtype::widen;
 use crate::llama::Llama;
 
 /// Logits that are held at once, in numbers.
@@ -83,7 +84,7 @@ pub fn flat_logp(
     let (mut logps, mut entropies) = (Vec::new(), Vec::new());
     for from in (0..n).step_by(chunk) {
         let to = n.min(from + chunk);
-        let mut logits = model.lm_head(hidden_nd.clone().slice(from..to));
+        let mut logits = widen(model.lm_head(hidden_nd.clone().slice(from..to)));
         if temperature != 1.0 {
             logits = logits / temperature;
         }

@@ -3,10 +3,11 @@
 //! A head `x` of `e` features is rotated by `x · cos + swap(x) · sin`, where `swap` exchanges the halves and `sin` is
 //! negative in the first: the same numbers as `x · cos + rotate_half(x) · sin`, in one operation fewer.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use serde_json::{Value, json};
 
 use crate::config::ModelConfig;
+use crate::dtype::cast;
 
 /// How the rotary frequencies are stretched beyond the length they were trained for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -154,6 +155,14 @@ impl Rotation {
         Self {
             cos: self.cos.clone() * scale,
             sin: self.sin.clone() * scale,
+        }
+    }
+
+    /// The same rotation in numbers of another kind; made in f32.
+    pub fn cast(&self, dtype: DType) -> Self {
+        Self {
+            cos: cast(self.cos.clone(), dtype),
+            sin: cast(self.sin.clone(), dtype),
         }
     }
 

@@ -194,7 +194,7 @@ fn nodes_without_rows_go() {
         vec![(1, ids(9, 1)), (5, ids(8, 1))],
         vec![(0, ids(7, 1)), (1, ids(6, 1))],
     ]);
-    let per_token = config("").kv_bytes_per_token();
+    let per_token = config("").kv_numbers_per_token() * size_of::<f32>();
     assert_eq!(few.bytes(), (2 * 4 + 2 + 2) * per_token);
     let edge = check_tree(&[
         (0..6).map(|s| (0, ids(s, 4))).collect(),
@@ -261,7 +261,10 @@ fn reserved_room_does_not_grow() {
         model.forward(&right(&vec![ids(at, 1); 4]), Some(&mut cache));
     }
     assert_eq!(cache.bytes(), bytes);
-    assert_eq!(bytes, 4 * 40 * model.config().kv_bytes_per_token());
+    assert_eq!(
+        bytes,
+        4 * 40 * model.config().kv_numbers_per_token() * size_of::<f32>()
+    );
     model.forward(&right(&vec![ids(0, 1); 4]), Some(&mut cache));
     assert!(cache.bytes() > bytes);
 }
@@ -384,7 +387,10 @@ fn an_exchanged_row_equals_a_fresh_one() {
         let mut run = Refilled::new(&model, lanes, &LENGTHS);
         run.cache.reserve(9);
         let bytes = run.cache.own_bytes();
-        assert_eq!(bytes, lanes * 9 * model.config().kv_bytes_per_token());
+        assert_eq!(
+            bytes,
+            lanes * 9 * model.config().kv_numbers_per_token() * size_of::<f32>()
+        );
         let mut steps = 0;
         loop {
             run.step(1);
@@ -413,7 +419,10 @@ fn a_ring_that_is_too_short_grows() {
         run.refill()
     } {}
     assert_eq!(run.waiting, lengths.len());
-    assert_eq!(run.cache.own_bytes(), 96 * model.config().kv_bytes_per_token());
+    assert_eq!(
+        run.cache.own_bytes(),
+        96 * model.config().kv_numbers_per_token() * size_of::<f32>()
+    );
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use common::{config, device, distance};
-use gcpo_model::checkpoint::{self, SaveDtype};
+use gcpo_model::checkpoint;
 use gcpo_model::config::ModelConfig;
+use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
 use gcpo_model::names::parameter_names;
@@ -56,24 +57,26 @@ fn edited(change: impl FnOnce(&mut HashMap<String, (Vec<usize>, Vec<u8>)>)) -> t
 }
 
 fn error(dir: &Path) -> String {
-    checkpoint::load(dir, &device()).unwrap_err().to_string()
+    checkpoint::load(dir, Dtype::F32, &device())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
 fn what_is_saved_is_read_again_to_the_bit() {
     for family in ["llama", "llama3_tied", "qwen2", "qwen3"] {
-        let model = checkpoint::load(&fixture(family), &device()).unwrap();
+        let model = checkpoint::load(&fixture(family), Dtype::F32, &device()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        checkpoint::save(&model, &generation(&model), dir.path(), SaveDtype::F32).unwrap();
-        let again = checkpoint::load(dir.path(), &device()).unwrap();
+        checkpoint::save(&model, &generation(&model), dir.path(), Dtype::F32).unwrap();
+        let again = checkpoint::load(dir.path(), Dtype::F32, &device()).unwrap();
         assert_eq!(again.config(), model.config());
         assert_eq!(distance(hidden(&model), hidden(&again)), 0.0, "{family}");
         let bytes = std::fs::read(dir.path().join("model.safetensors")).unwrap();
         let json = std::fs::read(dir.path().join("config.json")).unwrap();
-        let embedded = checkpoint::load_bytes(&json, &bytes, &device()).unwrap();
+        let embedded = checkpoint::load_bytes(&json, &bytes, Dtype::F32, &device()).unwrap();
         assert_eq!(distance(hidden(&model), hidden(&embedded)), 0.0);
         // And the same bytes.
-        checkpoint::save(&again, &generation(&again), dir.path(), SaveDtype::F32).unwrap();
+        checkpoint::save(&again, &generation(&again), dir.path(), Dtype::F32).unwrap();
         assert_eq!(
             bytes,
             std::fs::read(dir.path().join("model.safetensors")).unwrap()
@@ -83,26 +86,26 @@ fn what_is_saved_is_read_again_to_the_bit() {
 
 #[test]
 fn bf16_is_read_as_it_was_written() {
-    let model = checkpoint::load(&fixture("qwen2"), &device()).unwrap();
+    let model = checkpoint::load(&fixture("qwen2"), Dtype::F32, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    checkpoint::save(&model, &generation(&model), dir.path(), SaveDtype::Bf16).unwrap();
-    let again = checkpoint::load(dir.path(), &device()).unwrap();
+    checkpoint::save(&model, &generation(&model), dir.path(), Dtype::Bf16).unwrap();
+    let again = checkpoint::load(dir.path(), Dtype::F32, &device()).unwrap();
     assert_eq!(distance(hidden(&model), hidden(&again)), 0.0);
     let f16 = tempfile::tempdir().unwrap();
-    checkpoint::save(&model, &generation(&model), f16.path(), SaveDtype::F16).unwrap();
-    let again = checkpoint::load(f16.path(), &device()).unwrap();
+    checkpoint::save(&model, &generation(&model), f16.path(), Dtype::F16).unwrap();
+    let again = checkpoint::load(f16.path(), Dtype::F32, &device()).unwrap();
     assert!(distance(hidden(&model), hidden(&again)) < 1e-2);
 }
 
 #[test]
 fn shards_hold_what_one_file_holds() {
-    let model = checkpoint::load(&fixture("llama"), &device()).unwrap();
+    let model = checkpoint::load(&fixture("llama"), Dtype::F32, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let generation = generation(&model);
-    checkpoint::save_sharded(&model, &generation, dir.path(), SaveDtype::F32, 20_000).unwrap();
+    checkpoint::save_sharded(&model, &generation, dir.path(), Dtype::F32, 20_000).unwrap();
     assert!(!dir.path().join("model.safetensors").exists());
     assert!(dir.path().join("model-00003-of-00003.safetensors").exists());
-    let again = checkpoint::load(dir.path(), &device()).unwrap();
+    let again = checkpoint::load(dir.path(), Dtype::F32, &device()).unwrap();
     assert_eq!(distance(hidden(&model), hidden(&again)), 0.0);
 
     std::fs::copy(
@@ -164,14 +167,14 @@ fn rotary_buffers_and_a_tied_head_are_tolerated() {
         let buffer = (vec![4], vec![0; 16]);
         tensors.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), buffer);
     });
-    checkpoint::load(dir.path(), &device()).unwrap();
+    checkpoint::load(dir.path(), Dtype::F32, &device()).unwrap();
     let tied = edited(|_| ());
     let path = tied.path().join("config.json");
     let json = std::fs::read_to_string(&path).unwrap();
     let json = json.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
     std::fs::write(&path, json).unwrap();
     assert!(
-        checkpoint::load(tied.path(), &device())
+        checkpoint::load(tied.path(), Dtype::F32, &device())
             .unwrap()
             .lm_head
             .is_none()
@@ -192,7 +195,7 @@ fn damaged_and_absent_files_are_named() {
 
 #[test]
 fn a_model_learns_wherever_it_came_from() {
-    let loaded = checkpoint::load(&fixture("qwen3"), &device()).unwrap();
+    let loaded = checkpoint::load(&fixture("qwen3"), Dtype::F32, &device()).unwrap();
     assert!(!loaded.device().is_autodiff());
     for model in [loaded.train(), Llama::init(&config(""), 1, &device().autodiff())] {
         assert!(model.device().is_autodiff());

@@ -10,6 +10,7 @@ use burn::tensor::{Gradients, Int, Tensor, TensorData};
 use common::device;
 use gcpo_model::cache::Cache;
 use gcpo_model::checkpoint;
+use gcpo_model::dtype::Dtype;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::{flat_logp, token_logp};
 use gcpo_model::names::parameter_names;
@@ -87,7 +88,7 @@ fn logits_error(logits: Tensor<3>, tokens: &Tokens, expected: &[f32]) -> f32 {
 #[test]
 fn golden_logits_are_those_of_transformers() {
     for family in FAMILIES {
-        let model = checkpoint::load(&fixture(family), &device()).unwrap();
+        let model = checkpoint::load(&fixture(family), Dtype::F32, &device()).unwrap();
         let expected = Expected::of(family);
         for (side, padding) in SIDES {
             let tokens = expected.tokens(side, padding);
@@ -156,7 +157,7 @@ fn relative(a: &[f32], b: &[f32]) -> (f64, f64) {
 #[test]
 fn golden_gradients_are_those_of_transformers() {
     for family in FAMILIES {
-        let model: Llama = checkpoint::load(&fixture(family), &device().autodiff()).unwrap();
+        let model: Llama = checkpoint::load(&fixture(family), Dtype::F32, &device().autodiff()).unwrap();
         let expected = Expected::of(family);
         let (_, loss_expected) = expected.floats("loss");
         for (side, padding) in SIDES {
@@ -207,14 +208,14 @@ fn golden_gradients_are_those_of_transformers() {
 #[test]
 fn golden_parameters_are_counted() {
     for family in FAMILIES {
-        let model = checkpoint::load(&fixture(family), &device()).unwrap();
+        let model = checkpoint::load(&fixture(family), Dtype::F32, &device()).unwrap();
         assert_eq!(model.config().parameters(), model.num_params(), "{family}");
     }
 }
 
 #[test]
 fn log_probabilities_in_rows_at_a_temperature() {
-    let model = checkpoint::load(&fixture("llama"), &device()).unwrap();
+    let model = checkpoint::load(&fixture("llama"), Dtype::F32, &device()).unwrap();
     let tokens = Expected::of("llama").tokens("right", Padding::Right);
     let hidden = model.forward(&tokens, None);
     let logits = model

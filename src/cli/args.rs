@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use gcpo_model::device::DeviceSpec;
+use gcpo_model::dtype::Dtype;
 
 use crate::bench::{Shape, Work};
 use crate::config::ModelPath;
-use crate::device::DeviceSpec;
 use crate::objective::Objective;
 
 /// Group Causal Policy Optimization: RL post-training of language models.
@@ -42,6 +43,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure speed with random weights
     Bench(BenchArgs),
+    /// List the devices that this binary can see
+    Devices(DevicesArgs),
 }
 
 /// Where to compute.
@@ -50,6 +53,14 @@ pub struct DeviceArgs {
     /// Device: auto, cpu, ndarray, cuda[:i], wgpu[:i], vulkan[:i] or metal, as far as they are built in
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceSpec,
+}
+
+/// What to compute with, where there is no config that says it.
+#[derive(Debug, Clone, Args)]
+pub struct DtypeArgs {
+    /// Number format: float32, bfloat16 or float16, as far as the device computes in it
+    #[arg(long, value_name = "DTYPE", default_value = "float32")]
+    pub dtype: Dtype,
 }
 
 /// Options of everything that trains.
@@ -134,6 +145,9 @@ pub struct GenerateArgs {
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// What to compute with.
+    #[command(flatten)]
+    pub dtype: DtypeArgs,
 }
 
 /// `gcpo score`.
@@ -151,6 +165,9 @@ pub struct ScoreArgs {
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// What to compute with.
+    #[command(flatten)]
+    pub dtype: DtypeArgs,
 }
 
 /// `gcpo grade`.
@@ -224,6 +241,17 @@ pub struct BenchArgs {
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// What to compute with.
+    #[command(flatten)]
+    pub dtype: DtypeArgs,
+}
+
+/// `gcpo devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -287,6 +315,8 @@ mod tests {
             "gcpo grade --gold -1 --pred -1.0",
             "gcpo grade --cases f.jsonl --json",
             "gcpo inspect m --batch 8 --length 512",
+            "gcpo devices --json",
+            "gcpo generate --model m --prompt hi --dtype bfloat16 --device cuda",
             "gcpo bench --shape tiny --work decode",
             "gcpo bench --shape small --work step --objective grpo --group 4 --repeats 2 --json",
         ] {
@@ -324,6 +354,10 @@ mod tests {
             ("gcpo bench --shape huge --work step", ErrorKind::InvalidValue),
             (
                 "gcpo bench --shape tiny --work step --objective grp",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "gcpo bench --shape tiny --work step --dtype int8",
                 ErrorKind::ValueValidation,
             ),
             ("gcpo fly", ErrorKind::InvalidSubcommand),

@@ -3,25 +3,25 @@
 use anyhow::Result;
 
 use super::args::BenchArgs;
-use super::run::print_line;
+use super::run::{open_device, print_line};
 use crate::bench::{Plan, measure};
-use crate::device;
 
 /// Measures one work and prints what came out.
 ///
 /// # Errors
 /// There is no such device, or the work fails on it.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let (device, device_name) = device::open(&args.device.device)?;
+    let opened = open_device(args.device.device, args.dtype.dtype)?;
     let plan = Plan {
         shape: args.shape,
         work: args.work,
         objective: args.objective,
         group: args.group,
         flat: args.flat,
+        dtype: args.dtype.dtype,
         repeats: args.repeats,
     };
-    let report = measure(&plan, &device, device_name)?;
+    let report = measure(&plan, &opened)?;
     print_line(if args.json {
         serde_json::to_string(&report)?
     } else {

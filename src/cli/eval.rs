@@ -7,13 +7,13 @@ use gcpo_data::Preset;
 use serde::Serialize;
 
 use super::args::EvalArgs;
-use super::run::print_line;
+use super::run::{open_device, print_line};
 use crate::config::{Config, ModelPath};
 use crate::eval::{Accuracy, EvalReport, evaluate};
 use crate::report::{Progress, columns, thousands};
 use crate::reward::Reward;
 use crate::session::eval_plan;
-use crate::{device, open, source};
+use crate::{open, source};
 
 /// Rows left out of a file that are named one by one; the rest is counted.
 const SKIPPED_NAMED: usize = 5;
@@ -54,13 +54,15 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         eprintln!("{data}: {} rows left out in all", loaded.skipped.len());
     }
 
-    let (device, device_name) = device::open(&args.device.device)?;
-    let policy = open::load(&args.model, &open::prompt_choice(&config), &device)?;
+    let dtype = config.train.dtype;
+    let opened = open_device(args.device.device, dtype)?;
+    let policy = open::load(&args.model, &open::prompt_choice(&config), dtype, &opened.device)?;
     let reward = Reward::of(&config.reward);
     let problems = loaded.problems;
     eprintln!(
-        "{} on {device_name}: {} problems of {data}",
+        "{} on {}: {} problems of {data}",
         name(&args.model),
+        opened.name,
         problems.len()
     );
     let progress = Progress::new(problems.len(), 0);

@@ -8,12 +8,12 @@ use gcpo_model::inference::Inference;
 use serde::{Deserialize, Serialize};
 
 use super::args::GenerateArgs;
-use super::run::{print_line, read_input};
+use super::run::{open_device, print_line, read_input};
 use crate::config::Config;
+use crate::open;
 use crate::policy::Policy;
 use crate::report::Progress;
 use crate::rollout::{Completion, Engine, Finish, Limits, Request, Sampling, Stage, StreamKey};
-use crate::{device, open};
 
 /// A row of the input.
 #[derive(Debug, Deserialize)]
@@ -56,8 +56,9 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let config = Config::from_str("", "gcpo generate", &args.sets)?;
     // Malformed rows are said before a large model is loaded.
     let texts = texts(args)?;
-    let (device, _) = device::open(&args.device.device)?;
-    let policy = open::load(&args.model, &open::prompt_choice(&config), &device)?;
+    let dtype = args.dtype.dtype;
+    let opened = open_device(args.device.device, dtype)?;
+    let policy = open::load(&args.model, &open::prompt_choice(&config), dtype, &opened.device)?;
     let how = &config.rollout;
     // A length that nobody asked for gives way to the model's positions.
     let asked = args

@@ -113,7 +113,7 @@ impl Memory {
         let scores = 2 * (config.num_attention_heads * length) as u64;
         Self {
             weights: F32 * parameters,
-            cache: tokens * config.kv_bytes_per_token() as u64,
+            cache: tokens * (config.kv_numbers_per_token() * size_of::<f32>()) as u64,
             optimiser: 3 * F32 * parameters,
             activations: F32 * tokens * config.num_hidden_layers as u64 * (per_token + scores),
         }

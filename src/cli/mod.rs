@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod devices;
 pub mod eval;
 pub mod generate;
 pub mod grade;
@@ -58,6 +59,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Grade(args)) => grade::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Devices(args)) => devices::run(args),
     }
 }
 

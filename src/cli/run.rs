@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use burn::tensor::Device;
+use gcpo_model::device::{self, DeviceSpec, Opened};
+use gcpo_model::dtype::Dtype;
 
 use super::args::RunArgs;
 use crate::config::Config;
-use crate::device;
 use crate::rundir::{RunDir, SavedStep};
 
 /// A training command, understood; nothing is written yet.
@@ -56,11 +57,11 @@ impl RunPlan {
             // Said before a model is loaded, not after.
             RunDir::check_free(path)?;
         }
-        let (device, device_name) = device::open(&args.device.device)?;
+        let opened = open_device(args.device.device, config.train.dtype)?;
         Ok(Self {
             config,
-            device,
-            device_name,
+            device: opened.device,
+            device_name: opened.name,
             place,
         })
     }
@@ -76,6 +77,19 @@ impl RunPlan {
             Place::Resumed(run) => (run.clone(), Some(run.resume(&self.config)?)),
         })
     }
+}
+
+/// Opens a device that is to compute in `dtype`, and says what `auto` did not take.
+///
+/// # Errors
+/// There is no such device, or it does not compute in such numbers.
+pub fn open_device(spec: DeviceSpec, dtype: Dtype) -> Result<Opened> {
+    let opened = device::open(&spec)?;
+    opened.check(dtype)?;
+    if !opened.passed_over.is_empty() {
+        eprintln!("device: {} ({})", opened.name, opened.passed_over.join("; "));
+    }
+    Ok(opened)
 }
 
 /// Where the run is written, or which one goes on.
@@ -117,7 +131,6 @@ mod tests {
 
     use super::*;
     use crate::cli::args::DeviceArgs;
-    use crate::device::DeviceSpec;
 
     fn args(run_dir: Option<&str>, resume: Option<Option<&Path>>) -> RunArgs {
         RunArgs {

@@ -12,8 +12,7 @@ use gcpo_model::tokens::{Padding, Tokens};
 use serde::{Deserialize, Serialize};
 
 use super::args::ScoreArgs;
-use super::run::{print_line, read_input};
-use crate::device;
+use super::run::{open_device, print_line, read_input};
 
 /// Tokens, padding included, that are run together.
 const TOKENS_AT_ONCE: usize = 8192;
@@ -38,8 +37,9 @@ struct Scored {
 /// # Errors
 /// The model or the input cannot be read, a row is malformed, too long, or has an id that the model does not know.
 pub fn run(args: &ScoreArgs) -> Result<()> {
-    let (device, _) = device::open(&args.device.device)?;
-    let model = checkpoint::load(&args.model, &device)?;
+    let dtype = args.dtype.dtype;
+    let opened = open_device(args.device.device, dtype)?;
+    let model = checkpoint::load(&args.model, dtype, &opened.device)?;
     let rows = read(args, &model)?;
     let mut start = 0;
     while start < rows.len() {
@@ -191,8 +191,7 @@ mod tests {
             "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
             "max_position_embeddings": 16, "rms_norm_eps": 1e-6, "initializer_range": 0.5}"#;
         let config = gcpo_model::config::ModelConfig::from_json(shape, Path::new("config.json")).unwrap();
-        let (device, _) = device::open(&"cpu".parse().unwrap()).unwrap();
-        Llama::init(&config, 1, &device)
+        Llama::init(&config, 1, &crate::testing::device())
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub use error::ConfigError;
 use origin::Origin;
 pub use schema::{
     Checkpoint, Eval, FeatureContext, Features, Generator, Init, LrSchedulerType, Model, ModelPath,
-    Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run, SaveDtype, Sft,
-    Shape, Similarity, Solutions, Source, TokenizerSource, Train,
+    Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run, Sft, Shape,
+    Similarity, Solutions, Source, TokenizerSource, Train,
 };
 pub use size::ByteSize;
 

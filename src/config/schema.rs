@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::size::ByteSize;
 use gcpo_data::dataset::{DatasetError, Preset as Rows};
+use gcpo_model::dtype::Dtype;
 use serde::de::{self, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -26,7 +27,7 @@ pub struct Model {
     /// learned from the demonstrations; `gcpo sft` only). Default: the checkpoint's own. Source: this project.
     pub tokenizer: Option<TokenizerSource>,
     /// Number format of the weights in saved checkpoints. Default: `"float32"`. Source: this project (a resume needs exact weights).
-    pub save_dtype: SaveDtype,
+    pub save_dtype: Dtype,
     /// The network's shape where `init = "random"`, with the names of Hugging Face's `config.json`. Default: none. Source: Hugging Face.
     pub shape: Option<Shape>,
 }
@@ -284,6 +285,10 @@ pub struct Train {
     pub per_device_train_batch_size: usize,
     /// Forward and backward passes in one update of `gcpo sft`; `gcpo train` works it out from the mini-batch. Default: 1. Source: TRL.
     pub gradient_accumulation_steps: usize,
+    /// What the network computes with: `"float32"`, `"bfloat16"` or `"float16"`, as far as the device does. In 16 bits the optimiser
+    /// updates a copy of the weights in float32, and norms, softmax, log-probabilities and losses are in float32.
+    /// Default: `"float32"`. Source: verl (`dtype`; TRL has `bf16`, `fp16`).
+    pub dtype: Dtype,
     /// Peak learning rate. Default: 1e-6. Source: paper, section 5, and TRL.
     pub learning_rate: f64,
     /// Decoupled weight decay of AdamW. Default: 0.01. Source: paper, section 5.
@@ -314,6 +319,7 @@ impl Default for Train {
             num_iterations: 1,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
+            dtype: Dtype::F32,
             learning_rate: 1e-6,
             weight_decay: 0.01,
             adam_beta1: 0.9,
@@ -510,20 +516,6 @@ words! {
         AsGiven = "as_given",
         /// As one expression.
         Expression = "expression",
-    }
-}
-
-words! {
-    /// Number format of saved weights.
-    #[derive(Default)]
-    SaveDtype {
-        /// 32-bit floats.
-        #[default]
-        Float32 = "float32",
-        /// bfloat16.
-        Bfloat16 = "bfloat16",
-        /// IEEE half precision.
-        Float16 = "float16",
     }
 }
 

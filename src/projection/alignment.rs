@@ -1,7 +1,8 @@
 //! `Υ`: how well a candidate agrees with the projected prediction (eq. 11).
 
 use crate::config::Similarity;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
+use gcpo_model::dtype::widen;
 
 /// The numbers of eq. 11.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -153,14 +154,6 @@ fn unit(a_pgd: Tensor<3>) -> Tensor<3> {
     a_pgd / norm_pg1.mask_fill(zero_pg1, 1.0)
 }
 
-/// Sums over features need f32.
-fn widen<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match x.dtype() {
-        DType::F32 | DType::F64 => x,
-        _ => x.cast(DType::F32),
-    }
-}
-
 /// Mean and spread of some values, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
@@ -195,12 +188,12 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{device, f64s};
+    use crate::testing::{device, device_f64, f64s};
     use burn::tensor::{Distribution, TensorData};
 
     fn vectors<const D: usize>(values: &[f64], shape: [usize; D]) -> Tensor<D> {
         let data = TensorData::new(values.to_vec(), shape);
-        Tensor::from_data(data, (&device(), DType::F64))
+        Tensor::from_data(data, (&device_f64(), burn::tensor::DType::F64))
     }
 
     fn similar(kind: Similarity, a: [f64; 2], b: [f64; 2], sigma: f64) -> f64 {

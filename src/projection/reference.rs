@@ -1,6 +1,7 @@
 //! `π'_ref`: the projected reference of the second KL term (eq. 13).
 
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, Tensor};
+use gcpo_model::dtype::widen;
 
 use super::ProjectionError;
 
@@ -62,10 +63,7 @@ pub fn reference(
         });
     }
     // The difference of two probabilities needs the precision of f32.
-    let logp_q_bt = match logp_q_bt.dtype() {
-        DType::F32 | DType::F64 => logp_q_bt.inner(),
-        _ => logp_q_bt.inner().cast(DType::F32),
-    };
+    let logp_q_bt = widen(logp_q_bt.inner());
     let logp_x_blt = logp_x_blt.inner().cast(logp_q_bt.dtype());
     let pad_bt = keep_bt.inner().bool_not();
     Ok(project(logp_q_bt.exp(), logp_x_blt.exp()).mask_fill(pad_bt, 1.0))
@@ -74,12 +72,15 @@ pub fn reference(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{device, f64s, tensor2};
+    use crate::testing::{device, device_f64, f64s, tensor2};
     use burn::tensor::TensorData;
 
     fn logs(values: &[f64], shape: [usize; 3]) -> Tensor<3> {
         let logs: Vec<f64> = values.iter().map(|p| p.ln()).collect();
-        Tensor::from_data(TensorData::new(logs, shape), (&device(), DType::F64))
+        Tensor::from_data(
+            TensorData::new(logs, shape),
+            (&device_f64(), burn::tensor::DType::F64),
+        )
     }
 
     fn keep(flags: &[bool]) -> Tensor<2, Bool> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor};
 
 use super::{KeysValues, bias, indices};
+use crate::dtype::widen;
 
 /// A frozen part of the chain.
 #[derive(Debug, Clone)]
@@ -134,7 +135,7 @@ impl Level {
     pub fn scores(&self, layer: usize, queries: Tensor<4>) -> Tensor<4> {
         let keys = self.in_window(&self.layers[layer].0);
         let rows = self.nodes.len();
-        let mut scores = self.to_nodes(queries).matmul(keys.swap_dims(2, 3));
+        let mut scores = widen(self.to_nodes(queries).matmul(keys.swap_dims(2, 3)));
         if let Some(bias) = &self.bias {
             scores = scores + self.in_window(bias);
         }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::{HIDDEN, KeysValues, bias};
 use crate::config::ModelConfig;
@@ -49,10 +49,10 @@ impl Own {
     }
 
     /// Makes room for `tokens` more live columns.
-    pub fn reserve(&mut self, tokens: usize, config: &ModelConfig, device: &Device) {
+    pub fn reserve(&mut self, tokens: usize, config: &ModelConfig, of: (&Device, DType)) {
         let wanted = self.live() + tokens;
         if wanted > self.capacity {
-            self.rebuild(wanted, config, device);
+            self.rebuild(wanted, config, of);
         }
     }
 
@@ -72,7 +72,7 @@ impl Own {
     }
 
     /// Takes note of new tokens, and gives the column of the first of them.
-    pub fn begin(&mut self, tokens: &Tokens, config: &ModelConfig, device: &Device) -> usize {
+    pub fn begin(&mut self, tokens: &Tokens, config: &ModelConfig, of: (&Device, DType)) -> usize {
         let width = tokens.width();
         let live = self.live();
         if live == 0 {
@@ -84,12 +84,12 @@ impl Own {
                 0 => width,
                 _ => (live + width).max(live + live / 2).next_multiple_of(BLOCK),
             };
-            self.rebuild(room, config, device);
+            self.rebuild(room, config, of);
         } else if width == 1 {
             self.at %= self.capacity;
         } else if live > self.at || self.at + width > self.capacity {
             // The causal bias wants the columns of several tokens in their order.
-            self.rebuild(self.capacity, config, device);
+            self.rebuild(self.capacity, config, of);
         }
         let from = self.at;
         self.at += width;
@@ -214,12 +214,12 @@ impl Own {
     }
 
     /// Moves the live columns to the front of new blocks.
-    fn rebuild(&mut self, capacity: usize, config: &ModelConfig, device: &Device) {
+    fn rebuild(&mut self, capacity: usize, config: &ModelConfig, of: (&Device, DType)) {
         let (k, e) = (config.num_key_value_heads, config.head_dim);
         let (rows, live) = (self.ages.len(), self.live());
         let columns = self.columns();
         for layer in &mut self.layers {
-            let room = || Tensor::<4>::zeros([k, rows, capacity, e], device);
+            let room = || Tensor::<4>::zeros([k, rows, capacity, e], of);
             let moved =
                 |old: &Tensor<4>| room().slice_assign([0..k, 0..rows, 0..live, 0..e], pick(old, &columns));
             *layer = Some(match layer.take() {

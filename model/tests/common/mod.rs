@@ -8,7 +8,7 @@ use gcpo_model::config::ModelConfig;
 
 /// The device that every test runs on.
 pub fn device() -> Device {
-    Device::flex()
+    gcpo_model::device::of_tests()
 }
 
 /// A small model's shape: grouped queries, `extra` fields added.

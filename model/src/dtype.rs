@@ -1,0 +1,100 @@
+//! The kinds of number that weights are kept, computed with and saved in.
+
+use std::fmt;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, FloatDType, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// A kind of number, spelt as Hugging Face's `dtype`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Dtype {
+    /// 32 bits.
+    #[default]
+    #[serde(rename = "float32")]
+    F32,
+    /// 16 bits: the range of f32, 8 bits of mantissa.
+    #[serde(rename = "bfloat16")]
+    Bf16,
+    /// 16 bits: up to 65504, 11 bits of mantissa.
+    #[serde(rename = "float16")]
+    F16,
+}
+
+impl Dtype {
+    /// All of them.
+    pub const ALL: [Dtype; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// Hugging Face's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::Bf16 => "bfloat16",
+            Self::F16 => "float16",
+        }
+    }
+
+    /// burn's name for it.
+    pub fn float(self) -> FloatDType {
+        match self {
+            Self::F32 => FloatDType::F32,
+            Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Dtype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|dtype| dtype.name() == text);
+        found.ok_or_else(|| format!("there is no number format `{text}`: give float32, bfloat16 or float16"))
+    }
+}
+
+/// At least f32: what sums, norms, softmax and losses are computed in.
+pub fn widen<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match x.dtype() {
+        DType::F32 | DType::F64 => x,
+        _ => x.cast(FloatDType::F32),
+    }
+}
+
+/// `x` as numbers of kind `dtype`; differentiable, and free where it is of that kind already.
+pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
+    match x.dtype() == dtype {
+        true => x,
+        false => x.cast(dtype),
+    }
+}
+
+/// The module with its parameters as numbers of kind `dtype`. Their ids stay, and so does autodiff where there is some;
+/// no gradient flows from the one module to the other.
+pub fn cast_module<M: Module>(module: M, dtype: Dtype) -> M {
+    module.map(&mut Caster(dtype))
+}
+
+struct Caster(Dtype);
+
+impl ModuleMapper for Caster {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let requires_grad = tensor.is_require_grad();
+        let checkpointing = tensor.gradient_checkpointing_strategy();
+        let mut tensor = cast(tensor.inner(), self.0.float().into());
+        if let Some(strategy) = checkpointing {
+            tensor = tensor.autodiff().with_gradient_checkpointing_strategy(strategy);
+        }
+        if requires_grad {
+            tensor = tensor.require_grad();
+        }
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}

@@ -1,0 +1,311 @@
+//! How fast the program is, with random weights: `gcpo bench`, and `benches/speed.rs`.
+//!
+//! Nothing ends a text early, so that every repeat does exactly the same amount of
+//! work. A repeat is timed from the host's inputs to the host's or the device's results; making the network is not.
+//!
+//! `rollout` and `step` are [`GroupTrainer`]'s own, on problems of random digits with a character tokenizer, graded as
+//! any other. Random weights answer a few of them rightly; stage 3 is not skipped for groups whose rewards are equal,
+//! since a real run's groups would differ.
+
+mod work;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use gcpo_model::device::{self, Opened};
+use gcpo_model::dtype::Dtype;
+use serde::Serialize;
+
+use crate::objective::Objective;
+use crate::report::thousands;
+use work::{Done, prepare};
+
+/// Size of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// d 128, 4 layers, 4 heads, 2 key/value heads, ff 384
+    Tiny,
+    /// d 384, 6 layers, 6 heads, 6 key/value heads, ff 1024
+    Small,
+    /// That of Qwen2.5-0.5B: d 896, 24 layers, 14 heads, 2 key/value heads, ff 4864, vocabulary 151,936, tied
+    #[value(name = "0.5b")]
+    #[serde(rename = "0.5b")]
+    Half,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// Prompts of 32 tokens (tiny 32 of them, small 16, 0.5b 64), then exactly 64 new tokens each
+    Decode,
+    /// The same number of prompts, of 512 tokens
+    Prefill,
+    /// One optimiser step on tiny 16 × 128, small 8 × 256, 0.5b 4 × 512 tokens
+    Train,
+    /// Everything that is sampled and scored for 8 prompts of about 40 tokens, 48 new tokens each
+    Rollout,
+    /// That rollout, grading, the reference model's scores and one optimiser pass, β = 0.04
+    Step,
+}
+
+/// What to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Size of the network.
+    pub shape: Shape,
+    /// What is measured.
+    pub work: Work,
+    /// Of `rollout` and `step`.
+    pub objective: Objective,
+    /// Candidates of a prompt in `rollout` and `step`; as many integrations, and samples of each context.
+    pub group: usize,
+    /// Whether every completion and every score of `rollout` and `step` runs its whole context by itself.
+    pub flat: bool,
+    /// What the network computes with.
+    pub dtype: Dtype,
+    /// How often, after a warm-up; at least 1.
+    pub repeats: usize,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Tokens a second, of the median repeat: sampled ones (`decode`, `rollout`, `step`) or tokens run.
+    pub tok_per_sec: f64,
+    /// Median of `secs`.
+    pub secs_median: f64,
+    /// Seconds of each repeat, in order.
+    pub secs: Vec<f64>,
+    /// The device's name.
+    pub device: String,
+    /// Threads that the processor computes with.
+    pub threads: usize,
+    /// What the network computed with.
+    pub dtype: Dtype,
+    /// Size of the network.
+    pub shape: Shape,
+    /// What was measured.
+    pub work: Work,
+    /// Objective's name.
+    pub objective: String,
+    /// Candidates of a prompt.
+    pub group: usize,
+    /// Whether nothing was shared.
+    pub flat: bool,
+    /// Number of repeats.
+    pub repeats: usize,
+    /// Most bytes of keys and values held while sampling, in the last repeat (`rollout`, `step`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_bytes: Option<usize>,
+    /// Bytes that the device's allocator has taken for the work, where it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_bytes: Option<u64>,
+    /// The tokens of one repeat that `tok_per_sec` counts.
+    pub tokens: usize,
+    /// Seconds by stage of the last repeat (`rollout`, `step`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stage_secs: BTreeMap<&'static str, f64>,
+}
+
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tiny => "tiny",
+            Self::Small => "small",
+            Self::Half => "0.5b",
+        }
+    }
+
+    /// `[model.shape]` without the vocabulary.
+    fn toml(self) -> &'static str {
+        match self {
+            Self::Tiny => {
+                "hidden_size = 128\nnum_hidden_layers = 4\nnum_attention_heads = 4\nnum_key_value_heads = 2\n\
+                 intermediate_size = 384"
+            }
+            Self::Small => {
+                "hidden_size = 384\nnum_hidden_layers = 6\nnum_attention_heads = 6\nnum_key_value_heads = 6\n\
+                 intermediate_size = 1024"
+            }
+            Self::Half => {
+                "hidden_size = 896\nnum_hidden_layers = 24\nnum_attention_heads = 14\nnum_key_value_heads = 2\n\
+                 intermediate_size = 4864\ntie_word_embeddings = true\nrope_theta = 1e6"
+            }
+        }
+    }
+
+    /// Rows of the embedding.
+    fn vocabulary(self) -> usize {
+        match self {
+            Self::Tiny | Self::Small => 512,
+            Self::Half => 151_936,
+        }
+    }
+
+    /// Prompts of `decode` and `prefill`.
+    fn prompts(self) -> usize {
+        match self {
+            Self::Tiny => 32,
+            Self::Small => 16,
+            Self::Half => 64,
+        }
+    }
+
+    /// Rows and tokens of `train`.
+    fn batch(self) -> [usize; 2] {
+        match self {
+            Self::Tiny => [16, 128],
+            Self::Small => [8, 256],
+            Self::Half => [4, 512],
+        }
+    }
+}
+
+/// Measures: a warm-up, then every repeat by the clock.
+///
+/// # Errors
+/// Whatever the work fails on.
+pub fn measure(plan: &Plan, opened: &Opened) -> Result<Report> {
+    assert!(plan.repeats > 0);
+    let device = &opened.device;
+    let mut repeat = prepare(plan, device)?;
+    repeat(1)?;
+    let mut secs = Vec::with_capacity(plan.repeats);
+    let mut last = Done::default();
+    for number in 0..plan.repeats {
+        device.sync()?;
+        let started = Instant::now();
+        last = repeat(2 + number)?;
+        device.sync()?;
+        secs.push(started.elapsed().as_secs_f64());
+    }
+    let secs_median = median(&secs);
+    let stage = |name| Some((name, last.metrics.get(&format!("time/{name}_secs"))?));
+    Ok(Report {
+        tok_per_sec: last.tokens as f64 / secs_median,
+        secs_median,
+        secs,
+        device: opened.name.clone(),
+        threads: device::threads(),
+        dtype: plan.dtype,
+        shape: plan.shape,
+        work: plan.work,
+        objective: plan.objective.to_string(),
+        group: plan.group,
+        flat: plan.flat,
+        repeats: plan.repeats,
+        kv_bytes: last.metrics.get("rollout/kv_bytes").map(|bytes| bytes as usize),
+        device_bytes: device.memory_pool_usage().map(|usage| usage.bytes_reserved),
+        tokens: last.tokens,
+        stage_secs: [
+            "rollout",
+            "project",
+            "collider_score",
+            "represent",
+            "score",
+            "train",
+        ]
+        .into_iter()
+        .filter_map(stage)
+        .collect(),
+    })
+}
+
+/// The middle one, or the mean of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+/// `tiny decode  17,700 tok/s  0.116 s (0.115 to 0.120 over 5) on …`
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |value: &dyn fmt::Debug| format!("{value:?}").to_lowercase();
+        write!(f, "{} {}", self.shape.name(), name(&self.work))?;
+        if self.dtype != Dtype::F32 {
+            write!(f, " {}", self.dtype)?;
+        }
+        if matches!(self.work, Work::Rollout | Work::Step) {
+            write!(
+                f,
+                " {} n={}{}",
+                self.objective,
+                self.group,
+                if self.flat { " flat" } else { "" }
+            )?;
+        }
+        let least = self.secs.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.secs.iter().copied().fold(0.0, f64::max);
+        write!(
+            f,
+            "  {} tok/s  {:.4} s ({least:.4} to {most:.4} over {}) on {}, {} threads",
+            thousands(self.tok_per_sec),
+            self.secs_median,
+            self.repeats,
+            self.device,
+            self.threads
+        )?;
+        for (stage, secs) in &self.stage_secs {
+            write!(f, "  {stage} {secs:.3}")?;
+        }
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        if let Some(bytes) = self.kv_bytes {
+            write!(f, "  keys and values {:.1} MiB", mib(bytes as f64))?;
+        }
+        if let Some(bytes) = self.device_bytes {
+            write!(f, "  device memory {:.0} MiB", mib(bytes as f64))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    fn report(work: Work, objective: Objective) -> Report {
+        let opened = device::open(&"cpu".parse().unwrap()).unwrap();
+        let plan = Plan {
+            shape: Shape::Tiny,
+            work,
+            objective,
+            group: 2,
+            flat: false,
+            dtype: Dtype::F32,
+            repeats: 1,
+        };
+        measure(&plan, &opened).unwrap()
+    }
+
+    #[test]
+    fn every_work_counts_the_tokens_of_its_contract() {
+        assert_eq!(report(Work::Decode, Objective::Gcpo).tokens, 32 * 64);
+        assert_eq!(report(Work::Train, Objective::Gcpo).tokens, 16 * 128);
+        // n + J + n·J·M completions of each of 8 prompts, nothing skipped and nothing ended early.
+        assert_eq!(
+            report(Work::Rollout, Objective::Gcpo).tokens,
+            8 * (2 + 2 + 8) * 48
+        );
+        let step = report(Work::Step, Objective::Grpo);
+        assert_eq!(step.tokens, 8 * 2 * 48);
+        assert!(step.stage_secs["train"] > 0.0 && step.stage_secs["score"] > 0.0);
+        assert_eq!(step.secs.len(), 1);
+    }
+}

@@ -1,0 +1,262 @@
+//! The works of a benchmark: each makes its inputs and its network, and gives what is to be repeated.
+
+use anyhow::Result;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use gcpo_data::Problem;
+use gcpo_model::inference::Inference;
+use gcpo_model::logp::token_logp;
+use gcpo_model::tokens::{Padding, Tokens};
+
+use super::{Plan, Work};
+use crate::config::{Config, Rollout};
+use crate::drive::Trainer as _;
+use crate::metrics::Metrics;
+use crate::open;
+use crate::rollout::stream::uniform;
+use crate::rollout::{Engine, Limits, Request, Sampling, Stage, StreamKey};
+use crate::session::Session;
+use crate::train::GroupTrainer;
+
+/// Prompts of `rollout` and `step`.
+const PROMPTS: usize = 8;
+/// New tokens of each of their completions.
+const COMPLETION: usize = 48;
+/// Characters of their questions: with two marks a prompt has 36 to 44 tokens, 40 in the mean.
+const QUESTION: std::ops::RangeInclusive<usize> = 34..=42;
+/// Prompt tokens and new tokens of `decode`.
+const DECODE: (usize, usize) = (32, 64);
+/// Tokens of `prefill`'s prompts.
+const PREFILL: usize = 512;
+
+/// What one repeat did.
+#[derive(Default)]
+pub(super) struct Done {
+    pub tokens: usize,
+    pub metrics: Metrics,
+}
+
+/// A work that is ready to be repeated; its argument counts from 1.
+pub(super) type Repeat = Box<dyn FnMut(usize) -> Result<Done>>;
+
+/// Makes a work ready.
+///
+/// # Errors
+/// The network cannot be made.
+pub(super) fn prepare(plan: &Plan, device: &Device) -> Result<Repeat> {
+    match plan.work {
+        Work::Decode => decode(plan, device),
+        Work::Prefill => prefill(plan, device),
+        Work::Train => train(plan, device),
+        Work::Rollout => {
+            let trainer = trainer(plan, device)?;
+            Ok(Box::new(move |number| {
+                let mut metrics = Metrics::new(number);
+                trainer.roll_out(number, &mut metrics)?;
+                Ok(Done::of(metrics))
+            }))
+        }
+        Work::Step => {
+            let mut trainer = trainer(plan, device)?;
+            Ok(Box::new(move |number| {
+                let mut metrics = Metrics::new(number);
+                trainer.step(number, &mut metrics)?;
+                Ok(Done::of(metrics))
+            }))
+        }
+    }
+}
+
+impl Done {
+    /// A rollout counts its sampled tokens.
+    fn of(metrics: Metrics) -> Self {
+        Self {
+            tokens: metrics.get("rollout/tokens").unwrap_or(0.0) as usize,
+            metrics,
+        }
+    }
+}
+
+fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
+    let model = Inference::new(
+        &open::policy(&config(plan)?, Vec::new, device)?
+            .model
+            .cast(plan.dtype),
+    );
+    let (width, new) = DECODE;
+    let prompts = random_ids(plan, plan.shape.prompts(), width);
+    Ok(Box::new(move |_| {
+        let engine = Engine::new(&model, &[], Sampling::default(), limits(new));
+        let root = engine.root(&prompts);
+        let requests: Vec<Request> = (0..prompts.len())
+            .map(|row| Request {
+                row,
+                key: key(row as u64, Stage::Answer),
+            })
+            .collect();
+        let completions = engine.sample(&root, &requests, false)?.completions;
+        let tokens = completions.iter().map(|completion| completion.tokens.len()).sum();
+        Ok(Done {
+            tokens,
+            ..Done::default()
+        })
+    }))
+}
+
+fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
+    let model = Inference::new(
+        &open::policy(&config(plan)?, Vec::new, device)?
+            .model
+            .cast(plan.dtype),
+    );
+    let prompts = random_ids(plan, plan.shape.prompts(), PREFILL);
+    Ok(Box::new(move |_| {
+        let engine = Engine::new(&model, &[], Sampling::default(), limits(1));
+        engine.root(&prompts);
+        Ok(Done {
+            tokens: engine.work().prefilled,
+            ..Done::default()
+        })
+    }))
+}
+
+fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
+    let config = config(plan)?;
+    let policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
+    let mut session = Session::new(config, policy, plan.repeats + 1)?;
+    let [rows, width] = plan.shape.batch();
+    let texts = random_ids(plan, rows, width);
+    let device = device.clone();
+    Ok(Box::new(move |number| {
+        session.update(number - 1, &mut Metrics::new(number), |session, scale| {
+            let model = &session.policy.model;
+            let tokens = Tokens::new(&texts, Padding::Right, &device.clone().autodiff());
+            let hidden_btd = model.forward(&tokens, None).narrow(1, 0, width - 1);
+            let targets: Vec<i64> = texts
+                .iter()
+                .flat_map(|row| row[1..].iter().map(|&id| i64::from(id)))
+                .collect();
+            let targets = TensorData::new(targets, [rows, width - 1]);
+            let targets_bt = Tensor::<2, Int>::from_data(targets, &device).autodiff();
+            let loss = token_logp(model, hidden_btd, targets_bt, 1.0)
+                .logp_bt
+                .mean()
+                .neg();
+            let mut grads = GradientsParams::new();
+            session.backward(loss, scale, &mut grads);
+            Ok((grads, ()))
+        })?;
+        Ok(Done {
+            tokens: rows * width,
+            ..Done::default()
+        })
+    }))
+}
+
+fn trainer(plan: &Plan, device: &Device) -> Result<GroupTrainer> {
+    let config = config(plan)?;
+    let mut policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
+    policy.eos.clear();
+    Ok(GroupTrainer::new(config, policy, problems())?.sharing_prefixes(!plan.flat))
+}
+
+fn limits(max_completion_length: usize) -> Limits {
+    Limits {
+        max_completion_length,
+        ..Limits::from(&Rollout::default())
+    }
+}
+
+/// A run with the plan's numbers.
+fn config(plan: &Plan) -> Result<Config> {
+    let Plan {
+        shape,
+        objective,
+        group,
+        dtype,
+        ..
+    } = plan;
+    // What is not named is as a user has it by default: eight rows in a pass cost fewer processor seconds than 16 or 64.
+    let text = format!(
+        "[model]
+         init = \"random\"
+         tokenizer = \"arithmetic\"
+         [model.shape]
+         vocab_size = {vocabulary}
+         max_position_embeddings = 65536
+         {shape}
+         [prompt]
+         style = \"marks\"
+         [rollout]
+         num_generations = {group}
+         max_completion_length = {COMPLETION}
+         [projection]
+         skip_flat_groups = false
+         [objective]
+         name = \"{objective}\"
+         beta = 0.04
+         [train]
+         dtype = \"{dtype}\"
+         prompts_per_step = {PROMPTS}
+         lr_scheduler_type = \"constant\"",
+        shape = shape.toml(),
+        vocabulary = shape.vocabulary()
+    );
+    Ok(Config::from_str(&text, "gcpo bench", &[])?)
+}
+
+/// Random digits as questions; answers of one digit, so that random texts hit some of them.
+fn problems() -> Vec<Problem> {
+    (0..PROMPTS)
+        .map(|number| {
+            let mut rng = key(number as u64, Stage::Order).rng();
+            let mut below = |bound: usize| (uniform(&mut rng) * bound as f64) as usize;
+            let length = QUESTION.start() + below(QUESTION.end() - QUESTION.start() + 1);
+            let question = (0..length).map(|_| char::from(b'0' + below(10) as u8)).collect();
+            Problem {
+                id: format!("bench-{number}"),
+                question,
+                answer: below(10).to_string(),
+                solution: None,
+            }
+        })
+        .collect()
+}
+
+fn random_ids(plan: &Plan, rows: usize, width: usize) -> Vec<Vec<u32>> {
+    (0..rows)
+        .map(|row| {
+            let mut rng = key(row as u64, Stage::Demonstrate).rng();
+            (0..width)
+                .map(|_| (uniform(&mut rng) * plan.shape.vocabulary() as f64) as u32)
+                .collect()
+        })
+        .collect()
+}
+
+fn key(prompt: u64, stage: Stage) -> StreamKey {
+    StreamKey {
+        seed: 0,
+        step: 0,
+        prompt,
+        stage,
+        sample: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_have_about_forty_tokens() {
+        let lengths: Vec<usize> = problems()
+            .iter()
+            .map(|problem| problem.question.len() + 2)
+            .collect();
+        assert!(
+            lengths.iter().all(|length| (36..=44).contains(length)),
+            "{lengths:?}"
+        );
+    }
+}
