@@ -3,13 +3,16 @@
 
     pip install torch transformers            # decode, train
     pip install trl datasets accelerate       # step
-    python3 scripts/bench_peer.py [--shape tiny|small] [--work decode|train|step] [--repeats 5] [--threads 2]
+    python3 scripts/bench_peer.py [--shape tiny|small|0.5b] [--work decode|train|step|limits] [--repeats 5] [--threads 2]
+                                  [--device cpu|cuda] [--dtype float32|bfloat16|float16]
 
-Random weights, f32, the CPU, vocabulary 512, the same shapes as `src/bench.rs`; one warm-up, then the median:
-    decode  `generate` of transformers with its cache, sampling at temperature 1: tiny 32 (small 16) prompts of 32 tokens,
-            exactly 64 new tokens each. Tokens generated a second, prefill included.
+Random weights, the same shapes as `src/bench/mod.rs`; one warm-up, then the median:
+    decode  `generate` of transformers with its cache, sampling at temperature 1: tiny 32 (small 16, 0.5b 64) prompts of 32
+            tokens, exactly 64 new tokens each. Tokens generated a second, prefill included.
     train   forward, log-probabilities of the next tokens, backward, clipping to norm 1, AdamW, on tiny 16 x 128 (small
-            8 x 256) tokens. Tokens run a second.
+            8 x 256, 0.5b 4 x 512) tokens. Tokens run a second. In 16 bits by autocast, weights in f32, as TRL trains.
+    limits  what the device reaches at best: bytes a second of a copy (read and written), and operations a second of a
+            large matrix product in the dtype.
     step    one step of TRL's GRPOTrainer: 8 prompts of about 40 tokens, 8 completions of exactly 48, beta = 0.04, one
             optimiser pass over all 64 rows. Seconds a step as the trainer's loop takes them (its own logging included,
             generation by transformers). Rewards are
@@ -28,33 +31,57 @@ from transformers import LlamaConfig, LlamaForCausalLM
 SHAPES = {
     "tiny": dict(hidden_size=128, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, intermediate_size=384),
     "small": dict(hidden_size=384, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=6, intermediate_size=1024),
+    "0.5b": dict(
+        hidden_size=896, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864,
+        vocab_size=151936, tie_word_embeddings=True, rope_theta=1e6,
+    ),
 }
 VOCABULARY = 512
+device, dtype = torch.device("cpu"), torch.float32
 
 
 def model(shape):
     torch.manual_seed(0)
+    settings = dict(vocab_size=VOCABULARY, tie_word_embeddings=False) | SHAPES[shape]
     config = LlamaConfig(
-        vocab_size=VOCABULARY, max_position_embeddings=2048, tie_word_embeddings=False,
-        pad_token_id=0, bos_token_id=None, eos_token_id=None, **SHAPES[shape],
+        max_position_embeddings=2048, pad_token_id=0, bos_token_id=None, eos_token_id=None, **settings,
     )
-    return LlamaForCausalLM(config)
+    with torch.device(device):
+        return LlamaForCausalLM(config)
+
+
+def finish():
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def timed(work, repeats):
     work()
     secs = []
     for _ in range(repeats):
+        finish()
         start = time.perf_counter()
         work()
+        finish()
         secs.append(time.perf_counter() - start)
     return secs
 
 
+def limits(shape, repeats):
+    small = device.type == "cpu"
+    source = torch.empty(1 << (26 if small else 32), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copy = statistics.median(timed(lambda: target.copy_(source), repeats))
+    side = 1024 if small else 8192
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    product = statistics.median(timed(lambda: a @ b, repeats))
+    return {"bytes_per_sec": 2 * source.numel() / copy, "flop_per_sec": 2 * side**3 / product}
+
+
 def decode(shape, repeats):
-    net = model(shape).eval()
-    rows = {"tiny": 32, "small": 16}[shape]
-    prompts = torch.randint(1, VOCABULARY, (rows, 32))
+    net = model(shape).to(dtype).eval()
+    rows = {"tiny": 32, "small": 16, "0.5b": 64}[shape]
+    prompts = torch.randint(1, VOCABULARY, (rows, 32), device=device)
 
     def work():
         with torch.inference_mode():
@@ -69,13 +96,14 @@ def decode(shape, repeats):
 
 def train(shape, repeats):
     net = model(shape).train()
-    rows, width = {"tiny": (16, 128), "small": (8, 256)}[shape]
-    ids = torch.randint(1, VOCABULARY, (rows, width))
+    rows, width = {"tiny": (16, 128), "small": (8, 256), "0.5b": (4, 512)}[shape]
+    ids = torch.randint(1, VOCABULARY, (rows, width), device=device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-6, weight_decay=0.01)
 
     def work():
-        logits = net(ids).logits[:, :-1]
-        logp = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None])
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = net(ids).logits[:, :-1]
+        logp = torch.log_softmax(logits.float(), -1).gather(2, ids[:, 1:, None])
         (-logp.mean()).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
@@ -114,7 +142,7 @@ def step(shape, repeats):
     clock = Clock()
     with tempfile.TemporaryDirectory() as directory:
         config = GRPOConfig(
-            output_dir=directory, use_cpu=True, bf16=False, seed=0, max_steps=repeats + 1, num_generations=8,
+            output_dir=directory, use_cpu=device.type == "cpu", bf16=dtype == torch.bfloat16, seed=0, max_steps=repeats + 1, num_generations=8,
             per_device_train_batch_size=64, max_completion_length=48, temperature=1.0, beta=0.04, learning_rate=1e-6,
             weight_decay=0.01, save_strategy="no", report_to=[], disable_tqdm=True, logging_steps=10**9,
             gradient_checkpointing=False,
@@ -136,17 +164,26 @@ def step(shape, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
-    parser.add_argument("--work", choices=["decode", "train", "step"], action="append")
+    parser.add_argument("--work", choices=["decode", "train", "step", "limits"], action="append")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    global device, dtype
+    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+    name = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
     for work in args.work or ["decode", "train", "step"]:
+        if work == "limits":
+            print(json.dumps({"device": name, "dtype": args.dtype, "work": work} | limits(args.shape, args.repeats)), flush=True)
+            continue
         tokens, secs = {"decode": decode, "train": train, "step": step}[work](args.shape, args.repeats)
         median = statistics.median(secs)
         print(json.dumps({
-            "tok_per_sec": tokens / median, "secs_median": median, "secs": secs, "device": "cpu",
+            "tok_per_sec": tokens / median, "secs_median": median, "secs": secs, "device": name, "dtype": args.dtype,
             "threads": args.threads, "shape": args.shape, "work": work, "torch": torch.__version__,
+            "device_bytes": torch.cuda.max_memory_reserved() if args.device == "cuda" else None,
         }), flush=True)
 
 

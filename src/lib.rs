@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod drive;

@@ -43,6 +43,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure speed with random weights
     Bench(BenchArgs),
+    /// Compare the numbers that a device computes with the processor's
+    Check(CheckArgs),
     /// List the devices that this binary can see
     Devices(DevicesArgs),
 }
@@ -246,6 +248,20 @@ pub struct BenchArgs {
     pub dtype: DtypeArgs,
 }
 
+/// `gcpo check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// What to compute with.
+    #[command(flatten)]
+    pub dtype: DtypeArgs,
+}
+
 /// `gcpo devices`.
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
@@ -316,6 +332,7 @@ mod tests {
             "gcpo grade --cases f.jsonl --json",
             "gcpo inspect m --batch 8 --length 512",
             "gcpo devices --json",
+            "gcpo check --device wgpu --dtype float16 --json",
             "gcpo generate --model m --prompt hi --dtype bfloat16 --device cuda",
             "gcpo bench --shape tiny --work decode",
             "gcpo bench --shape small --work step --objective grpo --group 4 --repeats 2 --json",

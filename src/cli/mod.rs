@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod check;
 pub mod devices;
 pub mod eval;
 pub mod generate;
@@ -59,6 +60,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Grade(args)) => grade::run(args),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Check(args)) => check::run(args),
         Some(Command::Devices(args)) => devices::run(args),
     }
 }
