@@ -38,7 +38,7 @@ pub struct Session {
     pub config: Config,
     /// The policy; its model carries gradients.
     pub policy: Policy,
-    /// What its answers are worth.
+    /// Whether its answers are right.
     pub reward: Reward,
     optimizer: Optimizer,
     schedule: LrSchedule,
@@ -71,7 +71,7 @@ impl Session {
             updates,
         );
         let held_out = source::held_out(&config)?.problems;
-        let reward = Reward::of(&config.reward);
+        let reward = Reward::accuracy(&config.grader);
         Ok(Self {
             config,
             policy,

@@ -56,7 +56,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
 
     let (device, device_name) = device::open(&args.device.device)?;
     let policy = open::load(&args.model, &open::prompt_choice(&config), &device)?;
-    let reward = Reward::of(&config.reward);
+    let reward = Reward::accuracy(&config.grader);
     let problems = loaded.problems;
     eprintln!(
         "{} on {device_name}: {} problems of {data}",

@@ -1,0 +1,1 @@
+//! Rewards together: sums, gates, what does not apply.
