@@ -112,5 +112,5 @@ awk '
 
 if [ $# -eq 3 ]; then
   "$GCPO" eval --model "$(checkpoint "$out/${objectives[0]}-${seeds[0]}")" --data "$3" --preset gsm8k \
-    --set reward.expressions=true --set rollout.max_completion_length=24 2>"$out/gsm8k.log" | tee "$out/gsm8k.txt"
+    --set grader.kind=numbers --set grader.expressions=true --set rollout.max_completion_length=24 2>"$out/gsm8k.log" | tee "$out/gsm8k.txt"
 fi

@@ -36,6 +36,8 @@ const RUN: &str = "
     max_completion_length = 12
     [projection]
     skip_flat_groups = false
+    [grader]
+    kind = \"numbers\"
     [objective]
     beta = 0.04
     [train]
@@ -115,7 +117,7 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
 
 /// The rows of a step that the processor rolled out.
 fn step_rows(config: &Config, policy: &Policy) -> Result<Vec<Row>> {
-    let trainer = GroupTrainer::new(config.clone(), policy.clone(), source::training(config)?)?;
+    let mut trainer = GroupTrainer::new(config.clone(), policy.clone(), source::training(config)?)?;
     let projected = trainer.roll_out(1, &mut Metrics::new(1))?;
     let device = policy.model.device().inner();
     let mut batch = Batch::new(projected, Objective::Gcpo, &Hyper::default(), &device)?;

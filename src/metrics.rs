@@ -121,6 +121,9 @@ pub struct Sample {
     pub integrations: Vec<String>,
     /// Reward of each candidate.
     pub rewards: Vec<f64>,
+    /// What the rewards are the weighted sums of: each one's label, with its value for each candidate. Null where it does
+    /// not apply.
+    pub components: Map<String, Value>,
     /// Υ of each candidate; empty where it was not computed.
     pub upsilon: Vec<f64>,
     /// What else a stage has to say.

@@ -45,7 +45,7 @@ pub struct Session {
     pub policy: Policy,
     /// The weights in f32 that the optimiser updates, where the policy's own are of less.
     master: Option<Llama>,
-    /// What its answers are worth.
+    /// Whether its answers are right.
     pub reward: Reward,
     optimizer: Optimizer,
     schedule: LrSchedule,
@@ -83,7 +83,7 @@ impl Session {
             updates,
         );
         let held_out = source::held_out(&config)?.problems;
-        let reward = Reward::of(&config.reward);
+        let reward = Reward::accuracy(&config.grader);
         Ok(Self {
             config,
             policy,

@@ -2,12 +2,14 @@
 //!
 //! `p` prompts of a step, `g` candidates of a prompt.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use burn::optim::GradientsParams;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
+use serde_json::{Map, Value};
 
 use crate::batch::{Batch, Row, micro_batch};
 use crate::config::Config;
@@ -18,6 +20,7 @@ use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
 use crate::optim::grad_norms;
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
+use crate::reward::{Reward, gradable};
 use crate::rollout::{AnswerPlan, Engine, Finish, Limits, PromptPlan, Sampling, Stage, answer};
 use crate::session::{NonFiniteGradient, Session};
 use crate::source::Order;
@@ -25,6 +28,7 @@ use crate::source::Order;
 /// Reinforcement learning with a verifier.
 pub struct GroupTrainer {
     session: Session,
+    reward: Reward,
     objective: Objective,
     hyper: Hyper,
     sampling: Sampling,
@@ -39,7 +43,8 @@ impl GroupTrainer {
     /// A trainer about to do step 1. Everything that can be known to fail does so here.
     ///
     /// # Errors
-    /// A problem's contexts cannot fit the model, or the problems cannot be read.
+    /// A problem's contexts cannot fit the model, its gold answer or the held-out problems cannot be read, or a reward's
+    /// program cannot be started.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>) -> Result<Self> {
         let hyper = Hyper {
             alpha: config.objective.alpha,
@@ -54,12 +59,15 @@ impl GroupTrainer {
         let sampling = Sampling::from(&config.rollout);
         let order = Order::new(problems.len(), config.data.shuffle, config.seed);
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
+        let reward = Reward::start(&config)?;
+        let problems = gradable(&config, problems, false)?.problems;
         let session = Session::new(config, policy, updates)?;
         let reference = objective
             .needs_reference_model(&hyper)
             .then(|| Inference::new(&session.policy.model));
         let trainer = Self {
             session,
+            reward,
             objective,
             hyper,
             sampling,
@@ -104,12 +112,12 @@ impl GroupTrainer {
     }
 
     /// Stages 1 to 3 of step `step` with the policy as it is: everything that is sampled and scored with it. Changes
-    /// nothing.
+    /// nothing, but asks the rewards' programs.
     ///
     /// # Errors
-    /// The policy's logits are damaged, or a gold answer cannot be read.
-    pub fn roll_out(&self, step: usize, metrics: &mut Metrics) -> Result<Projected> {
-        let (config, policy) = (self.config(), &self.session.policy);
+    /// The policy's logits are damaged, or there is no reward.
+    pub fn roll_out(&mut self, step: usize, metrics: &mut Metrics) -> Result<Projected> {
+        let (config, policy) = (&self.session.config, &self.session.policy);
         let n = config.rollout.num_generations;
         let (j, m) = (config.integrations(), config.projection_samples());
         let model = Inference::new(&policy.model);
@@ -154,7 +162,11 @@ impl GroupTrainer {
         metrics.put("time/rollout_secs", started.elapsed().as_secs_f64());
 
         let started = Instant::now();
-        let graded = self.session.reward.grade(rollouts, |c| policy.decode(c))?;
+        let prompt = |plan: &PromptPlan| policy.tokenizer.decode(plan.answer(), false).unwrap_or_default();
+        let graded = self.reward.grade(rollouts, step, prompt, |c| policy.decode(c))?;
+        metrics.put("time/reward_secs", started.elapsed().as_secs_f64());
+
+        let started = Instant::now();
         let projected = project_step(&engine, graded, &plan)?;
         metrics.put("time/project_secs", started.elapsed().as_secs_f64());
         let work = engine.work();
@@ -385,6 +397,14 @@ impl Trainer for GroupTrainer {
     }
 }
 
+/// Of no values: null in the file.
+const NONE: Summary = Summary {
+    mean: f64::NAN,
+    std: f64::NAN,
+    min: f64::NAN,
+    max: f64::NAN,
+};
+
 /// What a step sampled, in numbers.
 fn describe(projected: &Projected, constant_upsilon: Option<f64>, metrics: &mut Metrics) {
     let graded = &projected.graded;
@@ -392,6 +412,12 @@ fn describe(projected: &Projected, constant_upsilon: Option<f64>, metrics: &mut 
     if let Some(reward) = Summary::of(&rewards) {
         metrics.put("reward/mean", reward.mean);
         metrics.put("reward/std", reward.std);
+    }
+    for component in &graded.components {
+        let values: Vec<f64> = component.values.iter().flatten().flatten().copied().collect();
+        let summary = Summary::of(&values).unwrap_or(NONE);
+        metrics.put(format!("reward/{}_mean", component.label), summary.mean);
+        metrics.put(format!("reward/{}_std", component.label), summary.std);
     }
     let flat = (0..graded.rewards.len()).filter(|&p| graded.is_flat(p)).count();
     metrics.put("reward/flat_frac", flat as f64 / graded.rewards.len() as f64);
@@ -409,13 +435,7 @@ fn describe(projected: &Projected, constant_upsilon: Option<f64>, metrics: &mut 
         Some(upsilon) => vec![upsilon],
         None => projected.upsilon.iter().flatten().flatten().copied().collect(),
     };
-    // Nothing was weighed where all groups were flat: null in the file.
-    const NONE: Summary = Summary {
-        mean: f64::NAN,
-        std: f64::NAN,
-        min: f64::NAN,
-        max: f64::NAN,
-    };
+    // Nothing was weighed where all groups were flat.
     let upsilon = Summary::of(&upsilon).unwrap_or(NONE);
     metrics.put("projection/upsilon_mean", upsilon.mean);
     metrics.put("projection/upsilon_std", upsilon.std);
@@ -429,13 +449,23 @@ fn samples(projected: &Projected, step: usize, policy: &Policy) -> Vec<Sample> {
     (0..graded.rewards.len())
         .map(|p| {
             let problem = &graded.rollouts.problems[p];
+            let (mut components, mut notes) = (Map::new(), Map::new());
+            for component in &graded.components {
+                let label = &component.label;
+                components.insert(label.clone(), component.values[p].clone().into());
+                if let Some(said) = component.notes.get(p) {
+                    let said: Value = said.iter().cloned().map(Value::Object).collect();
+                    notes.insert(label.clone(), said);
+                }
+            }
+            let mut more = BTreeMap::new();
+            if !notes.is_empty() {
+                more.insert("reward_notes".into(), Value::Object(notes));
+            }
             Sample {
                 step,
                 problem: problem.id.clone(),
-                prompt: policy
-                    .tokenizer
-                    .decode(graded.rollouts.plans[p].answer(), false)
-                    .unwrap_or_default(),
+                prompt: graded.prompts[p].clone(),
                 answer: problem.answer.clone(),
                 completions: graded.texts[p].clone(),
                 integrations: projected.integrations[p]
@@ -443,8 +473,9 @@ fn samples(projected: &Projected, step: usize, policy: &Policy) -> Vec<Sample> {
                     .map(|c| policy.decode(c))
                     .collect(),
                 rewards: graded.rewards[p].clone(),
+                components,
                 upsilon: projected.upsilon[p].clone().unwrap_or_default(),
-                ..Sample::default()
+                more,
             }
         })
         .collect()

@@ -49,7 +49,7 @@ pub(super) fn prepare(plan: &Plan, device: &Device) -> Result<Repeat> {
         Work::Prefill => prefill(plan, device),
         Work::Train => train(plan, device),
         Work::Rollout => {
-            let trainer = trainer(plan, device)?;
+            let mut trainer = trainer(plan, device)?;
             Ok(Box::new(move |number| {
                 let mut metrics = Metrics::new(number);
                 trainer.roll_out(number, &mut metrics)?;
@@ -192,6 +192,8 @@ fn config(plan: &Plan) -> Result<Config> {
          max_completion_length = {COMPLETION}
          [projection]
          skip_flat_groups = false
+         [grader]
+         kind = \"numbers\"
          [objective]
          name = \"{objective}\"
          beta = 0.04

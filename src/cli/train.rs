@@ -1,16 +1,21 @@
 //! `gcpo`, `gcpo train` and `gcpo sft`: one run from its config to its table.
 
 use anyhow::{Context as _, Result};
+use gcpo_data::Problem;
 
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
 use crate::config::{Config, TokenizerSource};
 use crate::drive::{Trainer, drive};
 use crate::report::summary;
+use crate::reward::gradable;
 use crate::sft::SftTrainer;
 use crate::stop::Stop;
 use crate::train::GroupTrainer;
 use crate::{open, source};
+
+/// Problems left out that are named one by one; the rest is counted.
+const LEFT_OUT_NAMED: usize = 5;
 
 /// The quickstart, as a file of the repository and in the binary.
 const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
@@ -70,9 +75,21 @@ fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
              reference is π(q). That is the control without a collider, not GCPO"
         );
     }
-    let problems = source::training(config)?;
+    let problems = with_gold(config, source::training(config)?)?;
     let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
     Ok(Box::new(GroupTrainer::new(config.clone(), policy, problems)?))
+}
+
+/// The problems that can be graded. What is wrong with them is said before a model is loaded.
+fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
+    let found = gradable(config, problems, config.data.skip_unreadable)?;
+    for problem in found.left_out.iter().take(LEFT_OUT_NAMED) {
+        eprintln!("left out: {problem}");
+    }
+    if found.left_out.len() > LEFT_OUT_NAMED {
+        eprintln!("{} problems left out in all", found.left_out.len());
+    }
+    Ok(found.problems)
 }
 
 fn run(plan: &RunPlan, trainer: impl FnOnce(&RunPlan) -> Result<Box<dyn Trainer>>) -> Result<()> {

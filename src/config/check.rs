@@ -1,6 +1,8 @@
 //! What must hold between the values of a config.
 
-use super::{Config, ConfigError, Init, ModelPath, Preset, PromptStyle, Solutions, Source, TokenizerSource};
+use super::{
+    Config, ConfigError, GraderKind, Init, ModelPath, Preset, PromptStyle, Solutions, Source, TokenizerSource,
+};
 
 impl Config {
     /// Checks every value that is impossible in itself or beside another one.
@@ -14,6 +16,7 @@ impl Config {
         self.check_prompt()?;
         self.check_sampling()?;
         self.check_objective()?;
+        self.check_rewards()?;
         self.check_train()?;
         self.check_sft()
     }
@@ -188,9 +191,7 @@ impl Config {
         self.within("objective.kappa", self.objective.kappa, 0.0, f64::MAX)?;
         self.within("objective.beta", self.objective.beta, 0.0, f64::MAX)?;
         self.within("objective.epsilon", self.objective.epsilon, 0.0, 1.0)?;
-        self.within("objective.epsilon_high", self.epsilon_high(), 0.0, f64::MAX)?;
-        self.within("reward.correct", self.reward.correct, f64::MIN, f64::MAX)?;
-        self.within("reward.wrong", self.reward.wrong, f64::MIN, f64::MAX)
+        self.within("objective.epsilon_high", self.epsilon_high(), 0.0, f64::MAX)
     }
 
     fn check_train(&self) -> Result<(), ConfigError> {
@@ -248,17 +249,18 @@ impl Config {
                 "make `sft.integrate_frac + sft.project_frac` at most 1",
             ));
         }
-        if self.sft.solutions == Solutions::Expression && !self.reward.expressions {
+        let numbers_only = self.grader.kind == GraderKind::Numbers && !self.grader.expressions;
+        if self.sft.solutions == Solutions::Expression && numbers_only {
             return Err(self.blame(
                 "sft.solutions",
-                "no expression earns a reward",
-                "set `reward.expressions = true` as well",
+                "the grader takes no expression for an answer",
+                "set `grader.expressions = true` as well",
             ));
         }
         self.at_least("sft.candidates", self.sft_candidates(), 1)
     }
 
-    fn at_least(&self, field: &str, value: usize, least: usize) -> Result<(), ConfigError> {
+    pub(super) fn at_least(&self, field: &str, value: usize, least: usize) -> Result<(), ConfigError> {
         if value < least {
             return Err(self.blame(
                 field,
@@ -269,7 +271,7 @@ impl Config {
         Ok(())
     }
 
-    fn positive(&self, field: &str, value: f64) -> Result<(), ConfigError> {
+    pub(super) fn positive(&self, field: &str, value: f64) -> Result<(), ConfigError> {
         if !(value > 0.0 && value.is_finite()) {
             return Err(self.blame(field, format!("{value} is impossible"), "give a number above 0"));
         }
@@ -277,7 +279,7 @@ impl Config {
     }
 
     /// `low ..= high`; a bound of ±[`f64::MAX`] asks for a finite number.
-    fn within(&self, field: &str, value: f64, low: f64, high: f64) -> Result<(), ConfigError> {
+    pub(super) fn within(&self, field: &str, value: f64, low: f64, high: f64) -> Result<(), ConfigError> {
         if value >= low && value <= high {
             return Ok(());
         }

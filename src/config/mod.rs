@@ -7,6 +7,7 @@
 mod check;
 mod error;
 mod origin;
+mod reward;
 mod schema;
 mod size;
 
@@ -18,9 +19,9 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 use origin::Origin;
 pub use schema::{
-    Checkpoint, Eval, FeatureContext, Features, Generator, Init, LrSchedulerType, Model, ModelPath,
-    Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, Rollout, Run, Sft, Shape,
-    Similarity, Solutions, Source, TokenizerSource, Train,
+    Checkpoint, Eval, FeatureContext, Features, Generator, Grader, GraderKind, Init, LrSchedulerType, Model,
+    ModelPath, Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, RewardName,
+    RewardStyle, Rollout, Run, Sft, Shape, Similarity, Solutions, Source, TokenizerSource, Train,
 };
 pub use size::ByteSize;
 
@@ -46,8 +47,11 @@ pub struct Config {
     pub objective: Objective,
     /// Steps, batches and the optimiser.
     pub train: Train,
-    /// What a completion earns.
-    pub reward: Reward,
+    /// How a final answer is checked.
+    pub grader: Grader,
+    /// What a completion earns: the weighted sum of these. Default: `accuracy` alone. Source: this project.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reward: Vec<Reward>,
     /// What demonstrations are made of.
     pub sft: Sft,
     /// How pass@1 is measured.
@@ -193,6 +197,13 @@ impl Config {
         self.eval.min_p = Some(sampling.min_p);
         self.eval.repetition_penalty = Some(sampling.repetition_penalty);
         self.eval.max_completion_length = Some(sampling.max_completion_length);
+
+        if self.reward.is_empty() {
+            self.reward.push(Reward::new(RewardName::Accuracy));
+        }
+        for reward in &mut self.reward {
+            reward.resolve(self.rollout.max_completion_length);
+        }
 
         if let Some(shape) = &mut self.model.shape {
             shape.num_key_value_heads = shape.num_key_value_heads.or(shape.num_attention_heads);

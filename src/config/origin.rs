@@ -116,17 +116,56 @@ fn apply(set: &str, values: &mut Table) -> Result<String, ConfigError> {
             .in_file(&place)
             .help("for example `--set train.max_steps=10`"));
     };
-    let mut table = values;
-    for key in sections {
-        let entry = table.entry(*key).or_insert_with(|| Value::Table(Table::new()));
-        table = entry.as_table_mut().ok_or_else(|| {
-            ConfigError::new(format!("`{key}` is a value, it holds no keys"))
-                .in_file(&place)
-                .about(path)
-        })?;
+    let wrong = |error: ConfigError| error.in_file(&place).about(path);
+    let Some((first, sections)) = sections.split_first() else {
+        values.insert((*last).to_owned(), value(text.trim()));
+        return Ok(path.to_owned());
+    };
+    // What a section that is not there yet becomes: a list, if an entry's number follows.
+    let empty = |next: &str| match next.parse::<usize>() {
+        Ok(_) => Value::Array(Vec::new()),
+        Err(_) => Value::Table(Table::new()),
+    };
+    let mut at = values.entry(*first).or_insert_with(|| empty(keys[1]));
+    let mut name = *first;
+    for (key, next) in sections.iter().zip(&keys[2..]) {
+        at = slot(at, key, name, || empty(next)).map_err(wrong)?;
+        name = key;
     }
-    table.insert((*last).to_owned(), value(text.trim()));
+    *slot(at, last, name, || Value::Boolean(false)).map_err(wrong)? = value(text.trim());
     Ok(path.to_owned())
+}
+
+/// The value of `key` in what is called `name`: a section's key, or a list's entry by its number; `new` if it is the next.
+fn slot<'a>(
+    at: &'a mut Value,
+    key: &str,
+    name: &str,
+    new: impl FnOnce() -> Value,
+) -> Result<&'a mut Value, ConfigError> {
+    match at {
+        Value::Table(table) => Ok(table.entry(key).or_insert_with(new)),
+        Value::Array(list) => {
+            let count = list.len();
+            let Some(number) = key.parse().ok().filter(|&number: &usize| number <= count) else {
+                let help = match count {
+                    0 => format!("begin with `{name}.0`"),
+                    _ => format!(
+                        "name one of `{name}.0` to `{name}.{}`, the last of which is new",
+                        count
+                    ),
+                };
+                return Err(
+                    ConfigError::new(format!("`{name}` is a list, whose entries have numbers")).help(help),
+                );
+            };
+            if number == count {
+                list.push(new());
+            }
+            Ok(&mut list[number])
+        }
+        _ => Err(ConfigError::new(format!("`{name}` is a value, it holds no keys"))),
+    }
 }
 
 /// A value as TOML, or else the text itself.
@@ -168,8 +207,18 @@ fn collect(table: &DeTable<'_>, prefix: &str, spans: &mut Vec<(String, Span, Spa
             _ => format!("{prefix}.{}", key.get_ref()),
         };
         spans.push((path.clone(), key.span(), value.span()));
-        if let DeValue::Table(inner) = value.get_ref() {
-            collect(inner, &path, spans);
+        match value.get_ref() {
+            DeValue::Table(inner) => collect(inner, &path, spans),
+            DeValue::Array(list) => {
+                for (number, entry) in list.iter().enumerate() {
+                    let path = format!("{path}.{number}");
+                    spans.push((path.clone(), entry.span(), entry.span()));
+                    if let DeValue::Table(inner) = entry.get_ref() {
+                        collect(inner, &path, spans);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -242,6 +291,16 @@ fn explain(message: &str, path: &str) -> (String, String, Option<String>) {
         };
         return (format!("{section}{key}"), "no such key".into(), Some(help));
     }
+    if message.starts_with("missing field") {
+        let key = quoted.first().copied().unwrap_or_default();
+        // The path is that of the section, or of another key in it.
+        let entry: Vec<&str> = path.split('.').take(2).collect();
+        return (
+            format!("{}.{key}", entry.join(".")),
+            "it must be given".into(),
+            Some(format!("add `{key} = …`")),
+        );
+    }
     if message.starts_with("unknown variant") {
         let (word, known) = quoted.split_first().expect("serde names the unknown word");
         let all = known
@@ -262,8 +321,19 @@ fn explain(message: &str, path: &str) -> (String, String, Option<String>) {
     if let Some(types) = message.strip_prefix("invalid type: ")
         && let Some((found, expected)) = types.split_once(", expected ")
     {
+        if found == "map" && (path == "reward" || path.starts_with("reward.")) {
+            return (
+                "reward".into(),
+                "rewards are a list".into(),
+                Some(
+                    "write `[[reward]]` and below it `name = \"accuracy\"` or another; how answers are checked is in [grader]"
+                        .into(),
+                ),
+            );
+        }
         let expected = match expected {
             "usize" | "u64" => "a whole number, 0 or more",
+            "a sequence" => "a list in [ ]",
             "f64" => "a number",
             "a boolean" => "true or false",
             "a string" | "string or table" => "a string",

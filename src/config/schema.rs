@@ -102,6 +102,9 @@ pub struct Source {
     /// Train also on so many copies of each problem with other numbers in it, drawn from `seed`, where the file gives the
     /// numbers and the equation (`"mawps"`, `"svamp"`). Default: 0. Source: this project.
     pub variants: usize,
+    /// Leave out problems whose gold answer the grader cannot read; without it one such problem is an error before anything is
+    /// sampled. Default: false. Source: this project.
+    pub skip_unreadable: bool,
     /// Draw the problems in an order shuffled anew each epoch, from `seed`. Default: true. Source: TRL (`shuffle_dataset`).
     pub shuffle: bool,
 }
@@ -115,6 +118,7 @@ impl Default for Source {
             count: 4096,
             limit: 0,
             variants: 0,
+            skip_unreadable: false,
             shuffle: true,
         }
     }
@@ -333,25 +337,96 @@ impl Default for Train {
     }
 }
 
-/// `[reward]`: what a completion earns. Its final answer is checked as an exact number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `[grader]`: how a final answer is checked, by the reward `accuracy` and in evaluation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Reward {
-    /// Reward of a right final answer. Default: 1.0. Source: paper, section 5.
-    pub correct: f64,
-    /// Reward of a wrong or missing one. Default: 0.0. Source: paper, section 5.
-    pub wrong: f64,
-    /// A final answer behind `####` may also be an expression, `#### ( 5 + 3 ) * 2`, which the check works out exactly.
-    /// Default: false. Source: this project (equations are what SVAMP's authors score).
+pub struct Grader {
+    /// `"math"`: numbers, LaTeX, intervals, sets, matrices, equations, choices, worked out. `"numbers"`: one number, compared
+    /// exactly, so that `3 + 4` does not pass for 7. Default: `"math"`. Source: this project.
+    pub kind: GraderKind,
+    /// With `"numbers"`: a final answer behind `####` may also be an expression, `#### ( 5 + 3 ) * 2`, which the check works
+    /// out exactly; `"math"` works out every expression. Default: false. Source: this project (equations are what SVAMP's
+    /// authors score).
     pub expressions: bool,
 }
 
-impl Default for Reward {
-    fn default() -> Self {
+/// `[[reward]]`: one of the rewards whose weighted sum a completion earns. Without any, it is `accuracy`.
+///
+/// Only the keys of its `name` may be given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reward {
+    /// `"accuracy"`, `"format"`, `"length"`, `"repetition"` or `"command"`. Default: none, it must be given. Source: this project.
+    pub name: RewardName,
+    /// What it is called in metrics, `reward/LABEL_mean`, and in samples. Default: `name`. Source: this project.
+    pub label: Option<String>,
+    /// Its weight in the sum; 0 only measures it. A gate has none. Default: 1.0. Source: TRL (`reward_weights`).
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// `accuracy`: reward of a right final answer. Default: 1.0. Source: paper, section 5.
+    pub correct: Option<f64>,
+    /// `accuracy`: reward of a wrong or missing one. Default: 0.0. Source: paper, section 5.
+    pub wrong: Option<f64>,
+    /// `format`: `"boxed"` (an answer in `\boxed{…}`), `"think"` (`<think>…</think>`, then an answer) or `"think_answer"`
+    /// (`<think>…</think><answer>…</answer>`). `length`: `"soft_overlong"` or `"cosine"`. Default: `"boxed"` of `format`,
+    /// `"soft_overlong"` of `length`. Source: open-r1 and TRL (formats, cosine), DAPO (soft overlong).
+    pub style: Option<RewardStyle>,
+    /// `format`: a completion of another form counts as wrong, whatever its answer, and the form itself earns nothing; without
+    /// it, the form earns 1. Default: true. Source: this project.
+    pub gates: Option<bool>,
+    /// `length`: tokens, the EOS included, from which on the punishment is whole, DAPO's L_max; with `"cosine"`, where the curve
+    /// ends. Default: `rollout.max_completion_length`. Source: DAPO, eq. 13; open-r1 (`cosine_max_len`).
+    pub max_length: Option<usize>,
+    /// `length`, `"soft_overlong"`: tokens before `max_length` over which the punishment grows from 0 to 1, DAPO's L_cache.
+    /// Default: `max_length / 5`. Source: DAPO (4096 of 20480).
+    pub cache: Option<usize>,
+    /// `length`, `"cosine"`: reward of a wrong answer of no length. Default: -1.0. Source: open-r1.
+    pub min_value_wrong: Option<f64>,
+    /// `length`, `"cosine"`: reward of a wrong answer of `max_length`. Default: -0.5. Source: open-r1.
+    pub max_value_wrong: Option<f64>,
+    /// `length`, `"cosine"`: reward of a right answer of `max_length`. Default: 0.5. Source: open-r1.
+    pub min_value_correct: Option<f64>,
+    /// `length`, `"cosine"`: reward of a right answer of no length. Default: 1.0. Source: open-r1.
+    pub max_value_correct: Option<f64>,
+    /// `repetition`: tokens of an n-gram. Default: 3. Source: TRL (`get_repetition_penalty_reward`).
+    pub ngram_size: Option<usize>,
+    /// `repetition`: reward where every n-gram is the same; 0 or less. Default: -1.0. Source: TRL.
+    pub max_penalty: Option<f64>,
+    /// `command`: the program and its arguments. Started once and kept running; it reads a line of JSON for each completion
+    /// and writes one for each. Default: none, it must be given. Source: this project.
+    pub command: Option<Vec<String>>,
+    /// `command`: seconds in which a batch must be answered. Default: 60.0. Source: this project.
+    pub timeout_secs: Option<f64>,
+    /// `command`: completions that are asked about before the first answer is waited for. Default: 64. Source: this project.
+    pub batch_size: Option<usize>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Reward {
+    /// The reward of this name, as it is by default.
+    pub fn new(name: RewardName) -> Self {
         Self {
-            correct: 1.0,
-            wrong: 0.0,
-            expressions: false,
+            name,
+            label: None,
+            weight: one(),
+            correct: None,
+            wrong: None,
+            style: None,
+            gates: None,
+            max_length: None,
+            cache: None,
+            min_value_wrong: None,
+            max_value_wrong: None,
+            min_value_correct: None,
+            max_value_correct: None,
+            ngram_size: None,
+            max_penalty: None,
+            command: None,
+            timeout_secs: None,
+            batch_size: None,
         }
     }
 }
@@ -368,7 +443,7 @@ pub struct Sft {
     /// Default: `rollout.num_generations`. Source: this project.
     pub candidates: Option<usize>,
     /// How solutions are written: `"as_given"`, or `"expression"`: steps `5 + 3 = 8, 8 * 2 = 16 #### 16` become
-    /// `#### ( 5 + 3 ) * 2`, which needs `reward.expressions`. Default: `"as_given"`. Source: this project.
+    /// `#### ( 5 + 3 ) * 2`, which needs a grader that works it out (`[grader]`). Default: `"as_given"`. Source: this project.
     pub solutions: Solutions,
     /// Share of answer demonstrations that are wrong on purpose; what follows an integrate or project prompt is right.
     /// Needs solutions that a mistake can be put into: built-in ones, or steps `56 * 9 = 504 #### 504`.
@@ -458,6 +533,7 @@ impl Eval {
             count: self.size,
             limit: self.size,
             variants: 0,
+            skip_unreadable: false,
             shuffle: false,
         }
     }
@@ -564,6 +640,50 @@ words! {
         Euclidean = "euclidean",
         /// `exp(−‖a − b‖² / (2 σ² d))`.
         Gaussian = "gaussian",
+    }
+}
+
+words! {
+    /// What a final answer is read as.
+    #[derive(Default)]
+    GraderKind {
+        /// Mathematics.
+        #[default]
+        Math = "math",
+        /// One number.
+        Numbers = "numbers",
+    }
+}
+
+words! {
+    /// What a reward looks at.
+    RewardName {
+        /// Whether the final answer is right.
+        Accuracy = "accuracy",
+        /// Whether the completion has the form that was asked for.
+        Format = "format",
+        /// How long it is.
+        Length = "length",
+        /// How much of it is said again.
+        Repetition = "repetition",
+        /// What a program says.
+        Command = "command",
+    }
+}
+
+words! {
+    /// Which form, or which curve of the length.
+    RewardStyle {
+        /// An answer in a box.
+        Boxed = "boxed",
+        /// A thought, then an answer.
+        Think = "think",
+        /// A thought and an answer, each in its tags.
+        ThinkAnswer = "think_answer",
+        /// DAPO's punishment of what is nearly too long.
+        SoftOverlong = "soft_overlong",
+        /// A cosine from short to long, by whether the answer is right.
+        Cosine = "cosine",
     }
 }
 

@@ -25,6 +25,16 @@ pub struct Progress {
 /// Between two lines of a count that is not on a terminal.
 const SECS_BETWEEN_LINES: f64 = 5.0;
 
+/// Says something that stays on standard error, in place of a live line if there is one.
+pub fn note(text: &str) {
+    let clear = if io::stderr().is_terminal() {
+        "\r\x1b[2K"
+    } else {
+        ""
+    };
+    let _ = writeln!(io::stderr(), "{clear}{text}");
+}
+
 impl Progress {
     /// For a run of `steps` steps (or a job of so many parts), of which `done` were done before (in a run that was resumed).
     pub fn new(steps: usize, done: usize) -> Self {
@@ -71,8 +81,7 @@ impl Progress {
 
     /// Says something that stays, such as an evaluation or a warning.
     pub fn note(&self, text: &str) {
-        let clear = if self.terminal { "\r\x1b[2K" } else { "" };
-        let _ = writeln!(io::stderr(), "{clear}{text}");
+        note(text);
     }
 
     /// Ends the live line.

@@ -5,7 +5,7 @@ use crate::metrics::Metrics;
 use super::line::duration;
 
 /// The stages whose seconds are shown, in the order of the flow.
-const STAGES: [&str; 5] = ["rollout", "project", "score", "train", "eval"];
+const STAGES: [&str; 6] = ["rollout", "reward", "project", "score", "train", "eval"];
 
 /// What a run came to, from its `metrics.jsonl`, and where things were written (`places`: what, where).
 ///
@@ -73,14 +73,15 @@ pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
             ),
         );
     }
+    let total: f64 = all("time/step_secs").iter().sum();
     let mut spent: Vec<String> = Vec::new();
     for stage in STAGES {
         let secs: f64 = all(&format!("time/{stage}_secs")).iter().sum();
-        if secs > 0.0 {
+        // The built-in rewards take no time worth a word; a program may.
+        if secs > 0.001 * total {
             spent.push(format!("{stage} {}", duration(secs)));
         }
     }
-    let total: f64 = all("time/step_secs").iter().sum();
     if total > 0.0 {
         let count = all("time/step_secs").len();
         let stages = if spent.is_empty() {

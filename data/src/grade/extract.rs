@@ -49,10 +49,18 @@ impl fmt::Display for Rule {
     }
 }
 
-/// What stands behind the last `</think>`, or all of it.
-pub fn after_thought(text: &str) -> &str {
+/// What stands behind the last `</think>`, or all of it; of that, what stands in the last `<answer>…</answer>`, if
+/// there is one.
+pub fn final_part(text: &str) -> &str {
     const CLOSE: &str = "</think>";
-    text.rfind(CLOSE).map_or(text, |at| &text[at + CLOSE.len()..])
+    let text = text.rfind(CLOSE).map_or(text, |at| &text[at + CLOSE.len()..]);
+    let Some(end) = text.rfind("</answer>") else {
+        return text;
+    };
+    const OPEN: &str = "<answer>";
+    text[..end]
+        .rfind(OPEN)
+        .map_or(text, |at| &text[at + OPEN.len()..end])
 }
 
 /// Whether `text` opens a box at all: one that was cut off before its brace closed holds no answer, but it also

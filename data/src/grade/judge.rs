@@ -83,7 +83,7 @@ impl Gold {
 
     /// Checks a model's text.
     pub(super) fn check(&self, text: &str, rules: &[Rule], rounding: bool) -> Verdict {
-        let text = extract::after_thought(text);
+        let text = extract::final_part(text);
         if let Some((letter, alone)) = self.choice
             && let Some((found, words)) = choice::of_text(text)
             && (found == letter || !alone || text.trim().len() == 1)

@@ -86,7 +86,7 @@ enum Takes {
 /// The check of an answer.
 ///
 /// The first rule that applies decides: an answer in a box that cannot be read is wrong, whatever else the text says.
-/// With a closing `</think>`, only what follows it counts.
+/// With a closing `</think>`, only what follows it counts; with `<answer>…</answer>`, only what is in it.
 #[derive(Debug, Clone)]
 pub struct Grader {
     takes: Takes,
@@ -151,7 +151,7 @@ impl Grader {
             return Ok(self.check(completion, &Gold::read(gold)?));
         }
         let number = number_of(gold)?;
-        let (rule, answer, value) = find_number(extract::after_thought(completion));
+        let (rule, answer, value) = find_number(extract::final_part(completion));
         let worked = answer
             .as_deref()
             .filter(|_| self.expressions && rule == Some(Rule::Hashes))

@@ -4,13 +4,14 @@ mod lanes;
 
 use std::path::Path;
 
-use gcpo_data::{Grader, Problem};
+use gcpo_data::Problem;
 use gcpo_model::config::ModelConfig;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::tokens::{Padding, Tokens};
 
 use super::*;
+use crate::config::Grader;
 use crate::projection::{AlignmentConfig, FeatureContext, Projected, ProjectionPlan, project_step};
 use crate::reward::Reward;
 use crate::testing::device;
@@ -103,8 +104,9 @@ fn run(engine: &Engine, context: FeatureContext) -> Projected {
         first_prompt: 0,
     };
     let rollouts = answer(engine, problems, plans(n), how).unwrap();
-    let reward = Reward::new(Grader::new(), 1.0, 0.0);
-    let mut graded = reward.grade(rollouts, |c| c.tokens.len().to_string()).unwrap();
+    let mut reward = Reward::accuracy(&Grader::default());
+    let text = |c: &Completion| c.tokens.len().to_string();
+    let mut graded = reward.grade(rollouts, 2, |_| String::new(), text).unwrap();
     for rewards in &mut graded.rewards[..3] {
         *rewards = vec![0.0, 1.0, 0.0];
     }

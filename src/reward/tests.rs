@@ -1,0 +1,158 @@
+//! Rewards together: sums, gates, and what cannot be graded.
+
+use super::*;
+use crate::rollout::Finish;
+
+fn config(text: &str) -> Config {
+    Config::from_str(text, "test.toml", &[]).unwrap()
+}
+
+fn problem(id: &str, answer: &str) -> Problem {
+    Problem {
+        id: id.into(),
+        question: "?".into(),
+        answer: answer.into(),
+        solution: None,
+    }
+}
+
+/// Completions whose tokens are the letters of their texts.
+fn rollouts(problems: &[Problem], texts: &[&[&str]]) -> Rollouts {
+    let completion = |text: &&str| Completion {
+        tokens: text.chars().map(u32::from).collect(),
+        logp: Vec::new(),
+        sampling_logp: Vec::new(),
+        finish: Finish::Eos,
+    };
+    Rollouts {
+        problems: problems.to_vec(),
+        plans: vec![PromptPlan::answer_only(vec![1]).unwrap(); problems.len()],
+        candidates: texts
+            .iter()
+            .map(|row| row.iter().map(completion).collect())
+            .collect(),
+        waves: Vec::new(),
+    }
+}
+
+fn text(completion: &Completion) -> String {
+    let letters = completion
+        .tokens
+        .iter()
+        .filter_map(|&token| char::from_u32(token));
+    letters.collect()
+}
+
+fn grade(rewards: &str, problems: &[Problem], texts: &[&[&str]]) -> Result<Graded, RewardError> {
+    Reward::start(&config(rewards))?.grade(rollouts(problems, texts), 1, |_| "q".into(), text)
+}
+
+#[test]
+fn without_any_it_is_accuracy() {
+    let problems = [problem("a", "4"), problem("b", "\\frac{1}{2}")];
+    let texts: [&[&str]; 2] = [&["it is 4", "it is 5"], &["\\boxed{0.5}", ""]];
+    let graded = grade("", &problems, &texts).unwrap();
+    assert_eq!(graded.rewards, [[1.0, 0.0], [1.0, 0.0]]);
+    assert_eq!(graded.prompts, ["q", "q"]);
+    assert_eq!(graded.texts, texts);
+    assert_eq!(graded.components.len(), 1);
+    assert_eq!(graded.components[0].label, "accuracy");
+    assert_eq!(graded.components[0].values[0], [Some(1.0), Some(0.0)]);
+    let alone = Reward::accuracy(&config("").grader)
+        .grade(rollouts(&problems, &texts), 1, |_| "q".into(), text)
+        .unwrap();
+    assert_eq!(alone.rewards, graded.rewards);
+}
+
+#[test]
+fn a_format_gates_accuracy_and_the_cosine_and_adds_nothing() {
+    let rewards = "[[reward]]\nname = \"accuracy\"\ncorrect = 2\nwrong = -1\n[[reward]]\nname = \"format\"\n\
+        [[reward]]\nname = \"length\"\nstyle = \"cosine\"\nmax_length = 100\nweight = 10";
+    let texts: [&[&str]; 1] = [&["\\boxed{4}", "4", "\\boxed{5}", "5"]];
+    let graded = grade(rewards, &[problem("a", "4")], &texts).unwrap();
+    let [accuracy, format, length] = &graded.components[..] else {
+        panic!("{}", graded.components.len())
+    };
+    assert_eq!(
+        accuracy.values[0],
+        [Some(2.0), Some(-1.0), Some(-1.0), Some(-1.0)]
+    );
+    assert_eq!(format.values[0], [Some(1.0), Some(0.0), Some(1.0), Some(0.0)]);
+    for (at, sign) in [1.0, -1.0, -1.0, -1.0].into_iter().enumerate() {
+        let value = length.values[0][at].unwrap();
+        assert!(value * sign > 0.0, "{at}: {value}");
+        let sum = accuracy.values[0][at].unwrap() + 10.0 * value;
+        assert_eq!(graded.rewards[0][at], sum);
+    }
+}
+
+#[test]
+fn a_format_that_does_not_gate_adds_its_weight() {
+    let rewards = "[[reward]]\nname = \"accuracy\"\n[[reward]]\nname = \"format\"\ngates = false\nweight = 0.25\n\
+        [[reward]]\nname = \"repetition\"\nngram_size = 1\nweight = 0\n\
+        [[reward]]\nname = \"length\"\nlabel = \"long\"\nmax_length = 10\ncache = 5\nweight = 2";
+    let texts: [&[&str]; 1] = [&["\\boxed{4}", "4", "5", "\\boxed{}"]];
+    let graded = grade(rewards, &[problem("a", "4")], &texts).unwrap();
+    // 9 letters of 10 with a cache of 5: -0.8 twice; 8 letters: -0.6.
+    let expected = [1.0 + 0.25 - 1.6, 1.0, 0.0, -1.2];
+    for (found, expected) in graded.rewards[0].iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-12, "{:?}", graded.rewards);
+    }
+    let labels: Vec<_> = graded.components.iter().map(|c| c.label.as_str()).collect();
+    assert_eq!(labels, ["accuracy", "format", "repetition", "long"]);
+}
+
+#[test]
+fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
+    let problems = [
+        problem("good", "4"),
+        problem("bad", ""),
+        problem("worse", "\\frac{1}{"),
+    ];
+    let refused = |config: &Config, problems: &[Problem], skip| {
+        let found = gradable(config, problems.to_vec(), skip);
+        found.err().unwrap().to_string()
+    };
+    let text = refused(&config(""), &problems, false);
+    assert!(text.starts_with("problem `bad` and 1 more of the 3: "), "{text}");
+    assert!(text.contains("data.skip_unreadable=true"), "{text}");
+    assert!(refused(&config(""), &problems[1..2], false).starts_with("none of the 1 problems"));
+    let found = gradable(&config(""), problems.to_vec(), true).unwrap();
+    assert_eq!(found.problems, problems[..1]);
+    assert!(found.left_out[1].to_string().starts_with("problem `worse`: "));
+    let text = refused(&config(""), &problems[1..], true);
+    assert!(text.starts_with("none of the 2 problems can be graded"), "{text}");
+    // Whoever does not ask for an answer may have none.
+    let other = config("[[reward]]\nname = \"repetition\"");
+    assert_eq!(
+        gradable(&other, problems.to_vec(), false).unwrap().problems,
+        problems
+    );
+    assert!(grade("[[reward]]\nname = \"repetition\"", &problems[1..2], &[&["x"]]).is_ok());
+    // A form that is missing hides no unreadable answer.
+    let gated = "[[reward]]\nname = \"accuracy\"\n[[reward]]\nname = \"format\"";
+    let error = grade(gated, &problems[1..2], &[&["x"]]).err().unwrap();
+    assert!(matches!(error, RewardError::Gold { id, .. } if id == "bad"));
+}
+
+#[test]
+fn the_grader_is_the_configs() {
+    let right = |grader: &str, text: &str, gold: &str| {
+        let reward = Reward::accuracy(&config(grader).grader);
+        reward.is_right(text, &problem("a", gold)).unwrap()
+    };
+    let numbers = "[grader]\nkind = \"numbers\"";
+    let expressions = "[grader]\nkind = \"numbers\"\nexpressions = true";
+    for (text, by_math, by_numbers, by_expressions) in [
+        ("#### 14", true, true, true),
+        ("#### 2 * 7", true, false, true),
+        ("\\boxed{\\frac{28}{2}}", true, true, true),
+        ("\\boxed{15}", false, false, false),
+    ] {
+        assert_eq!(right("", text, "14"), by_math, "{text}");
+        assert_eq!(right(numbers, text, "14"), by_numbers, "{text}");
+        assert_eq!(right(expressions, text, "14"), by_expressions, "{text}");
+    }
+    // What stands in the tags is the answer.
+    assert!(right("", "<think>3</think><answer>\\frac{1}{2}</answer>", "1/2"));
+}
