@@ -8,6 +8,7 @@ use gcpo_model::logp::{TokenLogp, token_logp};
 use gcpo_model::tokens::{Padding, Tokens};
 
 use crate::objective::{Hyper, LossInputs, Objective, ObjectiveError, Projected as ProjectedTerms};
+use crate::parallel::split;
 use crate::projection::{ColliderScores, Projected, ProjectionError, reference};
 use crate::rollout::{Engine, RolloutError};
 
@@ -127,13 +128,27 @@ impl Batch {
         })
     }
 
-    /// Fills in the log-probabilities under the reference model, whose engine it is given. A prompt is run once for all
+    /// The rows in `count` parts of whole prompts, sizes as equal as can be.
+    pub fn parts_mut(&mut self, count: usize) -> Vec<&mut [Row]> {
+        let prompts = self.rows.len() / self.num_generations;
+        let mut rest = self.rows.as_mut_slice();
+        split(prompts, count)
+            .into_iter()
+            .map(|part| {
+                let (rows, after) = std::mem::take(&mut rest).split_at_mut(part.len() * self.num_generations);
+                rest = after;
+                rows
+            })
+            .collect()
+    }
+
+    /// Fills in rows' log-probabilities under the reference model, whose engine it is given. A prompt is run once for all
     /// its candidates.
     ///
     /// # Errors
     /// [`RolloutError::Memory`] if the engine's budget holds too little.
-    pub fn score_reference(&mut self, reference: &Engine) -> Result<(), RolloutError> {
-        for rows in self.rows.chunk_by_mut(|a, b| a.context == b.context) {
+    pub fn score_reference(rows: &mut [Row], reference: &Engine) -> Result<(), RolloutError> {
+        for rows in rows.chunk_by_mut(|a, b| a.context == b.context) {
             let root = reference.root(&[&rows[0].context]);
             let requests: Vec<(usize, &[u32])> = rows.iter().map(|row| (0, row.tokens.as_slice())).collect();
             let scores = reference.score(&root, &requests)?;
@@ -147,12 +162,9 @@ impl Batch {
     /// The rows of each of `count` mini-batches: whole prompts, sizes as equal as can be.
     pub fn mini_batches(&self, count: usize) -> Vec<&[Row]> {
         let prompts = self.rows.len() / self.num_generations;
-        (0..count)
-            .map(|i| {
-                let at = |k: usize| k * prompts / count * self.num_generations;
-                &self.rows[at(i)..at(i + 1)]
-            })
-            .filter(|rows| !rows.is_empty())
+        split(prompts, count)
+            .into_iter()
+            .map(|part| &self.rows[part.start * self.num_generations..part.end * self.num_generations])
             .collect()
     }
 }

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod objective;
 pub mod open;
 pub mod optim;
+pub mod parallel;
 pub mod policy;
 pub mod projection;
 pub mod report;

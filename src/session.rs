@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::eval::{EvalPlan, EvalReport, evaluate};
 use crate::metrics::Metrics;
 use crate::optim::{AdamWConfig, Optimizer, add_scaled, clip_grads};
+use crate::parallel::on_each;
 use crate::policy::Policy;
 use crate::reward::Reward;
 use crate::rollout::{Limits, Sampling};
@@ -45,6 +46,8 @@ pub struct Session {
     pub policy: Policy,
     /// The weights in f32 that the optimiser updates, where the policy's own are of less.
     master: Option<Llama>,
+    /// The same on the other devices that train beside the policy's.
+    replicas: Vec<Llama>,
     /// Whether its answers are right.
     pub reward: Reward,
     optimizer: Optimizer,
@@ -88,11 +91,25 @@ impl Session {
             config,
             policy,
             master,
+            replicas: Vec::new(),
             reward,
             optimizer,
             schedule,
             held_out,
         })
+    }
+
+    /// Trains on these devices as well: each runs its share of a step's prompts and of its micro-batches.
+    pub fn replicate(&mut self, devices: &[Device]) {
+        let on = |device: &Device| self.policy.model.clone().fork(&device.clone().autodiff());
+        self.replicas = devices.iter().map(on).collect();
+    }
+
+    /// The policy's model on each device, its own first.
+    pub fn models(&self) -> Vec<&Llama> {
+        std::iter::once(&self.policy.model)
+            .chain(&self.replicas)
+            .collect()
     }
 
     /// The device without autodiff, for constants.
@@ -105,23 +122,25 @@ impl Session {
         self.policy.model.valid()
     }
 
-    /// Makes update `update` (from 0) from gradients that `gradients` adds up with [`Session::backward`] at the loss scale
-    /// that it is given, and hands on what else it found. In float16 it may be called again with half the scale.
+    /// Makes update `update` (from 0) from the sum of some micro-batches' gradients. `pass` gives a micro-batch's loss under
+    /// a model, and what else is to be known of it, which is handed on in the order of the micro-batches. They are shared
+    /// out over the devices; in float16 they may be run again with half the loss scale.
     ///
     /// # Errors
-    /// Those of `gradients`, or [`NonFiniteGradient`]; nothing has been changed then.
-    pub fn update<T>(
+    /// Those of `pass`, or [`NonFiniteGradient`]; nothing has been changed then.
+    pub fn update<M: Sync, T: Send>(
         &mut self,
         update: usize,
         metrics: &mut Metrics,
-        gradients: impl Fn(&Self, f64) -> Result<(GradientsParams, T)>,
-    ) -> Result<T> {
+        micros: &[M],
+        pass: impl Fn(&Llama, &M) -> Result<(Tensor<1>, T)> + Sync,
+    ) -> Result<Vec<T>> {
         let mut scale = match self.config.train.dtype {
             Dtype::F16 => LOSS_SCALE,
             _ => 1.0,
         };
         loop {
-            let (grads, found) = gradients(self, scale)?;
+            let (grads, found) = self.gradients(micros, scale, &pass)?;
             match self.apply(grads, update, metrics) {
                 Err(error) if scale > 1.0 && error.is::<NonFiniteGradient>() => scale /= 2.0,
                 done => return done.map(|()| found),
@@ -129,12 +148,35 @@ impl Session {
         }
     }
 
-    /// Adds a loss's gradients to `sum`, in f32 at least, scaled up on the way.
-    pub fn backward(&self, loss: Tensor<1>, scale: f64, sum: &mut GradientsParams) {
-        let model = &self.policy.model;
-        let loss = if scale == 1.0 { loss } else { loss * scale };
-        let raw = GradientsParams::from_grads(loss.backward(), model);
-        add_scaled(model, sum, raw, scale.recip());
+    /// The sum of the micro-batches' gradients, on the first device, in f32 at least.
+    fn gradients<M: Sync, T: Send>(
+        &self,
+        micros: &[M],
+        scale: f64,
+        pass: &(impl Fn(&Llama, &M) -> Result<(Tensor<1>, T)> + Sync),
+    ) -> Result<(GradientsParams, Vec<T>)> {
+        let models = self.models();
+        let count = models.len();
+        let parts = on_each(models.into_iter().enumerate().collect(), |(first, model)| {
+            let mut sum = GradientsParams::new();
+            let mut found = Vec::new();
+            for (place, micro) in micros.iter().enumerate().skip(first).step_by(count) {
+                let (loss, what) = pass(model, micro)?;
+                let loss = if scale == 1.0 { loss } else { loss * scale };
+                let raw = GradientsParams::from_grads(loss.backward(), model);
+                add_scaled(model, &mut sum, raw, scale.recip());
+                found.push((place, what));
+            }
+            anyhow::Ok((sum, found))
+        })?;
+        let (model, device) = (&self.policy.model, self.device());
+        let (mut sum, mut found) = (GradientsParams::new(), Vec::new());
+        for (grads, of_part) in parts {
+            add_scaled(model, &mut sum, grads.to_device(&device, model), 1.0);
+            found.extend(of_part);
+        }
+        found.sort_by_key(|(place, _)| *place);
+        Ok((sum, found.into_iter().map(|(_, what)| what).collect()))
     }
 
     /// Clips the gradients, refuses damaged ones, and steps.
@@ -168,6 +210,14 @@ impl Session {
                 weights.cast(self.config.train.dtype)
             }
         };
+        self.refresh();
+    }
+
+    /// Gives the other devices the policy's weights.
+    fn refresh(&mut self) {
+        for replica in &mut self.replicas {
+            *replica = self.policy.model.clone().fork(&replica.device());
+        }
     }
 
     /// The state, to go back to if an update fails.
@@ -184,6 +234,7 @@ impl Session {
         self.policy.model = snapshot.model;
         self.master = snapshot.master;
         self.optimizer = snapshot.optimizer;
+        self.refresh();
     }
 
     /// pass@1 on the held-out problems; `None` if the run has none.

@@ -8,8 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use gcpo_data::{Form, Problem, right_solution, wrong_solution};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -72,6 +71,12 @@ impl SftTrainer {
             problems,
             order,
         })
+    }
+
+    /// Trains on these devices as well as on the policy's own ([`Session::replicate`]).
+    pub fn beside(mut self, devices: &[Device]) -> Self {
+        self.session.replicate(devices);
+        self
     }
 
     fn config(&self) -> &Config {
@@ -176,44 +181,39 @@ impl Trainer for SftTrainer {
         let mut rows = rows?;
         rows.sort_by_key(|row| row.context.len() + row.target.len());
         let tokens: usize = rows.iter().map(|row| row.target.len()).sum();
-        let loss_sum = self
+        let micros: Vec<&[Demonstration]> = rows.chunks(size).collect();
+        let losses = self
             .session
-            .update(step - 1, metrics, |session, scale| {
-                let mut grads = GradientsParams::new();
-                let mut loss_sum = 0.0;
-                for micro in rows.chunks(size) {
-                    let pairs: Vec<(&[u32], &[u32])> = micro
-                        .iter()
-                        .map(|row| (row.context.as_slice(), row.target.as_slice()))
-                        .collect();
-                    let logp_bt = completion_logp(&session.policy.model, &pairs, 1.0).logp_bt;
-                    let [b, t] = logp_bt.dims();
-                    // Mean over all target tokens of the step, as in transformers.
-                    let share: Vec<f32> = micro
-                        .iter()
-                        .flat_map(|row| {
-                            (0..t).map(|at| {
-                                if at < row.target.len() {
-                                    -1.0 / tokens as f32
-                                } else {
-                                    0.0
-                                }
-                            })
+            .update(step - 1, metrics, &micros, |model, micro| {
+                let pairs: Vec<(&[u32], &[u32])> = micro
+                    .iter()
+                    .map(|row| (row.context.as_slice(), row.target.as_slice()))
+                    .collect();
+                let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
+                let [b, t] = logp_bt.dims();
+                // Mean over all target tokens of the step, as in transformers.
+                let share: Vec<f32> = micro
+                    .iter()
+                    .flat_map(|row| {
+                        (0..t).map(|at| {
+                            if at < row.target.len() {
+                                -1.0 / tokens as f32
+                            } else {
+                                0.0
+                            }
                         })
-                        .collect();
-                    let share_bt = Tensor::<2>::from_data(TensorData::new(share, [b, t]), &logp_bt.device());
-                    let loss = (logp_bt * share_bt).sum();
-                    let value: f32 = loss.clone().inner().try_into_scalar()?;
-                    if !value.is_finite() {
-                        bail!("the loss is not finite: lower train.learning_rate");
-                    }
-                    loss_sum += f64::from(value);
-                    session.backward(loss, scale, &mut grads);
+                    })
+                    .collect();
+                let share_bt = Tensor::<2>::from_data(TensorData::new(share, [b, t]), &logp_bt.device());
+                let loss = (logp_bt * share_bt).sum();
+                let value: f32 = loss.clone().inner().try_into_scalar()?;
+                if !value.is_finite() {
+                    bail!("the loss is not finite: lower train.learning_rate");
                 }
-                Ok((grads, loss_sum))
+                Ok((loss, f64::from(value)))
             })
             .with_context(|| format!("step {step}"))?;
-        metrics.put("sft/loss", loss_sum);
+        metrics.put("sft/loss", losses.iter().sum::<f64>());
         metrics.put("sft/tokens", tokens as f64);
         metrics.put("time/step_secs", started.elapsed().as_secs_f64());
         Ok(Vec::new())

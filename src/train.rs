@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
+use gcpo_model::llama::Llama;
 use serde_json::{Map, Value};
 
 use crate::batch::{Batch, Row, micro_batch};
@@ -18,10 +20,14 @@ use crate::eval::EvalReport;
 use crate::metrics::{Metrics, Sample};
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
 use crate::optim::grad_norms;
+use crate::parallel::{on_each, split};
 use crate::policy::Policy;
-use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_step};
+use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, Summary, project_wave};
 use crate::reward::{Reward, gradable};
-use crate::rollout::{AnswerPlan, Engine, Finish, Limits, PromptPlan, Sampling, Stage, answer};
+use crate::rollout::{
+    AnswerPlan, Engine, Finish, Limits, PromptPlan, RolloutError, Rollouts, Sampling, Stage, Stops, Wave,
+    Work, answer,
+};
 use crate::session::{NonFiniteGradient, Session};
 use crate::source::Order;
 
@@ -32,8 +38,8 @@ pub struct GroupTrainer {
     objective: Objective,
     hyper: Hyper,
     sampling: Sampling,
-    /// The policy before the first step, where β > 0.
-    reference: Option<Inference>,
+    /// The policy before the first step on each device, where β > 0.
+    references: Vec<Inference>,
     problems: Vec<Problem>,
     order: Order,
     shares_prefixes: bool,
@@ -62,16 +68,13 @@ impl GroupTrainer {
         let reward = Reward::start(&config)?;
         let problems = gradable(&config, problems, false)?.problems;
         let session = Session::new(config, policy, updates)?;
-        let reference = objective
-            .needs_reference_model(&hyper)
-            .then(|| Inference::new(&session.policy.model));
-        let trainer = Self {
+        let mut trainer = Self {
             session,
             reward,
             objective,
             hyper,
             sampling,
-            reference,
+            references: Vec::new(),
             problems,
             order,
             shares_prefixes: true,
@@ -83,7 +86,22 @@ impl GroupTrainer {
                 .check_fits(trainer.config().rollout.max_completion_length, positions)
                 .with_context(|| format!("problem `{}`", problem.id))?;
         }
+        trainer.refer();
         Ok(trainer)
+    }
+
+    /// Trains on these devices as well as on the policy's own ([`Session::replicate`]). To be called before the first step.
+    pub fn beside(mut self, devices: &[Device]) -> Self {
+        self.session.replicate(devices);
+        self.refer();
+        self
+    }
+
+    /// Keeps the policy as it is for the reference, where one is needed.
+    fn refer(&mut self) {
+        if self.objective.needs_reference_model(&self.hyper) {
+            self.references = self.session.models().into_iter().map(Inference::new).collect();
+        }
     }
 
     /// Whether contexts with equal beginnings run them once, as they do by default. Without, every completion runs its
@@ -120,11 +138,6 @@ impl GroupTrainer {
         let (config, policy) = (&self.session.config, &self.session.policy);
         let n = config.rollout.num_generations;
         let (j, m) = (config.integrations(), config.projection_samples());
-        let model = Inference::new(&policy.model);
-        let stops = policy.stops();
-        let engine = Engine::new(&model, &policy.eos, self.sampling, Limits::from(&config.rollout))
-            .with_stops(stops.as_deref())
-            .sharing(self.shares_prefixes);
         let projects = self.objective.needs_projection();
         let plan = ProjectionPlan {
             integrations: j,
@@ -149,6 +162,7 @@ impl GroupTrainer {
             .map(|index| self.problems[index].clone())
             .collect();
         let plans: Result<Vec<PromptPlan>> = problems.iter().map(|p| self.plan(p)).collect();
+        let plans = plans?;
         let how = AnswerPlan {
             num_generations: n,
             integrations: if projects { j } else { 0 },
@@ -158,18 +172,55 @@ impl GroupTrainer {
             stage: Stage::Answer,
             first_prompt: 0,
         };
-        let rollouts = answer(&engine, problems, plans?, how)?;
+        let models = on_each(self.session.models(), |model| anyhow::Ok(Inference::new(model)))?;
+        let common = EngineChoice {
+            sampling: self.sampling,
+            limits: Limits::from(&config.rollout),
+            shares: self.shares_prefixes,
+        };
+        let parts = models.iter().zip(split(problems.len(), models.len())).collect();
+        let (parts, works) = unzip(on_each(parts, |(model, part)| {
+            let stops = policy.stops();
+            let engine = common.engine(model, policy, stops.as_deref());
+            let how = AnswerPlan {
+                first_prompt: part.start,
+                ..how
+            };
+            let (problems, plans) = (problems[part.clone()].to_vec(), plans[part].to_vec());
+            anyhow::Ok((answer(&engine, problems, plans, how)?, engine.work()))
+        })?);
+        let rollouts = Rollouts::join(parts);
         metrics.put("time/rollout_secs", started.elapsed().as_secs_f64());
 
         let started = Instant::now();
         let prompt = |plan: &PromptPlan| policy.tokenizer.decode(plan.answer(), false).unwrap_or_default();
-        let graded = self.reward.grade(rollouts, step, prompt, |c| policy.decode(c))?;
+        let mut graded = self.reward.grade(rollouts, step, prompt, |c| policy.decode(c))?;
         metrics.put("time/reward_secs", started.elapsed().as_secs_f64());
 
         let started = Instant::now();
-        let projected = project_step(&engine, graded, &plan)?;
+        let waves = std::mem::take(&mut graded.rollouts.waves);
+        let mut work = beside(works);
+        let projected = if plan.weigh || plan.refer {
+            let mut of_engine: Vec<Vec<Wave>> = models.iter().map(|_| Vec::new()).collect();
+            for wave in waves {
+                of_engine[wave.engine].push(wave);
+            }
+            let parts = models.iter().zip(of_engine).collect();
+            let (parts, works) = unzip(on_each(parts, |(model, waves)| {
+                let stops = policy.stops();
+                let engine = common.engine(model, policy, stops.as_deref());
+                let found: Result<Vec<_>, RolloutError> = waves
+                    .into_iter()
+                    .map(|wave| project_wave(&engine, &graded, &wave, &plan))
+                    .collect();
+                anyhow::Ok((found?, engine.work()))
+            })?);
+            work = work.then(beside(works));
+            Projected::new(graded, parts.into_iter().flatten())
+        } else {
+            Projected::new(graded, [])
+        };
         metrics.put("time/project_secs", started.elapsed().as_secs_f64());
-        let work = engine.work();
         metrics.put("rollout/generations", work.generations as f64);
         metrics.put("rollout/tokens", work.tokens as f64);
         metrics.put("rollout/decoded_tokens", work.decoded as f64);
@@ -194,20 +245,15 @@ impl GroupTrainer {
                 let update = (step - 1) * train.num_iterations * train.mini_batches + updates;
                 let micros = micro_batches(rows, train.per_device_train_batch_size);
                 let pass = self.pass();
-                let found = self.session.update(update, metrics, |session, scale| {
-                    let mut grads = GradientsParams::new();
-                    let (mut sums, mut policy) = (LossMetrics::default(), PolicySums::default());
-                    for micro in &micros {
-                        let found = pass.run(session, micro, &totals, scale, &mut grads)?;
-                        sums += found.0;
-                        policy.add(&found.1, updates == 0);
-                    }
-                    Ok((grads, (sums, policy)))
+                let found = self.session.update(update, metrics, &micros, |model, micro| {
+                    pass.run(model, micro, &totals)
                 });
                 match found {
                     Ok(found) => {
-                        sums += found.0;
-                        policy.add(&found.1, true);
+                        for (found, of_policy) in found {
+                            sums += found;
+                            policy.add(&of_policy, updates == 0);
+                        }
                     }
                     Err(error) => {
                         return Err(match error.downcast::<NonFiniteGradient>() {
@@ -233,9 +279,10 @@ impl GroupTrainer {
     /// The row that makes the gradient of all of them no number.
     fn find_non_finite(&self, rows: &[Row], totals: &BatchTotals) -> Result<anyhow::Error> {
         for row in rows {
-            let mut grads = GradientsParams::new();
-            self.pass().run(&self.session, &[row], totals, 1.0, &mut grads)?;
-            if !grad_norms(&self.session.policy.model, &grads)?.global.is_finite() {
+            let model = &self.session.policy.model;
+            let (loss, _) = self.pass().run(model, &[row], totals)?;
+            let grads = GradientsParams::from_grads(loss.backward(), model);
+            if !grad_norms(model, &grads)?.global.is_finite() {
                 return Ok(NonFinite {
                     prompt: row.prompt,
                     what: "gradient",
@@ -260,7 +307,32 @@ impl GroupTrainer {
     }
 }
 
-/// A forward and backward pass.
+/// What the engines of all devices have in common.
+#[derive(Clone, Copy)]
+struct EngineChoice {
+    sampling: Sampling,
+    limits: Limits,
+    shares: bool,
+}
+
+impl EngineChoice {
+    fn engine<'a>(&self, model: &'a Inference, policy: &'a Policy, stops: Option<Stops<'a>>) -> Engine<'a> {
+        Engine::new(model, &policy.eos, self.sampling, self.limits)
+            .with_stops(stops)
+            .sharing(self.shares)
+    }
+}
+
+fn unzip<A, B>(pairs: Vec<(A, B)>) -> (Vec<A>, Vec<B>) {
+    pairs.into_iter().unzip()
+}
+
+/// What several engines did side by side.
+fn beside(works: Vec<Work>) -> Work {
+    works.into_iter().reduce(Work::beside).unwrap_or_default()
+}
+
+/// A forward pass.
 struct Pass {
     objective: Objective,
     hyper: Hyper,
@@ -268,16 +340,14 @@ struct Pass {
 }
 
 impl Pass {
-    /// Adds the gradients of one micro-batch.
+    /// The loss of one micro-batch, and what is to be known of it.
     fn run(
         &self,
-        session: &Session,
+        model: &Llama,
         rows: &[&Row],
         totals: &BatchTotals,
-        scale: f64,
-        grads: &mut GradientsParams,
-    ) -> Result<(LossMetrics, PolicySums)> {
-        let micro = micro_batch(&session.policy.model, rows, self.temperature)?;
+    ) -> Result<(Tensor<1>, (LossMetrics, PolicySums))> {
+        let micro = micro_batch(model, rows, self.temperature)?;
         let output = self.objective.loss(&micro.inputs, totals, &self.hyper)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {
@@ -289,18 +359,15 @@ impl Pass {
             }
             .into());
         }
-        session.backward(output.loss, scale, grads);
         let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
         let [entropy, gap] = micro.policy_sums();
-        Ok((
-            found,
-            PolicySums {
-                entropy,
-                tokens: tokens as f64,
-                gap,
-                gap_tokens: tokens as f64,
-            },
-        ))
+        let of_policy = PolicySums {
+            entropy,
+            tokens: tokens as f64,
+            gap,
+            gap_tokens: tokens as f64,
+        };
+        Ok((output.loss, (found, of_policy)))
     }
 }
 
@@ -361,9 +428,15 @@ impl Trainer for GroupTrainer {
         let scoring = Instant::now();
         let device = self.session.device();
         let mut batch = Batch::new(projected, self.objective, &self.hyper, &device)?;
-        if let Some(reference) = &self.reference {
-            let limits = Limits::from(&self.config().rollout);
-            batch.score_reference(&Engine::new(reference, &[], self.sampling, limits))?;
+        if !self.references.is_empty() {
+            let (limits, sampling) = (Limits::from(&self.config().rollout), self.sampling);
+            let parts = batch.parts_mut(self.references.len());
+            on_each(
+                self.references.iter().zip(parts).collect(),
+                |(reference, rows)| {
+                    Batch::score_reference(rows, &Engine::new(reference, &[], sampling, limits))
+                },
+            )?;
         }
         metrics.put("time/score_secs", scoring.elapsed().as_secs_f64());
 

@@ -1,7 +1,6 @@
 //! The works of a benchmark: each makes its inputs and its network, and gives what is to be repeated.
 
 use anyhow::Result;
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
@@ -128,8 +127,7 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     let texts = random_ids(plan, rows, width);
     let device = device.clone();
     Ok(Box::new(move |number| {
-        session.update(number - 1, &mut Metrics::new(number), |session, scale| {
-            let model = &session.policy.model;
+        session.update(number - 1, &mut Metrics::new(number), &[()], |model, ()| {
             let tokens = Tokens::new(&texts, Padding::Right, &device.clone().autodiff());
             let hidden_btd = model.forward(&tokens, None).narrow(1, 0, width - 1);
             let targets: Vec<i64> = texts
@@ -142,9 +140,7 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
                 .logp_bt
                 .mean()
                 .neg();
-            let mut grads = GradientsParams::new();
-            session.backward(loss, scale, &mut grads);
-            Ok((grads, ()))
+            Ok((loss, ()))
         })?;
         Ok(Done {
             tokens: rows * width,

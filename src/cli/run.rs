@@ -20,6 +20,8 @@ pub struct RunPlan {
     pub config: Config,
     /// Where it computes; without autodiff.
     pub device: Device,
+    /// Where it computes beside that: the rest of `train.devices`.
+    pub others: Vec<Device>,
     /// The device's name, for people.
     pub device_name: String,
     place: Place,
@@ -57,11 +59,28 @@ impl RunPlan {
             // Said before a model is loaded, not after.
             RunDir::check_free(path)?;
         }
-        let opened = open_device(args.device.device, config.train.dtype)?;
+        let (asked, named) = (args.device.device, &config.train.devices);
+        if asked != DeviceSpec::Auto && !named.is_empty() {
+            bail!("--device {asked} and train.devices both say where to train: leave one of them out");
+        }
+        let specs = if named.is_empty() {
+            &[asked]
+        } else {
+            named.as_slice()
+        };
+        let opened: Result<Vec<Opened>> = specs
+            .iter()
+            .map(|&spec| open_device(spec, config.train.dtype))
+            .collect();
+        let opened = opened?;
+        let names: Vec<&str> = opened.iter().map(|opened| opened.name.as_str()).collect();
+        let device_name = names.join(" and ");
+        let mut devices = opened.into_iter().map(|opened| opened.device);
         Ok(Self {
+            device: devices.next().expect("one at least is opened"),
+            others: devices.collect(),
+            device_name,
             config,
-            device: opened.device,
-            device_name: opened.name,
             place,
         })
     }

@@ -54,7 +54,8 @@ pub fn sft(args: &TrainArgs) -> Result<()> {
                 .collect()
         };
         let policy = open::policy(&plan.config, texts, &plan.device.clone().autodiff())?;
-        Ok(Box::new(SftTrainer::new(plan.config.clone(), policy, problems)?))
+        let trainer = SftTrainer::new(plan.config.clone(), policy, problems)?;
+        Ok(Box::new(trainer.beside(&plan.others)))
     })
 }
 
@@ -77,7 +78,8 @@ fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
     }
     let problems = with_gold(config, source::training(config)?)?;
     let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
-    Ok(Box::new(GroupTrainer::new(config.clone(), policy, problems)?))
+    let trainer = GroupTrainer::new(config.clone(), policy, problems)?;
+    Ok(Box::new(trainer.beside(&plan.others)))
 }
 
 /// The problems that can be graded. What is wrong with them is said before a model is loaded.

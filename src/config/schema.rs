@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::size::ByteSize;
 use gcpo_data::dataset::{DatasetError, Preset as Rows};
+use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
 use serde::de::{self, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -293,6 +294,9 @@ pub struct Train {
     /// updates a copy of the weights in float32, and norms, softmax, log-probabilities and losses are in float32.
     /// Default: `"float32"`. Source: verl (`dtype`; TRL has `bf16`, `fp16`).
     pub dtype: Dtype,
+    /// Devices that train together, each on its share of the prompts and rows, `["cuda:0", "cuda:1"]`; the first holds the optimiser.
+    /// Without any it is the one of `--device`. Default: `[]`. Source: this project.
+    pub devices: Vec<DeviceSpec>,
     /// Peak learning rate. Default: 1e-6. Source: paper, section 5, and TRL.
     pub learning_rate: f64,
     /// Decoupled weight decay of AdamW. Default: 0.01. Source: paper, section 5.
@@ -324,6 +328,7 @@ impl Default for Train {
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
             dtype: Dtype::F32,
+            devices: Vec::new(),
             learning_rate: 1e-6,
             weight_decay: 0.01,
             adam_beta1: 0.9,

@@ -15,4 +15,4 @@ pub use alignment::{
     similarity,
 };
 pub use reference::{project, reference};
-pub use sample::{ColliderScores, Projected, ProjectionPlan, project_step};
+pub use sample::{ColliderScores, Projected, ProjectedWave, ProjectionPlan, project_wave};

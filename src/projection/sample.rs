@@ -1,6 +1,8 @@
 //! Stages 2 and 3 (gcpo.md, section 2): what the collider is sampled for, over the same tree of prefixes as
 //! the candidates.
 
+use std::ops::Range;
+
 use burn::tensor::{Tensor, TensorData};
 
 use super::{AlignmentConfig, FeatureContext, align};
@@ -51,59 +53,78 @@ pub struct ColliderScores {
     pub logp_x: Vec<Vec<f32>>,
 }
 
-/// Samples stages 2 and 3, and computes Υ.
+/// What stages 2 and 3 give for the prompts of a wave, in their order.
+pub struct ProjectedWave {
+    /// Which prompts.
+    prompts: Range<usize>,
+    integrations: Vec<Vec<Completion>>,
+    upsilon: Vec<Option<Vec<f64>>>,
+    colliders: Vec<Vec<ColliderScores>>,
+}
+
+impl Projected {
+    /// A step's candidates with what was found of their waves. Prompts of no wave were not projected.
+    pub fn new(graded: Graded, waves: impl IntoIterator<Item = ProjectedWave>) -> Self {
+        let p = graded.rollouts.problems.len();
+        let mut projected = Projected {
+            upsilon: vec![None; p],
+            integrations: vec![Vec::new(); p],
+            colliders: vec![Vec::new(); p],
+            graded,
+        };
+        for wave in waves {
+            let found = wave
+                .integrations
+                .into_iter()
+                .zip(wave.upsilon)
+                .zip(wave.colliders);
+            for (p, ((integrations, upsilon), colliders)) in wave.prompts.zip(found) {
+                projected.integrations[p] = integrations;
+                projected.upsilon[p] = upsilon;
+                projected.colliders[p] = colliders;
+            }
+        }
+        projected
+    }
+}
+
+/// Samples stages 2 and 3 below a wave that this engine ran, and computes Υ.
 ///
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged.
-pub fn project_step(
+pub fn project_wave(
     engine: &Engine,
-    graded: Graded,
-    plan: &ProjectionPlan,
-) -> Result<Projected, RolloutError> {
-    let p = graded.rollouts.problems.len();
-    let mut projected = Projected {
-        upsilon: vec![None; p],
-        integrations: vec![Vec::new(); p],
-        colliders: vec![Vec::new(); p],
-        graded,
-    };
-    if plan.weigh || plan.refer {
-        for wave in std::mem::take(&mut projected.graded.rollouts.waves) {
-            project_wave(engine, &mut projected, &wave, plan)?;
-        }
-    }
-    Ok(projected)
-}
-
-fn project_wave(
-    engine: &Engine,
-    projected: &mut Projected,
+    graded: &Graded,
     wave: &Wave,
     plan: &ProjectionPlan,
-) -> Result<(), RolloutError> {
-    let prompts: Vec<usize> = wave.prompts.clone().collect();
-    let rollouts = &projected.graded.rollouts;
-    let integrated = integrate(engine, rollouts, wave, plan.integrations, |prompt, j| {
-        key(plan, prompt, Stage::Integrate, j)
-    })?;
-    for (&p, answers) in prompts.iter().zip(integrated) {
-        projected.integrations[p] = answers;
-    }
-    let collider = Collider::run(engine, projected, wave);
+) -> Result<ProjectedWave, RolloutError> {
+    let prompts = wave.prompts.clone();
+    let mut found = ProjectedWave {
+        integrations: integrate(engine, &graded.rollouts, wave, plan.integrations, |prompt, j| {
+            key(plan, prompt, Stage::Integrate, j)
+        })?,
+        upsilon: vec![None; prompts.len()],
+        colliders: vec![Vec::new(); prompts.len()],
+        prompts: prompts.clone(),
+    };
+    let collider = Collider::run(engine, graded, &found.integrations, wave);
     if plan.refer {
-        collider.refer(engine, projected)?;
+        found.colliders = collider.refer(engine, graded, &found.integrations)?;
     }
     if plan.weigh {
         let weighed: Vec<usize> = prompts
-            .into_iter()
-            .filter(|&p| !(plan.skip_flat_groups && projected.graded.is_flat(p)))
+            .clone()
+            .filter(|&p| !(plan.skip_flat_groups && graded.is_flat(p)))
             .collect();
         if !weighed.is_empty() {
             let sampled = collider.sample(engine, &weighed, plan)?;
-            weigh(engine, projected, wave, &weighed, sampled, plan);
+            let upsilon = weigh(engine, graded, wave, &weighed, sampled, plan);
+            for (p, upsilon) in weighed.into_iter().zip(upsilon) {
+                found.upsilon[p - prompts.start] = Some(upsilon);
+            }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The contexts `x_{i,j}` of a wave, run: one row for each prompt, `i` and `j`, in that order.
@@ -129,8 +150,8 @@ impl ProjectionPlan {
 }
 
 impl Collider {
-    fn run(engine: &Engine, projected: &Projected, wave: &Wave) -> Self {
-        let rollouts = &projected.graded.rollouts;
+    fn run(engine: &Engine, graded: &Graded, integrations: &[Vec<Completion>], wave: &Wave) -> Self {
+        let rollouts = &graded.rollouts;
         let first = wave.prompts.start;
         let n = rollouts.candidates[first].len();
         let mut parents = Vec::new();
@@ -139,7 +160,7 @@ impl Collider {
         let mut leaves = Vec::new();
         for p in wave.prompts.clone() {
             for i in 0..n {
-                for integration in &projected.integrations[p] {
+                for integration in &integrations[p - first] {
                     leaf_parents.push(others.len());
                     leaves.push(rollouts.plans[p].integration_branch(integration));
                 }
@@ -153,7 +174,7 @@ impl Collider {
             prefix,
             first,
             n,
-            integrations: projected.integrations[first].len(),
+            integrations: integrations[0].len(),
         }
     }
 
@@ -162,8 +183,13 @@ impl Collider {
     }
 
     /// Section 4: `y_i` under every `x_{i,l}`.
-    fn refer(&self, engine: &Engine, projected: &mut Projected) -> Result<(), RolloutError> {
-        let rollouts = &projected.graded.rollouts;
+    fn refer(
+        &self,
+        engine: &Engine,
+        graded: &Graded,
+        integrations: &[Vec<Completion>],
+    ) -> Result<Vec<Vec<ColliderScores>>, RolloutError> {
+        let rollouts = &graded.rollouts;
         let prompts = self.first..self.first + self.prefix.rows() / (self.n * self.integrations);
         let requests: Vec<(usize, &[u32])> = prompts
             .clone()
@@ -171,16 +197,15 @@ impl Collider {
             .map(|(p, i, l)| (self.row(p, i, l), rollouts.candidates[p][i].tokens.as_slice()))
             .collect();
         let mut scores = engine.score(&self.prefix, &requests)?.into_iter();
-        for p in prompts {
+        let of_prompt = |p: usize| {
             let candidates = &rollouts.candidates[p];
-            projected.colliders[p] = (0..self.n)
-                .map(|i| ColliderScores {
-                    context: rollouts.plans[p].project(candidates, i, &projected.integrations[p][0]),
-                    logp_x: scores.by_ref().take(self.integrations).collect(),
-                })
-                .collect();
-        }
-        Ok(())
+            let of_candidate = |i| ColliderScores {
+                context: rollouts.plans[p].project(candidates, i, &integrations[p - self.first][0]),
+                logp_x: scores.by_ref().take(self.integrations).collect(),
+            };
+            (0..self.n).map(of_candidate).collect()
+        };
+        Ok(prompts.map(of_prompt).collect())
     }
 
     /// Stage 3: `M` samples of every `x_{i,j}` of some prompts.
@@ -215,13 +240,13 @@ impl Collider {
 /// Section 3: Υ of the weighed prompts.
 fn weigh(
     engine: &Engine,
-    projected: &mut Projected,
+    graded: &Graded,
     wave: &Wave,
     weighed: &[usize],
     samples: Samples,
     plan: &ProjectionPlan,
-) {
-    let rollouts = &projected.graded.rollouts;
+) -> Vec<Vec<f64>> {
+    let rollouts = &graded.rollouts;
     let (p, n) = (weighed.len(), rollouts.candidates[wave.prompts.start].len());
     let candidates_bd = match &wave.hidden_bd {
         Some(hidden_bd) => {
@@ -259,9 +284,7 @@ fn weigh(
         .convert::<f64>()
         .try_into_vec::<f64>()
         .expect("converted to f64");
-    for (row, &p) in weighed.iter().enumerate() {
-        projected.upsilon[p] = Some(flat[row * n..(row + 1) * n].to_vec());
-    }
+    flat.chunks(n).map(<[f64]>::to_vec).collect()
 }
 
 fn key(plan: &ProjectionPlan, prompt: usize, stage: Stage, sample: usize) -> StreamKey {

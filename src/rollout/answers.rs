@@ -23,6 +23,8 @@ pub struct Rollouts {
 pub struct Wave {
     /// Which problems.
     pub prompts: Range<usize>,
+    /// Which of the engines ran it.
+    pub engine: usize,
     /// Their nodes `(q)`, in order.
     pub root: Prefix,
     /// `[p·g, d]` in-context representations of the wave's candidates, where asked for.
@@ -46,6 +48,30 @@ pub struct AnswerPlan {
     pub stage: Stage,
     /// Number of the first problem, for the streams: those of a part of a data set are its own.
     pub first_prompt: usize,
+}
+
+impl Rollouts {
+    /// What several engines did with parts of the problems, as if one had; wave `w` of part `e` was run by engine `e`.
+    pub fn join(parts: Vec<Rollouts>) -> Rollouts {
+        let mut whole = Rollouts {
+            problems: Vec::new(),
+            plans: Vec::new(),
+            candidates: Vec::new(),
+            waves: Vec::new(),
+        };
+        for (engine, part) in parts.into_iter().enumerate() {
+            let before = whole.problems.len();
+            whole.problems.extend(part.problems);
+            whole.plans.extend(part.plans);
+            whole.candidates.extend(part.candidates);
+            whole.waves.extend(part.waves.into_iter().map(|wave| Wave {
+                prompts: wave.prompts.start + before..wave.prompts.end + before,
+                engine,
+                ..wave
+            }));
+        }
+        whole
+    }
 }
 
 /// Samples the candidates of every problem.
@@ -109,6 +135,7 @@ pub fn answer(
         );
         waves.push(Wave {
             prompts,
+            engine: 0,
             root,
             hidden_bd: sampled.hidden_bd,
         });

@@ -70,6 +70,31 @@ pub struct Work {
     pub represent_secs: f64,
 }
 
+impl Work {
+    /// This and what another engine did beside it, on a device of its own.
+    pub fn beside(self, other: Self) -> Self {
+        Self {
+            score_secs: self.score_secs.max(other.score_secs),
+            represent_secs: self.represent_secs.max(other.represent_secs),
+            kv_bytes: self.kv_bytes + other.kv_bytes,
+            ..self.then(other)
+        }
+    }
+
+    /// This and what was done after it.
+    pub fn then(self, other: Self) -> Self {
+        Self {
+            generations: self.generations + other.generations,
+            tokens: self.tokens + other.tokens,
+            decoded: self.decoded + other.decoded,
+            prefilled: self.prefilled + other.prefilled,
+            kv_bytes: self.kv_bytes.max(other.kv_bytes),
+            score_secs: self.score_secs + other.score_secs,
+            represent_secs: self.represent_secs + other.represent_secs,
+        }
+    }
+}
+
 /// What bounds the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

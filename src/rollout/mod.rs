@@ -17,7 +17,7 @@ use burn::tensor::Tensor;
 use thiserror::Error;
 
 pub use answers::{AnswerPlan, Rollouts, Wave, answer, integrate};
-pub use engine::{Engine, Limits, Prefix, Request, Stops};
+pub use engine::{Engine, Limits, Prefix, Request, Stops, Work};
 pub use plan::{Chunk, PromptPlan};
 pub use sampler::Sampling;
 pub use stream::{Stage, StreamKey};

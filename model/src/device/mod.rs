@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use burn::tensor::{Device, FloatDType, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dtype::Dtype;
 
@@ -75,7 +75,8 @@ impl Kind {
 }
 
 /// What was asked for: `auto | cpu | ndarray | cuda[:i] | wgpu[:i] | vulkan[:i] | metal`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DeviceSpec {
     /// The best device that is really there.
     #[default]
@@ -104,6 +105,20 @@ impl FromStr for DeviceSpec {
             return Err(unknown());
         }
         Ok(Self::Named(kind, index))
+    }
+}
+
+impl TryFrom<String> for DeviceSpec {
+    type Error = DeviceError;
+
+    fn try_from(text: String) -> Result<Self, DeviceError> {
+        text.parse()
+    }
+}
+
+impl From<DeviceSpec> for String {
+    fn from(spec: DeviceSpec) -> Self {
+        spec.to_string()
     }
 }
 

@@ -12,7 +12,7 @@ use gcpo_model::tokens::{Padding, Tokens};
 
 use super::*;
 use crate::config::Grader;
-use crate::projection::{AlignmentConfig, FeatureContext, Projected, ProjectionPlan, project_step};
+use crate::projection::{AlignmentConfig, FeatureContext, Projected, ProjectionPlan, project_wave};
 use crate::reward::Reward;
 use crate::testing::device;
 
@@ -122,7 +122,12 @@ fn run(engine: &Engine, context: FeatureContext) -> Projected {
         seed: 4,
         step: 2,
     };
-    project_step(engine, graded, &plan).unwrap()
+    let waves = std::mem::take(&mut graded.rollouts.waves);
+    let found: Vec<_> = waves
+        .iter()
+        .map(|wave| project_wave(engine, &graded, wave, &plan).unwrap())
+        .collect();
+    Projected::new(graded, found)
 }
 
 fn close(a: &[f32], b: &[f32]) {
