@@ -200,6 +200,7 @@ pub fn measure(plan: &Plan, device: &Device, device_name: String) -> Result<Repo
         tokens: last.tokens,
         stage_secs: [
             "rollout",
+            "reward",
             "project",
             "collider_score",
             "represent",
