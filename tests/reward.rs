@@ -172,11 +172,19 @@ fn a_wrong_line_is_shown_with_its_problem() {
     assert!(text.contains("the next one was 0"), "{text}");
 }
 
+/// Nothing tells a second line for one completion from the line of the next, unless the program says `id`; what is left
+/// over is noticed when the next step asks.
 #[test]
-fn a_line_too_many_is_noticed_at_the_next_batch() {
-    let text = failure("twice", "batch_size = 1");
+fn a_line_too_many_is_noticed_at_the_next_step() {
+    let mut twice = start(&entry(&["twice"], "")).unwrap();
+    grade(&mut twice, 1).unwrap();
+    let noticed = (2..100).find_map(|step| {
+        std::thread::sleep(Duration::from_millis(50));
+        grade(&mut twice, step).err()
+    });
+    let text = noticed.expect("an error").to_string();
     assert!(
-        text.contains("more lines than it was given") && text.contains("{\\\"reward\\\": 2}"),
+        text.contains("more lines than it was given") && text.contains("{\\\"reward\\\": "),
         "{text}"
     );
 }
@@ -206,7 +214,7 @@ fn a_program_has_so_much_time_for_a_batch() {
     assert_eq!(grade(&mut slow, 1).unwrap().rewards, [[1.0; 3]; 2]);
 }
 
-/// Prompts that are more than a pipe holds, to a program that reads nothing; and lines that are, from one that writes first.
+/// Prompts that are more than a pipe holds: to a program that reads nothing, and to one whose answers are as well.
 #[test]
 fn nobody_waits_for_a_program_that_does_not_read() {
     let started = Instant::now();
@@ -219,15 +227,10 @@ fn nobody_waits_for_a_program_that_does_not_read() {
     let error = grade(&mut deaf, 2).err().unwrap().to_string();
     assert!(error.contains("0 of 6 lines were answered"), "{error}");
     drop(deaf);
-    let mut flood = start(&entry(&["flood"], "batch_size = 6")).unwrap();
-    match flood.grade(rollouts(), 1, prompt, text) {
-        Ok(graded) => assert_eq!(graded.rewards, [[0.5; 3]; 2]),
-        Err(error) => assert!(
-            error.to_string().contains("more lines than it was given"),
-            "{error}"
-        ),
-    }
-    drop(flood);
+    let mut talker = start(&entry(&["talk"], "")).unwrap();
+    let graded = talker.grade(rollouts(), 1, prompt, text).unwrap();
+    assert_eq!(graded.rewards, [[0.5; 3]; 2]);
+    drop(talker);
     assert!(
         started.elapsed() < Duration::from_secs(30),
         "{:?}",
@@ -352,4 +355,82 @@ fn a_run_whose_program_cannot_be_started_writes_nothing() {
         "{said}"
     );
     assert!(!run.exists());
+}
+
+/// Ctrl-C in a terminal goes to every process of the run's group; the program is needed to the end of the step.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_does_not_reach_the_program() {
+    use std::os::unix::process::CommandExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[model]\npath = \"quickstart\"\n[data]\ngenerator = \"arithmetic\"\ncount = 64\n[prompt]\nstyle = \"marks\"\n\
+         [rollout]\nnum_generations = 4\nmax_completion_length = 16\n[train]\nmax_steps = 10000\nprompts_per_step = 2\n\
+         [objective]\nname = \"grpo\"\n{}",
+        entry(&["slow"], "")
+    );
+    fs::write(dir.path().join("a.toml"), config).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_gcpo"))
+        .args(["train", "a.toml", "--run-dir", "run", "--device", "cpu"])
+        .current_dir(dir.path())
+        .process_group(0)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let metrics = dir.path().join("run/metrics.jsonl");
+    for _ in 0..600 {
+        if fs::metadata(&metrics).is_ok_and(|found| found.len() > 0) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let group = format!("-{}", child.id());
+    let sent = Command::new("kill").args(["-INT", "--", &group]).status();
+    assert!(sent.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("--resume run"), "{said}");
+}
+
+#[test]
+fn a_problem_that_cannot_be_graded_stops_the_run_before_it_begins_or_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows =
+        "{\"problem\": \"12+19\", \"answer\": \"31\"}\n{\"problem\": \"1+\", \"answer\": \"\\\\frac{1}{\"}\n";
+    fs::write(dir.path().join("d.jsonl"), rows).unwrap();
+    let gcpo = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_gcpo"))
+            .args(["--run-dir", "run", "--device", "cpu"])
+            .args(["--set", "data={path=\"d.jsonl\", preset=\"math\"}"])
+            .args(["--set", "grader.kind=math", "--set", "objective.name=grpo"])
+            .args([
+                "--set",
+                "train.max_steps=1",
+                "--set",
+                "train.prompts_per_step=2",
+                "--set",
+                "eval.every=0",
+            ])
+            .args(more)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (done, said) = gcpo(&[]);
+    assert!(
+        !done
+            && said.contains("problem `d-2`: the gold answer")
+            && said.contains("data.skip_unreadable=true"),
+        "{said}"
+    );
+    assert!(!dir.path().join("run").exists());
+    let (done, said) = gcpo(&["--set", "data.skip_unreadable=true"]);
+    assert!(done && said.contains("left out: problem `d-2`"), "{said}");
+    let samples = lines(&dir.path().join("run/samples.jsonl"));
+    assert!(
+        samples.iter().all(|sample| sample["problem"] == "d-1"),
+        "{samples:?}"
+    );
 }

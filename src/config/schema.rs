@@ -365,8 +365,8 @@ pub struct Reward {
     pub name: RewardName,
     /// What it is called in metrics, `reward/LABEL_mean`, and in samples. Default: `name`. Source: this project.
     pub label: Option<String>,
-    /// Its weight in the sum; 0 only measures it. A gate has none. Default: 1.0. Source: TRL (`reward_weights`).
     #[serde(default = "one")]
+    /// Its weight in the sum; 0 only measures it. A gate has none. Default: 1.0. Source: TRL (`reward_weights`).
     pub weight: f64,
     /// `accuracy`: reward of a right final answer. Default: 1.0. Source: paper, section 5.
     pub correct: Option<f64>,

@@ -171,14 +171,13 @@ fn each_impossible_value_is_refused() {
         ("features.sigma=0", "features.sigma"),
         ("objective.epsilon=1.5", "objective.epsilon"),
         ("objective.kappa=inf", "objective.kappa"),
-        ("reward.correct=nan", "reward.correct"),
         ("train.mini_batches=3", "train.mini_batches"),
         ("train.adam_beta2=1", "train.adam_beta2"),
         ("train.warmup_ratio=2", "train.warmup_ratio"),
         ("sft.wrong_frac=2", "sft.wrong_frac"),
         ("sft.candidate_wrong_frac=-1", "sft.candidate_wrong_frac"),
         ("data.variants=2", "data.variants"),
-        ("sft.solutions=expression", "sft.solutions"),
+        ("grader.expressions=true", "grader.expressions"),
         ("sft.project_frac=0.8", "sft.project_frac"),
         ("eval.size=0", "eval.size"),
         ("eval.temperature=-1", "eval.temperature"),
@@ -288,4 +287,207 @@ fn what_is_no_toml_says_where() {
         .unwrap_err()
         .to_string();
     assert!(missing.starts_with("no/such.toml: cannot be read: "), "{missing}");
+}
+
+const REWARDS: &str = r#"[[reward]]
+name = "accuracy"
+correct = 2
+
+[[reward]]
+name = "length"
+max_length = 100
+weight = 0.5
+"#;
+
+#[test]
+fn rewards_are_a_list_that_is_accuracy_by_default() {
+    let config = read("", &[]).unwrap();
+    let [reward] = &config.reward[..] else {
+        panic!("{:?}", config.reward)
+    };
+    assert_eq!(
+        (reward.name, reward.weight, reward.correct, reward.wrong),
+        (RewardName::Accuracy, 1.0, Some(1.0), Some(0.0))
+    );
+    assert_eq!(read("reward = []", &[]).unwrap().reward, config.reward);
+    let config = read(
+        REWARDS,
+        &[
+            "reward.1.weight=2",
+            "reward.2.name=repetition",
+            "reward.2.label=again",
+        ],
+    )
+    .unwrap();
+    let names: Vec<_> = config.reward.iter().map(Reward::label).collect();
+    assert_eq!(names, ["accuracy", "length", "again"]);
+    assert_eq!((config.reward[1].weight, config.reward[1].cache), (2.0, Some(20)));
+    assert_eq!(
+        (config.reward[2].ngram_size, config.reward[2].max_penalty),
+        (Some(3), Some(-1.0))
+    );
+    let text = config.to_toml();
+    assert_eq!(read(&text, &[]).unwrap().to_toml(), text);
+    // Each reward is complete with its defaults, which are those that the keys' documentation states.
+    for (sets, lines) in [
+        (&["reward.0.name=format"][..], "style = \"boxed\"\ngates = false"),
+        (
+            &["reward.0.name=length"],
+            "style = \"soft_overlong\"\nmax_length = 256\ncache = 51",
+        ),
+        (
+            &["reward.0.name=length", "reward.0.style=cosine"],
+            "style = \"cosine\"\nmax_length = 256\nmin_value_wrong = -1.0\nmax_value_wrong = -0.5\n\
+             min_value_correct = 0.5\nmax_value_correct = 1.0",
+        ),
+        (
+            &["reward.0.name=repetition"],
+            "ngram_size = 3\nmax_penalty = -1.0",
+        ),
+        (
+            &["reward.0.name=command", "reward.0.command=[\"x\", \"-y\"]"],
+            "command = [\"x\", \"-y\"]\ntimeout_secs = 60.0\nbatch_size = 64",
+        ),
+    ] {
+        let gates = ["reward.0.gates=false"];
+        let more = if lines.contains("gates") { &gates[..] } else { &[] };
+        // The sets are checked as a whole, so the command may come after its name.
+        let text = read("", &[sets, more].concat()).unwrap().to_toml();
+        assert!(text.contains(lines), "{lines} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_wrong_reward_names_its_line() {
+    let with = |more: &str| error(&format!("{REWARDS}{more}"), &[]);
+    for (more, expected) in [
+        (
+            "[[reward]]\nname = \"acuracy\"",
+            "configs/a.toml:10: `reward.2.name`: \"acuracy\" is not one of its values; did you mean \"accuracy\"? \
+             It takes \"accuracy\", \"format\", \"length\", \"repetition\", \"command\"",
+        ),
+        (
+            "[[reward]]\nname = \"repetition\"\nngram_sise = 3",
+            "configs/a.toml:11: `reward.2.ngram_sise`: no such key; did you mean `reward.2.ngram_size`?",
+        ),
+        (
+            "[[reward]]\nname = \"repetition\"\ncache = 3",
+            "configs/a.toml:11: `reward.2.cache`: `repetition` has no such key; it has label, weight, ngram_size, max_penalty",
+        ),
+        (
+            "style = \"cosine\"\ncache = 3",
+            "configs/a.toml:10: `reward.1.cache`: `length` of style \"cosine\" has no such key; it has label, weight, style, \
+             max_length, min_value_wrong, max_value_wrong, min_value_correct, max_value_correct",
+        ),
+        (
+            "style = \"boxed\"",
+            "configs/a.toml:9: `reward.1.style`: \"boxed\" is no style of `length`; it takes \"soft_overlong\", \"cosine\"",
+        ),
+        (
+            "[[reward]]\nname = \"length\"",
+            "configs/a.toml:10: `reward.2.name`: there is another reward called \"length\"; give one of them a `label` of its \
+             own, or remove it",
+        ),
+        (
+            "[[reward]]\nweight = 2",
+            "configs/a.toml:9: `reward.2.name`: it must be given; add `name = …`",
+        ),
+        (
+            "[[reward]]\nname = \"command\"",
+            "configs/a.toml:9: `reward.2.command`: it must be given; add the program and its arguments, such as `command = \
+             [\"python3\", \"reward.py\"]`",
+        ),
+        (
+            "[[reward]]\nname = \"format\"\nweight = 0.5",
+            "configs/a.toml:11: `reward.2.weight`: a format that gates earns nothing that could be weighed; remove the key, or \
+             set `reward.2.gates = false`",
+        ),
+        (
+            "cache = 101",
+            "configs/a.toml:9: `reward.1.cache`: 101 is more than the 100 of `max_length`; give less",
+        ),
+        (
+            "[[reward]]\nname = \"repetition\"\nmax_penalty = 1",
+            "configs/a.toml:11: `reward.2.max_penalty`: a penalty above 0 would reward repetition; give 0 or less",
+        ),
+        (
+            "label = \"a b\"",
+            "configs/a.toml:9: `reward.1.label`: \"a b\" is no name for a metric; use letters, digits, _ and -",
+        ),
+    ] {
+        assert_eq!(with(more), expected);
+    }
+    let text = error("[[reward]]\nname = \"format\"\n", &[]);
+    assert!(
+        text.contains("there is none; add a [[reward]] with name = \"accuracy\""),
+        "{text}"
+    );
+    for (set, field) in [
+        ("reward.0.correct=nan", "reward.0.correct"),
+        ("reward.1.weight=inf", "reward.1.weight"),
+        ("reward.1.max_length=0", "reward.1.max_length"),
+        ("reward.2={name=\"command\", command=[]}", "reward.2.command"),
+        ("reward.2={name=\"command\", command=[\"\"]}", "reward.2.command"),
+        (
+            "reward.2={name=\"command\", command=[\"x\"], timeout_secs=0}",
+            "reward.2.timeout_secs",
+        ),
+        (
+            "reward.2={name=\"command\", command=[\"x\"], batch_size=0}",
+            "reward.2.batch_size",
+        ),
+        (
+            "reward.2={name=\"repetition\", ngram_size=0}",
+            "reward.2.ngram_size",
+        ),
+    ] {
+        let text = error(REWARDS, &[set]);
+        assert!(text.starts_with(&format!("--set {set}: `{field}`: ")), "{text}");
+    }
+}
+
+#[test]
+fn a_reward_as_a_section_is_told_apart() {
+    let expected = "`reward`: rewards are a list; write `[[reward]]` and below it `name = \"accuracy\"` or another; how \
+                    answers are checked is in [grader]";
+    assert_eq!(
+        error("[reward]\nexpressions = true\n", &[]),
+        format!("configs/a.toml:1: {expected}")
+    );
+    assert_eq!(
+        error("", &["reward.correct=2"]),
+        format!("--set reward.correct=2: {expected}")
+    );
+    assert_eq!(
+        error(REWARDS, &["reward.correct=2"]),
+        "--set reward.correct=2: `reward.correct`: `reward` is a list, whose entries have numbers; name one of `reward.0` to \
+         `reward.2`, the last of which is new"
+    );
+    assert_eq!(
+        error("", &["reward.1.name=accuracy"]),
+        "--set reward.1.name=accuracy: `reward.1.name`: `reward` is a list, whose entries have numbers; begin with `reward.0`"
+    );
+    assert_eq!(
+        error("", &["reward.0.weight=2"]),
+        "--set reward.0.weight=2: `reward.0.name`: it must be given; add `name = …`"
+    );
+    // Entries of other lists have numbers as well.
+    let config = read(
+        "rollout.stop = [\"a\", \"b\"]",
+        &["rollout.stop.1=c", "rollout.stop.2=d"],
+    )
+    .unwrap();
+    assert_eq!(config.rollout.stop, ["a", "c", "d"]);
+}
+
+#[test]
+fn expressions_are_taught_where_the_grader_takes_them() {
+    for (set, good) in [
+        ("grader.kind=math", true),
+        ("grader.kind=numbers", false),
+        ("grader={kind=\"numbers\", expressions=true}", true),
+    ] {
+        let found = read(FILE, &[set, "sft.solutions=expression"]);
+        assert_eq!(found.is_ok(), good, "{set}: {found:?}");
+    }
 }

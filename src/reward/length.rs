@@ -46,8 +46,8 @@ impl Length {
     /// The reward of a completion of so many tokens.
     ///
     /// Soft overlong is eq. 13 of DAPO (arXiv 2503.14476): 0 up to L_max − L_cache, then falling linearly to −1 at L_max,
-    /// and −1 beyond. The cosine is open-r1's `get_cosine_scaled_reward` (arXiv 2502.03373, section 4.2), which counts
-    /// characters and lets the curve rise again beyond `max_length`; here it counts tokens, as the paper does, and stays.
+    /// and −1 beyond. The cosine is open-r1's `get_cosine_scaled_reward` (after arXiv 2502.03373), which counts characters
+    /// and lets the curve turn back beyond `max_length`; here it counts tokens and stays.
     pub fn value(&self, tokens: usize, right: bool) -> f64 {
         let tokens = tokens as f64;
         match *self {
@@ -109,7 +109,7 @@ mod tests {
             wrong: [-1.0, -0.5],
             correct: [1.0, 0.5],
         };
-        // open-r1's own tests: right at 0, 50 and 100 of 100, wrong likewise.
+        // By hand from the formula.
         for (tokens, right, expected) in [
             (0, true, 1.0),
             (50, true, 0.75),
@@ -122,6 +122,16 @@ mod tests {
         ] {
             let found = length.value(tokens, right);
             assert!((found - expected).abs() < 1e-12, "{tokens} {right}: {found}");
+        }
+        // The values of open-r1's `test_cosine_scaled_reward`; its short text has 22 characters.
+        for (tokens, right, expected) in [
+            (22, true, 0.943),
+            (80, true, 0.547),
+            (22, false, -0.942),
+            (80, false, -0.547),
+        ] {
+            let found = length.value(tokens, right);
+            assert!((found - expected).abs() < 1e-3, "{tokens} {right}: {found}");
         }
     }
 }

@@ -129,7 +129,7 @@ enum Kind {
 #[derive(Debug)]
 struct Part {
     label: String,
-    /// 0 for a format that gates.
+    /// Unused by a format that gates.
     weight: f64,
     kind: Kind,
 }
@@ -171,10 +171,9 @@ impl Reward {
                 RewardName::Repetition => Kind::Repetition(Repetition::of(entry)),
                 RewardName::Command => Kind::Command(Box::new(Program::start(entry)?)),
             };
-            let gates = matches!(&kind, Kind::Format(format) if format.gates());
             Ok(Part {
                 label: entry.label(),
-                weight: if gates { 0.0 } else { entry.weight },
+                weight: entry.weight,
                 kind,
             })
         };

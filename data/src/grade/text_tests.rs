@@ -188,3 +188,21 @@ fn cases_are_scored_and_every_disagreement_is_listed() {
     let error = cases::read("{\"gold\": \"1\"}").unwrap_err().to_string();
     assert!(error.starts_with("line 1: missing field `pred`"), "{error}");
 }
+
+#[test]
+fn with_tags_only_the_answer_in_them_counts() {
+    for (text, correct) in [
+        (r"<think>3</think><answer>\frac{1}{2}</answer>", true),
+        ("<think>3</think>\n<answer>\n1/2\n</answer>", true),
+        ("<answer>3</answer> or <answer>1/2</answer>", true),
+        ("<answer>3</answer>, not 1/2", false),
+        (r"\boxed{3} <answer>\boxed{1/2}</answer> \boxed{4}", true),
+        ("1/2</answer>", true),
+        ("<think><answer>3</answer></think>1/2", true),
+        ("</answer>3<answer>1/2", true),
+    ] {
+        assert_eq!(verdict(text, "0.5").correct, correct, "{text}");
+    }
+    let numbers = Grader::new().grade("3 <answer>42</answer> 7", "42");
+    assert!(numbers.unwrap().correct);
+}
