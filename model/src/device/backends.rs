@@ -1,9 +1,9 @@
 //! The backends by name: what is built in, which devices it finds, what they are called.
 
 use burn::tensor::Device;
-#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+#[cfg(any(feature = "vulkan", feature = "metal", all(feature = "wgpu", any(target_os = "macos", windows))))]
 use burn::tensor::DeviceKind;
-#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "metal"))]
+#[cfg(any(feature = "cuda", feature = "vulkan", feature = "metal", all(feature = "wgpu", any(target_os = "macos", windows))))]
 use burn::tensor::DeviceType;
 
 use super::{Kind, threads};
@@ -22,7 +22,7 @@ pub(super) fn is_built(kind: Kind) -> bool {
 
 /// Every device of a kind that is built, in the backend's order; true for GPUs that the processor simulates.
 pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
-    #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+    #[cfg(any(feature = "vulkan", feature = "metal", all(feature = "wgpu", any(target_os = "macos", windows))))]
     let gpus = |of: DeviceType, simulated: Device| {
         let found = Device::enumerate(of).into_vec();
         found
@@ -40,7 +40,10 @@ pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
             let found = Device::enumerate(DeviceType::Cuda).into_vec();
             found.into_iter().map(|device| (device, false)).collect()
         }
-        #[cfg(feature = "wgpu")]
+        // Where there is no Vulkan driver, burn would go on to OpenGL, whose driver deadlocks under several threads.
+        #[cfg(all(feature = "wgpu", not(any(target_os = "macos", windows))))]
+        Kind::Wgpu => by_vulkan(),
+        #[cfg(all(feature = "wgpu", any(target_os = "macos", windows)))]
         Kind::Wgpu => gpus(DeviceType::Wgpu, Device::wgpu(DeviceKind::Cpu)),
         #[cfg(feature = "vulkan")]
         Kind::Vulkan => gpus(DeviceType::Vulkan, Device::vulkan(DeviceKind::Cpu)),
@@ -49,6 +52,33 @@ pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
         #[allow(unreachable_patterns, reason = "every kind may be built in")]
         _ => Vec::new(),
     }
+}
+
+/// The devices that Vulkan has, shaders in WGSL; the same as burn's own list of them, without that list's cargo feature,
+/// which would build the SPIR-V compiler.
+#[cfg(all(feature = "wgpu", not(any(target_os = "macos", windows))))]
+fn by_vulkan() -> Vec<(Device, bool)> {
+    use burn_dispatch::devices::{CubeDevice, WgpuBackend, WgpuDevice, WgpuDeviceKind};
+
+    let kinds = [
+        WgpuDeviceKind::DiscreteGpu(0),
+        WgpuDeviceKind::IntegratedGpu(0),
+        WgpuDeviceKind::VirtualGpu(0),
+        WgpuDeviceKind::Cpu,
+        WgpuDeviceKind::Other(0),
+    ];
+    let mut found: Vec<(Device, bool)> = Vec::new();
+    for kind in kinds {
+        let simulated = kind == WgpuDeviceKind::Cpu;
+        let seed = CubeDevice::Wgpu(WgpuDevice::new(kind).on(WgpuBackend::Vulkan));
+        for id in CubeDevice::enumerate(seed.to_id()) {
+            let device = Device::new(CubeDevice::from_id(id));
+            if found.iter().all(|(known, _)| *known != device) {
+                found.push((device, simulated));
+            }
+        }
+    }
+    found
 }
 
 /// A device's name for people.
