@@ -171,6 +171,7 @@ impl Sum {
             question: self.to_string(),
             answer: self.answer().to_string(),
             solution: Some(self.demonstrate(false)),
+            ..Problem::default()
         }
     }
 }

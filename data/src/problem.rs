@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One problem of a data set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Name of the problem, for logs and samples: the data's own, or `FILE-ROW`.
     pub id: String,
@@ -14,4 +14,10 @@ pub struct Problem {
     /// A worked solution that ends in the answer, for supervised training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub solution: Option<String>,
+    /// What it is about, where the data say so: a subject, a course, a kind. Evaluations count by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// How hard it is, where the data say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
 }

@@ -334,6 +334,7 @@ mod tests {
             question: question.into(),
             answer: solution.rsplit_once("#### ").unwrap().1.into(),
             solution: Some(solution.into()),
+            ..Problem::default()
         }
     }
 

@@ -215,7 +215,7 @@ fn problems() -> Vec<Problem> {
                 id: format!("bench-{number}"),
                 question,
                 answer: below(10).to_string(),
-                solution: None,
+                ..Problem::default()
             }
         })
         .collect()

@@ -12,7 +12,7 @@ fn problem(id: &str, answer: &str) -> Problem {
         id: id.into(),
         question: "?".into(),
         answer: answer.into(),
-        solution: None,
+        ..Problem::default()
     }
 }
 

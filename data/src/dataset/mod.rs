@@ -1,11 +1,20 @@
-//! Problems from files: JSONL, JSON and CSV, by presets that name the fields.
+//! Problems from files: JSONL, JSON, CSV and Parquet, gzipped or not, by presets that name the fields; and the suites
+//! that models are compared on.
 
+mod code;
 pub(crate) mod equation;
+mod file;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod preset;
 mod rows;
+mod suite;
 mod vary;
 
+pub use code::{CodeProblem, load_code};
+pub use file::{HUB, is_on_hub};
 pub use preset::{AnswerRule, BadRows, Preset};
+pub use suite::{Answers, Suite};
 
 use crate::Problem;
 use crate::grade::{after_hashes, last_boxed};
@@ -29,11 +38,40 @@ pub enum DatasetError {
     },
     /// The file's name does not say its format.
     #[error(
-        "{path}: the format is taken from the extension, and this is none of .jsonl, .ndjson, .json, .csv"
+        "{path}: the format is taken from the extension, and this is none of .jsonl, .ndjson, .json, .csv, .parquet (or one \
+         of them and .gz)"
     )]
     Extension {
         /// The file.
         path: PathBuf,
+    },
+    /// The file needs a part of the program that was left out when it was built.
+    #[error("{path}: {what} needs the feature `{feature}`: build with `--features {feature}`, or {instead}")]
+    Feature {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        what: &'static str,
+        /// The feature of the build.
+        feature: &'static str,
+        /// What to do without it.
+        instead: &'static str,
+    },
+    /// The file is damaged, or not what its extension says.
+    #[error("{path}: {message}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file could not be had from the hub.
+    #[error("{path}: {message}; download it yourself and give the file's path")]
+    Hub {
+        /// The address.
+        path: PathBuf,
+        /// What went wrong.
+        message: String,
     },
     /// A row cannot be used.
     #[error("{path}:{line}: {message}")]
@@ -60,6 +98,16 @@ pub enum DatasetError {
     NoVariants {
         /// The file.
         path: PathBuf,
+    },
+    /// No suite has this name.
+    #[error("no suite is called {name:?}; did you mean {nearest:?}? Known: {known}")]
+    UnknownSuite {
+        /// The name as given.
+        name: String,
+        /// The known name that is most like it.
+        nearest: String,
+        /// All known names.
+        known: String,
     },
     /// No preset has this name.
     #[error("no preset is called {name:?}; did you mean {nearest:?}? Known: {known}")]
@@ -105,7 +153,7 @@ pub fn load(path: &Path, preset: &Preset) -> Result<Vec<Problem>, DatasetError> 
 /// As [`load`].
 pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("row");
+    let stem = file::stem(path);
     for (at, row) in rows::read(path)?.into_iter().enumerate() {
         match (
             problem(&row, preset, || format!("{stem}-{}", at + 1)),
@@ -183,6 +231,8 @@ fn variant(row: &Row, preset: &Preset, id: String, rng: &mut ChaCha8Rng) -> Opti
         question: question(row, preset, Some(&drawn)).ok()?,
         solution: Some(worked.solution(&answer)),
         answer,
+        subject: optional(row, preset.subject.as_deref()).ok()?,
+        level: optional(row, preset.level.as_deref()).ok()?,
     })
 }
 
@@ -198,8 +248,8 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         .is_some_and(|field| find(row, field).is_some());
     let question = question(row, preset, given.then_some(&numbers[..]))?;
     let field = &preset.answer;
-    let raw =
-        text(row, field)?.ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
+    let raw = answer_text(row, field)?
+        .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
     let taken = match preset.answer_rule {
         AnswerRule::AsIs => Some(raw.as_str()),
         AnswerRule::AfterHashes => after_hashes(&raw),
@@ -241,7 +291,30 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         question,
         answer,
         solution,
+        subject: optional(row, preset.subject.as_deref())?,
+        level: optional(row, preset.level.as_deref())?,
     })
+}
+
+/// The text of the answer's field. A list of answers (OlympiadBench) is one text, with commas between.
+fn answer_text(row: &Row, field: &str) -> Result<Option<String>, String> {
+    let Some((name, Value::Array(items))) = find(row, field) else {
+        return text(row, field);
+    };
+    let texts: Option<Vec<String>> = items
+        .iter()
+        .map(|item| match item {
+            Value::String(text) => Some(text.trim().to_owned()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+        .collect();
+    match texts {
+        Some(texts) => Ok(Some(texts.join(", ")).filter(|text| !text.is_empty())),
+        None => Err(format!(
+            "`{name}` is a list of more than texts and numbers; name another field"
+        )),
+    }
 }
 
 /// A row's question, with the numbers put into it if there are any.

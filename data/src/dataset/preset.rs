@@ -1,6 +1,6 @@
 //! Which field is what: a preset is a row of field names.
 
-use super::DatasetError;
+use super::{DatasetError, Suite};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::LazyLock;
 
@@ -36,6 +36,12 @@ pub struct Preset {
     /// A text with which the data says that a field is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blank: Option<String>,
+    /// What the problem is about; evaluations count by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// How hard the problem is; evaluations count by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
     /// What to do about a row that cannot be used.
     #[serde(default)]
     pub bad_rows: BadRows,
@@ -84,7 +90,7 @@ static PRESETS: LazyLock<Vec<(&str, Preset)>> = LazyLock::new(|| {
     use {AnswerRule::*, BadRows::*};
     let boxed = Some("solution?");
     #[rustfmt::skip]
-    let rows = vec![
+    let rows: Vec<(&str, Preset)> = vec![
         preset("gsm8k",   &["question"],                "answer",        AfterHashes, None,               Some("answer"), None,             None,              None,          Error),
         // SVAMP's own file (JSON), and its training sets from MAWPS and ASDiv (CSV), which either name takes. A few
         // rows of the latter contradict themselves, hence Skip.
@@ -94,8 +100,29 @@ static PRESETS: LazyLock<Vec<(&str, Preset)>> = LazyLock::new(|| {
         preset("aime",    &["problem|prompt|question"], "answer",        AsIs,        Some("id?"),        boxed,          None,             None,              None,          Error),
         preset("amc",     &["problem|question"],        "answer",        AsIs,        Some("id?"),        boxed,          None,             None,              None,          Error),
         preset("minerva", &["problem"],                 "solution",      LastBoxed,   Some("idx?"),       boxed,          None,             None,              None,          Error),
+        // The tolerance that one problem of the English mathematics part has (`error`) is not used.
+        preset("olympiadbench", &["context?", "question"], "final_answer", AsIs,      Some("id?"),        None,           None,             None,              None,          Error),
     ];
-    rows
+    // What their rows say of a problem: subject, level.
+    let labels = [
+        ("svamp", Some("Type?"), None),
+        ("mawps", Some("type?"), None),
+        ("math", Some("subject|type?"), Some("level?")),
+        ("minerva", Some("type?"), None),
+        ("olympiadbench", Some("subfield?"), None),
+    ];
+    rows.into_iter()
+        .map(|(name, preset)| {
+            let found = labels.iter().find(|(of, ..)| *of == name);
+            let (subject, level) = found.map_or((None, None), |(_, subject, level)| (*subject, *level));
+            let preset = Preset {
+                subject: subject.map(str::to_owned),
+                level: level.map(str::to_owned),
+                ..preset
+            };
+            (name, preset)
+        })
+        .collect()
 });
 
 #[allow(clippy::too_many_arguments)] // one argument a column of the table above
@@ -121,18 +148,22 @@ fn preset(
         numbers: owned(numbers),
         equation: owned(equation),
         blank: owned(blank),
+        subject: None,
+        level: None,
         bad_rows,
     };
     (name, preset)
 }
 
 impl Preset {
-    /// A known data set's preset.
+    /// A known data set's preset, or that of a suite ([`super::Suite`]).
     ///
     /// # Errors
     /// There is none of this name; the message lists the known ones and the nearest.
     pub fn named(name: &str) -> Result<&'static Preset, DatasetError> {
-        let found = PRESETS.iter().find(|(known, _)| *known == name);
+        let suite = Suite::NAMED.iter().find(|suite| suite.name == name);
+        let name_of_rows = suite.and_then(Suite::preset_name).unwrap_or(name);
+        let found = PRESETS.iter().find(|(known, _)| *known == name_of_rows);
         found
             .map(|(_, preset)| preset)
             .ok_or_else(|| DatasetError::UnknownPreset {
@@ -144,7 +175,11 @@ impl Preset {
 
     /// The names that [`Preset::named`] knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        PRESETS.iter().map(|(name, _)| *name)
+        let own = PRESETS.iter().map(|(name, _)| *name);
+        let suites = Suite::NAMED
+            .iter()
+            .filter(|suite| suite.preset_name().is_some_and(|rows| rows != suite.name));
+        own.chain(suites.map(|suite| suite.name))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of a file, whatever its format: field names with JSON values, and the line they begin on.
 
-use super::DatasetError;
+use super::{DatasetError, file};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -13,29 +13,39 @@ pub struct Row {
     pub fields: Map<String, Value>,
 }
 
-/// Reads a file; its extension says how: `.jsonl`/`.ndjson` (one object a line), `.json` (an array of objects, or
-/// objects one after another), `.csv` (with a header).
+/// Reads a file, or its copy from the hub; its extension says how: `.jsonl`/`.ndjson` (one object a line), `.json` (an
+/// array of objects, or objects one after another), `.csv` (with a header), each also with `.gz` behind it, and `.parquet`.
 pub fn read(path: &Path) -> Result<Vec<Row>, DatasetError> {
-    let extension = path
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or("")
-        .to_ascii_lowercase();
-    if !matches!(extension.as_str(), "jsonl" | "ndjson" | "json" | "csv") {
-        return Err(DatasetError::Extension {
-            path: path.to_owned(),
-        });
-    }
-    let text = std::fs::read_to_string(path).map_err(|source| DatasetError::Io {
+    let path = &*file::local(path)?;
+    let read = match file::format(path) {
+        (extension, false) if extension == "parquet" => return parquet(path),
+        (extension, _) => match extension.as_str() {
+            "csv" => csv,
+            "json" => json,
+            "jsonl" | "ndjson" => jsonl,
+            _ => {
+                return Err(DatasetError::Extension {
+                    path: path.to_owned(),
+                });
+            }
+        },
+    };
+    read(path, &file::text(path)?)
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(path: &Path) -> Result<Vec<Row>, DatasetError> {
+    super::parquet::rows(path)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(path: &Path) -> Result<Vec<Row>, DatasetError> {
+    Err(DatasetError::Feature {
         path: path.to_owned(),
-        source,
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    match extension.as_str() {
-        "csv" => csv(path, text),
-        "json" => json(path, text),
-        _ => jsonl(path, text),
-    }
+        what: "a Parquet file",
+        feature: "parquet",
+        instead: "turn it into JSONL",
+    })
 }
 
 fn bad(path: &Path, line: usize, message: String) -> DatasetError {

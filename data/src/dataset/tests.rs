@@ -144,9 +144,9 @@ fn errors_name_file_line_field_and_what_to_do() {
         ),
         (
             "f.jsonl",
-            r#"{"problem": "p", "answer": [1]}"#.to_owned(),
+            r#"{"problem": "p", "answer": [[1]]}"#.to_owned(),
             "math",
-            "`answer` is [1], not text",
+            "`answer` is a list of more than texts and numbers",
         ),
         (
             "f.jsonl",

@@ -91,7 +91,7 @@ fn run(engine: &Engine, context: FeatureContext) -> Projected {
             id: i.to_string(),
             question: String::new(),
             answer: "1".into(),
-            solution: None,
+            ..Problem::default()
         })
         .collect();
     let how = AnswerPlan {

@@ -1,0 +1,207 @@
+//! Where the bytes of a data set come from: a file, gzipped or not, or the Hugging Face hub.
+
+use super::DatasetError;
+use std::borrow::Cow;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// How a file of a data set on the Hugging Face hub is written: `hf://datasets/OWNER/NAME[@REVISION]/PATH`, as
+/// huggingface_hub writes it.
+pub const HUB: &str = "hf://datasets/";
+
+/// Largest size of an unpacked file. Gzip packs a thousand to one, so that a small file could fill any memory.
+const MOST_BYTES: u64 = 4 << 30;
+
+/// Whether a path is an address on the Hugging Face hub.
+pub fn is_on_hub(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with("hf://"))
+}
+
+/// The path itself, or that of the local copy of a file on the hub.
+pub(super) fn local(path: &Path) -> Result<Cow<'_, Path>, DatasetError> {
+    if !is_on_hub(path) {
+        return Ok(Cow::Borrowed(path));
+    }
+    let failed = |message: String| DatasetError::Hub {
+        path: path.to_owned(),
+        message,
+    };
+    let address = Address::parse(&path.to_string_lossy()).ok_or_else(|| {
+        failed(format!(
+            "an address on the hub is `{HUB}OWNER/NAME[@REVISION]/PATH`"
+        ))
+    })?;
+    fetch(path, &address).map(Cow::Owned)
+}
+
+/// A file of a data set on the hub.
+#[derive(Debug, PartialEq)]
+#[cfg_attr(not(feature = "hub"), allow(dead_code))] // parsed in any case, so that a wrong address is said to be one
+struct Address {
+    repo: String,
+    revision: String,
+    file: String,
+}
+
+impl Address {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.strip_prefix(HUB)?.splitn(3, '/');
+        let (owner, name, file) = (parts.next()?, parts.next()?, parts.next()?);
+        let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
+        // Within an address, the slashes of a branch's name are escaped.
+        let revision = revision.replace("%2F", "/");
+        let full = [owner, name, &revision, file].iter().all(|part| !part.is_empty());
+        full.then(|| Self {
+            repo: format!("{owner}/{name}"),
+            revision,
+            file: file.to_owned(),
+        })
+    }
+}
+
+#[cfg(feature = "hub")]
+fn fetch(path: &Path, address: &Address) -> Result<PathBuf, DatasetError> {
+    let failed = |error: hf_hub::api::sync::ApiError| DatasetError::Hub {
+        path: path.to_owned(),
+        message: format!("cannot be had from the hub: {error}"),
+    };
+    // As huggingface_hub: the cache is in HF_HOME, the address in HF_ENDPOINT.
+    let api = hf_hub::api::sync::ApiBuilder::from_env()
+        .with_progress(false)
+        .build()
+        .map_err(failed)?;
+    let repo = hf_hub::Repo::with_revision(
+        address.repo.clone(),
+        hf_hub::RepoType::Dataset,
+        address.revision.clone(),
+    );
+    api.repo(repo).get(&address.file).map_err(failed)
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(path: &Path, _: &Address) -> Result<PathBuf, DatasetError> {
+    Err(DatasetError::Feature {
+        path: path.to_owned(),
+        what: "a data set on the Hugging Face hub",
+        feature: "hub",
+        instead: "download it yourself and give the file's path",
+    })
+}
+
+/// The extension that says the format, in lower case: that before `.gz`, if it is gzipped.
+pub(super) fn format(path: &Path) -> (String, bool) {
+    let lower = |path: &Path| {
+        path.extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or("")
+            .to_ascii_lowercase()
+    };
+    match lower(path).as_str() {
+        "gz" => (lower(Path::new(path.file_stem().unwrap_or_default())), true),
+        plain => (plain.to_owned(), false),
+    }
+}
+
+/// The file's name without its extensions.
+pub(super) fn stem(path: &Path) -> &str {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("row");
+    if format(path).1 {
+        return stem.rsplit_once('.').map_or(stem, |(stem, _)| stem);
+    }
+    stem
+}
+
+/// The text of a file, unpacked if it is gzipped, without a byte order mark.
+pub(super) fn text(path: &Path) -> Result<String, DatasetError> {
+    let io = |source| DatasetError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = std::fs::read(path).map_err(io)?;
+    let bytes = if format(path).1 {
+        unpacked(path, &bytes)?
+    } else {
+        bytes
+    };
+    let mut text = String::from_utf8(bytes).map_err(|error| DatasetError::Damaged {
+        path: path.to_owned(),
+        message: format!("not UTF-8: {}; save it as UTF-8", error.utf8_error()),
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
+fn unpacked(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, DatasetError> {
+    let damaged = |message: String| DatasetError::Damaged {
+        path: path.to_owned(),
+        message,
+    };
+    let mut unpacked = Vec::new();
+    // A gzip file may have several members, one after another.
+    flate2::read::MultiGzDecoder::new(bytes)
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut unpacked)
+        .map_err(|error| damaged(format!("not a whole gzip file: {error}; download it again")))?;
+    if unpacked.len() as u64 > MOST_BYTES {
+        return Err(damaged(format!(
+            "more than {} GiB unpacked; split it",
+            MOST_BYTES >> 30
+        )));
+    }
+    Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_on_the_hub_has_a_data_set_a_revision_and_a_file() {
+        let parse = |text: &str| Address::parse(text).map(|a| (a.repo, a.revision, a.file));
+        let found =
+            |repo: &str, revision: &str, file: &str| Some((repo.into(), revision.into(), file.into()));
+        assert_eq!(
+            parse("hf://datasets/openai/gsm8k/main/test-0.parquet"),
+            found("openai/gsm8k", "main", "main/test-0.parquet")
+        );
+        assert_eq!(
+            parse("hf://datasets/a/b@refs%2Fconvert%2Fparquet/x.json"),
+            found("a/b", "refs/convert/parquet", "x.json")
+        );
+        for wrong in [
+            "hf://datasets/a/b",
+            "hf://datasets/a/b/",
+            "hf://models/a/b/c",
+            "hf://datasets//b/c",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+        let error = local(Path::new("hf://datasets/a")).unwrap_err().to_string();
+        assert!(
+            error.contains("hf://datasets/OWNER/NAME[@REVISION]/PATH"),
+            "{error}"
+        );
+    }
+
+    #[cfg(not(feature = "hub"))]
+    #[test]
+    fn the_hub_needs_its_feature() {
+        let error = local(Path::new("hf://datasets/a/b/c.jsonl"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("--features hub") && error.contains("download"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_gzipped_file_has_two_extensions() {
+        assert_eq!(format(Path::new("a/HumanEval.jsonl.GZ")), ("jsonl".into(), true));
+        assert_eq!(format(Path::new("a.JSON")), ("json".into(), false));
+        assert_eq!(stem(Path::new("a/HumanEval.jsonl.gz")), "HumanEval");
+        assert_eq!(stem(Path::new("a/test.v2.jsonl")), "test.v2");
+    }
+}
