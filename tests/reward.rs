@@ -56,6 +56,7 @@ fn rollouts() -> Rollouts {
         question: "what?".into(),
         answer: "4".into(),
         solution: Some("2 + 2".into()),
+        ..Problem::default()
     };
     let completion = |letters: usize| Completion {
         tokens: vec![u32::from('x'); letters],

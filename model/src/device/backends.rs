@@ -29,6 +29,11 @@ pub(super) fn is_built(kind: Kind) -> bool {
     }
 }
 
+/// The device that is always there.
+pub(super) fn processor() -> Device {
+    Device::flex()
+}
+
 /// Every device of a kind that is built, in the backend's order; true for GPUs that the processor simulates.
 pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
     #[cfg(any(
@@ -44,7 +49,7 @@ pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
             .collect()
     };
     match kind {
-        Kind::Cpu => vec![(Device::flex(), false)],
+        Kind::Cpu => vec![(processor(), false)],
         #[cfg(feature = "ndarray")]
         #[allow(deprecated, reason = "burn keeps this backend, and users were promised it")]
         Kind::NdArray => vec![(Device::ndarray(), false)],
