@@ -1,9 +1,18 @@
 //! The backends by name: what is built in, which devices it finds, what they are called.
 
 use burn::tensor::Device;
-#[cfg(any(feature = "vulkan", feature = "metal", all(feature = "wgpu", any(target_os = "macos", windows))))]
+#[cfg(any(
+    feature = "vulkan",
+    feature = "metal",
+    all(feature = "wgpu", any(target_os = "macos", windows))
+))]
 use burn::tensor::DeviceKind;
-#[cfg(any(feature = "cuda", feature = "vulkan", feature = "metal", all(feature = "wgpu", any(target_os = "macos", windows))))]
+#[cfg(any(
+    feature = "cuda",
+    feature = "vulkan",
+    feature = "metal",
+    all(feature = "wgpu", any(target_os = "macos", windows))
+))]
 use burn::tensor::DeviceType;
 
 use super::{Kind, threads};
@@ -22,7 +31,11 @@ pub(super) fn is_built(kind: Kind) -> bool {
 
 /// Every device of a kind that is built, in the backend's order; true for GPUs that the processor simulates.
 pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
-    #[cfg(any(feature = "vulkan", feature = "metal", all(feature = "wgpu", any(target_os = "macos", windows))))]
+    #[cfg(any(
+        feature = "vulkan",
+        feature = "metal",
+        all(feature = "wgpu", any(target_os = "macos", windows))
+    ))]
     let gpus = |of: DeviceType, simulated: Device| {
         let found = Device::enumerate(of).into_vec();
         found
