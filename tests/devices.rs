@@ -235,11 +235,12 @@ fn assert_same_step(run: &Path, expected: &Path, devices: &str) {
     let (found, metrics_of_expected) = (metrics(run).remove(0), metrics(expected).remove(0));
     assert!(metrics_of_expected["grad/norm"].as_f64().unwrap() > 0.0);
     for (key, value) in metrics_of_expected.as_object().unwrap() {
-        // Seconds differ, and so do the blocks that keys and values take.
-        if let (Some(a), false) = (
-            value.as_f64(),
-            key.starts_with("time/") || key == "rollout/kv_bytes",
-        ) {
+        // Seconds differ, and so do the blocks that keys and values take; the processor's own engine decodes no row that has
+        // ended, the others do.
+        let differs = key.starts_with("time/")
+            || key == "rollout/kv_bytes"
+            || key == "rollout/decoded_tokens" && (devices.contains("remote") || devices.contains("ndarray"));
+        if let (Some(a), false) = (value.as_f64(), differs) {
             let b = found[key].as_f64().unwrap();
             assert!(
                 (a - b).abs() <= 1e-5 * a.abs().max(1.0),
@@ -347,9 +348,7 @@ mod remote {
             step(dir.path(), "one", command, "[\"cpu\"]");
             let one = dir.path().join("one");
             for (name, devices) in [("two", &two), ("mixed", &mixed)] {
-                let began = std::time::Instant::now();
                 step(dir.path(), name, command, devices);
-                eprintln!("{command} {devices}: {:?}", began.elapsed());
                 let run = dir.path().join(name);
                 if command == "train" {
                     assert_eq!(samples(&run), samples(&one));
