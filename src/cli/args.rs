@@ -47,12 +47,14 @@ pub enum Command {
     Check(CheckArgs),
     /// List the devices that this binary can see
     Devices(DevicesArgs),
+    /// Lend a device of this machine to programs on others, which name it remote:host:port
+    Serve(ServeArgs),
 }
 
 /// Where to compute.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArgs {
-    /// Device: auto, cpu, ndarray, cuda[:i], wgpu[:i], vulkan[:i] or metal, as far as they are built in
+    /// Device: auto, cpu, ndarray, cuda[:i], wgpu[:i], vulkan[:i], metal or remote:host:port[/i], as far as they are built in
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceSpec,
 }
@@ -270,6 +272,17 @@ pub struct DevicesArgs {
     pub json: bool,
 }
 
+/// `gcpo serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where to listen; 0.0.0.0:PORT is every address of this machine, port 0 a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000")]
+    pub listen: String,
+    /// What is served.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
@@ -332,6 +345,8 @@ mod tests {
             "gcpo grade --cases f.jsonl --json",
             "gcpo inspect m --batch 8 --length 512",
             "gcpo devices --json",
+            "gcpo serve",
+            "gcpo serve --device cuda:1 --listen 0.0.0.0:3001",
             "gcpo check --device wgpu --dtype float16 --json",
             "gcpo generate --model m --prompt hi --dtype bfloat16 --device cuda",
             "gcpo bench --shape tiny --work decode",

@@ -11,7 +11,7 @@ use crate::bench::{Plan, measure};
 /// # Errors
 /// There is no such device, or the work fails on it.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let opened = open_device(args.device.device, args.dtype.dtype)?;
+    let opened = open_device(&args.device.device, args.dtype.dtype)?;
     let plan = Plan {
         shape: args.shape,
         work: args.work,

@@ -12,7 +12,7 @@ use crate::check::check;
 /// There is no such device, it fails, or a part is too far.
 pub fn run(args: &CheckArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
-    let opened = open_device(args.device.device, dtype)?;
+    let opened = open_device(&args.device.device, dtype)?;
     eprintln!("{} in {dtype}, against the processor in float32", opened.name);
     let parts = check(&opened, dtype)?;
     if args.json {

@@ -1,7 +1,7 @@
 //! `gcpo devices`: what this binary can compute on.
 
 use anyhow::Result;
-use gcpo_model::device::{Listed, Missing, list};
+use gcpo_model::device::{Listed, Missing, list, remote};
 use serde::Serialize;
 
 use super::args::DevicesArgs;
@@ -33,6 +33,10 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
             .into_iter()
             .map(|missing| (missing.kind.to_owned(), missing.reason)),
     );
+    if remote::BUILT {
+        let words = "device I, 0 without it, of the `gcpo serve` that listens there";
+        rows.push((remote::SPELLING.into(), words.into()));
+    }
     print_line(columns(&rows).trim_end())
 }
 

@@ -55,7 +55,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     }
 
     let dtype = config.train.dtype;
-    let opened = open_device(args.device.device, dtype)?;
+    let opened = open_device(&args.device.device, dtype)?;
     let policy = open::load(&args.model, &open::prompt_choice(&config), dtype, &opened.device)?;
     let reward = Reward::accuracy(&config.grader);
     let problems = loaded.problems;

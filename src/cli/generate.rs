@@ -57,7 +57,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     // Malformed rows are said before a large model is loaded.
     let texts = texts(args)?;
     let dtype = args.dtype.dtype;
-    let opened = open_device(args.device.device, dtype)?;
+    let opened = open_device(&args.device.device, dtype)?;
     let policy = open::load(&args.model, &open::prompt_choice(&config), dtype, &opened.device)?;
     let how = &config.rollout;
     // A length that nobody asked for gives way to the model's positions.

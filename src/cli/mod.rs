@@ -10,6 +10,7 @@ pub mod grade;
 pub mod inspect;
 pub mod run;
 pub mod score;
+pub mod serve;
 pub mod train;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Devices(args)) => devices::run(args),
+        Some(Command::Serve(args)) => serve::run(args),
     }
 }
 

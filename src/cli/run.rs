@@ -59,18 +59,18 @@ impl RunPlan {
             // Said before a model is loaded, not after.
             RunDir::check_free(path)?;
         }
-        let (asked, named) = (args.device.device, &config.train.devices);
-        if asked != DeviceSpec::Auto && !named.is_empty() {
+        let (asked, named) = (&args.device.device, &config.train.devices);
+        if *asked != DeviceSpec::Auto && !named.is_empty() {
             bail!("--device {asked} and train.devices both say where to train: leave one of them out");
         }
         let specs = if named.is_empty() {
-            &[asked]
+            std::slice::from_ref(asked)
         } else {
             named.as_slice()
         };
         let opened: Result<Vec<Opened>> = specs
             .iter()
-            .map(|&spec| open_device(spec, config.train.dtype))
+            .map(|spec| open_device(spec, config.train.dtype))
             .collect();
         let opened = opened?;
         let names: Vec<&str> = opened.iter().map(|opened| opened.name.as_str()).collect();
@@ -102,8 +102,8 @@ impl RunPlan {
 ///
 /// # Errors
 /// There is no such device, or it does not compute in such numbers.
-pub fn open_device(spec: DeviceSpec, dtype: Dtype) -> Result<Opened> {
-    let opened = device::open(&spec)?;
+pub fn open_device(spec: &DeviceSpec, dtype: Dtype) -> Result<Opened> {
+    let opened = device::open(spec)?;
     opened.check(dtype)?;
     if !opened.passed_over.is_empty() {
         eprintln!("device: {} ({})", opened.name, opened.passed_over.join("; "));

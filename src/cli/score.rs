@@ -38,7 +38,7 @@ struct Scored {
 /// The model or the input cannot be read, a row is malformed, too long, or has an id that the model does not know.
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
-    let opened = open_device(args.device.device, dtype)?;
+    let opened = open_device(&args.device.device, dtype)?;
     let model = checkpoint::load(&args.model, dtype, &opened.device)?;
     let rows = read(args, &model)?;
     let mut start = 0;

@@ -295,6 +295,7 @@ pub struct Train {
     /// Default: `"float32"`. Source: verl (`dtype`; TRL has `bf16`, `fp16`).
     pub dtype: Dtype,
     /// Devices that train together, each on its share of the prompts and rows, `["cuda:0", "cuda:1"]`; the first holds the optimiser.
+    /// Those of other machines, which `gcpo serve` lends, are `"remote:host:3000"`; each server must reach the others by these names.
     /// Without any it is the one of `--device`. Default: `[]`. Source: this project.
     pub devices: Vec<DeviceSpec>,
     /// Peak learning rate. Default: 1e-6. Source: paper, section 5, and TRL.

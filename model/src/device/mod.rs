@@ -1,9 +1,11 @@
 //! Where tensors live. The only room that names a backend; everything else takes a [`Device`].
 //!
-//! The processor's backend is in every build; the others are Cargo features: `cuda`, `wgpu`, `vulkan`, `metal`, `ndarray`.
+//! The processor's backend is in every build; the others are Cargo features: `cuda`, `wgpu`, `vulkan`, `metal`, `ndarray`,
+//! and `remote` for the devices of other machines.
 
 mod backends;
 mod memory;
+pub mod remote;
 
 use std::cell::Cell;
 use std::fmt;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::dtype::Dtype;
 
 pub use memory::Memory;
+pub use remote::Remote;
 
 /// A kind of device that a user can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +79,8 @@ impl Kind {
     }
 }
 
-/// What was asked for: `auto | cpu | ndarray | cuda[:i] | wgpu[:i] | vulkan[:i] | metal`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What was asked for: `auto | cpu | ndarray | cuda[:i] | wgpu[:i] | vulkan[:i] | metal | remote:host:port[/i]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceSpec {
     /// The best device that is really there.
@@ -85,6 +88,8 @@ pub enum DeviceSpec {
     Auto,
     /// This kind, and the device of that index where one was given.
     Named(Kind, Option<usize>),
+    /// A device that another process serves; `auto` never looks for one.
+    Remote(Remote),
 }
 
 impl FromStr for DeviceSpec {
@@ -94,6 +99,9 @@ impl FromStr for DeviceSpec {
         let unknown = || DeviceError::Unknown(text.to_owned());
         if text == "auto" {
             return Ok(Self::Auto);
+        }
+        if let Some(rest) = text.strip_prefix("remote:") {
+            return Remote::parse(rest).map(Self::Remote).ok_or_else(unknown);
         }
         let (name, index) = match text.split_once(':') {
             Some((name, index)) => (name, Some(index.parse().map_err(|_| unknown())?)),
@@ -130,6 +138,7 @@ impl fmt::Display for DeviceSpec {
             Self::Auto => f.write_str("auto"),
             Self::Named(kind, None) => f.write_str(kind.name()),
             Self::Named(kind, Some(index)) => write!(f, "{}:{index}", kind.name()),
+            Self::Remote(remote) => remote.fmt(f),
         }
     }
 }
@@ -139,7 +148,7 @@ impl fmt::Display for DeviceSpec {
 pub enum DeviceError {
     /// The text names no kind of device.
     #[error(
-        "there is no device `{0}`; give one of auto, cpu, ndarray, cuda, cuda:0, wgpu, wgpu:0, vulkan, vulkan:0, metal"
+        "there is no device `{0}`; give one of auto, cpu, ndarray, cuda, cuda:0, wgpu, wgpu:0, vulkan, vulkan:0, metal, remote:HOST:PORT"
     )]
     Unknown(String),
     /// The binary was built without the backend.
@@ -165,6 +174,35 @@ pub enum DeviceError {
         /// What was asked for.
         spec: String,
         /// The backend's words.
+        reason: String,
+    },
+    /// Nobody answers for a remote device.
+    #[error(
+        "device `{spec}` does not answer: {reason}; see that `gcpo serve` runs there and listens on port {port} of an address that \
+         this machine reaches (`--listen 0.0.0.0:{port}`)"
+    )]
+    Unreachable {
+        /// What was asked for.
+        spec: String,
+        /// The system's words, or burn's.
+        reason: String,
+        /// Where it was looked for.
+        port: String,
+    },
+    /// The binary was built without the server.
+    #[error(
+        "this binary was built without remote devices and cannot serve one; build it with `--features remote`"
+    )]
+    NoServer,
+    /// A remote device is to be served.
+    #[error("device `{0}` is served already; serve one of this machine, or use that one where it is needed")]
+    ServedElsewhere(String),
+    /// The server did not start, or broke off.
+    #[error("cannot serve at {listen}: {reason}; give a free HOST:PORT of this machine with --listen")]
+    NotServed {
+        /// Where it was to listen.
+        listen: String,
+        /// The system's words, or burn's.
         reason: String,
     },
     /// The device does not compute with such numbers.
@@ -221,7 +259,7 @@ pub struct Missing {
 /// # Errors
 /// The binary lacks the backend, the machine lacks the device, or the device does not compute.
 pub fn open(spec: &DeviceSpec) -> Result<Opened, DeviceError> {
-    match *spec {
+    match spec {
         DeviceSpec::Auto => {
             let mut passed_over = Vec::new();
             for kind in KINDS.into_iter().filter(|&kind| backends::is_built(kind)) {
@@ -240,7 +278,8 @@ pub fn open(spec: &DeviceSpec) -> Result<Opened, DeviceError> {
             }
             unreachable!("the processor is always there")
         }
-        DeviceSpec::Named(kind, index) => open_kind(kind, index, false),
+        DeviceSpec::Named(kind, index) => open_kind(*kind, *index, false),
+        DeviceSpec::Remote(remote) => remote.open(),
     }
 }
 
@@ -266,16 +305,17 @@ impl Opened {
     }
 }
 
-/// Every device that this binary can see, best kinds first, and the kinds that it cannot.
+/// Every device that this binary can see, best kinds first, and the kinds that it cannot; of remote ones, which nobody lists,
+/// only whether they are missing.
 pub fn list() -> (Vec<Listed>, Vec<Missing>) {
     let (mut listed, mut missing) = (Vec::new(), Vec::new());
+    let not_built = |kind: &'static str| Missing {
+        kind,
+        reason: format!("not in this binary: build it with `--features {kind}`"),
+    };
     for kind in KINDS {
         if !backends::is_built(kind) {
-            let reason = format!("not in this binary: build it with `--features {}`", kind.name());
-            missing.push(Missing {
-                kind: kind.name(),
-                reason,
-            });
+            missing.push(not_built(kind.name()));
             continue;
         }
         let found = match quietly(|| backends::list(kind)) {
@@ -312,6 +352,9 @@ pub fn list() -> (Vec<Listed>, Vec<Missing>) {
                 error,
             });
         }
+    }
+    if !remote::BUILT {
+        missing.push(not_built("remote"));
     }
     (listed, missing)
 }
@@ -377,10 +420,8 @@ fn open_kind(kind: Kind, index: Option<usize>, hardware_only: bool) -> Result<Op
             spec,
             kind: kind.name(),
             found: match devices.len() {
-                0 => "none".into(),
-                _ if hardware_only => "none but one that the processor simulates".into(),
-                1 => "one, of index 0".into(),
-                count => format!("{count}, of indices 0 to {}", count - 1),
+                1.. if hardware_only => "none but one that the processor simulates".into(),
+                count => counted(count),
             },
             help: kind.needs(),
         });
@@ -396,17 +437,34 @@ fn open_kind(kind: Kind, index: Option<usize>, hardware_only: bool) -> Result<Op
     })
 }
 
+/// How many devices there are, for people.
+fn counted(count: usize) -> String {
+    match count {
+        0 => "none".into(),
+        1 => "one, of index 0".into(),
+        count => format!("{count}, of indices 0 to {}", count - 1),
+    }
+}
+
 /// A first computation. Gives the device's name.
 ///
 /// # Panics
 /// The device does not compute, or wrongly.
 fn try_out(device: &Device, kind: Kind) -> String {
+    sum(device);
+    backends::describe(device, kind)
+}
+
+/// The sum of a few numbers.
+///
+/// # Panics
+/// The device does not compute, or wrongly.
+fn sum(device: &Device) {
     let sum = Tensor::<1>::from_floats([1.0, 2.0], device)
         .add_scalar(1.0)
         .into_data();
     let right = sum.iter::<f32>().eq([2.0, 3.0]);
     assert!(right, "a sum came out wrong");
-    backends::describe(device, kind)
 }
 
 /// The kinds of number that a device computes with.

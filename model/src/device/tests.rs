@@ -5,7 +5,19 @@ use super::*;
 #[test]
 fn every_spelling_reads_back() {
     for text in [
-        "auto", "cpu", "ndarray", "cuda", "cuda:1", "wgpu", "wgpu:0", "vulkan:3", "metal",
+        "auto",
+        "cpu",
+        "ndarray",
+        "cuda",
+        "cuda:1",
+        "wgpu",
+        "wgpu:0",
+        "vulkan:3",
+        "metal",
+        "remote:gpu1:3000",
+        "remote:gpu1.lan:3000/1",
+        "remote:10.0.0.2:80",
+        "remote:[::1]:3000/0",
     ] {
         assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
     }
@@ -13,7 +25,26 @@ fn every_spelling_reads_back() {
 
 #[test]
 fn what_is_no_device_is_named() {
-    for text in ["", "gpu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "metal:0"] {
+    for text in [
+        "",
+        "gpu",
+        "cpu:0",
+        "cuda:",
+        "cuda:x",
+        "cuda:-1",
+        "metal:0",
+        "remote",
+        "remote:",
+        "remote:gpu1",
+        "remote::3000",
+        "remote:gpu1:0",
+        "remote:gpu1:70000",
+        "remote:gpu1:3000/",
+        "remote:gpu1:3000/x",
+        "remote:ws://gpu1:3000",
+        "remote:::1:3000",
+        "remote:a b:3000",
+    ] {
         let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
         assert!(
             error.contains(&format!("`{text}`")) && error.contains("cuda:0"),
