@@ -6,7 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::config::Config;
-use crate::eval::EvalReport;
+use crate::eval::Evaluated;
+use crate::eval::report::Report;
 use crate::metrics::{Metrics, Sample};
 use crate::report::Progress;
 use crate::rundir::{RunDir, SavedStep};
@@ -24,7 +25,7 @@ pub trait Trainer {
     ///
     /// # Errors
     /// What the evaluation fails on.
-    fn evaluate(&self) -> Result<Option<EvalReport>>;
+    fn evaluate(&self) -> Result<Option<Evaluated>>;
 
     /// Writes the state into the directory `dir`.
     ///
@@ -45,9 +46,9 @@ pub struct Outcome {
     /// The last step done.
     pub step: usize,
     /// The evaluation before the first step, if this process made it.
-    pub before: Option<EvalReport>,
+    pub before: Option<Report>,
     /// The last evaluation after a step.
-    pub after: Option<EvalReport>,
+    pub after: Option<Report>,
     /// The lines that this process wrote to `metrics.jsonl`.
     pub metrics: Vec<Metrics>,
     /// Whether Ctrl-C ended it.
@@ -132,13 +133,13 @@ pub fn drive(
     Ok(outcome)
 }
 
-fn evaluate(trainer: &dyn Trainer, metrics: &mut Metrics, progress: &Progress) -> Result<Option<EvalReport>> {
-    let Some(report) = trainer.evaluate()? else {
+fn evaluate(trainer: &dyn Trainer, metrics: &mut Metrics, progress: &Progress) -> Result<Option<Report>> {
+    let Some(Evaluated { report, secs, .. }) = trainer.evaluate()? else {
         return Ok(None);
     };
     progress.note(&format!(
         "step {}: pass@1 {:.3} ± {:.3} on {} held-out problems ({:.1} s)",
-        metrics.step, report.pass_at_1.mean, report.pass_at_1.stderr, report.problems, report.secs
+        metrics.step, report.pass_at_1.mean, report.pass_at_1.stderr, report.problems, secs
     ));
     metrics.put("eval/pass@1", report.pass_at_1.mean);
     metrics.put("eval/pass@1_stderr", report.pass_at_1.stderr);
@@ -148,7 +149,7 @@ fn evaluate(trainer: &dyn Trainer, metrics: &mut Metrics, progress: &Progress) -
     }
     metrics.put("eval/length_mean", report.length_mean);
     metrics.put("eval/truncated_frac", report.truncated_frac);
-    metrics.put("time/eval_secs", report.secs);
+    metrics.put("time/eval_secs", secs);
     Ok(Some(report))
 }
 

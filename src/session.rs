@@ -13,7 +13,7 @@ use gcpo_model::dtype::Dtype;
 use gcpo_model::llama::Llama;
 
 use crate::config::Config;
-use crate::eval::{EvalPlan, EvalReport, evaluate};
+use crate::eval::{EvalPlan, Evaluated, evaluate};
 use crate::metrics::Metrics;
 use crate::optim::{AdamWConfig, Optimizer, add_scaled, clip_grads};
 use crate::parallel::on_each;
@@ -241,7 +241,7 @@ impl Session {
     ///
     /// # Errors
     /// Generation or grading failed.
-    pub fn evaluate(&self) -> Result<Option<EvalReport>> {
+    pub fn evaluate(&self) -> Result<Option<Evaluated>> {
         if self.held_out.is_empty() {
             return Ok(None);
         }
@@ -249,10 +249,12 @@ impl Session {
         Ok(Some(evaluate(
             &self.policy,
             &self.frozen(),
+            "eval",
             &self.held_out,
             &self.reward,
             &plan,
-            |_, _| {},
+            Vec::new(),
+            |_, _| Ok(()),
         )?))
     }
 

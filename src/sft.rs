@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::batch::completion_logp;
 use crate::config::{Config, Solutions};
 use crate::drive::Trainer;
-use crate::eval::EvalReport;
+use crate::eval::Evaluated;
 use crate::metrics::{Metrics, Sample};
 use crate::policy::Policy;
 use crate::rollout::stream::uniform;
@@ -219,7 +219,7 @@ impl Trainer for SftTrainer {
         Ok(Vec::new())
     }
 
-    fn evaluate(&self) -> Result<Option<EvalReport>> {
+    fn evaluate(&self) -> Result<Option<Evaluated>> {
         self.session.evaluate()
     }
 

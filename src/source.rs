@@ -1,11 +1,13 @@
 //! Problems of a run, and the order in which it meets them.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use gcpo_data::Problem;
 use gcpo_data::arithmetic::{self, Split};
-use gcpo_data::dataset::{self, Loaded};
+use gcpo_data::dataset::{self, Loaded, Suite};
 
-use crate::config::{Config, Generator, Source};
+use crate::config::{self, Config, Generator, Source};
 use crate::rollout::stream::permutation;
 use crate::rollout::{Stage, StreamKey};
 
@@ -35,6 +37,81 @@ pub fn held_out(config: &Config) -> Result<Loaded> {
         });
     }
     load(&source, Split::Test, HELD_OUT_SEED).context("the held-out problems ([eval])")
+}
+
+/// A set of problems to measure on.
+#[derive(Debug)]
+pub struct Set {
+    /// What it is called.
+    pub name: String,
+    /// Where it is from, for people.
+    pub data: String,
+    /// Answers to each problem.
+    pub samples: usize,
+    /// The problems, and the rows that were left out.
+    pub loaded: Loaded,
+}
+
+/// What `gcpo eval` measures on: the `[[eval.suite]]`s, else the problems of `[eval]`; none if it says neither.
+///
+/// # Errors
+/// A file is missing or malformed.
+pub fn sets(config: &Config) -> Result<Vec<Set>> {
+    let eval = &config.eval;
+    if eval.suite.is_empty() {
+        let loaded = held_out(config)?;
+        let named = match (&eval.path, &eval.preset) {
+            (None, _) => "arithmetic",
+            (Some(_), Some(config::Preset::Named(name))) => name,
+            (Some(path), _) => path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("eval"),
+        };
+        let set = Set {
+            name: named.to_owned(),
+            data: match &eval.path {
+                Some(path) => path.display().to_string(),
+                None => "arithmetic (built in, held out)".to_owned(),
+            },
+            samples: eval.samples,
+            loaded,
+        };
+        return Ok(if set.loaded.problems.is_empty() {
+            Vec::new()
+        } else {
+            vec![set]
+        });
+    }
+    let sets = eval.suite.iter().map(|suite| {
+        let source = Source {
+            path: suite.path.clone(),
+            preset: suite.preset.clone(),
+            generator: None,
+            ..eval.source()
+        };
+        let whole = Source { limit: 0, ..source };
+        Ok(Set {
+            name: suite.name.clone(),
+            data: whole
+                .path
+                .as_ref()
+                .map_or(String::new(), |path| path.display().to_string()),
+            samples: suite.samples.unwrap_or(eval.samples),
+            loaded: load(&whole, Split::Test, HELD_OUT_SEED)
+                .with_context(|| format!("the suite {}", suite.name))?,
+        })
+    });
+    sets.collect()
+}
+
+/// The names of evaluation-only suites whose problems a run is about to train on, as far as its preset or its file says so.
+pub fn trains_on(config: &Config) -> Option<&'static Suite> {
+    let Some(config::Preset::Named(preset)) = &config.data.preset else {
+        return None;
+    };
+    let file = config.data.path.as_ref()?;
+    Suite::NAMED
+        .iter()
+        .filter(|suite| suite.evaluation_only)
+        .find(|suite| suite.name == preset || suite.hub.is_some_and(|hub| file == Path::new(hub)))
 }
 
 fn load(source: &Source, split: Split, seed: u64) -> Result<Loaded> {

@@ -31,7 +31,7 @@ pub enum Command {
     Train(TrainArgs),
     /// Train on demonstrations, from random weights or a checkpoint
     Sft(TrainArgs),
-    /// Measure pass@1 of a model on a set of problems
+    /// Measure how often a model is right on sets of problems; grade again; compare
     Eval(EvalArgs),
     /// Sample from a model
     Generate(GenerateArgs),
@@ -97,19 +97,35 @@ pub struct TrainArgs {
 
 /// `gcpo eval`.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("of").required(true).multiple(true).args(["config", "data", "suites", "regrade", "compare"]))]
 pub struct EvalArgs {
-    /// A run's TOML file, whose [eval] and [prompt] are used
-    #[arg(value_name = "CONFIG.toml", required_unless_present = "data", conflicts_with_all = ["data", "preset"])]
+    /// A run's TOML file, whose [eval], [prompt] and [grader] are used
+    #[arg(value_name = "CONFIG.toml", conflicts_with_all = ["data", "preset"])]
     pub config: Option<PathBuf>,
     /// Model directory in Hugging Face layout, or `quickstart`
-    #[arg(long, value_name = "DIR")]
-    pub model: ModelPath,
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["regrade", "compare"])]
+    pub model: Option<ModelPath>,
+    /// A suite: aime24, aime25, amc23, math500, minerva, olympiadbench, gsm8k, svamp or mawps, and its file; may be repeated
+    #[arg(long = "suite", value_name = "NAME[=FILE]", conflicts_with_all = ["data", "preset"])]
+    pub suites: Vec<String>,
     /// File of problems: JSONL, JSON or CSV
     #[arg(long, value_name = "FILE", requires = "preset")]
     pub data: Option<PathBuf>,
-    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva
+    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva, olympiadbench
     #[arg(long, value_name = "NAME", requires = "data")]
     pub preset: Option<String>,
+    /// Where the completions are kept [default: runs/eval-TIMESTAMP.jsonl]
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub out: Option<PathBuf>,
+    /// Go on with the evaluation in --out where it was stopped
+    #[arg(long, requires = "out", conflicts_with_all = ["regrade", "compare"])]
+    pub resume: bool,
+    /// Grade the completions of an evaluation again, without a model; --set grader.… changes how
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["config", "model", "suites", "data", "samples", "compare"])]
+    pub regrade: Option<PathBuf>,
+    /// Compare two evaluations of the same problems
+    #[arg(long, num_args = 2, value_names = ["A.jsonl", "B.jsonl"], conflicts_with_all = ["config", "model", "suites", "data", "samples", "out", "sets"])]
+    pub compare: Vec<PathBuf>,
     /// Answers to each problem
     #[arg(long, value_name = "K", value_parser = at_least_one)]
     pub samples: Option<usize>,
@@ -338,6 +354,10 @@ mod tests {
         for line in [
             "gcpo eval --model m --data f.jsonl --preset gsm8k --samples 4 --json",
             "gcpo eval --model m a.toml",
+            "gcpo eval --model m a.toml --suite minerva=f.jsonl --out e.jsonl --resume",
+            "gcpo eval --model m --suite aime24=f.jsonl --suite amc23=g.jsonl --samples 4",
+            "gcpo eval --regrade e.jsonl --set grader.kind=numbers --out f.jsonl",
+            "gcpo eval --compare a.jsonl b.jsonl --json",
             "gcpo generate --model m --prompt hi -n 3 --json",
             "gcpo generate --model m --input f.jsonl",
             "gcpo score --model m --input f.jsonl --json",
@@ -364,6 +384,12 @@ mod tests {
             ("gcpo train a.toml --device gpu", ErrorKind::ValueValidation),
             ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
             ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
+            ("gcpo eval a.toml", ErrorKind::MissingRequiredArgument),
+            ("gcpo eval --compare a b --model m", ErrorKind::ArgumentConflict),
+            (
+                "gcpo eval --model m a.toml --resume",
+                ErrorKind::MissingRequiredArgument,
+            ),
             (
                 "gcpo eval --model m a.toml --data f --preset gsm8k",
                 ErrorKind::ArgumentConflict,

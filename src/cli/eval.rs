@@ -1,18 +1,25 @@
-//! `gcpo eval`: pass@1 of a model on a set of problems.
+//! `gcpo eval`: how often a model is right on sets of problems; the same from a file of completions; and two such files
+//! beside each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use gcpo_data::Preset;
 use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use crate::config::{Config, ModelPath};
-use crate::eval::{Accuracy, EvalReport, evaluate};
-use crate::report::{Progress, columns, thousands};
+use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, fingerprint};
+use crate::eval::report::{self, Difference, Group, Mean, Report};
+use crate::eval::stats::Estimate;
+use crate::eval::{EvalPlan, evaluate};
+use crate::report::{Progress, duration, grid, thousands};
 use crate::reward::Reward;
+use crate::rundir::RunDir;
 use crate::session::eval_plan;
+use crate::source::Set;
 use crate::{open, source};
 
 /// Rows left out of a file that are named one by one; the rest is counted.
@@ -21,111 +28,317 @@ const SKIPPED_NAMED: usize = 5;
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Output<'a> {
-    model: String,
-    data: String,
-    #[serde(flatten)]
-    report: &'a EvalReport,
+    model: &'a str,
+    /// The completions.
+    file: String,
+    suites: &'a [Report],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean: Option<Mean>,
+    /// Of an evaluation: what was sampled now, and how fast.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    work: Option<Work>,
+    /// Of a file that was graded again: verdicts that are other than they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Work {
+    tokens: usize,
+    secs: f64,
     tok_per_sec: f64,
 }
 
-/// Evaluates a model and prints what was found.
+/// Evaluates a model, grades a file again or compares two, and prints what was found.
 ///
 /// # Errors
-/// A mistake in the config or an option; the model or the problems cannot be read, or do not fit each other.
+/// A mistake in the config or an option; the model, the problems or a file cannot be read, or do not fit each other.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let config = config(args)?;
-    let loaded = source::held_out(&config)?;
+    match (&args.regrade, args.compare.as_slice()) {
+        (Some(file), _) => regrade(file, args),
+        (None, [first, second]) => compare(first, second, args.json),
+        _ => measure(args),
+    }
+}
+
+fn measure(args: &EvalArgs) -> Result<()> {
+    // The command line sees to it that there is one.
+    let model = args.model.as_ref().context("give --model DIR")?;
+    let config = config(args, model)?;
+    let sets = source::sets(&config)?;
     ensure!(
-        !loaded.problems.is_empty(),
-        "{} names no problems to evaluate on: set eval.path and eval.preset, or give --data and --preset",
+        !sets.is_empty(),
+        "{} names no problems to evaluate on: set eval.path and eval.preset or [[eval.suite]], or give --suite, or --data and --preset",
         args.config
             .as_deref()
             .unwrap_or(Path::new("the command"))
             .display()
     );
-    let data = match &config.eval.path {
-        Some(path) => path.display().to_string(),
-        None => "arithmetic (built in, held out)".to_owned(),
+    for set in &sets {
+        let (data, skipped) = (&set.data, &set.loaded.skipped);
+        for row in skipped.iter().take(SKIPPED_NAMED) {
+            eprintln!("{data}:{}: left out: {}", row.line, row.reason);
+        }
+        if skipped.len() > SKIPPED_NAMED {
+            eprintln!("{data}: {} rows left out in all", skipped.len());
+        }
+    }
+    let reward = Reward::accuracy(&config.grader);
+    for set in &sets {
+        // Said before a model is loaded.
+        for problem in &set.loaded.problems {
+            let gold = reward.verdict("", &problem.id, &problem.answer);
+            gold.with_context(|| format!("{} ({})", set.name, set.data))?;
+        }
+    }
+    let name = name(model);
+    let header = Header::new(&name, &config, sets.iter().map(suite_header).collect());
+    let file = match &args.out {
+        Some(file) => file.clone(),
+        None => free_file(Path::new("runs"), SystemTime::now()),
     };
-    for row in loaded.skipped.iter().take(SKIPPED_NAMED) {
-        eprintln!("{data}:{}: left out: {}", row.line, row.reason);
-    }
-    if loaded.skipped.len() > SKIPPED_NAMED {
-        eprintln!("{data}: {} rows left out in all", loaded.skipped.len());
-    }
+    ensure!(
+        args.resume || !file.exists(),
+        record::RecordError::Exists(file.clone())
+    );
 
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let policy = open::load(&args.model, &open::prompt_choice(&config), dtype, &opened.device)?;
-    let reward = Reward::accuracy(&config.grader);
-    let problems = loaded.problems;
-    eprintln!(
-        "{} on {}: {} problems of {data}",
-        name(&args.model),
-        opened.name,
-        problems.len()
-    );
-    let progress = Progress::new(problems.len(), 0);
-    let (mut right, mut answers) = (0, 0);
-    let report = evaluate(
-        &policy,
-        &policy.model,
-        &problems,
-        &reward,
-        &eval_plan(&config),
-        |done, rows| {
-            let rows: Vec<_> = rows.iter().filter(|row| row.kind == "answer").collect();
-            right += rows.iter().filter(|row| row.right).count();
-            answers += rows.len();
-            progress.count(
-                done,
-                "problems",
-                &format!("pass@1 {:.3}", right as f64 / answers as f64),
-            );
-        },
-    )?;
-    progress.finish();
-
-    let model = name(&args.model);
-    let tok_per_sec = report.tokens as f64 / report.secs;
-    if args.json {
-        return print_line(serde_json::to_string(&Output {
-            model,
-            data,
-            report: &report,
-            tok_per_sec,
-        })?);
+    let policy = open::load(model, &open::prompt_choice(&config), dtype, &opened.device)?;
+    // Nothing is written before a model is there to be measured.
+    let (mut log, kept) = if args.resume && file.exists() {
+        Log::resume(&file, &header)?
+    } else {
+        (Log::create(&file, &header)?, Vec::new())
+    };
+    let mut reports = Vec::with_capacity(sets.len());
+    let mut work = Work {
+        tokens: 0,
+        secs: 0.0,
+        tok_per_sec: 0.0,
+    };
+    for set in &sets {
+        let problems = &set.loaded.problems;
+        eprintln!(
+            "{name} on {}: {} problems of {} ({}), {} each; completions go to {}",
+            opened.name,
+            problems.len(),
+            set.name,
+            set.data,
+            answers(set.samples),
+            file.display()
+        );
+        let kept: Vec<Record> = kept.iter().filter(|r| r.suite == set.name).cloned().collect();
+        let done = kept.chunk_by(|a, b| a.problem == b.problem).count();
+        if done > 0 {
+            eprintln!("{done} of them were answered before");
+        }
+        let progress = Progress::new(problems.len(), done);
+        let mut seen = Counted::default();
+        seen.add(&kept);
+        let plan = EvalPlan {
+            samples: set.samples,
+            ..eval_plan(&config)
+        };
+        let found = evaluate(
+            &policy,
+            &policy.model,
+            &set.name,
+            problems,
+            &reward,
+            &plan,
+            kept,
+            |done, records| {
+                log.write(records)?;
+                seen.add(records);
+                progress.count(done, "problems", &seen.note());
+                Ok(())
+            },
+        )?;
+        progress.finish();
+        work.tokens += found.tokens;
+        work.secs += found.secs;
+        reports.push(found.report);
     }
-    print_line(table(&model, &data, &report).trim_end())
+    work.tok_per_sec = work.tokens as f64 / work.secs;
+    show(&name, &file, &reports, Some(work), None, args.json)
 }
 
-/// The run's config, or one of the data file's with everything else as it is by default.
-fn config(args: &EvalArgs) -> Result<Config> {
-    let mut sets = args.sets.clone();
-    sets.extend(args.samples.map(|samples| format!("eval.samples={samples}")));
-    let (Some(data), Some(preset)) = (&args.data, &args.preset) else {
-        let path = args
-            .config
-            .as_deref()
-            .context("give a CONFIG.toml, or --data and --preset")?;
-        return Ok(Config::load(path, &sets)?);
-    };
-    Preset::named(preset)?;
+/// Right answers so far.
+#[derive(Default)]
+struct Counted {
+    right: usize,
+    answers: usize,
+}
+
+impl Counted {
+    fn add(&mut self, records: &[Record]) {
+        let answers = records.iter().filter(|r| r.kind == Kind::Answer);
+        for record in answers {
+            self.answers += 1;
+            self.right += usize::from(record.right);
+        }
+    }
+
+    fn note(&self) -> String {
+        if self.answers == 0 {
+            return String::new();
+        }
+        format!("pass@1 {:.3}", self.right as f64 / self.answers as f64)
+    }
+}
+
+fn suite_header(set: &Set) -> SuiteHeader {
+    SuiteHeader {
+        name: set.name.clone(),
+        data: set.data.clone(),
+        problems: set.loaded.problems.len(),
+        samples: set.samples,
+        fingerprint: fingerprint(&set.loaded.problems),
+    }
+}
+
+fn answers(count: usize) -> String {
+    format!("{count} answer{}", if count == 1 { "" } else { "s" })
+}
+
+/// A file in `runs` that is not there yet.
+fn free_file(runs: &Path, now: SystemTime) -> PathBuf {
+    let name = RunDir::default_name("eval", now);
+    let names = std::iter::once(name.clone()).chain((2..).map(|more| format!("{name}-{more}")));
+    let mut files = names.map(|name| runs.join(format!("{name}.jsonl")));
+    files
+        .find(|file| !file.exists())
+        .expect("there is no end of them")
+}
+
+/// Grades a file's completions again, by its `[grader]` with the sets applied.
+fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
+    let (header, mut records) = record::read(file)?;
+    ensure!(
+        args.out.as_deref() != Some(file),
+        "--out and --regrade name the same file; write the new verdicts beside the old ones"
+    );
+    let config = Config::from_str(&header.config, &file.display().to_string(), &args.sets)?;
+    let reward = Reward::accuracy(&config.grader);
+    let mut changed = 0;
+    for record in &mut records {
+        let before = record.right;
+        record.grade(&reward)?;
+        changed += usize::from(record.right != before);
+    }
+    if let Some(out) = &args.out {
+        let header = Header {
+            config: config.to_toml(),
+            ..header.clone()
+        };
+        Log::create(out, &header)?.write(&records)?;
+    }
+    let mut reports = Vec::new();
+    for (suite, records) in report::by_suite(&records) {
+        let report = Report::of(suite, records, |a, b| reward.same(a, b));
+        let asked = header.suites.iter().find(|of| of.name == suite);
+        if let Some(asked) = asked.filter(|of| of.problems != report.problems) {
+            eprintln!(
+                "{suite}: only {} of its {} problems are in the file: the evaluation was stopped",
+                report.problems, asked.problems
+            );
+        }
+        reports.push(report);
+    }
+    ensure!(!reports.is_empty(), "{}: no completion in it", file.display());
+    eprintln!("{changed} of {} verdicts are other than they were", records.len());
+    let file = args.out.as_deref().unwrap_or(file);
+    show(&header.model, file, &reports, None, Some(changed), args.json)
+}
+
+/// What two files' completions come to, problem by problem.
+fn compare(first: &Path, second: &Path, json: bool) -> Result<()> {
+    let ((_, a), (_, b)) = (record::read(first)?, record::read(second)?);
+    if a.is_empty() || b.is_empty() {
+        let empty = if a.is_empty() { first } else { second };
+        bail!("{}: no completion in it", empty.display());
+    }
+    let found =
+        report::compare(&a, &b).with_context(|| format!("{} and {}", first.display(), second.display()))?;
+    if json {
+        return print_line(serde_json::to_string(&found)?);
+    }
+    print_line(differences(&found).trim_end())
+}
+
+/// The run's config, or one of the suites or the data file with everything else as it is by default.
+fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
     let mut text = toml::Table::new();
     let mut eval = toml::Table::new();
-    eval.insert("path".into(), data.to_string_lossy().into_owned().into());
-    eval.insert("preset".into(), preset.as_str().into());
-    // The whole file: whoever names a file means all of it.
-    eval.insert("size".into(), 0.into());
-    text.insert("eval".into(), eval.into());
-    if !sets.iter().any(|set| set.trim_start().starts_with("prompt.")) {
-        let (style, why) = open::prompt_style(&open::tokenizer(&args.model)?);
+    let mut sets = args.sets.clone();
+    let name = match &args.config {
+        Some(path) => {
+            let name = path.display().to_string();
+            // What is wrong with the file is said by `Config::load` below.
+            if let Some(table) = std::fs::read_to_string(path)
+                .ok()
+                .and_then(|text| text.parse().ok())
+            {
+                text = table;
+            }
+            name
+        }
+        None => {
+            if let (Some(data), Some(preset)) = (&args.data, &args.preset) {
+                Preset::named(preset)?;
+                eval.insert("path".into(), data.to_string_lossy().into_owned().into());
+                eval.insert("preset".into(), preset.as_str().into());
+                // The whole file: whoever names a file means all of it.
+                eval.insert("size".into(), 0.into());
+                text.insert("eval".into(), eval.into());
+            }
+            "gcpo eval".to_owned()
+        }
+    };
+    // The names of the suites, so that they can be told by number.
+    let of_file = text.get("eval").and_then(|eval| eval.get("suite"));
+    let of_file = of_file.and_then(toml::Value::as_array).into_iter().flatten();
+    let mut suites: Vec<String> = of_file
+        .map(|suite| {
+            suite
+                .get("name")
+                .and_then(toml::Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    let mut given = Vec::new();
+    for suite in &args.suites {
+        let (name, file) = match suite.split_once('=') {
+            Some((name, file)) => (name, Some(file)),
+            None => (suite.as_str(), None),
+        };
+        let number = suites.iter().position(|known| known == name).unwrap_or_else(|| {
+            suites.push(name.to_owned());
+            suites.len() - 1
+        });
+        given.push(format!("eval.suite.{number}.name={}", toml::Value::from(name)));
+        if let Some(file) = file {
+            given.push(format!("eval.suite.{number}.path={}", toml::Value::from(file)));
+        }
+    }
+    if let Some(samples) = args.samples {
+        given.push(format!("eval.samples={samples}"));
+        given.extend((0..suites.len()).map(|number| format!("eval.suite.{number}.samples={samples}")));
+    }
+    if args.config.is_none() && !sets.iter().any(|set| set.trim_start().starts_with("prompt.")) {
+        let (style, why) = open::prompt_style(&open::tokenizer(model)?);
         eprintln!("prompts in the style \"{style}\": {why} (`--set prompt.style=…` takes another)");
         let mut prompt = toml::Table::new();
         prompt.insert("style".into(), style.to_string().into());
         text.insert("prompt".into(), prompt.into());
     }
-    Ok(Config::from_str(&text.to_string(), "gcpo eval", &sets)?)
+    sets.splice(0..0, given);
+    Ok(match &args.config {
+        Some(path) => Config::load(path, &sets)?,
+        None => Config::from_str(&text.to_string(), &name, &sets)?,
+    })
 }
 
 fn name(model: &ModelPath) -> String {
@@ -135,99 +348,166 @@ fn name(model: &ModelPath) -> String {
     }
 }
 
-/// What was found, for people.
-fn table(model: &str, data: &str, report: &EvalReport) -> String {
-    let accuracy = |of: Accuracy| format!("{:.4} ± {:.4}", of.mean, of.stderr);
-    let mut rows = vec![("model", model.to_owned()), ("data", data.to_owned())];
-    rows.push(("problems", thousands(report.problems as f64)));
-    if report.too_long > 0 {
-        rows.push((
-            "too long",
-            format!("{}, counted as wrong", thousands(report.too_long as f64)),
-        ));
+fn show(
+    model: &str,
+    file: &Path,
+    reports: &[Report],
+    work: Option<Work>,
+    changed: Option<usize>,
+    json: bool,
+) -> Result<()> {
+    let mean = Mean::of(reports);
+    if json {
+        return print_line(serde_json::to_string(&Output {
+            model,
+            file: file.display().to_string(),
+            suites: reports,
+            mean,
+            work,
+            changed,
+        })?);
     }
-    rows.push(("answers to each", report.samples.to_string()));
-    rows.push(("pass@1", accuracy(report.pass_at_1)));
-    if let (Some(y), Some(y_n)) = (report.candidates, report.integrated) {
-        rows.push(("pass@1 of y_i", format!("{}, the candidates of y_n", accuracy(y))));
-        rows.push(("pass@1 of y_n", format!("{}, integrated answers", accuracy(y_n))));
-    }
-    rows.push(("length", format!("{:.1} tokens", report.length_mean)));
-    rows.push(("truncated", format!("{:.1} %", 100.0 * report.truncated_frac)));
-    let speed = report.tokens as f64 / report.secs;
-    rows.push((
-        "time",
-        format!("{:.1} s, {} tok/s", report.secs, thousands(speed)),
-    ));
-    columns(
-        &rows
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect::<Vec<_>>(),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report() -> EvalReport {
-        let half = Accuracy {
-            mean: 0.5,
-            stderr: 0.025,
-        };
-        EvalReport {
-            problems: 1319,
-            samples: 2,
-            pass_at_1: half,
-            integrated: Some(half),
-            candidates: Some(Accuracy { mean: 0.25, ..half }),
-            length_mean: 31.25,
-            truncated_frac: 0.125,
-            too_long: 7,
-            tokens: 12_000,
-            secs: 2.0,
-        }
-    }
-
-    #[test]
-    fn the_table_says_what_was_found() {
-        let text = table("m", "d.jsonl", &report());
-        for part in [
-            "1,319",
-            "7, counted as wrong",
-            "0.5000 ± 0.0250",
-            "0.2500 ± 0.0250, the candidates",
-            "31.2 tokens",
-            "12.5 %",
-            "6,000 tok/s",
-        ] {
-            assert!(text.contains(part), "{part} is not in\n{text}");
-        }
-        assert!(
-            !table(
-                "m",
-                "d",
-                &EvalReport {
-                    too_long: 0,
-                    ..report()
-                }
-            )
-            .contains("too long")
+    let mut text = tables(reports, mean.as_ref());
+    text += &format!("\nmodel        {model}\ncompletions  {}\n", file.display());
+    if let Some(work) = work {
+        text += &format!(
+            "time         {}: {} tokens, {} tokens/s\n",
+            duration(work.secs),
+            thousands(work.tokens as f64),
+            thousands(work.tok_per_sec)
         );
     }
+    print_line(text.trim_end())
+}
 
-    #[test]
-    fn json_is_the_report_with_names() {
-        let report = report();
-        let output = Output {
-            model: "m".into(),
-            data: "d".into(),
-            report: &report,
-            tok_per_sec: 6000.0,
-        };
-        let value = serde_json::to_value(&output).unwrap();
-        assert_eq!(value["pass@1"]["mean"], 0.5);
-        assert_eq!((&value["model"], &value["too_long"]), (&"m".into(), &7.into()));
+fn estimate(of: Estimate) -> String {
+    format!("{:.4} ± {:.4}", of.mean, of.stderr)
+}
+
+fn between([low, high]: [f64; 2]) -> String {
+    format!("{low:.4} to {high:.4}")
+}
+
+/// What was found, for people: a row a suite and the mean, then what stands in no column.
+fn tables(reports: &[Report], mean: Option<&Mean>) -> String {
+    let heads = [
+        "suite",
+        "problems",
+        "k",
+        "avg@k = pass@1",
+        "95 % interval",
+        "pass@k",
+        "maj@k",
+        "tokens",
+        "truncated",
+        "no answer",
+    ];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    let none = || "–".to_owned();
+    for report in reports {
+        let at_k = report
+            .pass_at_k
+            .get(&report.samples)
+            .filter(|_| report.samples > 1);
+        rows.push(vec![
+            report.suite.clone(),
+            report.problems.to_string(),
+            report.samples.to_string(),
+            estimate(report.pass_at_1),
+            between(report.interval),
+            at_k.map_or_else(none, |of| format!("{:.4}", of.mean)),
+            report.majority.map_or_else(none, |of| format!("{:.4}", of.mean)),
+            format!("{:.1}", report.length_mean),
+            format!("{:.1} %", 100.0 * report.truncated_frac),
+            format!("{:.1} %", 100.0 * report.no_answer_frac),
+        ]);
     }
+    if let Some(mean) = mean {
+        let mut row = vec!["mean".to_owned(), String::new(), String::new()];
+        row.extend([estimate(mean.pass_at_1), between(mean.interval)]);
+        row.resize(heads.len(), String::new());
+        rows.push(row);
+    }
+    let mut text = grid(&rows);
+    for report in reports {
+        text += &details(report);
+    }
+    text
+}
+
+/// What a suite's row has no column for.
+fn details(report: &Report) -> String {
+    let mut text = String::new();
+    let suite = &report.suite;
+    if let Some(sampling) = report.sampling_stderr {
+        text += &format!("\n{suite}: of the standard error, {sampling:.4} is due to sampling\n");
+    }
+    let ks: Vec<String> = report
+        .pass_at_k
+        .iter()
+        .filter(|_| report.pass_at_k.len() > 2)
+        .map(|(k, of)| format!("pass@{k} {}", estimate(*of)))
+        .collect();
+    if !ks.is_empty() {
+        text += &format!("{suite}: {}\n", ks.join(", "));
+    }
+    if let (Some(y), Some(y_n)) = (report.candidates, report.integrated) {
+        text += &format!(
+            "{suite}: pass@1 of integrated answers y_n {}, of their candidates y_i {}\n",
+            estimate(y_n),
+            estimate(y)
+        );
+    }
+    if report.too_long > 0 {
+        text += &format!(
+            "{suite}: {} problems too long, counted as wrong\n",
+            report.too_long
+        );
+    }
+    for (what, groups) in [("subject", &report.subjects), ("level", &report.levels)] {
+        if !groups.is_empty() {
+            let row = |group: &Group| {
+                vec![
+                    group.name.clone(),
+                    group.problems.to_string(),
+                    estimate(group.pass_at_1),
+                ]
+            };
+            let mut rows = vec![
+                [&format!("{suite} by {what}"), "problems", "pass@1"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ];
+            rows.extend(groups.iter().map(row));
+            text += &format!("\n{}", grid(&rows));
+        }
+    }
+    text
+}
+
+fn differences(found: &[Difference]) -> String {
+    let heads = [
+        "suite",
+        "problems",
+        "first",
+        "second",
+        "second − first",
+        "95 % interval",
+        "better",
+        "worse",
+    ];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(found.iter().map(|of| {
+        vec![
+            of.suite.clone(),
+            of.problems.to_string(),
+            format!("{:.4}", of.first),
+            format!("{:.4}", of.second),
+            format!("{:+.4} ± {:.4}", of.difference.mean, of.difference.stderr),
+            format!("{:+.4} to {:+.4}", of.interval[0], of.interval[1]),
+            of.better.to_string(),
+            of.worse.to_string(),
+        ]
+    }));
+    grid(&rows)
 }

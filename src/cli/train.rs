@@ -45,6 +45,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn sft(args: &TrainArgs) -> Result<()> {
     run(&RunPlan::from_file(&args.config, &args.run)?, |plan| {
+        warn_of_suite(&plan.config);
         let problems = source::training(&plan.config)?;
         let texts = || {
             problems
@@ -76,10 +77,21 @@ fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
              reference is π(q). That is the control without a collider, not GCPO"
         );
     }
+    warn_of_suite(config);
     let problems = with_gold(config, source::training(config)?)?;
     let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
     let trainer = GroupTrainer::new(config.clone(), policy, problems)?;
     Ok(Box::new(trainer.beside(&plan.others)))
+}
+
+/// Says so where a run trains on what models are compared on.
+fn warn_of_suite(config: &Config) {
+    if let Some(suite) = source::trains_on(config) {
+        eprintln!(
+            "warning: {} is for evaluation only: no number of a model that was trained on it can be compared any more",
+            suite.name
+        );
+    }
 }
 
 /// The problems that can be graded. What is wrong with them is said before a model is loaded.

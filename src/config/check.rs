@@ -13,6 +13,7 @@ impl Config {
         self.check_model()?;
         self.check_source("data", &self.data)?;
         self.check_source("eval", &self.eval.source())?;
+        self.check_suites()?;
         self.check_prompt()?;
         self.check_sampling()?;
         self.check_objective()?;

@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod eval;
 mod origin;
 mod reward;
 mod schema;
@@ -14,14 +15,16 @@ mod size;
 use std::path::{Path, PathBuf};
 
 use gcpo_data::Templates;
+use gcpo_data::dataset::is_on_hub;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
 use origin::Origin;
 pub use schema::{
-    Checkpoint, Eval, FeatureContext, Features, Generator, Grader, GraderKind, Init, LrSchedulerType, Model,
-    ModelPath, Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle, Reward, RewardName,
-    RewardStyle, Rollout, Run, Sft, Shape, Similarity, Solutions, Source, TokenizerSource, Train,
+    Checkpoint, Eval, EvalSuite, FeatureContext, Features, Generator, Grader, GraderKind, Init,
+    LrSchedulerType, Model, ModelPath, Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle,
+    Reward, RewardName, RewardStyle, Rollout, Run, Sft, Shape, Similarity, Solutions, Source,
+    TokenizerSource, Train,
 };
 pub use size::ByteSize;
 
@@ -216,8 +219,15 @@ impl Config {
             self.run.name = Some(self.origin.stem());
         }
 
+        let samples = self.eval.samples;
+        for suite in &mut self.eval.suite {
+            suite.resolve(samples);
+        }
+
         let here = |path: &mut PathBuf| {
-            if let Ok(absolute) = std::path::absolute(&*path) {
+            if !is_on_hub(path)
+                && let Ok(absolute) = std::path::absolute(&*path)
+            {
                 *path = absolute;
             }
         };
@@ -229,6 +239,8 @@ impl Config {
         }
         self.data.path.iter_mut().for_each(here);
         self.eval.path.iter_mut().for_each(here);
+        let suites = self.eval.suite.iter_mut();
+        suites.filter_map(|suite| suite.path.as_mut()).for_each(here);
         self.run.dir.iter_mut().for_each(here);
     }
 }

@@ -506,6 +506,26 @@ pub struct Eval {
     /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
     /// is an error before anything is sampled. Default: false. Source: this project.
     pub skip_too_long: bool,
+    /// The sets of problems that `gcpo eval CONFIG.toml` measures, in place of `path` and `generator`, which are what training
+    /// is judged by. Default: `[]`. Source: this project.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suite: Vec<EvalSuite>,
+}
+
+/// `[[eval.suite]]`: a set of problems that models are compared on. All of its problems are asked; the rest is as `[eval]` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalSuite {
+    /// Its name: `"aime24"`, `"aime25"`, `"amc23"`, `"math500"`, `"minerva"`, `"olympiadbench"`, `"gsm8k"`, `"svamp"`, `"mawps"`; or
+    /// any other with a `preset`. Default: none, it must be given. Source: this project.
+    pub name: String,
+    /// Its file. Default: the suite's on the Hugging Face hub, in a build with `--features hub`. Source: this project.
+    pub path: Option<PathBuf>,
+    /// How the file's rows are read, as `data.preset`. Default: the suite's own. Source: this project.
+    pub preset: Option<Preset>,
+    /// Answers to each problem. Default: 16 of `aime24`, `aime25` and `amc23`, 4 of `math500`, `minerva` and `olympiadbench`, else
+    /// `eval.samples`. Source: this project (the paper says pass@1, and not of how many samples).
+    pub samples: Option<usize>,
 }
 
 impl Default for Eval {
@@ -525,6 +545,7 @@ impl Default for Eval {
             max_completion_length: None,
             integrated: false,
             skip_too_long: false,
+            suite: Vec::new(),
         }
     }
 }

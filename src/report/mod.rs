@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::metrics::Metrics;
 pub use line::{count_line, duration, fit, progress_line};
-pub use table::{columns, summary, thousands};
+pub use table::{columns, grid, summary, thousands};
 
 /// The live line of a run or a job, on standard error: rewritten in place on a terminal, lines that stay elsewhere.
 pub struct Progress {

@@ -117,6 +117,25 @@ pub fn columns(rows: &[(String, String)]) -> String {
         .collect()
 }
 
+/// Columns as wide as their longest entries, the first to the left and the others to the right; every line ends.
+pub fn grid(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let entries = rows.iter().filter_map(|row| row.get(column));
+        entries.map(|entry| entry.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let entries = row.iter().zip(&widths).enumerate();
+        let entries = entries.map(|(column, (entry, &width))| match column {
+            0 => format!("{entry:<width$}"),
+            _ => format!("{entry:>width$}"),
+        });
+        entries.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }

@@ -8,7 +8,7 @@ mod format;
 mod length;
 mod repetition;
 
-use gcpo_data::{GradeError, Grader, Problem};
+use gcpo_data::{GradeError, Grader, Problem, Verdict};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -189,13 +189,29 @@ impl Reward {
     /// # Errors
     /// [`RewardError::Gold`] if the problem's own answer cannot be read.
     pub fn is_right(&self, text: &str, problem: &Problem) -> Result<bool, RewardError> {
-        let verdict = self.grader.grade(text, &problem.answer);
-        Ok(verdict
-            .map_err(|source| RewardError::Gold {
-                id: problem.id.clone(),
-                source,
-            })?
-            .correct)
+        Ok(self.verdict(text, &problem.id, &problem.answer)?.correct)
+    }
+
+    /// What the check finds of a text and the gold answer of problem `id`.
+    ///
+    /// # Errors
+    /// [`RewardError::Gold`] if the gold answer cannot be read.
+    pub fn verdict(&self, text: &str, id: &str, gold: &str) -> Result<Verdict, RewardError> {
+        let verdict = self.grader.grade(text, gold);
+        verdict.map_err(|source| RewardError::Gold {
+            id: id.to_owned(),
+            source,
+        })
+    }
+
+    /// Whether two answers, as [`Verdict::answer`] has them, are the same to the grader.
+    pub fn same(&self, a: &str, b: &str) -> bool {
+        let behind_hashes = || format!("#### {}", b.replace('\n', " "));
+        a == b
+            || self
+                .grader
+                .grade(&behind_hashes(), a)
+                .is_ok_and(|verdict| verdict.correct)
     }
 
     /// Grades every candidate of step `step`. `prompt` and `text` turn tokens into text.

@@ -23,7 +23,7 @@ pub use sampler::Sampling;
 pub use stream::{Stage, StreamKey};
 
 /// Why a completion ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// The model wrote one of the end-of-sequence tokens; it is the completion's last token.

@@ -21,6 +21,8 @@ pub enum Stage {
     EvaluateIntegrated = 5,
     /// A demonstration of supervised training.
     Demonstrate = 6,
+    /// Resamples of an evaluation's problems.
+    Bootstrap = 7,
 }
 
 /// The name of one stream: results depend on this and on nothing else.

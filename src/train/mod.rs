@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::batch::{Batch, Row, micro_batch};
 use crate::config::Config;
 use crate::drive::Trainer;
-use crate::eval::EvalReport;
+use crate::eval::Evaluated;
 use crate::metrics::{Metrics, Sample};
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
 use crate::optim::grad_norms;
@@ -329,7 +329,7 @@ impl Trainer for GroupTrainer {
         Ok(samples)
     }
 
-    fn evaluate(&self) -> Result<Option<EvalReport>> {
+    fn evaluate(&self) -> Result<Option<Evaluated>> {
         self.session.evaluate()
     }
 

@@ -1,0 +1,86 @@
+//! What an `[[eval.suite]]` is by default, and what must hold of it.
+
+use gcpo_data::dataset::{Answers, Suite};
+
+use super::{Config, ConfigError, EvalSuite, Preset};
+
+impl EvalSuite {
+    /// The suite that the program knows by this name, unless a preset makes it another one.
+    fn known(&self) -> Option<&'static Suite> {
+        Suite::NAMED
+            .iter()
+            .find(|suite| self.preset.is_none() && suite.name == self.name)
+    }
+
+    /// Fills in what is not given.
+    pub(super) fn resolve(&mut self, samples: usize) {
+        let Some(suite) = self.known() else {
+            self.samples.get_or_insert(samples);
+            return;
+        };
+        self.samples.get_or_insert(suite.samples.max(samples));
+        if self.path.is_none() {
+            self.path = suite.hub.map(Into::into);
+        }
+        if let Some(preset) = suite.preset_name() {
+            self.preset = Some(Preset::Named(preset.into()));
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn check_suites(&self) -> Result<(), ConfigError> {
+        let suites = &self.eval.suite;
+        for (number, suite) in suites.iter().enumerate() {
+            let field = |name: &str| format!("eval.suite.{number}.{name}");
+            let name = &suite.name;
+            if suites[..number].iter().any(|other| other.name == *name) {
+                let help = "give each its own; with a `preset`, any name will do";
+                return Err(self.blame(&field("name"), format!("two suites are called {name:?}"), help));
+            }
+            match &suite.preset {
+                None => match Suite::named(name) {
+                    Ok(suite) if suite.answers == Answers::Programs => {
+                        return Err(self.blame(
+                            &field("name"),
+                            format!("the answers of {name:?} are programs, which must be run to be graded, and this program runs none"),
+                            "sample with `gcpo generate`, and run what gcpo_data::dataset::CodeProblem puts together where it can do no harm",
+                        ));
+                    }
+                    Err(error) => {
+                        let help = "or give its `path` and `preset`";
+                        return Err(self.blame(&field("name"), error.to_string(), help));
+                    }
+                    Ok(_) => {}
+                },
+                Some(preset) => {
+                    if let Err(error) = preset.rows() {
+                        let help = "or give a table of field names";
+                        return Err(self.blame(&field("preset"), error.to_string(), help));
+                    }
+                }
+            }
+            if suite.path.is_none() {
+                let from = Suite::named(name).map_or(String::new(), |suite| format!(" ({})", suite.from));
+                return Err(self.blame(
+                    &field("name"),
+                    format!("no file of {name:?} is given"),
+                    format!("give its `path`, or `--suite {name}=FILE`{from}"),
+                ));
+            }
+            self.at_least(&field("samples"), suite.samples.unwrap_or(1), 1)?;
+        }
+        if self.eval.every > 0
+            && !suites.is_empty()
+            && self.eval.path.is_none()
+            && self.eval.generator.is_none()
+        {
+            return Err(self.blame(
+                "eval.every",
+                "suites are for `gcpo eval`: there is nothing to measure while training",
+                "give `eval.path`, or leave `eval.every` out",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,368 @@
+//! How often is the policy right? Sampled answers to problems that it was not trained on ([`evaluate`]), kept one by one
+//! ([`record`]), and what can be said of them ([`report`], [`stats`]).
+
+pub mod record;
+pub mod report;
+pub mod stats;
+
+use gcpo_data::Problem;
+use gcpo_model::inference::Inference;
+use gcpo_model::llama::Llama;
+use thiserror::Error;
+
+use crate::policy::{Policy, PolicyError};
+use crate::reward::{Reward, RewardError};
+use crate::rollout::{
+    self, AnswerPlan, Completion, Engine, Limits, PromptPlan, RolloutError, Rollouts, Sampling, Stage,
+    StreamKey, answer,
+};
+use record::{Kind, Record, RecordError};
+use report::Report;
+
+/// How an evaluation samples.
+#[derive(Debug, Clone, Copy)]
+pub struct EvalPlan {
+    /// Answers to each problem.
+    pub samples: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Longest answer, and what may run together.
+    pub limits: Limits,
+    /// With `Some(n)`, answers integrated from `n` candidates are measured as well.
+    pub integrate: Option<usize>,
+    /// Quotes of candidates keep their last tokens, this many (0: all).
+    pub candidate_tokens: usize,
+    /// Whether problems that do not fit the model's positions are left out and count as wrong.
+    pub skip_too_long: bool,
+    /// Seed of the answers; the same seed gives the same random numbers at every evaluation of a run.
+    pub seed: u64,
+}
+
+/// What an evaluation can fail on.
+#[derive(Debug, Error)]
+pub enum EvalError {
+    /// There is nothing to evaluate on.
+    #[error("there are no problems to evaluate on: check eval.path, or --data")]
+    NoProblems,
+    /// A problem does not fit the model's positions. Nothing has been sampled.
+    #[error(
+        "problem `{id}`{others}: {what} takes {needed} tokens, but the model has {limit} positions: {help}"
+    )]
+    TooLong {
+        /// The first such problem.
+        id: String,
+        /// How many more there are, in words.
+        others: String,
+        /// What does not fit.
+        what: String,
+        /// Tokens needed, the completion included.
+        needed: usize,
+        /// `max_position_embeddings`.
+        limit: usize,
+        /// What to set.
+        help: String,
+    },
+    /// Generation failed.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    /// A gold answer cannot be read.
+    #[error(transparent)]
+    Reward(#[from] RewardError),
+    /// A prompt cannot be made.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A completion cannot be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// An evaluation that was done.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// What was found.
+    pub report: Report,
+    /// Every completion.
+    pub records: Vec<Record>,
+    /// Tokens sampled.
+    pub tokens: usize,
+    /// Seconds.
+    pub secs: f64,
+}
+
+/// Evaluates a policy on a `suite`, which goes on behind the problems that `kept` has completions of. `keep` is given the
+/// completions of whole problems as they come, with how many problems are done.
+///
+/// # Errors
+/// [`EvalError`]; [`EvalError::TooLong`] before anything is sampled.
+#[allow(clippy::too_many_arguments)] // who, on what, judged by whom, how, from where, to where
+pub fn evaluate(
+    policy: &Policy,
+    model: &Llama,
+    suite: &str,
+    problems: &[Problem],
+    reward: &Reward,
+    plan: &EvalPlan,
+    kept: Vec<Record>,
+    mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
+) -> Result<Evaluated, EvalError> {
+    if problems.is_empty() {
+        return Err(EvalError::NoProblems);
+    }
+    let started = std::time::Instant::now();
+    let (asked, too_long) = fitting(policy, problems, plan, model.config().max_position_embeddings)?;
+    let inference = Inference::new(model);
+    let stops = policy.stops();
+    let engine =
+        Engine::new(&inference, &policy.eos, plan.sampling, plan.limits).with_stops(stops.as_deref());
+    let record = |at: usize, kind| Grading {
+        suite,
+        policy,
+        reward,
+        at,
+        problem: &problems[at],
+        kind,
+    };
+    let mut records = kept;
+    let done = records.chunk_by(|a, b| a.problem == b.problem).count();
+    // Whoever is left out is wrong.
+    let missing = too_long.iter().skip(done);
+    let missing: Vec<Record> = missing.map(|&at| record(at, Kind::TooLong).none()).collect();
+    if !missing.is_empty() {
+        keep(too_long.len(), &missing)?;
+        records.extend(missing);
+    }
+    let mut first = done.saturating_sub(too_long.len());
+    let per_chunk = (plan.limits.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
+    while first < asked.len() {
+        let chunk = &asked[first..asked.len().min(first + per_chunk)];
+        let plans = chunk.iter().map(|asked| asked.answer.clone()).collect();
+        let chunk_problems: Vec<Problem> = chunk.iter().map(|asked| problems[asked.at].clone()).collect();
+        let how = plan.answers(Stage::Evaluate, plan.samples, first);
+        let rollouts = answer(&engine, chunk_problems.clone(), plans, how)?;
+        let integrated = match plan.integrate {
+            Some(n) => Some(integrate(&engine, chunk, chunk_problems, plan, n, first)?),
+            None => None,
+        };
+        let before = records.len();
+        for (p, asked) in chunk.iter().enumerate() {
+            let answers = &rollouts.candidates[p];
+            records.extend(record(asked.at, Kind::Answer).all(answers)?);
+            if let Some((ys, y_ns)) = &integrated {
+                records.extend(record(asked.at, Kind::Candidate).all(&ys.candidates[p])?);
+                records.extend(record(asked.at, Kind::Integrated).all(&y_ns[p..=p])?);
+            }
+        }
+        first += chunk.len();
+        keep(too_long.len() + first, &records[before..])?;
+    }
+    Ok(Evaluated {
+        report: Report::of(suite, &records, |a, b| reward.same(a, b)),
+        records,
+        tokens: engine.work().tokens,
+        secs: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// Whose completions are graded.
+struct Grading<'a> {
+    suite: &'a str,
+    policy: &'a Policy,
+    reward: &'a Reward,
+    at: usize,
+    problem: &'a Problem,
+    kind: Kind,
+}
+
+impl Grading<'_> {
+    /// The record of no completion.
+    fn none(&self) -> Record {
+        Record {
+            suite: self.suite.to_owned(),
+            problem: self.at,
+            id: self.problem.id.clone(),
+            kind: self.kind,
+            sample: 0,
+            gold: self.problem.answer.clone(),
+            subject: self.problem.subject.clone(),
+            level: self.problem.level.clone(),
+            completion: String::new(),
+            answer: None,
+            rule: None,
+            by: None,
+            right: false,
+            tokens: 0,
+            finish: None,
+        }
+    }
+
+    /// The records of completions, graded.
+    fn all(&self, completions: &[Completion]) -> Result<Vec<Record>, RewardError> {
+        let graded = completions.iter().enumerate().map(|(sample, completion)| {
+            let mut record = Record {
+                sample,
+                completion: self.policy.decode(completion),
+                tokens: completion.tokens.len(),
+                finish: Some(completion.finish),
+                ..self.none()
+            };
+            record.grade(self.reward)?;
+            Ok(record)
+        });
+        graded.collect()
+    }
+}
+
+impl Record {
+    /// Grades the completion, as if it had not been graded before.
+    ///
+    /// # Errors
+    /// [`RewardError::Gold`] if the gold answer cannot be read.
+    pub fn grade(&mut self, reward: &Reward) -> Result<(), RewardError> {
+        if self.kind == Kind::TooLong {
+            return Ok(());
+        }
+        let verdict = reward.verdict(&self.completion, &self.id, &self.gold)?;
+        self.right = verdict.correct;
+        self.answer = verdict.answer;
+        self.rule = verdict.rule.map(|rule| rule.to_string());
+        self.by = verdict.by.map(|by| by.to_string());
+        Ok(())
+    }
+}
+
+/// A problem with its contexts.
+struct Asked {
+    /// Its place among all problems.
+    at: usize,
+    answer: PromptPlan,
+    /// With the contexts of an integrated answer, where it is measured.
+    integrate: Option<PromptPlan>,
+}
+
+impl Asked {
+    fn check_fits(&self, max_completion_length: usize, positions: usize) -> Result<(), RolloutError> {
+        let mut plans = std::iter::once(&self.answer).chain(&self.integrate);
+        plans.try_for_each(|plan| plan.check_fits(max_completion_length, positions))
+    }
+}
+
+/// The problems whose contexts fit the model's positions, and the places of the others: none, unless some may be left out.
+fn fitting(
+    policy: &Policy,
+    problems: &[Problem],
+    plan: &EvalPlan,
+    positions: usize,
+) -> Result<(Vec<Asked>, Vec<usize>), EvalError> {
+    let all: Result<Vec<Asked>, EvalError> = problems
+        .iter()
+        .enumerate()
+        .map(|(at, problem)| {
+            let integrate = plan
+                .integrate
+                .map(|n| policy.plan(problem, n, plan.candidate_tokens));
+            Ok(Asked {
+                at,
+                answer: policy.answer_plan(problem)?,
+                integrate: integrate.transpose()?,
+            })
+        })
+        .collect();
+    let all = all?;
+    let length = plan.limits.max_completion_length;
+    let misfits: Vec<(usize, RolloutError)> = all
+        .iter()
+        .filter_map(|asked| Some((asked.at, asked.check_fits(length, positions).err()?)))
+        .collect();
+    if misfits.is_empty() || plan.skip_too_long && misfits.len() < all.len() {
+        let left_out: Vec<usize> = misfits.iter().map(|(at, _)| *at).collect();
+        let mut fits = all;
+        fits.retain(|asked| left_out.binary_search(&asked.at).is_err());
+        return Ok((fits, left_out));
+    }
+    let count = misfits.len();
+    let (first, error) = misfits.into_iter().next().expect("there is one");
+    let RolloutError::TooLong { what, needed, limit } = error else {
+        return Err(error.into());
+    };
+    Err(EvalError::TooLong {
+        id: problems[first].id.clone(),
+        others: match count {
+            1 => String::new(),
+            _ => format!(" and {} more of the {}", count - 1, problems.len()),
+        },
+        what,
+        needed,
+        limit,
+        help: too_long_help(&all, length, positions, count == all.len()),
+    })
+}
+
+/// What to set so that the problems fit: the longest completion for which all do.
+fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, none_fits: bool) -> String {
+    let fits = |length: usize| {
+        all.iter()
+            .all(|asked| asked.check_fits(length, positions).is_ok())
+    };
+    // A shorter completion fits wherever a longer one does.
+    let (mut good, mut bad) = (0, max_completion_length);
+    while good + 1 < bad {
+        let middle = good.midpoint(bad);
+        if fits(middle) { good = middle } else { bad = middle }
+    }
+    let shorter = match good {
+        0 => "lower eval.max_completion_length (some prompts leave no room for any answer)".to_owned(),
+        _ => format!("`--set eval.max_completion_length={good}` is the most with which all fit"),
+    };
+    if none_fits {
+        return format!("{shorter}; as it is, no problem fits");
+    }
+    format!("{shorter}; `--set eval.skip_too_long=true` leaves such problems out and counts them as wrong")
+}
+
+impl EvalPlan {
+    fn answers(&self, stage: Stage, num_generations: usize, first_prompt: usize) -> AnswerPlan {
+        AnswerPlan {
+            num_generations,
+            integrations: 0,
+            with_hidden: false,
+            seed: self.seed,
+            step: 0,
+            stage,
+            first_prompt,
+        }
+    }
+}
+
+/// Candidates and one answer integrated from them, for each problem.
+fn integrate(
+    engine: &Engine,
+    asked: &[Asked],
+    problems: Vec<Problem>,
+    plan: &EvalPlan,
+    n: usize,
+    first: usize,
+) -> Result<(Rollouts, Vec<Completion>), EvalError> {
+    let plans = asked.iter().filter_map(|asked| asked.integrate.clone()).collect();
+    let rollouts = answer(
+        engine,
+        problems,
+        plans,
+        plan.answers(Stage::EvaluateIntegrated, n, first),
+    )?;
+    let mut answers = Vec::with_capacity(asked.len());
+    for wave in &rollouts.waves {
+        let of_wave = rollout::integrate(engine, &rollouts, wave, 1, |p, _| StreamKey {
+            seed: plan.seed,
+            step: 0,
+            prompt: (first + p) as u64,
+            stage: Stage::EvaluateIntegrated,
+            // After the candidates' own streams.
+            sample: n as u64,
+        })?;
+        answers.extend(of_wave.into_iter().flatten());
+    }
+    Ok((rollouts, answers))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! `eval.jsonl`: what an evaluation asked and every completion it got, so that it can go on where it was stopped and be
+//! graded again.
+//!
+//! The first line is the [`Header`], every other one a [`Record`], suite after suite, problem after problem.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use gcpo_data::Problem;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError};
+use crate::rollout::Finish;
+
+/// The form of the file.
+const VERSION: u32 = 1;
+
+/// What a completion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An answer.
+    Answer,
+    /// A candidate `y_i` that an answer was integrated from.
+    Candidate,
+    /// An answer `y_n` that was integrated from candidates.
+    Integrated,
+    /// None: the problem does not fit the model's positions and counts as wrong.
+    TooLong,
+}
+
+/// A completion, and what was found of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The suite.
+    pub suite: String,
+    /// The problem's place in its file, from 0.
+    pub problem: usize,
+    /// The problem's name.
+    pub id: String,
+    /// What this is.
+    pub kind: Kind,
+    /// Which of the problem's completions of its kind.
+    pub sample: usize,
+    /// The gold answer.
+    pub gold: String,
+    /// The problem's subject, where its file says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// How hard the problem is, where its file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// The text.
+    pub completion: String,
+    /// The answer that was found in it.
+    pub answer: Option<String>,
+    /// By what rule it was found.
+    pub rule: Option<String>,
+    /// What decided.
+    pub by: Option<String>,
+    /// Whether it is right.
+    pub right: bool,
+    /// Its length in tokens, the EOS included.
+    pub tokens: usize,
+    /// Why it ended; none where there is no completion.
+    pub finish: Option<Finish>,
+}
+
+/// A set of problems in an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuiteHeader {
+    /// Its name.
+    pub name: String,
+    /// Where its problems are from.
+    pub data: String,
+    /// How many there are.
+    pub problems: usize,
+    /// Answers to each.
+    pub samples: usize,
+    /// Of the problems' questions and gold answers.
+    pub fingerprint: String,
+}
+
+/// The first line of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// The form of the file.
+    pub gcpo_eval: u32,
+    /// The model, as it was named.
+    pub model: String,
+    /// The problems.
+    pub suites: Vec<SuiteHeader>,
+    /// The whole config, as TOML.
+    pub config: String,
+}
+
+/// What can be wrong with an `eval.jsonl`.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The system refused.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A new evaluation would be written over an old one.
+    #[error("{} is there already; go on with it by --resume, or give another file with --out", .0.display())]
+    Exists(PathBuf),
+    /// A line is none of an evaluation.
+    #[error("{}:{line}: {message}", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// Another evaluation is to go on than was begun.
+    #[error(
+        "{}: this evaluation was begun with another {}; an evaluation goes on as it was begun, so give the same, or another file with --out",
+        .path.display(), .what
+    )]
+    Differs {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// The config in the header.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl Header {
+    /// Of an evaluation that is about to begin.
+    pub fn new(model: &str, config: &Config, suites: Vec<SuiteHeader>) -> Self {
+        Self {
+            gcpo_eval: VERSION,
+            model: model.to_owned(),
+            suites,
+            config: config.to_toml(),
+        }
+    }
+
+    /// What this evaluation has other than `saved`, in words; none if it may go on with what was saved.
+    fn difference(&self, saved: &Self) -> Result<Option<String>, ConfigError> {
+        if self.model != saved.model {
+            return Ok(Some(format!("model ({})", saved.model)));
+        }
+        let read = |header: &Self| Config::from_str(&header.config, "eval.jsonl", &[]);
+        let mut keys = read(saved)?.differences(&read(self)?);
+        // The suites are compared below; the rest changes no completion.
+        let sections = [
+            "run.",
+            "data.",
+            "checkpoint.",
+            "reward",
+            "objective.",
+            "sft.",
+            "train.",
+        ];
+        let free = [
+            "rollout.max_rows",
+            "rollout.memory_budget",
+            "eval.every",
+            "eval.suite",
+        ];
+        keys.retain(|key| {
+            let matters = !sections.iter().any(|section| key.starts_with(section));
+            key == "train.dtype" || (matters && !free.contains(&key.as_str()))
+        });
+        if !keys.is_empty() {
+            return Ok(Some(format!("`{}`", keys.join("`, `"))));
+        }
+        let same =
+            self.suites.len() == saved.suites.len()
+                && self.suites.iter().zip(&saved.suites).all(|(a, b)| {
+                    (&a.name, a.samples, &a.fingerprint) == (&b.name, b.samples, &b.fingerprint)
+                });
+        Ok((!same).then(|| "set of problems, or number of samples".to_owned()))
+    }
+}
+
+/// FNV-1a over questions and gold answers, for telling one file of problems from another.
+pub fn fingerprint(problems: &[Problem]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for problem in problems {
+        for text in [&problem.question, &problem.answer] {
+            for byte in text.bytes().chain([0]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+    }
+    format!("{hash:016x}")
+}
+
+/// Reads a whole file. A last line without its end was cut off while it was written, and is left out.
+///
+/// # Errors
+/// [`RecordError`] with the line.
+pub fn read(path: &Path) -> Result<(Header, Vec<Record>), RecordError> {
+    let text = fs::read_to_string(path).map_err(at(path))?;
+    let wrong = |line: usize, message: String| RecordError::Line {
+        path: path.to_owned(),
+        line,
+        message,
+    };
+    let mut lines = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .enumerate();
+    let header = lines
+        .next()
+        .and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
+    let Some(header) = header.filter(|header| header.gcpo_eval == VERSION) else {
+        let message = "no evaluation of this program: the first line is not its header";
+        return Err(wrong(1, message.into()));
+    };
+    let records = lines
+        .map(|(number, line)| {
+            let record: Record =
+                serde_json::from_str(line).map_err(|e| wrong(number + 1, format!("no completion: {e}")))?;
+            match header.suites.iter().any(|suite| suite.name == record.suite) {
+                true => Ok(record),
+                false => Err(wrong(
+                    number + 1,
+                    format!("the suite {:?} is not in the header", record.suite),
+                )),
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((header, records))
+}
+
+/// A file that an evaluation is being written to.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    /// A new file, its directories too, with its header.
+    ///
+    /// # Errors
+    /// It exists, or cannot be written.
+    pub fn create(path: &Path, header: &Header) -> Result<Self, RecordError> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(at(dir))?;
+        }
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => RecordError::Exists(path.to_owned()),
+            _ => at(path)(error),
+        })?;
+        let mut log = Self {
+            path: path.to_owned(),
+            file,
+        };
+        log.line(header)?;
+        Ok(log)
+    }
+
+    /// An evaluation that was stopped: its file, cut to the problems that are whole, and their records.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is of another evaluation.
+    pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), RecordError> {
+        let (saved, mut records) = read(path)?;
+        if let Some(what) = header.difference(&saved)? {
+            return Err(RecordError::Differs {
+                path: path.to_owned(),
+                what,
+            });
+        }
+        // A problem's lines are written together: only those of the last one may lack some.
+        if let Some((suite, problem)) = records.last().map(|last| (last.suite.clone(), last.problem)) {
+            records.retain(|record| record.suite != suite || record.problem != problem);
+        }
+        let text = fs::read_to_string(path).map_err(at(path))?;
+        let kept: usize = text
+            .split_inclusive('\n')
+            .take(1 + records.len())
+            .map(str::len)
+            .sum();
+        let file = OpenOptions::new().append(true).open(path).map_err(at(path))?;
+        file.set_len(kept as u64).map_err(at(path))?;
+        let path = path.to_owned();
+        Ok((Self { path, file }, records))
+    }
+
+    /// Appends records.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&mut self, records: &[Record]) -> Result<(), RecordError> {
+        records.iter().try_for_each(|record| self.line(record))
+    }
+
+    fn line(&mut self, value: &impl Serialize) -> Result<(), RecordError> {
+        let mut text = serde_json::to_vec(value).expect("text and numbers are JSON");
+        text.push(b'\n');
+        self.file.write_all(&text).map_err(at(&self.path))
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> RecordError {
+    move |source| RecordError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,343 @@
+//! What the completions of an evaluation come to. A pure function of them, so that a file says later what it said at once.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::record::{Kind, Record};
+use super::stats::{Estimate, interval, ks, majority, pass_at_k, sampling_stderr};
+use crate::rollout::Finish;
+
+/// What was found on one set of problems.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The set.
+    pub suite: String,
+    /// Number of problems.
+    pub problems: usize,
+    /// Answers to each.
+    pub samples: usize,
+    /// Mean over problems of the share of right answers: avg@k, which is the unbiased estimate of pass@1.
+    #[serde(rename = "pass@1")]
+    pub pass_at_1: Estimate,
+    /// Its 95 % interval, by a bootstrap over problems.
+    pub interval: [f64; 2],
+    /// The part of the standard error that is due to sampling, the problems being what they are; none with one answer each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampling_stderr: Option<f64>,
+    /// The unbiased estimate of pass@k, by k: powers of 2, and all answers.
+    #[serde(rename = "pass@k")]
+    pub pass_at_k: BTreeMap<usize, Estimate>,
+    /// maj@k of all k answers: the answer that most agree on, right or wrong; with one answer it is left out.
+    #[serde(rename = "maj@k", skip_serializing_if = "Option::is_none")]
+    pub majority: Option<Estimate>,
+    /// pass@1 of integrated answers `y_n`, where measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integrated: Option<Estimate>,
+    /// pass@1 of the candidates `y_i` that they were integrated from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Estimate>,
+    /// Mean length of an answer, in tokens.
+    pub length_mean: f64,
+    /// Mean length of right answers; none where there is none.
+    pub length_right: Option<f64>,
+    /// Share of answers that reached the longest length.
+    pub truncated_frac: f64,
+    /// Share of answers in which no final answer was found.
+    pub no_answer_frac: f64,
+    /// Problems that did not fit the model's positions: left out, and counted as wrong.
+    pub too_long: usize,
+    /// By subject, where the problems have one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<Group>,
+    /// By level, where the problems have one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<Group>,
+    /// Of each problem, in order: its share of right answers.
+    #[serde(skip)]
+    pub shares: Vec<f64>,
+}
+
+/// pass@1 of the problems of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// The subject or the level.
+    pub name: String,
+    /// How many problems.
+    pub problems: usize,
+    /// pass@1.
+    #[serde(rename = "pass@1")]
+    pub pass_at_1: Estimate,
+}
+
+/// The mean of several sets, each counting alike (as in table 1 of the paper).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Mean {
+    /// pass@1.
+    #[serde(rename = "pass@1")]
+    pub pass_at_1: Estimate,
+    /// Its 95 % interval, by a bootstrap over the problems of each.
+    pub interval: [f64; 2],
+}
+
+impl Report {
+    /// Of a set's records, at least one; `same` says whether two found answers are the same.
+    pub fn of(suite: &str, records: &[Record], same: impl Fn(&str, &str) -> bool) -> Self {
+        let problems: Vec<&[Record]> = by_problem(records);
+        let of_kind = |kind: Kind| -> Vec<Vec<&Record>> {
+            let rows = problems.iter().copied();
+            rows.map(|problem| problem.iter().filter(|r| r.kind == kind).collect())
+                .collect()
+        };
+        let shares_of = |rows: &[Vec<&Record>]| rows.iter().map(|row| share_right(row)).collect::<Vec<f64>>();
+        let estimate_of = |kind: Kind| {
+            let rows = of_kind(kind);
+            rows.iter()
+                .any(|row| !row.is_empty())
+                .then(|| Estimate::of(&shares_of(&rows)))
+        };
+        let answers = of_kind(Kind::Answer);
+        let shares = shares_of(&answers);
+        let samples = answers.iter().map(Vec::len).max().unwrap_or(0);
+        let estimate = |value: &dyn Fn(&[&Record]) -> f64| {
+            let values: Vec<f64> = answers
+                .iter()
+                .map(|row| if row.is_empty() { 0.0 } else { value(row) })
+                .collect();
+            Estimate::of(&values)
+        };
+        let right = |row: &[&Record]| row.iter().filter(|r| r.right).count();
+        let all: Vec<&Record> = answers.iter().flatten().copied().collect();
+        let share = |count: usize| count as f64 / all.len().max(1) as f64;
+        let rights: Vec<&&Record> = all.iter().filter(|r| r.right).collect();
+        let group = |name: fn(&Record) -> Option<&String>| groups(&problems, &shares, name);
+        Self {
+            suite: suite.to_owned(),
+            problems: problems.len(),
+            samples,
+            pass_at_1: Estimate::of(&shares),
+            interval: interval(&[&shares]),
+            sampling_stderr: sampling_stderr(&shares, samples),
+            pass_at_k: ks(samples)
+                .into_iter()
+                .filter(|&k| k > 0)
+                .map(|k| {
+                    (
+                        k,
+                        estimate(&|row| pass_at_k(row.len(), right(row), k.min(row.len()))),
+                    )
+                })
+                .collect(),
+            majority: (samples > 1).then(|| estimate(&|row| f64::from(u8::from(majority_right(row, &same))))),
+            integrated: estimate_of(Kind::Integrated),
+            candidates: estimate_of(Kind::Candidate),
+            length_mean: share(all.iter().map(|r| r.tokens).sum()),
+            length_right: (!rights.is_empty())
+                .then(|| rights.iter().map(|r| r.tokens).sum::<usize>() as f64 / rights.len() as f64),
+            truncated_frac: share(all.iter().filter(|r| r.finish == Some(Finish::Length)).count()),
+            no_answer_frac: share(all.iter().filter(|r| r.answer.is_none()).count()),
+            too_long: records.iter().filter(|r| r.kind == Kind::TooLong).count(),
+            subjects: group(|r| r.subject.as_ref()),
+            levels: group(|r| r.level.as_ref()),
+            shares,
+        }
+    }
+}
+
+impl Mean {
+    /// Of several sets; none of fewer than two.
+    pub fn of(reports: &[Report]) -> Option<Self> {
+        let shares: Vec<&[f64]> = reports.iter().map(|report| &*report.shares).collect();
+        let parts: Vec<Estimate> = reports.iter().map(|report| report.pass_at_1).collect();
+        (reports.len() > 1).then(|| Self {
+            pass_at_1: Estimate::mean_of(&parts),
+            interval: interval(&shares),
+        })
+    }
+}
+
+/// A set's records, a problem each.
+fn by_problem(records: &[Record]) -> Vec<&[Record]> {
+    records.chunk_by(|a, b| a.problem == b.problem).collect()
+}
+
+fn share_right(rows: &[&Record]) -> f64 {
+    rows.iter().filter(|r| r.right).count() as f64 / rows.len().max(1) as f64
+}
+
+/// Whether the answer that most agree on is right. All right answers agree; a right and a wrong one never do.
+fn majority_right(rows: &[&Record], same: impl Fn(&str, &str) -> bool) -> bool {
+    let votes: Vec<Option<(bool, &str)>> = rows
+        .iter()
+        .map(|r| r.answer.as_deref().map(|answer| (r.right, answer)))
+        .collect();
+    let agree = |a: &(bool, &str), b: &(bool, &str)| a.0 == b.0 && (a.0 || same(a.1, b.1));
+    majority(&votes, agree).is_some_and(|first| rows[first].right)
+}
+
+/// Numbers in their order, then words in theirs.
+fn groups(problems: &[&[Record]], shares: &[f64], name: fn(&Record) -> Option<&String>) -> Vec<Group> {
+    let mut found: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
+    for (problem, share) in problems.iter().zip(shares) {
+        if let Some(name) = name(&problem[0]) {
+            found.entry(name).or_default().push(*share);
+        }
+    }
+    let group = |(name, shares): (&String, Vec<f64>)| Group {
+        name: name.clone(),
+        problems: shares.len(),
+        pass_at_1: Estimate::of(&shares),
+    };
+    found.into_iter().map(group).collect()
+}
+
+/// How a second run differs from a first one on the same problems.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// The set; `mean` for all of them.
+    pub suite: String,
+    /// Number of problems.
+    pub problems: usize,
+    /// pass@1 of the first run.
+    pub first: f64,
+    /// pass@1 of the second run.
+    pub second: f64,
+    /// The second less the first, paired by problem.
+    pub difference: Estimate,
+    /// Its 95 % interval, by a bootstrap over problems.
+    pub interval: [f64; 2],
+    /// Problems in which the second has the larger share of right answers.
+    pub better: usize,
+    /// Problems in which it has the smaller.
+    pub worse: usize,
+}
+
+/// Why two runs cannot be compared.
+#[derive(Debug, Error)]
+pub enum NotPaired {
+    /// A set is in one of them only.
+    #[error("the suite {0:?} is in one of the two only; compare evaluations of the same suites")]
+    Suite(String),
+    /// A problem is.
+    #[error(
+        "suite {suite:?}: the problems are not the same: problem {number} is `{first}` in one and `{second}` in the other"
+    )]
+    Problem {
+        /// The set.
+        suite: String,
+        /// Its place, from 1.
+        number: usize,
+        /// Its name in the first.
+        first: String,
+        /// Its name in the second.
+        second: String,
+    },
+    /// One has more problems.
+    #[error(
+        "suite {suite:?}: one has {first} problems and the other {second}; if one was stopped, let it go on first (--resume)"
+    )]
+    Count {
+        /// The set.
+        suite: String,
+        /// How many the first has.
+        first: usize,
+        /// How many the second has.
+        second: usize,
+    },
+}
+
+/// Compares two runs' records, set by set, and in the mean over sets where there are several.
+///
+/// # Errors
+/// [`NotPaired`].
+pub fn compare(first: &[Record], second: &[Record]) -> Result<Vec<Difference>, NotPaired> {
+    let (a, b) = (by_suite(first), by_suite(second));
+    let only = a
+        .iter()
+        .find(|(name, _)| !b.iter().any(|(other, _)| other == name));
+    if let Some((name, _)) = only.or_else(|| {
+        b.iter()
+            .find(|(name, _)| !a.iter().any(|(other, _)| other == name))
+    }) {
+        return Err(NotPaired::Suite((*name).to_owned()));
+    }
+    let mut found = Vec::new();
+    let mut paired: Vec<Vec<f64>> = Vec::new();
+    for (suite, records) in &a {
+        let others = b
+            .iter()
+            .find(|(name, _)| name == suite)
+            .map_or(&[][..], |(_, of)| of);
+        let (mine, theirs) = (in_order(records), in_order(others));
+        if mine.len() != theirs.len() {
+            return Err(NotPaired::Count {
+                suite: (*suite).to_owned(),
+                first: mine.len(),
+                second: theirs.len(),
+            });
+        }
+        let mut differences = Vec::with_capacity(mine.len());
+        let (mut sum_first, mut sum_second) = (0.0, 0.0);
+        for (x, y) in mine.iter().zip(&theirs) {
+            let key = |of: &[Record]| (of[0].problem, of[0].id.clone(), of[0].gold.clone());
+            if key(x) != key(y) {
+                return Err(NotPaired::Problem {
+                    suite: (*suite).to_owned(),
+                    number: x[0].problem + 1,
+                    first: x[0].id.clone(),
+                    second: y[0].id.clone(),
+                });
+            }
+            let share = |of: &[Record]| {
+                share_right(&of.iter().filter(|r| r.kind == Kind::Answer).collect::<Vec<_>>())
+            };
+            sum_first += share(x);
+            sum_second += share(y);
+            differences.push(share(y) - share(x));
+        }
+        let n = mine.len() as f64;
+        found.push(Difference {
+            suite: (*suite).to_owned(),
+            problems: mine.len(),
+            first: sum_first / n,
+            second: sum_second / n,
+            difference: Estimate::of(&differences),
+            interval: interval(&[&differences]),
+            better: differences.iter().filter(|d| **d > 0.0).count(),
+            worse: differences.iter().filter(|d| **d < 0.0).count(),
+        });
+        paired.push(differences);
+    }
+    if found.len() > 1 {
+        let count = found.len() as f64;
+        let parts: Vec<Estimate> = found.iter().map(|of| of.difference).collect();
+        let strata: Vec<&[f64]> = paired.iter().map(Vec::as_slice).collect();
+        found.push(Difference {
+            suite: "mean".into(),
+            problems: found.iter().map(|of| of.problems).sum(),
+            first: found.iter().map(|of| of.first).sum::<f64>() / count,
+            second: found.iter().map(|of| of.second).sum::<f64>() / count,
+            difference: Estimate::mean_of(&parts),
+            interval: interval(&strata),
+            better: found.iter().map(|of| of.better).sum(),
+            worse: found.iter().map(|of| of.worse).sum(),
+        });
+    }
+    Ok(found)
+}
+
+/// Records by set, in the order of the file.
+pub fn by_suite(records: &[Record]) -> Vec<(&str, &[Record])> {
+    records
+        .chunk_by(|a, b| a.suite == b.suite)
+        .map(|of| (of[0].suite.as_str(), of))
+        .collect()
+}
+
+/// A set's problems by their place in its file: those that were too long come first in an evaluation.
+fn in_order(records: &[Record]) -> Vec<&[Record]> {
+    let mut problems = by_problem(records);
+    problems.sort_by_key(|of| of[0].problem);
+    problems
+}
