@@ -506,9 +506,9 @@ pub struct Eval {
     /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
     /// is an error before anything is sampled. Default: false. Source: this project.
     pub skip_too_long: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     /// The sets of problems that `gcpo eval CONFIG.toml` measures, in place of `path` and `generator`, which are what training
     /// is judged by. Default: `[]`. Source: this project.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suite: Vec<EvalSuite>,
 }
 
@@ -523,8 +523,8 @@ pub struct EvalSuite {
     pub path: Option<PathBuf>,
     /// How the file's rows are read, as `data.preset`. Default: the suite's own. Source: this project.
     pub preset: Option<Preset>,
-    /// Answers to each problem. Default: 16 of `aime24`, `aime25` and `amc23`, 4 of `math500`, `minerva` and `olympiadbench`, else
-    /// `eval.samples`. Source: this project (the paper says pass@1, and not of how many samples).
+    /// Answers to each problem. Default: 16 of `aime24`, `aime25` and `amc23`, 4 of `math500`, `minerva` and `olympiadbench`, 1 of
+    /// others; `eval.samples` where that is more. Source: this project (the paper says pass@1, and not of how many samples).
     pub samples: Option<usize>,
 }
 
