@@ -203,6 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn training_on_what_models_are_compared_on_is_noticed() {
+        let named = |data: &str| {
+            let config = Config::from_str(&format!("[data]\n{data}"), "a.toml", &[]).unwrap();
+            trains_on(&config).map(|suite| suite.name)
+        };
+        assert_eq!(named("path = \"f.jsonl\"\npreset = \"aime24\""), Some("aime24"));
+        let hub = Suite::named("math500").unwrap().hub.unwrap();
+        assert_eq!(
+            named(&format!("path = \"{hub}\"\npreset = \"math\"")),
+            Some("math500")
+        );
+        assert_eq!(named("path = \"train.jsonl\"\npreset = \"math\""), None);
+        assert_eq!(named("path = \"test.jsonl\"\npreset = \"gsm8k\""), None);
+    }
+
+    #[test]
     fn the_order_is_the_files_without_shuffle() {
         let order = Order::new(3, false, 1);
         assert_eq!(order.step(2, 4).collect::<Vec<_>>(), [1, 2, 0, 1]);

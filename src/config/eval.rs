@@ -84,3 +84,65 @@ impl Config {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        Config::from_str(text, "a.toml", &[]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_suite_knows_its_samples_its_rows_and_where_it_is_from() {
+        let text = "[eval]\nsamples = 8\n[[eval.suite]]\nname = \"aime24\"\n[[eval.suite]]\nname = \"math500\"\npath = \"m.jsonl\"\n\
+                    [[eval.suite]]\nname = \"mine\"\npath = \"x.csv\"\npreset = {question = \"q\", answer = \"a\"}\nsamples = 2\n";
+        let config = load(text).unwrap();
+        let samples: Vec<_> = config.eval.suite.iter().map(|suite| suite.samples).collect();
+        assert_eq!(samples, [Some(16), Some(8), Some(2)]);
+        // An address on the hub is none of this machine's paths.
+        let hub = config.eval.suite[0].path.as_ref().unwrap();
+        assert_eq!(Suite::named("aime24").unwrap().hub, hub.to_str());
+        assert!(config.eval.suite[1].path.as_ref().unwrap().is_absolute());
+        assert_eq!(config.eval.suite[1].preset, Some(Preset::Named("math".into())));
+        // Written and read again it is the same run.
+        assert_eq!(load(&config.to_toml()).unwrap().eval, config.eval);
+    }
+
+    #[test]
+    fn a_suite_that_cannot_be_is_blamed_on_its_line() {
+        for (text, message) in [
+            (
+                "[[eval.suite]]\nname = \"amc24\"",
+                "a.toml:2: `eval.suite.0.name`: no suite is called \"amc24\"; did you mean \"amc23\"?",
+            ),
+            (
+                "[[eval.suite]]\nname = \"minerva\"",
+                "a.toml:2: `eval.suite.0.name`: no file of \"minerva\" is given",
+            ),
+            (
+                "[[eval.suite]]\nname = \"humaneval\"",
+                "`eval.suite.0.name`: the answers of \"humaneval\" are programs",
+            ),
+            (
+                "[[eval.suite]]\nname = \"aime24\"\n[[eval.suite]]\nname = \"aime24\"",
+                "a.toml:4: `eval.suite.1.name`: two suites",
+            ),
+            (
+                "[[eval.suite]]\nname = \"x\"\npreset = \"y\"",
+                "a.toml:3: `eval.suite.0.preset`: no preset is called",
+            ),
+            (
+                "[[eval.suite]]\nname = \"aime24\"\nsamples = 0",
+                "a.toml:3: `eval.suite.0.samples`: 0 is too small",
+            ),
+            (
+                "[[eval.suite]]\nname = \"aime24\"\n[eval]\nevery = 2",
+                "`eval.every`: suites are for `gcpo eval`",
+            ),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}
