@@ -66,7 +66,7 @@ fn eval_measures_a_file_and_says_what_does_not_fit() {
     assert!(suite["pass@1"]["mean"].as_f64().unwrap() <= 2.0 / 3.0, "{report}");
     let (text, _) = success(dir.path(), &with(&skip));
     assert!(
-        text.contains("avg@k = pass@1") && text.contains("1 problems too long, counted as wrong"),
+        text.contains("avg@k = pass@1") && text.contains("1 problem too long, counted as wrong"),
         "{text}"
     );
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use gcpo_data::Rule;
 use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
 
@@ -212,6 +213,9 @@ pub struct GradeArgs {
     /// Take numbers only, as the quickstart does
     #[arg(long)]
     pub numbers: bool,
+    /// Look for the answer only so: boxed, hashes, answer_is, whole, math, last_number; may be repeated, the first that applies decides
+    #[arg(long = "rule", value_name = "RULE")]
+    pub rules: Vec<Rule>,
     /// Do not take a rounded decimal, 0.3333, for 1/3
     #[arg(long)]
     pub exact: bool,
@@ -362,6 +366,7 @@ mod tests {
             "gcpo generate --model m --input f.jsonl",
             "gcpo score --model m --input f.jsonl --json",
             "gcpo grade --gold -1 --pred -1.0",
+            "gcpo grade --gold 1 --pred 1 --rule boxed --rule hashes",
             "gcpo grade --cases f.jsonl --json",
             "gcpo inspect m --batch 8 --length 512",
             "gcpo devices --json",

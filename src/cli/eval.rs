@@ -459,8 +459,9 @@ fn details(report: &Report) -> String {
         );
     }
     if report.too_long > 0 {
+        let plural = if report.too_long == 1 { "" } else { "s" };
         text += &format!(
-            "{suite}: {} problems too long, counted as wrong\n",
+            "{suite}: {} problem{plural} too long, counted as wrong\n",
             report.too_long
         );
     }

@@ -33,6 +33,11 @@ pub fn run(args: &GradeArgs) -> Result<()> {
         Grader::math()
     }
     .with_rounding(!args.exact);
+    let grader = if args.rules.is_empty() {
+        grader
+    } else {
+        grader.with_rules(args.rules.clone())
+    };
     if let Some(path) = &args.cases {
         let text = read_input(path)?;
         let cases = cases::read(&text).with_context(|| path.display().to_string())?;

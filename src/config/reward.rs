@@ -1,5 +1,7 @@
 //! What a `[[reward]]` is by default, and what must hold of it.
 
+use gcpo_data::Rule;
+
 use super::{Config, ConfigError, Reward, RewardName, RewardStyle};
 
 impl Reward {
@@ -106,6 +108,19 @@ impl Reward {
 
 impl Config {
     pub(super) fn check_rewards(&self) -> Result<(), ConfigError> {
+        let numbers = self.grader.kind == super::GraderKind::Numbers;
+        let finds = |rule: &Rule| match rule {
+            Rule::Choice => false,
+            Rule::Whole | Rule::Math => !numbers,
+            Rule::Boxed | Rule::Hashes | Rule::AnswerIs | Rule::LastNumber => true,
+        };
+        if !self.grader.rules.iter().any(finds) {
+            return Err(self.blame(
+                "grader.rules",
+                "no answer would ever be found",
+                "name one at least of \"boxed\", \"hashes\", \"answer_is\" and \"last_number\"",
+            ));
+        }
         if self.grader.expressions && self.grader.kind == super::GraderKind::Math {
             return Err(self.blame(
                 "grader.expressions",

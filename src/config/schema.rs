@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::size::ByteSize;
+use gcpo_data::Rule;
 use gcpo_data::dataset::{DatasetError, Preset as Rows};
 use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
@@ -344,7 +345,7 @@ impl Default for Train {
 }
 
 /// `[grader]`: how a final answer is checked, by the reward `accuracy` and in evaluation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grader {
     /// `"math"`: numbers, LaTeX, intervals, sets, matrices, equations, choices, worked out. `"numbers"`: one number, compared
@@ -354,6 +355,24 @@ pub struct Grader {
     /// out exactly; `"math"` works out every expression. Default: false. Source: this project (equations are what SVAMP's
     /// authors score).
     pub expressions: bool,
+    /// Where in a completion the answer is looked for; the first of these that applies decides. A box; behind `####`; behind "the
+    /// answer is"; the whole text; the last formula; the last number. `["boxed"]` rewards no answer that is not in a box.
+    /// Default: `["boxed", "hashes", "answer_is", "whole", "math", "last_number"]`. Source: this project.
+    pub rules: Vec<Rule>,
+    /// With `"math"`: a decimal of four digits or more passes for the value that rounds to it, 0.3333 for 1/3. Default: true.
+    /// Source: this project.
+    pub rounding: bool,
+}
+
+impl Default for Grader {
+    fn default() -> Self {
+        Self {
+            kind: GraderKind::default(),
+            expressions: false,
+            rules: Rule::ALL.to_vec(),
+            rounding: true,
+        }
+    }
 }
 
 /// `[[reward]]`: one of the rewards whose weighted sum a completion earns. Without any, it is `accuracy`.

@@ -8,7 +8,7 @@ mod format;
 mod length;
 mod repetition;
 
-use gcpo_data::{GradeError, Grader, Problem, Verdict};
+use gcpo_data::{GradeError, Grader, Problem, Rule, Verdict};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -206,12 +206,11 @@ impl Reward {
 
     /// Whether two answers, as [`Verdict::answer`] has them, are the same to the grader.
     pub fn same(&self, a: &str, b: &str) -> bool {
-        let behind_hashes = || format!("#### {}", b.replace('\n', " "));
-        a == b
-            || self
-                .grader
-                .grade(&behind_hashes(), a)
-                .is_ok_and(|verdict| verdict.correct)
+        let equal = || {
+            let grader = self.grader.clone().with_rules([Rule::Hashes]);
+            grader.grade(&format!("#### {}", b.replace('\n', " ")), a)
+        };
+        a == b || equal().is_ok_and(|verdict| verdict.correct)
     }
 
     /// Grades every candidate of step `step`. `prompt` and `text` turn tokens into text.
@@ -384,10 +383,13 @@ impl Part {
 
 /// What `[grader]` says.
 fn grader(config: &config::Grader) -> Grader {
-    match config.kind {
+    let grader = match config.kind {
         GraderKind::Math => Grader::math(),
         GraderKind::Numbers => Grader::new().with_expressions(config.expressions),
-    }
+    };
+    grader
+        .with_rounding(config.rounding)
+        .with_rules(config.rules.clone())
 }
 
 /// `[p·g]` as `[p][g]`, in the rows of `like`.

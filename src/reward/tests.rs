@@ -156,3 +156,24 @@ fn the_grader_is_the_configs() {
     // What stands in the tags is the answer.
     assert!(right("", "<think>3</think><answer>\\frac{1}{2}</answer>", "1/2"));
 }
+
+#[test]
+fn answers_agree_by_the_graders_equivalence_wherever_they_were_found() {
+    for rules in ["", "rules = [\"boxed\"]"] {
+        let text = format!("[grader]\n{rules}");
+        let reward = Reward::accuracy(&Config::from_str(&text, "a.toml", &[]).unwrap().grader);
+        assert!(reward.same("\\frac{1}{2}", "0.5") && reward.same("x+1", "1+x"));
+        assert!(reward.same("not readable {", "not readable {"));
+        assert!(!reward.same("0.5", "0.6") && !reward.same("not readable {", "0.5"));
+    }
+    let strict = Config::from_str("[grader]\nrules = [\"boxed\"]", "a.toml", &[]).unwrap();
+    let reward = Reward::accuracy(&strict.grader);
+    assert!(reward.verdict("\\boxed{2}", "p", "2").unwrap().correct);
+    assert!(!reward.verdict("the answer is 2", "p", "2").unwrap().correct);
+    let none = Config::from_str("[grader]\nkind = \"numbers\"\nrules = [\"whole\"]", "a.toml", &[]);
+    let error = none.unwrap_err().to_string();
+    assert!(
+        error.contains("a.toml:3: `grader.rules`: no answer would ever be found"),
+        "{error}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// How an answer was found, in the order in which the ways are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +47,20 @@ impl fmt::Display for Rule {
             Rule::LastNumber => "last_number",
             Rule::Choice => "choice",
         })
+    }
+}
+
+/// No rule has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no rule is called {0:?}; there are boxed, hashes, answer_is, whole, math and last_number")]
+pub struct UnknownRule(String);
+
+impl FromStr for Rule {
+    type Err = UnknownRule;
+
+    fn from_str(name: &str) -> Result<Self, UnknownRule> {
+        let found = Rule::ALL.into_iter().find(|rule| rule.to_string() == name);
+        found.ok_or_else(|| UnknownRule(name.to_owned()))
     }
 }
 

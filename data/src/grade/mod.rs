@@ -16,7 +16,7 @@ pub mod number;
 mod spelling;
 
 use crate::dataset::equation;
-pub use extract::{Rule, after_hashes, last_boxed};
+pub use extract::{Rule, UnknownRule, after_hashes, last_boxed};
 pub use judge::Gold;
 pub use math::compare::By;
 use number::Number;
@@ -133,8 +133,8 @@ impl Grader {
         Self { rounding, ..self }
     }
 
-    /// The rules by which a grader of mathematics looks for an answer, in this order; [`Rule::ALL`] by default. The
-    /// letter of a choice is always looked for where the gold answer is one.
+    /// The rules by which an answer is looked for, in this order; [`Rule::ALL`] by default. A grader of numbers passes over
+    /// [`Rule::Whole`] and [`Rule::Math`]; one of mathematics always looks for the letter of a choice where the gold answer is one.
     pub fn with_rules(self, rules: impl Into<Vec<Rule>>) -> Self {
         Self {
             rules: rules.into(),
@@ -151,7 +151,7 @@ impl Grader {
             return Ok(self.check(completion, &Gold::read(gold)?));
         }
         let number = number_of(gold)?;
-        let (rule, answer, value) = find_number(extract::final_part(completion));
+        let (rule, answer, value) = find_number(extract::final_part(completion), &self.rules);
         let worked = answer
             .as_deref()
             .filter(|_| self.expressions && rule == Some(Rule::Hashes))
@@ -203,32 +203,42 @@ fn number_of(gold: &str) -> Result<Number, GradeError> {
     number::parse(text).ok_or_else(|| GradeError::Gold { gold: cut(gold) })
 }
 
-/// The answer of a text: the rule that found it, its words, and its value where it is one number.
-fn find_number(text: &str) -> (Option<Rule>, Option<String>, Option<Number>) {
-    if let Some(inside) = extract::last_boxed(text) {
-        return (
-            Some(Rule::Boxed),
-            Some(inside.trim().to_owned()),
-            number::parse(inside),
-        );
-    }
-    if extract::opens_box(text) {
-        return (Some(Rule::Boxed), None, None);
-    }
-    if let Some(rest) = extract::after_hashes(text) {
-        return (Some(Rule::Hashes), Some(rest.to_owned()), number::parse(rest));
-    }
-    if let Some(rest) = extract::after_answer_is(text) {
-        let value = number::parse(rest).or_else(|| {
-            // "the answer is 12 because she has twelve": one number in the sentence is the answer, two are not.
-            let mut found = number::scan(rest);
-            (found.len() == 1).then(|| found.remove(0).1)
-        });
-        return (Some(Rule::AnswerIs), Some(rest.to_owned()), value);
-    }
-    match number::scan(text).pop() {
-        Some((words, value)) => (Some(Rule::LastNumber), Some(words), Some(value)),
+/// The answer of a text: the first of the rules that applies, its words, and its value where it is one number.
+fn find_number(text: &str, rules: &[Rule]) -> (Option<Rule>, Option<String>, Option<Number>) {
+    let found = rules
+        .iter()
+        .find_map(|rule| Some((*rule, number_by(*rule, text)?)));
+    match found {
+        Some((rule, (words, value))) => (Some(rule), words, value),
         None => (None, None, None),
+    }
+}
+
+/// What a rule finds; none where it does not apply, no words where a box was cut off.
+fn number_by(rule: Rule, text: &str) -> Option<(Option<String>, Option<Number>)> {
+    match rule {
+        Rule::Boxed => match extract::last_boxed(text) {
+            Some(inside) => Some((Some(inside.trim().to_owned()), number::parse(inside))),
+            None => extract::opens_box(text).then_some((None, None)),
+        },
+        Rule::Hashes => {
+            let rest = extract::after_hashes(text)?;
+            Some((Some(rest.to_owned()), number::parse(rest)))
+        }
+        Rule::AnswerIs => {
+            let rest = extract::after_answer_is(text)?;
+            let value = number::parse(rest).or_else(|| {
+                // "the answer is 12 because she has twelve": one number in the sentence is the answer, two are not.
+                let mut found = number::scan(rest);
+                (found.len() == 1).then(|| found.remove(0).1)
+            });
+            Some((Some(rest.to_owned()), value))
+        }
+        Rule::LastNumber => {
+            let (words, value) = number::scan(text).pop()?;
+            Some((Some(words), Some(value)))
+        }
+        Rule::Whole | Rule::Math | Rule::Choice => None,
     }
 }
 

@@ -249,3 +249,22 @@ fn expressions_are_worked_out_where_they_are_allowed() {
     }
     assert!(!without.grade("#### 5 + 3", "8").unwrap().correct);
 }
+
+#[test]
+fn a_grader_of_numbers_looks_only_where_it_is_told() {
+    let strict = Grader::new().with_rules([Rule::Boxed, Rule::Hashes]);
+    let found = |text: &str| strict.grade(text, "7").unwrap();
+    assert!(found("\\boxed{7}").correct && found("so\n#### 7").correct);
+    let verdict = found("the answer is 7");
+    assert_eq!(
+        (verdict.correct, verdict.rule, verdict.answer),
+        (false, None, None)
+    );
+    // The order is that of the rules.
+    let hashes_first = Grader::new().with_rules([Rule::Hashes, Rule::Boxed]);
+    assert!(hashes_first.grade("#### 7\n\\boxed{8}", "7").unwrap().correct);
+    assert!(!strict.grade("#### 7\n\\boxed{8}", "7").unwrap().correct);
+    assert_eq!("last_number".parse(), Ok(Rule::LastNumber));
+    let error = "last".parse::<Rule>().unwrap_err().to_string();
+    assert!(error.contains("answer_is"), "{error}");
+}
