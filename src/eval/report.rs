@@ -21,7 +21,7 @@ pub struct Report {
     /// Mean over problems of the share of right answers: avg@k, which is the unbiased estimate of pass@1.
     #[serde(rename = "pass@1")]
     pub pass_at_1: Estimate,
-    /// Its 95 % interval, by a bootstrap over problems.
+    /// Its 95 % interval, by a bootstrap over problems; a point where all problems have the same share.
     pub interval: [f64; 2],
     /// The part of the standard error that is due to sampling, the problems being what they are; none with one answer each.
     #[serde(skip_serializing_if = "Option::is_none")]
