@@ -102,7 +102,7 @@ pub fn sets(config: &Config) -> Result<Vec<Set>> {
     sets.collect()
 }
 
-/// The names of evaluation-only suites whose problems a run is about to train on, as far as its preset or its file says so.
+/// The evaluation-only suite that a run is about to train on, as far as its preset or its file says so.
 pub fn trains_on(config: &Config) -> Option<&'static Suite> {
     let Some(config::Preset::Named(preset)) = &config.data.preset else {
         return None;
