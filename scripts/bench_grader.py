@@ -22,11 +22,11 @@ TARGETS = [LatexExtractionConfig(), ExprExtractionConfig()]
 
 
 def math_verify(case):
-    """Its own way for golds: what stands in no `$` is put into them, else LaTeX is not read as such."""
-    gold = parse(case["gold"], TARGETS) or parse(f"${case['gold']}$", TARGETS)
-    if "$" not in case["gold"] and "\\boxed" not in case["gold"]:
-        gold = parse(f"${case['gold']}$", TARGETS) or gold
-    return bool(verify(gold, parse(case["pred"], TARGETS)))
+    """A bare gold is put into `$`, else its LaTeX is not read as such; that is one reading of each side."""
+    gold = case["gold"]
+    if "$" not in gold and "\\boxed" not in gold:
+        gold = f"${gold}$"
+    return bool(verify(parse(gold, TARGETS), parse(case["pred"], TARGETS)))
 
 
 def main():

@@ -81,13 +81,13 @@ pub fn sets(config: &Config) -> Result<Vec<Set>> {
         });
     }
     let sets = eval.suite.iter().map(|suite| {
-        let source = Source {
+        let whole = Source {
             path: suite.path.clone(),
             preset: suite.preset.clone(),
             generator: None,
+            limit: 0,
             ..eval.source()
         };
-        let whole = Source { limit: 0, ..source };
         Ok(Set {
             name: suite.name.clone(),
             data: whole

@@ -1,17 +1,15 @@
 //! What a user sees of devices: the list, messages about those that are not there, and training on several.
 
+mod program;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use program::gcpo;
 use safetensors::SafeTensors;
 use serde_json::Value;
-
-fn gcpo(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gcpo"));
-    command.args(args).current_dir(dir).output().unwrap()
-}
 
 fn json(output: &Output) -> Value {
     assert!(
@@ -292,7 +290,7 @@ fn a_program_without_remote_devices_serves_none_and_says_so() {
 mod remote {
     use std::io::{BufRead as _, BufReader};
     use std::net::TcpListener;
-    use std::process::{Child, ChildStderr, Stdio};
+    use std::process::{Child, ChildStderr, Command, Stdio};
 
     use super::*;
 

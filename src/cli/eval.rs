@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use crate::config::{Config, ModelPath};
-use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, fingerprint};
+use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, by_problem, fingerprint};
 use crate::eval::report::{self, Difference, Group, Mean, Report};
 use crate::eval::stats::Estimate;
 use crate::eval::{EvalPlan, evaluate};
@@ -42,7 +42,7 @@ struct Output<'a> {
     changed: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 struct Work {
     tokens: usize,
     secs: f64,
@@ -112,11 +112,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
         (Log::create(&file, &header)?, Vec::new())
     };
     let mut reports = Vec::with_capacity(sets.len());
-    let mut work = Work {
-        tokens: 0,
-        secs: 0.0,
-        tok_per_sec: 0.0,
-    };
+    let mut work = Work::default();
     for set in &sets {
         let problems = &set.loaded.problems;
         eprintln!(
@@ -129,7 +125,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
             file.display()
         );
         let kept: Vec<Record> = kept.iter().filter(|r| r.suite == set.name).cloned().collect();
-        let done = kept.chunk_by(|a, b| a.problem == b.problem).count();
+        let done = by_problem(&kept).len();
         if done > 0 {
             eprintln!("{done} of them were answered before");
         }
@@ -270,32 +266,20 @@ fn compare(first: &Path, second: &Path, json: bool) -> Result<()> {
 /// The run's config, or one of the suites or the data file with everything else as it is by default.
 fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
     let mut text = toml::Table::new();
-    let mut eval = toml::Table::new();
     let mut sets = args.sets.clone();
-    let name = match &args.config {
-        Some(path) => {
-            let name = path.display().to_string();
-            // What is wrong with the file is said by `Config::load` below.
-            if let Some(table) = std::fs::read_to_string(path)
-                .ok()
-                .and_then(|text| text.parse().ok())
-            {
-                text = table;
-            }
-            name
-        }
-        None => {
-            if let (Some(data), Some(preset)) = (&args.data, &args.preset) {
-                Preset::named(preset)?;
-                eval.insert("path".into(), data.to_string_lossy().into_owned().into());
-                eval.insert("preset".into(), preset.as_str().into());
-                // The whole file: whoever names a file means all of it.
-                eval.insert("size".into(), 0.into());
-                text.insert("eval".into(), eval.into());
-            }
-            "gcpo eval".to_owned()
-        }
-    };
+    if let Some(path) = &args.config {
+        // What is wrong with the file is said by `Config::load` below.
+        let file = std::fs::read_to_string(path).ok();
+        text = file.and_then(|file| file.parse().ok()).unwrap_or_default();
+    } else if let (Some(data), Some(preset)) = (&args.data, &args.preset) {
+        Preset::named(preset)?;
+        let mut eval = toml::Table::new();
+        eval.insert("path".into(), data.to_string_lossy().into_owned().into());
+        eval.insert("preset".into(), preset.as_str().into());
+        // The whole file: whoever names a file means all of it.
+        eval.insert("size".into(), 0.into());
+        text.insert("eval".into(), eval.into());
+    }
     // The names of the suites, so that they can be told by number.
     let of_file = text.get("eval").and_then(|eval| eval.get("suite"));
     let of_file = of_file.and_then(toml::Value::as_array).into_iter().flatten();
@@ -337,7 +321,7 @@ fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
     sets.splice(0..0, given);
     Ok(match &args.config {
         Some(path) => Config::load(path, &sets)?,
-        None => Config::from_str(&text.to_string(), &name, &sets)?,
+        None => Config::from_str(&text.to_string(), "gcpo eval", &sets)?,
     })
 }
 

@@ -7,9 +7,8 @@ use super::{Config, ConfigError, EvalSuite, Preset};
 impl EvalSuite {
     /// The suite that the program knows by this name, unless a preset makes it another one.
     fn known(&self) -> Option<&'static Suite> {
-        Suite::NAMED
-            .iter()
-            .find(|suite| self.preset.is_none() && suite.name == self.name)
+        let suite = Suite::named(&self.name).ok();
+        suite.filter(|_| self.preset.is_none())
     }
 
     /// Fills in what is not given.

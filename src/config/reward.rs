@@ -1,4 +1,4 @@
-//! What a `[[reward]]` is by default, and what must hold of it.
+//! What a `[[reward]]` is by default, and what must hold of it and of `[grader]`.
 
 use gcpo_data::Rule;
 

@@ -16,7 +16,7 @@ use crate::rollout::{
     self, AnswerPlan, Completion, Engine, Limits, PromptPlan, RolloutError, Rollouts, Sampling, Stage,
     StreamKey, answer,
 };
-use record::{Kind, Record, RecordError};
+use record::{Kind, Record, RecordError, by_problem};
 use report::Report;
 
 /// How an evaluation samples.
@@ -123,7 +123,7 @@ pub fn evaluate(
         kind,
     };
     let mut records = kept;
-    let done = records.chunk_by(|a, b| a.problem == b.problem).count();
+    let done = by_problem(&records).len();
     // Whoever is left out is wrong.
     let missing = too_long.iter().skip(done);
     let missing: Vec<Record> = missing.map(|&at| record(at, Kind::TooLong).none()).collect();

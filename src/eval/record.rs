@@ -199,12 +199,21 @@ pub fn fingerprint(problems: &[Problem]) -> String {
     format!("{hash:016x}")
 }
 
+/// A set's records, a problem each.
+pub fn by_problem(records: &[Record]) -> Vec<&[Record]> {
+    records.chunk_by(|a, b| a.problem == b.problem).collect()
+}
+
 /// Reads a whole file. A last line without its end was cut off while it was written, and is left out.
 ///
 /// # Errors
 /// [`RecordError`] with the line.
 pub fn read(path: &Path) -> Result<(Header, Vec<Record>), RecordError> {
-    let text = fs::read_to_string(path).map_err(at(path))?;
+    parse(path, &fs::read_to_string(path).map_err(at(path))?)
+}
+
+/// What [`read`] does with the text of the file.
+fn parse(path: &Path, text: &str) -> Result<(Header, Vec<Record>), RecordError> {
     let wrong = |line: usize, message: String| RecordError::Line {
         path: path.to_owned(),
         line,
@@ -271,7 +280,8 @@ impl Log {
     /// # Errors
     /// The file cannot be read, or is of another evaluation.
     pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), RecordError> {
-        let (saved, mut records) = read(path)?;
+        let text = fs::read_to_string(path).map_err(at(path))?;
+        let (saved, mut records) = parse(path, &text)?;
         if let Some(what) = header.difference(&saved)? {
             return Err(RecordError::Differs {
                 path: path.to_owned(),
@@ -282,7 +292,6 @@ impl Log {
         if let Some((suite, problem)) = records.last().map(|last| (last.suite.clone(), last.problem)) {
             records.retain(|record| record.suite != suite || record.problem != problem);
         }
-        let text = fs::read_to_string(path).map_err(at(path))?;
         let kept: usize = text
             .split_inclusive('\n')
             .take(1 + records.len())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::record::{Kind, Record};
+use super::record::{Kind, Record, by_problem};
 use super::stats::{Estimate, interval, ks, majority, pass_at_k, sampling_stderr};
 use crate::rollout::Finish;
 
@@ -84,20 +84,18 @@ pub struct Mean {
 impl Report {
     /// Of a set's records, at least one; `same` says whether two found answers are the same.
     pub fn of(suite: &str, records: &[Record], same: impl Fn(&str, &str) -> bool) -> Self {
-        let problems: Vec<&[Record]> = by_problem(records);
-        let of_kind = |kind: Kind| -> Vec<Vec<&Record>> {
-            let rows = problems.iter().copied();
-            rows.map(|problem| problem.iter().filter(|r| r.kind == kind).collect())
-                .collect()
+        let problems = by_problem(records);
+        let rows_of = |kind: Kind| -> Vec<Vec<&Record>> {
+            problems.iter().map(|problem| of_kind(problem, kind)).collect()
         };
         let shares_of = |rows: &[Vec<&Record>]| rows.iter().map(|row| share_right(row)).collect::<Vec<f64>>();
         let estimate_of = |kind: Kind| {
-            let rows = of_kind(kind);
+            let rows = rows_of(kind);
             rows.iter()
                 .any(|row| !row.is_empty())
                 .then(|| Estimate::of(&shares_of(&rows)))
         };
-        let answers = of_kind(Kind::Answer);
+        let answers = rows_of(Kind::Answer);
         let shares = shares_of(&answers);
         let samples = answers.iter().map(Vec::len).max().unwrap_or(0);
         let estimate = |value: &dyn Fn(&[&Record]) -> f64| {
@@ -157,9 +155,8 @@ impl Mean {
     }
 }
 
-/// A set's records, a problem each.
-fn by_problem(records: &[Record]) -> Vec<&[Record]> {
-    records.chunk_by(|a, b| a.problem == b.problem).collect()
+fn of_kind(problem: &[Record], kind: Kind) -> Vec<&Record> {
+    problem.iter().filter(|r| r.kind == kind).collect()
 }
 
 fn share_right(rows: &[&Record]) -> f64 {
@@ -176,7 +173,7 @@ fn majority_right(rows: &[&Record], same: impl Fn(&str, &str) -> bool) -> bool {
     majority(&votes, agree).is_some_and(|first| rows[first].right)
 }
 
-/// Numbers in their order, then words in theirs.
+/// By what the problems say of themselves, in the order of the names as texts.
 fn groups(problems: &[&[Record]], shares: &[f64], name: fn(&Record) -> Option<&String>) -> Vec<Group> {
     let mut found: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
     for (problem, share) in problems.iter().zip(shares) {
@@ -253,55 +250,25 @@ pub enum NotPaired {
 /// [`NotPaired`].
 pub fn compare(first: &[Record], second: &[Record]) -> Result<Vec<Difference>, NotPaired> {
     let (a, b) = (by_suite(first), by_suite(second));
-    let only = a
-        .iter()
-        .find(|(name, _)| !b.iter().any(|(other, _)| other == name));
-    if let Some((name, _)) = only.or_else(|| {
-        b.iter()
-            .find(|(name, _)| !a.iter().any(|(other, _)| other == name))
-    }) {
+    let lacks = |sets: &[(&str, &[Record])], name: &str| !sets.iter().any(|(known, _)| *known == name);
+    let only = a.iter().filter(|(name, _)| lacks(&b, name));
+    let mut only = only.chain(b.iter().filter(|(name, _)| lacks(&a, name)));
+    if let Some((name, _)) = only.next() {
         return Err(NotPaired::Suite((*name).to_owned()));
     }
     let mut found = Vec::new();
     let mut paired: Vec<Vec<f64>> = Vec::new();
     for (suite, records) in &a {
-        let others = b
-            .iter()
-            .find(|(name, _)| name == suite)
-            .map_or(&[][..], |(_, of)| of);
-        let (mine, theirs) = (in_order(records), in_order(others));
-        if mine.len() != theirs.len() {
-            return Err(NotPaired::Count {
-                suite: (*suite).to_owned(),
-                first: mine.len(),
-                second: theirs.len(),
-            });
-        }
-        let mut differences = Vec::with_capacity(mine.len());
-        let (mut sum_first, mut sum_second) = (0.0, 0.0);
-        for (x, y) in mine.iter().zip(&theirs) {
-            let key = |of: &[Record]| (of[0].problem, of[0].id.clone(), of[0].gold.clone());
-            if key(x) != key(y) {
-                return Err(NotPaired::Problem {
-                    suite: (*suite).to_owned(),
-                    number: x[0].problem + 1,
-                    first: x[0].id.clone(),
-                    second: y[0].id.clone(),
-                });
-            }
-            let share = |of: &[Record]| {
-                share_right(&of.iter().filter(|r| r.kind == Kind::Answer).collect::<Vec<_>>())
-            };
-            sum_first += share(x);
-            sum_second += share(y);
-            differences.push(share(y) - share(x));
-        }
-        let n = mine.len() as f64;
+        let others = b.iter().filter(|(name, _)| name == suite);
+        let others: Vec<&[Record]> = others.flat_map(|(_, records)| in_order(records)).collect();
+        let (of_first, of_second) = shares_of_both(suite, &in_order(records), &others)?;
+        let pairs = of_first.iter().zip(&of_second);
+        let differences: Vec<f64> = pairs.map(|(first, second)| second - first).collect();
         found.push(Difference {
             suite: (*suite).to_owned(),
-            problems: mine.len(),
-            first: sum_first / n,
-            second: sum_second / n,
+            problems: differences.len(),
+            first: Estimate::of(&of_first).mean,
+            second: Estimate::of(&of_second).mean,
             difference: Estimate::of(&differences),
             interval: interval(&[&differences]),
             better: differences.iter().filter(|d| **d > 0.0).count(),
@@ -325,6 +292,36 @@ pub fn compare(first: &[Record], second: &[Record]) -> Result<Vec<Difference>, N
         });
     }
     Ok(found)
+}
+
+/// The shares of right answers of the same problems in two runs.
+fn shares_of_both(
+    suite: &str,
+    first: &[&[Record]],
+    second: &[&[Record]],
+) -> Result<(Vec<f64>, Vec<f64>), NotPaired> {
+    if first.len() != second.len() {
+        return Err(NotPaired::Count {
+            suite: suite.to_owned(),
+            first: first.len(),
+            second: second.len(),
+        });
+    }
+    let key = |of: &Record| (of.problem, of.id.clone(), of.gold.clone());
+    let mut pairs = first.iter().zip(second);
+    if let Some((a, b)) = pairs.find(|(a, b)| key(&a[0]) != key(&b[0])) {
+        return Err(NotPaired::Problem {
+            suite: suite.to_owned(),
+            number: a[0].problem + 1,
+            first: a[0].id.clone(),
+            second: b[0].id.clone(),
+        });
+    }
+    let shares = |run: &[&[Record]]| -> Vec<f64> {
+        let answers = |of: &&[Record]| share_right(&of_kind(of, Kind::Answer));
+        run.iter().map(answers).collect()
+    };
+    Ok((shares(first), shares(second)))
 }
 
 /// Records by set, in the order of the file.
