@@ -6,7 +6,8 @@
 //! its tools without asking whether there are any finds none (in transformers, which passes null, it fails).
 
 use crate::Tokenizer;
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -72,8 +73,11 @@ impl ChatTemplate {
         tokens: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, ChatError> {
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
+        environment.set_syntax(syntax.expect("only its white space is set"));
         environment.set_formatter(python_formatter);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", tojson);
@@ -134,7 +138,7 @@ impl ChatTemplate {
     /// # Errors
     /// The template raised an exception (roles out of order, no system turn allowed) or failed.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatError> {
-        self.render_values(Value::from_serialize(messages), add_generation_prompt)
+        self.render_values(Value::from(Serde(messages)), add_generation_prompt)
     }
 
     fn render_values(&self, messages: Value, add_generation_prompt: bool) -> Result<String, ChatError> {
@@ -187,7 +191,7 @@ fn without_generation(source: &str) -> String {
 }
 
 /// Prints values as Python's `str` does.
-fn python_formatter(out: &mut Output, _state: &State, value: &Value) -> Result<(), Error> {
+fn python_formatter(out: &mut Output, _state: &mut State, value: &Value) -> Result<(), Error> {
     Ok(out.write_str(&python_str(value))?)
 }
 

@@ -6,6 +6,7 @@
 
 use crate::chat::{ChatError, ChatTemplate, Message};
 use crate::{Tokenizer, TokenizerError};
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -146,7 +147,8 @@ impl Prompts {
             return Err(PromptError::SystemWithoutChat);
         }
         let mut environment = Environment::new();
-        environment.set_keep_trailing_newline(true);
+        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
+        environment.set_syntax(syntax.expect("only its white space is set"));
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         for (template, source) in [
             ("answer", &templates.answer),

@@ -96,7 +96,7 @@ fn vectors_of_real_templates() {
         assert_eq!(now, "2025-08-07T12:34:56");
         let got = ChatTemplate::new(&source, tokens).and_then(|template| {
             template.with_clock(Clock::Fixed(1_754_570_096)).render_values(
-                Value::from_serialize(&vector["messages"]),
+                Value::from(Serde(&vector["messages"])),
                 vector["add_generation_prompt"].as_bool().unwrap(),
             )
         });

@@ -20,19 +20,19 @@ pub struct Memory {
 pub(super) fn of(device: &Device, kind: Kind, simulated: bool) -> Option<Memory> {
     // An Apple GPU computes in the system's memory.
     if simulated || matches!(kind, Kind::Cpu | Kind::NdArray | Kind::Metal) {
-        return Some(system());
+        return system();
     }
     let address = backends::pci_address(device)?;
     nvidia(&address).or_else(|| amd(&address))
 }
 
-fn system() -> Memory {
-    let mut system = System::new();
+fn system() -> Option<Memory> {
+    let mut system = System::new().ok()?;
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    Memory {
+    Some(Memory {
         total: system.total_memory(),
         free: system.available_memory(),
-    }
+    })
 }
 
 /// What NVIDIA's management library says of the card.
