@@ -11,17 +11,18 @@ use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use serde::Serialize;
 
-use crate::batch::{Batch, Row, completion_logp, micro_batch};
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::group::Group;
+use crate::learner::{Member, completion_logp, members, micro_batch};
 use crate::objective::{BatchTotals, Hyper, Objective};
 use crate::open;
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, align};
-use crate::rollout::stream::uniform;
-use crate::rollout::{Engine, Limits, Request, Sampling, Stage, StreamKey};
+use crate::recipe::Rl;
+use crate::rollout::{Completion, Engine, Limits, Request, Sampling};
 use crate::source;
-use crate::train::GroupTrainer;
+use crate::stream::{Stage, StreamKey, uniform};
+use crate::weigh::weigh;
 
 /// A step of GCPO with the model in the binary.
 const RUN: &str = "
@@ -80,7 +81,8 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
         Dtype::Bf16 => bf16,
         Dtype::F16 => bf16 / 4.0,
     };
-    let rows = step_rows(&config, &exact)?;
+    let groups = step_groups(&config, &exact)?;
+    let rows: Vec<Member> = members(&groups).collect();
     let (step, expected) = (gradients(&model, &rows)?, gradients(&exact.model, &rows)?);
     let [tokens, logps] = draws(&opened.device)?;
     let part = |what, error, allowed| Part { what, error, allowed };
@@ -115,17 +117,18 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
     ])
 }
 
-/// The rows of a step that the processor rolled out.
-fn step_rows(config: &Config, policy: &Policy) -> Result<Vec<Row>> {
-    let mut trainer = GroupTrainer::new(config.clone(), policy.clone(), source::training(config)?)?;
-    let projected = trainer.roll_out(1, &mut Metrics::new(1))?;
+/// The groups of a step that the processor rolled out.
+fn step_groups(config: &Config, policy: &Policy) -> Result<Vec<Group>> {
+    let mut rl = Rl::new(config.clone(), policy.clone(), source::training(config)?, &[])?;
+    let (mut groups, _) = rl.roll_out(1)?;
     let device = policy.model.device().inner();
-    let mut batch = Batch::new(projected, Objective::Gcpo, &Hyper::default(), &device)?;
-    for row in &mut batch.rows {
+    weigh(&mut groups, Objective::Gcpo, &Hyper::default(), &device)?;
+    for candidate in groups.iter_mut().flat_map(|group| &mut group.candidates) {
         // A reference that differs, so that its KL term has a gradient.
-        row.logp_ref = Some(row.logp_old.iter().map(|logp| logp - 0.25).collect());
+        let logp_old = &candidate.completion.logp;
+        candidate.logp_ref = Some(logp_old.iter().map(|logp| logp - 0.25).collect());
     }
-    Ok(batch.rows)
+    Ok(groups)
 }
 
 /// The losses of a step's rows and their gradients, parameter by parameter.
@@ -150,7 +153,7 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|&b| f64::from(b)))
 }
 
-fn gradients(model: &Llama, rows: &[Row]) -> Result<Gradients> {
+fn gradients(model: &Llama, rows: &[Member]) -> Result<Gradients> {
     struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -159,8 +162,7 @@ fn gradients(model: &Llama, rows: &[Row]) -> Result<Gradients> {
             }
         }
     }
-    let rows: Vec<&Row> = rows.iter().collect();
-    let micro = micro_batch(model, &rows, 1.0)?;
+    let micro = micro_batch(model, rows, 1.0)?;
     let totals = BatchTotals {
         completions: rows.len(),
     };
@@ -175,27 +177,28 @@ fn gradients(model: &Llama, rows: &[Row]) -> Result<Gradients> {
     })
 }
 
-fn pairs(rows: &[Row]) -> Vec<(&[u32], &[u32])> {
-    rows.iter()
-        .map(|row| (row.context.as_slice(), row.tokens.as_slice()))
-        .collect()
-}
+/// A context, and the tokens behind it.
+type Pair<'a> = (&'a [u32], &'a [u32]);
 
-/// Log-probabilities of the rows' tokens, each row's own.
-fn logps(model: &Llama, rows: &[Row]) -> Result<Vec<Vec<f32>>> {
-    let logp_bt = completion_logp(&model.clone().valid(), &pairs(rows), 1.0).logp_bt;
+/// Log-probabilities of the tokens of each pair.
+fn logps(model: &Llama, pairs: &[Pair]) -> Result<Vec<f32>> {
+    let logp_bt = completion_logp(&model.clone().valid(), pairs, 1.0).logp_bt;
     let width = logp_bt.dims()[1];
     let flat: Vec<f32> = logp_bt.try_into_vec_as()?;
-    let rows = flat.chunks(width).zip(rows);
+    let rows = flat.chunks(width).zip(pairs);
     Ok(rows
-        .map(|(logps, row)| logps[..row.tokens.len()].to_vec())
+        .flat_map(|(logps, (_, tokens))| logps[..tokens.len()].to_vec())
         .collect())
 }
 
-fn forward(model: &Llama, exact: &Llama, rows: &[Row]) -> Result<f64> {
+fn forward(model: &Llama, exact: &Llama, rows: &[Member]) -> Result<f64> {
+    let pairs: Vec<Pair> = rows
+        .iter()
+        .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
+        .collect();
     Ok(largest(
-        logps(model, rows)?.concat().into_iter(),
-        logps(exact, rows)?.concat().into_iter(),
+        logps(model, &pairs)?.into_iter(),
+        logps(exact, &pairs)?.into_iter(),
     ))
 }
 
@@ -207,31 +210,26 @@ fn largest(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> f64 {
 }
 
 /// The engine's log-probabilities against the forward's, both on the device.
-fn decoding(model: &Llama, policy: &Policy, rows: &[Row]) -> Result<f64> {
+fn decoding(model: &Llama, policy: &Policy, rows: &[Member]) -> Result<f64> {
     let inference = Inference::new(model);
     let limits = Limits {
         max_completion_length: 24,
         ..Limits::from(&Config::default().rollout)
     };
     let engine = Engine::new(&inference, &policy.eos, Sampling::default(), limits);
-    let contexts: Vec<&[u32]> = rows.iter().map(|row| row.context.as_slice()).collect();
+    let contexts: Vec<&[u32]> = rows.iter().map(|(group, _)| group.contexts.answer()).collect();
     let requests: Vec<Request> = (0..rows.len())
         .map(|row| Request { row, key: key(row) })
         .collect();
-    let completions = engine
+    let sampled: Vec<Completion> = engine
         .sample(&engine.root(&contexts), &requests, false)?
         .completions;
-    let sampled: Vec<Row> = rows
+    let tokens = sampled.iter().map(|completion| completion.tokens.as_slice());
+    let pairs: Vec<Pair> = contexts.into_iter().zip(tokens).collect();
+    let of_forward = logps(model, &pairs)?;
+    let of_engine = sampled
         .iter()
-        .zip(completions)
-        .map(|(row, completion)| Row {
-            tokens: completion.tokens,
-            logp_old: completion.logp,
-            ..row.clone()
-        })
-        .collect();
-    let of_forward = logps(model, &sampled)?.concat();
-    let of_engine = sampled.iter().flat_map(|row| row.logp_old.iter().copied());
+        .flat_map(|completion| completion.logp.iter().copied());
     let gaps = of_forward
         .iter()
         .zip(of_engine)

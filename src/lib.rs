@@ -1,32 +1,30 @@
 //! Post-training of language models by Group Causal Policy Optimization, on burn.
 //!
-//! Text goes in at [`source`], is sampled by [`rollout`], judged by [`reward`], projected by [`projection`], weighed
-//! by [`objective`] and learnt from in [`train`]; README.md has the map.
+//! Problems come in as text ([`source`]), become [`group`]s, and each room adds to a group what it knows: [`sample`] the
+//! candidates, [`reward`] what they earn, [`projection`] Υ and the projected reference, [`weigh`] the weights of the
+//! gradient. The [`learner`] makes a better policy of them. [`recipe::rl`] tells the whole; README.md has the map.
 
-pub mod batch;
 pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;
-pub mod drive;
+pub mod demonstrate;
 pub mod eval;
-pub mod metrics;
+pub mod group;
+pub mod learner;
 pub mod objective;
 pub mod open;
-pub mod optim;
-pub mod parallel;
 pub mod policy;
 pub mod projection;
+pub mod recipe;
 pub mod report;
 pub mod reward;
 pub mod rollout;
-pub mod rundir;
-pub mod schedule;
-pub mod session;
-pub mod sft;
+pub mod run;
+pub mod sample;
 pub mod source;
-pub mod stop;
-pub mod train;
+pub mod stream;
+pub mod weigh;
 
 #[cfg(test)]
 mod testing;

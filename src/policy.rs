@@ -241,6 +241,13 @@ impl Policy {
         })
     }
 
+    /// The prompt of a candidate as text, special tokens kept.
+    pub fn prompt_text(&self, contexts: &PromptPlan) -> String {
+        self.tokenizer
+            .decode(contexts.answer(), false)
+            .unwrap_or_default()
+    }
+
     /// The tokens of the answer prompt.
     ///
     /// # Errors

@@ -6,10 +6,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use gcpo::config::Config;
-use gcpo::drive::{Outcome, drive};
-use gcpo::rundir::RunDir;
-use gcpo::stop::Stop;
-use gcpo::train::GroupTrainer;
+use gcpo::recipe::{Outcome, Rl, drive, resume};
+use gcpo::run::{RunDir, Stop};
 use gcpo::{open, source};
 use gcpo_model::device::of_tests;
 use serde_json::Value;
@@ -39,8 +37,8 @@ const RUN: &str = r#"
     size = 8
 "#;
 
-/// Runs `RUN` with some keys set, into `dir`; goes on with what is there if `resume`.
-fn run(dir: &Path, sets: &[&str], resume: bool, stop: &Stop) -> Result<Outcome> {
+/// Runs `RUN` with some keys set, into `dir`; goes on with what is there if `goes_on`.
+fn run(dir: &Path, sets: &[&str], goes_on: bool, stop: &Stop) -> Result<Outcome> {
     let sets: Vec<String> = ["data.generator=arithmetic"]
         .iter()
         .chain(sets)
@@ -49,14 +47,14 @@ fn run(dir: &Path, sets: &[&str], resume: bool, stop: &Stop) -> Result<Outcome> 
     let config = Config::from_str(RUN, "test.toml", &sets)?;
     let problems = source::training(&config)?;
     let policy = open::policy(&config, Vec::new, &of_tests().autodiff())?;
-    let mut trainer = GroupTrainer::new(config.clone(), policy, problems)?;
-    let run = if resume {
+    let mut rl = Rl::new(config.clone(), policy, problems, &[])?;
+    let run = if goes_on {
         RunDir::open(dir)?
     } else {
-        RunDir::create(dir, &config)?
+        RunDir::create(dir, &config.to_toml())?
     };
-    let from = if resume { Some(run.resume(&config)?) } else { None };
-    drive(&mut trainer, &config, &run, from.as_ref(), stop)
+    let from = if goes_on { Some(resume(&run, &config)?) } else { None };
+    drive(&mut rl, &config, &run, from.as_ref(), stop)
 }
 
 /// Every file of a checkpoint, by its path in it.

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use gcpo::config::Config;
-use gcpo::reward::{Graded, Reward, RewardError};
-use gcpo::rollout::{Completion, Finish, PromptPlan, Rollouts};
+use gcpo::group::{Candidate, Group};
+use gcpo::reward::{Reward, RewardError};
+use gcpo::rollout::{Completion, Finish, PromptPlan};
 use gcpo_data::Problem;
 
 /// The program `fixtures/reward/judge.rs`, built once.
@@ -50,34 +51,37 @@ fn start(config: &str) -> Result<Reward, RewardError> {
 }
 
 /// Two problems with three completions each, of 1 to 6 letters.
-fn rollouts() -> Rollouts {
-    let problem = |id: &str| Problem {
-        id: id.into(),
-        question: "what?".into(),
-        answer: "4".into(),
-        solution: Some("2 + 2".into()),
-        ..Problem::default()
+fn groups() -> Vec<Group> {
+    let group = |number: usize, id: &str, letters: std::ops::RangeInclusive<usize>| {
+        let problem = Problem {
+            id: id.into(),
+            question: "what?".into(),
+            answer: "4".into(),
+            solution: Some("2 + 2".into()),
+            ..Problem::default()
+        };
+        let completion = |letters: usize| Completion {
+            tokens: vec![u32::from('x'); letters],
+            logp: Vec::new(),
+            sampling_logp: Vec::new(),
+            finish: Finish::Eos,
+        };
+        let contexts = PromptPlan::answer_only(vec![1]).unwrap();
+        let mut group = Group::new(problem, number, "the \"prompt\"\n".into(), contexts);
+        group.candidates = letters.map(completion).map(Candidate::new).collect();
+        group
     };
-    let completion = |letters: usize| Completion {
-        tokens: vec![u32::from('x'); letters],
-        logp: Vec::new(),
-        sampling_logp: Vec::new(),
-        finish: Finish::Eos,
-    };
-    Rollouts {
-        problems: vec![problem("first"), problem("second")],
-        plans: vec![PromptPlan::answer_only(vec![1]).unwrap(); 2],
-        candidates: vec![
-            (1..=3).map(completion).collect(),
-            (4..=6).map(completion).collect(),
-        ],
-        waves: Vec::new(),
-    }
+    vec![group(0, "first", 1..=3), group(1, "second", 4..=6)]
 }
 
-fn grade(reward: &mut Reward, step: usize) -> Result<Graded, RewardError> {
-    let prompt = |_: &PromptPlan| "the \"prompt\"\n".into();
-    reward.grade(rollouts(), step, prompt, |c| "x".repeat(c.tokens.len()))
+fn grade(reward: &mut Reward, step: usize) -> Result<Vec<Group>, RewardError> {
+    let mut groups = groups();
+    reward.grade(&mut groups, step, |c| "x".repeat(c.tokens.len()))?;
+    Ok(groups)
+}
+
+fn rewards(groups: &[Group]) -> Vec<Vec<f64>> {
+    groups.iter().map(|group| group.rewards().collect()).collect()
 }
 
 /// What a program that behaves as `how` is told off for.
@@ -105,11 +109,12 @@ fn a_program_judges_every_completion_in_order_and_keeps_running() {
         .unwrap();
         for step in 1..=3 {
             let graded = grade(&mut reward, step).unwrap();
-            assert_eq!(graded.rewards, [[0.5, 1.0, 1.5], [2.0, 2.5, 3.0]]);
-            let judge = &graded.components[0];
-            assert_eq!((judge.label.as_str(), judge.values[1][0]), ("judge", Some(4.0)));
+            assert_eq!(rewards(&graded), [[0.5, 1.0, 1.5], [2.0, 2.5, 3.0]]);
+            assert_eq!(reward.labels(), ["judge"]);
+            let judged = |candidate: usize| &graded[1].candidates[candidate].scores[0];
+            assert_eq!(judged(0).value, Some(4.0));
             // The number of the line since the program began.
-            assert_eq!(judge.notes[1][2]["number"], 6 * step as u64 - 1);
+            assert_eq!(judged(2).note.as_ref().unwrap()["number"], 6 * step as u64 - 1);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing ends a text early, so that every repeat does exactly the same amount of
 //! work. A repeat is timed from the host's inputs to the host's or the device's results; making the network is not.
 //!
-//! `rollout` and `step` are [`GroupTrainer`]'s own, on problems of random digits with a character tokenizer, graded as
+//! `rollout` and `step` are [`Rl`](crate::recipe::Rl)'s own, on problems of random digits with a character tokenizer, graded as
 //! any other. Random weights answer a few of them rightly; stage 3 is not skipped for groups whose rewards are equal,
 //! since a real run's groups would differ.
 
@@ -185,7 +185,6 @@ pub fn measure(plan: &Plan, opened: &Opened) -> Result<Report> {
         secs.push(started.elapsed().as_secs_f64());
     }
     let secs_median = median(&secs);
-    let stage = |name| Some((name, last.metrics.get(&format!("time/{name}_secs"))?));
     Ok(Report {
         tok_per_sec: last.tokens as f64 / secs_median,
         secs_median,
@@ -199,20 +198,10 @@ pub fn measure(plan: &Plan, opened: &Opened) -> Result<Report> {
         group: plan.group,
         flat: plan.flat,
         repeats: plan.repeats,
-        kv_bytes: last.metrics.get("rollout/kv_bytes").map(|bytes| bytes as usize),
+        kv_bytes: last.rollout.as_ref().map(|rollout| rollout.work.kv_bytes),
         device_bytes: device.memory_pool_usage().map(|usage| usage.bytes_reserved),
         tokens: last.tokens,
-        stage_secs: [
-            "rollout",
-            "project",
-            "collider_score",
-            "represent",
-            "score",
-            "train",
-        ]
-        .into_iter()
-        .filter_map(stage)
-        .collect(),
+        stage_secs: last.stage_secs(),
     })
 }
 

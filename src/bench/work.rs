@@ -1,5 +1,7 @@
 //! The works of a benchmark: each makes its inputs and its network, and gives what is to be repeated.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use gcpo_data::Problem;
@@ -9,13 +11,12 @@ use gcpo_model::tokens::{Padding, Tokens};
 
 use super::{Plan, Work};
 use crate::config::{Config, Rollout};
-use crate::drive::Trainer as _;
-use crate::metrics::Metrics;
+use crate::learner::Learner;
 use crate::open;
-use crate::rollout::stream::uniform;
-use crate::rollout::{Engine, Limits, Request, Sampling, Stage, StreamKey};
-use crate::session::Session;
-use crate::train::GroupTrainer;
+use crate::recipe::{Recipe as _, Rl};
+use crate::report::{RlReport, RolloutReport};
+use crate::rollout::{Engine, Limits, Request, Sampling};
+use crate::stream::{Stage, StreamKey, uniform};
 
 /// Prompts of `rollout` and `step`.
 const PROMPTS: usize = 8;
@@ -32,7 +33,9 @@ const PREFILL: usize = 512;
 #[derive(Default)]
 pub(super) struct Done {
     pub tokens: usize,
-    pub metrics: Metrics,
+    pub rollout: Option<RolloutReport>,
+    /// Seconds of the reference model and of training, of a whole step.
+    pub score_train_secs: Option<[f64; 2]>,
 }
 
 /// A work that is ready to be repeated; its argument counts from 1.
@@ -50,17 +53,19 @@ pub(super) fn prepare(plan: &Plan, device: &Device) -> Result<Repeat> {
         Work::Rollout => {
             let mut trainer = trainer(plan, device)?;
             Ok(Box::new(move |number| {
-                let mut metrics = Metrics::new(number);
-                trainer.roll_out(number, &mut metrics)?;
-                Ok(Done::of(metrics))
+                let (_, rollout) = trainer.roll_out(number)?;
+                Ok(Done::of(rollout))
             }))
         }
         Work::Step => {
             let mut trainer = trainer(plan, device)?;
             Ok(Box::new(move |number| {
-                let mut metrics = Metrics::new(number);
-                trainer.step(number, &mut metrics)?;
-                Ok(Done::of(metrics))
+                let (report, _) = trainer.step(number)?;
+                let rl: RlReport = report.rl().cloned().unwrap_or_default();
+                Ok(Done {
+                    score_train_secs: Some([rl.score_secs, rl.train_secs]),
+                    ..Done::of(rl.rollout)
+                })
             }))
         }
     }
@@ -68,11 +73,29 @@ pub(super) fn prepare(plan: &Plan, device: &Device) -> Result<Repeat> {
 
 impl Done {
     /// A rollout counts its sampled tokens.
-    fn of(metrics: Metrics) -> Self {
+    fn of(rollout: RolloutReport) -> Self {
         Self {
-            tokens: metrics.get("rollout/tokens").unwrap_or(0.0) as usize,
-            metrics,
+            tokens: rollout.work.tokens,
+            rollout: Some(rollout),
+            score_train_secs: None,
         }
+    }
+
+    /// Seconds by stage.
+    pub fn stage_secs(&self) -> BTreeMap<&'static str, f64> {
+        let mut secs = BTreeMap::new();
+        if let Some(rollout) = &self.rollout {
+            secs.extend([
+                ("rollout", rollout.sample_secs),
+                ("project", rollout.project_secs),
+                ("collider_score", rollout.work.score_secs),
+                ("represent", rollout.work.represent_secs),
+            ]);
+        }
+        if let Some([score, train]) = self.score_train_secs {
+            secs.extend([("score", score), ("train", train)]);
+        }
+        secs
     }
 }
 
@@ -122,12 +145,12 @@ fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
 fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     let config = config(plan)?;
     let policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
-    let mut session = Session::new(config, policy, plan.repeats + 1)?;
+    let mut learner = Learner::new(&config.train, plan.dtype, policy, plan.repeats + 1, &[]);
     let [rows, width] = plan.shape.batch();
     let texts = random_ids(plan, rows, width);
     let device = device.clone();
     Ok(Box::new(move |number| {
-        session.update(number - 1, &mut Metrics::new(number), &[()], |model, ()| {
+        learner.update(number - 1, &[()], |model, ()| {
             let tokens = Tokens::new(&texts, Padding::Right, &device.clone().autodiff());
             let hidden_btd = model.forward(&tokens, None).narrow(1, 0, width - 1);
             let targets: Vec<i64> = texts
@@ -149,11 +172,11 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     }))
 }
 
-fn trainer(plan: &Plan, device: &Device) -> Result<GroupTrainer> {
+fn trainer(plan: &Plan, device: &Device) -> Result<Rl> {
     let config = config(plan)?;
     let mut policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
     policy.eos.clear();
-    Ok(GroupTrainer::new(config, policy, problems())?.sharing_prefixes(!plan.flat))
+    Ok(Rl::new(config, policy, problems(), &[])?.sharing_prefixes(!plan.flat))
 }
 
 fn limits(max_completion_length: usize) -> Limits {

@@ -2,10 +2,10 @@
 //! beside each other.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use gcpo_data::Preset;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::EvalArgs;
@@ -15,10 +15,10 @@ use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, by_probl
 use crate::eval::report::{self, Difference, Group, Mean, Report};
 use crate::eval::stats::Estimate;
 use crate::eval::{EvalPlan, evaluate};
+use crate::recipe::eval_plan;
 use crate::report::{Progress, duration, grid, thousands};
 use crate::reward::Reward;
-use crate::rundir::RunDir;
-use crate::session::eval_plan;
+use crate::run::RunDir;
 use crate::source::Set;
 use crate::{open, source};
 
@@ -95,7 +95,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
     let header = Header::new(&name, &config, sets.iter().map(suite_header).collect());
     let file = match &args.out {
         Some(file) => file.clone(),
-        None => free_file(Path::new("runs"), SystemTime::now()),
+        None => free_file(Path::new("runs"), Timestamp::now()),
     };
     ensure!(
         args.resume || !file.exists(),
@@ -199,7 +199,7 @@ fn answers(count: usize) -> String {
 }
 
 /// A file in `runs` that is not there yet.
-fn free_file(runs: &Path, now: SystemTime) -> PathBuf {
+fn free_file(runs: &Path, now: Timestamp) -> PathBuf {
     let name = RunDir::default_name("eval", now);
     let names = std::iter::once(name.clone()).chain((2..).map(|more| format!("{name}-{more}")));
     let mut files = names.map(|name| runs.join(format!("{name}.jsonl")));

@@ -2,16 +2,17 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use burn::tensor::Device;
 use gcpo_model::device::{self, DeviceSpec, Opened};
 use gcpo_model::dtype::Dtype;
+use jiff::Timestamp;
 
 use super::args::RunArgs;
 use crate::config::Config;
-use crate::rundir::{RunDir, SavedStep};
+use crate::recipe::resume;
+use crate::run::{RunDir, SavedStep};
 
 /// A training command, understood; nothing is written yet.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl RunPlan {
     }
 
     fn new(config: Config, args: &RunArgs) -> Result<Self> {
-        let place = place(&config, args, Path::new("runs"), SystemTime::now())?;
+        let place = place(&config, args, Path::new("runs"), Timestamp::now())?;
         if let Place::New(path) = &place {
             // Said before a model is loaded, not after.
             RunDir::check_free(path)?;
@@ -92,8 +93,8 @@ impl RunPlan {
     /// The directory is not empty, or holds no run that can go on.
     pub fn start(&self) -> Result<(RunDir, Option<SavedStep>)> {
         Ok(match &self.place {
-            Place::New(path) => (RunDir::create(path, &self.config)?, None),
-            Place::Resumed(run) => (run.clone(), Some(run.resume(&self.config)?)),
+            Place::New(path) => (RunDir::create(path, &self.config.to_toml())?, None),
+            Place::Resumed(run) => (run.clone(), Some(resume(run, &self.config)?)),
         })
     }
 }
@@ -112,7 +113,7 @@ pub fn open_device(spec: &DeviceSpec, dtype: Dtype) -> Result<Opened> {
 }
 
 /// Where the run is written, or which one goes on.
-fn place(config: &Config, args: &RunArgs, runs: &Path, now: SystemTime) -> Result<Place> {
+fn place(config: &Config, args: &RunArgs, runs: &Path, now: Timestamp) -> Result<Place> {
     let name = config.run.name.as_deref().unwrap_or("run");
     let asked = args.run_dir.as_ref().or(config.run.dir.as_ref());
     Ok(match (&args.resume, asked) {
@@ -146,8 +147,6 @@ pub fn print_line(text: impl std::fmt::Display) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
     use crate::cli::args::DeviceArgs;
 
@@ -167,7 +166,7 @@ mod tests {
         let runs = Path::new("runs");
         let plain = Config::from_str("", "a/quick.toml", &[]).unwrap();
         let placed = Config::from_str("run.dir = \"/from/config\"", "a.toml", &[]).unwrap();
-        let new = |config, args| place(config, &args, runs, UNIX_EPOCH).unwrap();
+        let new = |config, args| place(config, &args, runs, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(
             new(&plain, args(None, None)),
             Place::New("runs/quick-19700101-000000".into())
@@ -180,9 +179,9 @@ mod tests {
     fn a_resumed_run_is_the_named_one_or_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::from_str("", "quick.toml", &[]).unwrap();
-        let old = RunDir::create(&dir.path().join("quick-20260101-000000"), &config).unwrap();
-        let new = RunDir::create(&dir.path().join("quick-20260102-000000"), &config).unwrap();
-        let place = |args| place(&config, &args, dir.path(), UNIX_EPOCH);
+        let old = RunDir::create(&dir.path().join("quick-20260101-000000"), "").unwrap();
+        let new = RunDir::create(&dir.path().join("quick-20260102-000000"), "").unwrap();
+        let place = |args| place(&config, &args, dir.path(), Timestamp::UNIX_EPOCH);
         assert_eq!(place(args(None, Some(None))).unwrap(), Place::Resumed(new));
         assert_eq!(
             place(args(None, Some(Some(old.path())))).unwrap(),

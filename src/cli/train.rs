@@ -6,12 +6,10 @@ use gcpo_data::Problem;
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
 use crate::config::{Config, TokenizerSource};
-use crate::drive::{Trainer, drive};
+use crate::recipe::{Recipe, Rl, Sft, drive};
 use crate::report::summary;
 use crate::reward::gradable;
-use crate::sft::SftTrainer;
-use crate::stop::Stop;
-use crate::train::GroupTrainer;
+use crate::run::Stop;
 use crate::{open, source};
 
 /// Problems left out that are named one by one; the rest is counted.
@@ -25,10 +23,7 @@ const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 /// # Errors
 /// A mistake in an option, or whatever stops the run.
 pub fn quickstart(args: &RunArgs) -> Result<()> {
-    run(
-        &RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?,
-        group_trainer,
-    )
+    run(&RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?, rl)
 }
 
 /// Trains by reinforcement learning.
@@ -36,7 +31,7 @@ pub fn quickstart(args: &RunArgs) -> Result<()> {
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn train(args: &TrainArgs) -> Result<()> {
-    run(&RunPlan::from_file(&args.config, &args.run)?, group_trainer)
+    run(&RunPlan::from_file(&args.config, &args.run)?, rl)
 }
 
 /// Trains on demonstrations.
@@ -55,12 +50,16 @@ pub fn sft(args: &TrainArgs) -> Result<()> {
                 .collect()
         };
         let policy = open::policy(&plan.config, texts, &plan.device.clone().autodiff())?;
-        let trainer = SftTrainer::new(plan.config.clone(), policy, problems)?;
-        Ok(Box::new(trainer.beside(&plan.others)))
+        Ok(Box::new(Sft::new(
+            plan.config.clone(),
+            policy,
+            problems,
+            &plan.others,
+        )?))
     })
 }
 
-fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
+fn rl(plan: &RunPlan) -> Result<Box<dyn Recipe>> {
     let config: &Config = &plan.config;
     if config.model.tokenizer == Some(TokenizerSource::Train) {
         return Err(config
@@ -80,8 +79,7 @@ fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
     warn_of_suite(config);
     let problems = with_gold(config, source::training(config)?)?;
     let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
-    let trainer = GroupTrainer::new(config.clone(), policy, problems)?;
-    Ok(Box::new(trainer.beside(&plan.others)))
+    Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
 }
 
 /// Says so where a run trains on what models are compared on.
@@ -106,8 +104,8 @@ fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
     Ok(found.problems)
 }
 
-fn run(plan: &RunPlan, trainer: impl FnOnce(&RunPlan) -> Result<Box<dyn Trainer>>) -> Result<()> {
-    let mut trainer = trainer(plan)?;
+fn run(plan: &RunPlan, recipe: impl FnOnce(&RunPlan) -> Result<Box<dyn Recipe>>) -> Result<()> {
+    let mut recipe = recipe(plan)?;
     let (run, from) = plan.start()?;
     let stop = Stop::on_ctrl_c().context("cannot take over Ctrl-C")?;
     eprintln!(
@@ -116,7 +114,7 @@ fn run(plan: &RunPlan, trainer: impl FnOnce(&RunPlan) -> Result<Box<dyn Trainer>
         plan.device_name,
         run.path().display()
     );
-    let outcome = drive(trainer.as_mut(), &plan.config, &run, from.as_ref(), &stop)?;
+    let outcome = drive(recipe.as_mut(), &plan.config, &run, from.as_ref(), &stop)?;
     let path = run.path().display();
     let places = [
         ("checkpoint", format!("{path}/checkpoints/step-{}", outcome.step)),
@@ -124,7 +122,7 @@ fn run(plan: &RunPlan, trainer: impl FnOnce(&RunPlan) -> Result<Box<dyn Trainer>
         ("samples", format!("{path}/samples.jsonl")),
         ("config", format!("{path}/config.toml")),
     ];
-    print_line(summary(&outcome.metrics, &places).trim_end())?;
+    print_line(summary(&outcome.reports, &places).trim_end())?;
     if outcome.interrupted {
         eprintln!(
             "stopped after step {}; the same command with `--resume {path}` goes on",

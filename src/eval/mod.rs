@@ -10,12 +10,12 @@ use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use thiserror::Error;
 
+use crate::group::{Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
-use crate::rollout::{
-    self, AnswerPlan, Completion, Engine, Limits, PromptPlan, RolloutError, Rollouts, Sampling, Stage,
-    StreamKey, answer,
-};
+use crate::rollout::{Completion, Engine, Limits, PromptPlan, RolloutError, Sampling};
+use crate::sample::{self, Answers, answer};
+use crate::stream::{Stage, StreamKey};
 use record::{Kind, Record, RecordError, by_problem};
 use report::Report;
 
@@ -135,21 +135,31 @@ pub fn evaluate(
     let per_chunk = (plan.limits.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let plans = chunk.iter().map(|asked| asked.answer.clone()).collect();
-        let chunk_problems: Vec<Problem> = chunk.iter().map(|asked| problems[asked.at].clone()).collect();
-        let how = plan.answers(Stage::Evaluate, plan.samples, first);
-        let rollouts = answer(&engine, chunk_problems.clone(), plans, how)?;
-        let integrated = match plan.integrate {
-            Some(n) => Some(integrate(&engine, chunk, chunk_problems, plan, n, first)?),
-            None => None,
+        let groups = |contexts: &dyn Fn(&Asked) -> Option<PromptPlan>| -> Vec<Group> {
+            let asked = chunk.iter().zip(first..);
+            asked
+                .filter_map(|(asked, number)| {
+                    let problem = problems[asked.at].clone();
+                    Some(Group::new(problem, number, String::new(), contexts(asked)?))
+                })
+                .collect()
         };
+        let mut answers = groups(&|asked| Some(asked.answer.clone()));
+        answer(
+            &engine,
+            &mut answers,
+            &plan.answers(Stage::Evaluate, plan.samples),
+        )?;
+        let mut integrated = groups(&|asked| asked.integrate.clone());
+        if let Some(n) = plan.integrate {
+            integrate(&engine, &mut integrated, plan, n)?;
+        }
         let before = records.len();
         for (p, asked) in chunk.iter().enumerate() {
-            let answers = &rollouts.candidates[p];
-            records.extend(record(asked.at, Kind::Answer).all(answers)?);
-            if let Some((ys, y_ns)) = &integrated {
-                records.extend(record(asked.at, Kind::Candidate).all(&ys.candidates[p])?);
-                records.extend(record(asked.at, Kind::Integrated).all(&y_ns[p..=p])?);
+            records.extend(record(asked.at, Kind::Answer).all(&answers[p].candidates)?);
+            if let Some(group) = integrated.get(p) {
+                records.extend(record(asked.at, Kind::Candidate).all(&group.candidates)?);
+                records.extend(record(asked.at, Kind::Integrated).all(&group.integrations)?);
             }
         }
         first += chunk.len();
@@ -196,8 +206,9 @@ impl Grading<'_> {
     }
 
     /// The records of completions, graded.
-    fn all(&self, completions: &[Completion]) -> Result<Vec<Record>, RewardError> {
-        let graded = completions.iter().enumerate().map(|(sample, completion)| {
+    fn all(&self, completions: &[impl AsRef<Completion>]) -> Result<Vec<Record>, RewardError> {
+        let completions = completions.iter().map(AsRef::as_ref);
+        let graded = completions.enumerate().map(|(sample, completion)| {
             let mut record = Record {
                 sample,
                 completion: self.policy.decode(completion),
@@ -320,48 +331,33 @@ fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, 
 }
 
 impl EvalPlan {
-    fn answers(&self, stage: Stage, num_generations: usize, first_prompt: usize) -> AnswerPlan {
-        AnswerPlan {
+    fn answers(&self, stage: Stage, num_generations: usize) -> Answers {
+        Answers {
             num_generations,
             integrations: 0,
             with_hidden: false,
             seed: self.seed,
             step: 0,
             stage,
-            first_prompt,
         }
     }
 }
 
-/// Candidates and one answer integrated from them, for each problem.
-fn integrate(
-    engine: &Engine,
-    asked: &[Asked],
-    problems: Vec<Problem>,
-    plan: &EvalPlan,
-    n: usize,
-    first: usize,
-) -> Result<(Rollouts, Vec<Completion>), EvalError> {
-    let plans = asked.iter().filter_map(|asked| asked.integrate.clone()).collect();
-    let rollouts = answer(
-        engine,
-        problems,
-        plans,
-        plan.answers(Stage::EvaluateIntegrated, n, first),
-    )?;
-    let mut answers = Vec::with_capacity(asked.len());
-    for wave in &rollouts.waves {
-        let of_wave = rollout::integrate(engine, &rollouts, wave, 1, |p, _| StreamKey {
+/// `n` candidates and one answer integrated from them, for each group.
+fn integrate(engine: &Engine, groups: &mut [Group], plan: &EvalPlan, n: usize) -> Result<(), RolloutError> {
+    let stage = Stage::EvaluateIntegrated;
+    answer(engine, groups, &plan.answers(stage, n))?;
+    for wave in waves(groups) {
+        sample::integrate(engine, wave, 1, |group, _| StreamKey {
             seed: plan.seed,
             step: 0,
-            prompt: (first + p) as u64,
-            stage: Stage::EvaluateIntegrated,
+            prompt: group.number as u64,
+            stage,
             // After the candidates' own streams.
             sample: n as u64,
         })?;
-        answers.extend(of_wave.into_iter().flatten());
     }
-    Ok((rollouts, answers))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //!
 //! The first line is the [`Header`], every other one a [`Record`], suite after suite, problem after problem.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use gcpo_data::Problem;
@@ -13,15 +13,17 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::rollout::Finish;
+use crate::run::log::{self, JsonLog};
 
 /// The form of the file.
 const VERSION: u32 = 1;
 
 /// What a completion is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// An answer.
+    #[default]
     Answer,
     /// A candidate `y_i` that an answer was integrated from.
     Candidate,
@@ -32,7 +34,7 @@ pub enum Kind {
 }
 
 /// A completion, and what was found of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The suite.
     pub suite: String,
@@ -209,20 +211,17 @@ pub fn by_problem(records: &[Record]) -> Vec<&[Record]> {
 /// # Errors
 /// [`RecordError`] with the line.
 pub fn read(path: &Path) -> Result<(Header, Vec<Record>), RecordError> {
-    parse(path, &fs::read_to_string(path).map_err(at(path))?)
+    parse(path, &log::read(path).map_err(at(path))?)
 }
 
-/// What [`read`] does with the text of the file.
+/// What [`read`] does with the lines of the file.
 fn parse(path: &Path, text: &str) -> Result<(Header, Vec<Record>), RecordError> {
     let wrong = |line: usize, message: String| RecordError::Line {
         path: path.to_owned(),
         line,
         message,
     };
-    let mut lines = text
-        .split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-        .enumerate();
+    let mut lines = text.split_inclusive('\n').enumerate();
     let header = lines
         .next()
         .and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
@@ -248,10 +247,7 @@ fn parse(path: &Path, text: &str) -> Result<(Header, Vec<Record>), RecordError> 
 
 /// A file that an evaluation is being written to.
 #[derive(Debug)]
-pub struct Log {
-    path: PathBuf,
-    file: File,
-}
+pub struct Log(JsonLog);
 
 impl Log {
     /// A new file, its directories too, with its header.
@@ -262,15 +258,11 @@ impl Log {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(at(dir))?;
         }
-        let file = OpenOptions::new().append(true).create_new(true).open(path);
-        let file = file.map_err(|error| match error.kind() {
+        let log = JsonLog::create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => RecordError::Exists(path.to_owned()),
             _ => at(path)(error),
         })?;
-        let mut log = Self {
-            path: path.to_owned(),
-            file,
-        };
+        let mut log = Self(log);
         log.line(header)?;
         Ok(log)
     }
@@ -280,7 +272,7 @@ impl Log {
     /// # Errors
     /// The file cannot be read, or is of another evaluation.
     pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), RecordError> {
-        let text = fs::read_to_string(path).map_err(at(path))?;
+        let text = log::read(path).map_err(at(path))?;
         let (saved, mut records) = parse(path, &text)?;
         if let Some(what) = header.difference(&saved)? {
             return Err(RecordError::Differs {
@@ -292,15 +284,9 @@ impl Log {
         if let Some((suite, problem)) = records.last().map(|last| (last.suite.clone(), last.problem)) {
             records.retain(|record| record.suite != suite || record.problem != problem);
         }
-        let kept: usize = text
-            .split_inclusive('\n')
-            .take(1 + records.len())
-            .map(str::len)
-            .sum();
-        let file = OpenOptions::new().append(true).open(path).map_err(at(path))?;
-        file.set_len(kept as u64).map_err(at(path))?;
-        let path = path.to_owned();
-        Ok((Self { path, file }, records))
+        let whole = text.split_inclusive('\n').take(1 + records.len());
+        let log = JsonLog::cut(path, whole.map(str::len).sum()).map_err(at(path))?;
+        Ok((Self(log), records))
     }
 
     /// Appends records.
@@ -312,9 +298,7 @@ impl Log {
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<(), RecordError> {
-        let mut text = serde_json::to_vec(value).expect("text and numbers are JSON");
-        text.push(b'\n');
-        self.file.write_all(&text).map_err(at(&self.path))
+        self.0.append(value).map_err(at(self.0.path()))
     }
 }
 

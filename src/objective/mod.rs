@@ -47,6 +47,20 @@ pub struct Hyper {
     pub ratio_max: f64,
 }
 
+impl From<&crate::config::Config> for Hyper {
+    fn from(config: &crate::config::Config) -> Self {
+        Self {
+            alpha: config.objective.alpha,
+            kappa: config.objective.kappa,
+            beta: config.objective.beta,
+            epsilon: config.objective.epsilon,
+            epsilon_high: config.epsilon_high(),
+            floor: config.projection.floor,
+            ratio_max: config.projection.ratio_max,
+        }
+    }
+}
+
 impl Default for Hyper {
     fn default() -> Self {
         Self {

@@ -3,16 +3,16 @@
 //! Axes: `p` prompts, `g` candidates of a prompt, `b = p·g` rows, `t` tokens, `d` features,
 //! `j` (or `l`) integrations, `m` samples. Nothing here carries a gradient.
 //!
-//! [`project_step`] samples stages 2 and 3 with the rollout engine; the rest are pure functions of tensors.
+//! [`project`] samples stages 2 and 3 with the rollout engine; the rest are pure functions of tensors.
 
 mod alignment;
 mod reference;
-mod sample;
+mod stages;
 
 pub use crate::config::{FeatureContext, Similarity};
 pub use alignment::{
     Alignment, AlignmentConfig, ProjectionError, ProjectionMeans, Summary, align, projection_means,
     similarity,
 };
-pub use reference::{project, reference};
-pub use sample::{ColliderScores, Projected, ProjectedWave, ProjectionPlan, project_wave};
+pub use reference::{project_prediction, reference};
+pub use stages::{ProjectionPlan, project};

@@ -14,7 +14,7 @@ use super::ProjectionError;
 /// - `p_q_bt`: `[b, t]`, given the query alone
 /// - `p_x_blt`: `[b, l, t]`, given `x_{i,l}`; `l = 0` is `x_i` itself
 /// - returns `[b, t]`
-pub fn project(p_q_bt: Tensor<2>, p_x_blt: Tensor<3>) -> Tensor<2> {
+pub fn project_prediction(p_q_bt: Tensor<2>, p_x_blt: Tensor<3>) -> Tensor<2> {
     let first_bt = p_x_blt.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
     first_bt - p_x_blt.mean_dim(1).squeeze_dim::<2>(1) + p_q_bt
 }
@@ -66,7 +66,7 @@ pub fn reference(
     let logp_q_bt = widen(logp_q_bt.inner());
     let logp_x_blt = logp_x_blt.inner().cast(logp_q_bt.dtype());
     let pad_bt = keep_bt.inner().bool_not();
-    Ok(project(logp_q_bt.exp(), logp_x_blt.exp()).mask_fill(pad_bt, 1.0))
+    Ok(project_prediction(logp_q_bt.exp(), logp_x_blt.exp()).mask_fill(pad_bt, 1.0))
 }
 
 #[cfg(test)]

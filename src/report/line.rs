@@ -1,32 +1,33 @@
 //! One line of progress.
 
-use crate::metrics::Metrics;
+use super::StepReport;
 
-/// `step 12/100  reward 0.62  Υ 1.84±0.21  …  1.8 s/step  ETA 2m38s`, of the metrics that are there.
+/// `step 12/100  reward 0.62  Υ 1.84±0.21  …  1.8 s/step  ETA 2m38s`, of the numbers that are there.
 ///
 /// `timed` steps took `secs` seconds; the time left is theirs carried on.
-pub fn progress_line(done: usize, steps: usize, timed: usize, secs: f64, metrics: &Metrics) -> String {
+pub fn progress_line(done: usize, steps: usize, timed: usize, secs: f64, report: &StepReport) -> String {
     let mut parts = vec![format!("step {done}/{steps}")];
     let mut part = |text: String| parts.push(text);
-    let known = |key: &str| metrics.get(key).filter(|value| value.is_finite());
-    if let Some(value) = known("eval/pass@1") {
-        part(format!("pass@1 {value:.3}"));
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    let rollout = report.rl().map(|rl| &rl.rollout);
+    if let Some(eval) = &report.eval {
+        part(format!("pass@1 {:.3}", eval.report.pass_at_1.mean));
     }
-    if let Some(value) = known("reward/mean") {
-        part(format!("reward {value:.3}"));
+    if let Some(reward) = rollout.and_then(|rollout| rollout.reward) {
+        part(format!("reward {:.3}", reward.mean));
     }
-    if let Some(mean) = known("projection/upsilon_mean") {
-        let spread = known("projection/upsilon_std").map_or(String::new(), |std| format!("±{std:.2}"));
-        part(format!("Υ {mean:.2}{spread}"));
+    if let Some(upsilon) = rollout.and_then(|rollout| rollout.upsilon) {
+        let spread = finite(Some(upsilon.std)).map_or(String::new(), |std| format!("±{std:.2}"));
+        part(format!("Υ {:.2}{spread}", upsilon.mean));
     }
-    if let Some(value) = known("objective/loss").or_else(|| known("sft/loss")) {
-        part(format!("loss {value:.4}"));
+    if let Some(loss) = finite(report.loss()) {
+        part(format!("loss {loss:.4}"));
     }
-    if let Some(value) = known("grad/norm") {
-        part(format!("grad {value:.3}"));
+    if let Some(update) = report.update() {
+        part(format!("grad {:.3}", update.grad_norm));
     }
-    if let Some(value) = known("completion/length_mean") {
-        part(format!("length {value:.0}"));
+    if let Some(rollout) = rollout {
+        part(format!("length {:.0}", rollout.length_mean));
     }
     if timed > 0 {
         let each = secs / timed as f64;
@@ -77,22 +78,37 @@ pub fn fit(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Done, RlReport, RolloutReport};
     use super::*;
+    use crate::learner::Learnt;
+    use crate::projection::Summary;
 
     #[test]
     fn a_line_shows_what_is_there_and_the_time_left() {
-        let mut metrics = Metrics::new(4);
-        assert_eq!(progress_line(5, 25, 0, 0.0, &metrics), "step 5/25");
-        metrics.put("reward/mean", 0.625);
-        metrics.put("projection/upsilon_mean", 1.841);
-        metrics.put("projection/upsilon_std", 0.21);
-        metrics.put("objective/loss", f64::NAN);
+        let nothing = StepReport::default();
+        assert_eq!(progress_line(5, 25, 0, 0.0, &nothing), "step 5/25");
+        let rollout = RolloutReport {
+            reward: Summary::of(&[0.625]),
+            upsilon: Summary::of(&[1.631, 2.051]),
+            length_mean: 7.6,
+            ..RolloutReport::default()
+        };
+        let learnt = Learnt {
+            loss: f64::NAN,
+            ..Learnt::default()
+        };
+        let report = RlReport {
+            rollout,
+            learnt,
+            ..RlReport::default()
+        };
+        let report = StepReport::of(10, Done::Rl(Box::new(report)));
         // Five steps were done before this run was resumed: they do not count for its speed.
         assert_eq!(
-            progress_line(10, 25, 5, 40.0, &metrics),
-            "step 10/25  reward 0.625  Υ 1.84±0.21  8.00 s/step  ETA 2m00s"
+            progress_line(10, 25, 5, 40.0, &report),
+            "step 10/25  reward 0.625  Υ 1.84±0.30  grad 0.000  length 8  8.00 s/step  ETA 2m00s"
         );
-        assert!(progress_line(25, 25, 20, 160.0, &metrics).ends_with("8.00 s/step  took 2m40s"));
+        assert!(progress_line(25, 25, 20, 160.0, &report).ends_with("8.00 s/step  took 2m40s"));
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! What a person sees of a run: a live line while it goes, a table at its end. Numbers come from [`Metrics`] only.
+//! What is said of a run: what a step measured ([`StepReport`]) and sampled ([`Sample`]), a live line while it goes, a table
+//! at its end.
 
 mod line;
+mod sample;
+mod step;
 mod table;
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
-use crate::metrics::Metrics;
 pub use line::{count_line, duration, fit, progress_line};
+pub use sample::Sample;
+pub use step::{Clock, Done, Evaluation, RlReport, RolloutReport, SftReport, StepReport};
 pub use table::{columns, grid, summary, thousands};
 
 /// The live line of a run or a job, on standard error: rewritten in place on a terminal, lines that stay elsewhere.
@@ -50,9 +54,9 @@ impl Progress {
     }
 
     /// Shows a step that was just done; `done` counts all of them.
-    pub fn step(&self, done: usize, metrics: &Metrics) {
+    pub fn step(&self, done: usize, report: &StepReport) {
         let secs = self.started.elapsed().as_secs_f64();
-        let line = progress_line(done, self.steps, done.saturating_sub(self.first), secs, metrics);
+        let line = progress_line(done, self.steps, done.saturating_sub(self.first), secs, report);
         self.show(&line);
     }
 

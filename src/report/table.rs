@@ -1,108 +1,147 @@
 //! The table at a run's end.
 
-use crate::metrics::Metrics;
-
 use super::line::duration;
+use super::{RlReport, StepReport};
+use crate::projection::Summary;
 
-/// The stages whose seconds are shown, in the order of the flow.
-const STAGES: [&str; 6] = ["rollout", "reward", "project", "score", "train", "eval"];
-
-/// What a run came to, from its `metrics.jsonl`, and where things were written (`places`: what, where).
+/// What a run came to, and where things were written (`places`: what, where).
 ///
 /// Means over all steps count each step alike; rewards are of the first and the last tenth of the steps.
-pub fn summary(steps: &[Metrics], places: &[(&str, String)]) -> String {
+pub fn summary(steps: &[StepReport], places: &[(&str, String)]) -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
-    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-    let all = |key: &str| -> Vec<f64> {
-        steps
+    rows.extend(evaluations(steps));
+    rows.extend(sampled(steps));
+    rows.extend(time(steps));
+    rows.extend(
+        places
             .iter()
-            .filter_map(|step| step.get(key))
-            .filter(|value| value.is_finite())
-            .collect()
-    };
+            .map(|(what, place)| ((*what).to_owned(), place.clone())),
+    );
+    columns(&rows)
+}
 
-    for (key, name) in [
-        ("eval/pass@1", "pass@1"),
-        ("eval/candidates_pass@1", "of candidates"),
-        ("eval/integrated_pass@1", "of integrations"),
+/// pass@1 before and after.
+fn evaluations(steps: &[StepReport]) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    let reports = || steps.iter().filter_map(|step| Some(&step.eval.as_ref()?.report));
+    for (name, values) in [
+        (
+            "pass@1",
+            reports().map(|report| report.pass_at_1.mean).collect::<Vec<_>>(),
+        ),
+        (
+            "of candidates",
+            reports()
+                .filter_map(|report| Some(report.candidates?.mean))
+                .collect(),
+        ),
+        (
+            "of integrations",
+            reports()
+                .filter_map(|report| Some(report.integrated?.mean))
+                .collect(),
+        ),
     ] {
-        match all(key).as_slice() {
-            [] => {}
-            [once] => row(name, format!("{once:.3}")),
-            [before, .., after] => {
-                row(
-                    name,
-                    format!("{before:.3} before, {after:.3} after ({:+.3})", after - before),
-                );
-            }
-        }
+        let value = match values.as_slice() {
+            [] => continue,
+            [once] => format!("{once:.3}"),
+            [before, .., after] => format!("{before:.3} before, {after:.3} after ({:+.3})", after - before),
+        };
+        rows.push((name.to_owned(), value));
     }
-    let rewards = all("reward/mean");
+    rows
+}
+
+/// Rewards, Υ and the number of tokens.
+fn sampled(steps: &[StepReport]) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
+    let rollouts = || steps.iter().filter_map(|step| Some(&step.rl()?.rollout));
+    let rewards: Vec<f64> = rollouts()
+        .filter_map(|rollout| Some(rollout.reward?.mean))
+        .collect();
     if !rewards.is_empty() {
         let tenth = rewards.len().div_ceil(10);
         let (first, last) = (mean(&rewards[..tenth]), mean(&rewards[rewards.len() - tenth..]));
         row("reward", format!("{first:.3} at first, {last:.3} at last"));
     }
-    let upsilon = all("projection/upsilon_mean");
+    let upsilon: Vec<Summary> = rollouts().filter_map(|rollout| rollout.upsilon).collect();
     if !upsilon.is_empty() {
-        let (low, high) = (all("projection/upsilon_min"), all("projection/upsilon_max"));
+        let of = |value: fn(&Summary) -> f64| upsilon.iter().map(value).collect::<Vec<_>>();
         row(
             "Υ",
             format!(
                 "mean {:.3}, spread {:.3}, from {:.3} to {:.3}",
-                mean(&upsilon),
-                mean(&all("projection/upsilon_std")),
-                low.into_iter().fold(f64::INFINITY, f64::min),
-                high.into_iter().fold(f64::NEG_INFINITY, f64::max),
+                mean(&of(|upsilon| upsilon.mean)),
+                mean(&of(|upsilon| upsilon.std)),
+                of(|upsilon| upsilon.min)
+                    .into_iter()
+                    .fold(f64::INFINITY, f64::min),
+                of(|upsilon| upsilon.max)
+                    .into_iter()
+                    .fold(f64::NEG_INFINITY, f64::max),
             ),
         );
     }
-    let clamped = all("projection/clamped_frac");
+    let clamped: Vec<f64> = steps
+        .iter()
+        .filter_map(|step| Some(step.rl()?.clamped_frac()))
+        .collect();
     if !clamped.is_empty() {
         row("clamped tokens", format!("{:.1} %", 100.0 * mean(&clamped)));
-    }
-    let (tokens, generations) = (all("rollout/tokens"), all("rollout/generations"));
-    if !tokens.is_empty() {
-        let (tokens, generations): (f64, f64) = (tokens.iter().sum(), generations.iter().sum());
+        let (tokens, generations) = rollouts().fold((0, 0), |(tokens, generations), rollout| {
+            (
+                tokens + rollout.work.tokens,
+                generations + rollout.work.generations,
+            )
+        });
         row(
             "sampled",
             format!(
                 "{} tokens in {} generations",
-                thousands(tokens),
-                thousands(generations)
+                thousands(tokens as f64),
+                thousands(generations as f64)
             ),
         );
     }
-    let total: f64 = all("time/step_secs").iter().sum();
-    let mut spent: Vec<String> = Vec::new();
-    for stage in STAGES {
-        let secs: f64 = all(&format!("time/{stage}_secs")).iter().sum();
-        // The built-in rewards take no time worth a word; a program may.
-        if secs > 0.001 * total {
-            spent.push(format!("{stage} {}", duration(secs)));
-        }
-    }
-    if total > 0.0 {
-        let count = all("time/step_secs").len();
-        let stages = if spent.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", spent.join(", "))
-        };
-        row(
-            "time",
-            format!(
-                "{} for {count} step{}{stages}",
-                duration(total),
-                if count == 1 { "" } else { "s" }
-            ),
-        );
-    }
-    for (what, place) in places {
-        row(what, place.clone());
-    }
+    rows
+}
 
-    columns(&rows)
+/// Seconds of the steps, and of the stages in the order of the flow.
+fn time(steps: &[StepReport]) -> Option<(String, String)> {
+    let total: f64 = steps.iter().filter_map(StepReport::secs).sum();
+    if total == 0.0 {
+        return None;
+    }
+    let of_rl =
+        |secs: fn(&RlReport) -> f64| -> f64 { steps.iter().filter_map(|step| step.rl().map(secs)).sum() };
+    let eval: f64 = steps
+        .iter()
+        .filter_map(|step| Some(step.eval.as_ref()?.secs))
+        .sum();
+    let stages = [
+        ("rollout", of_rl(|step| step.rollout.sample_secs)),
+        ("reward", of_rl(|step| step.rollout.reward_secs)),
+        ("project", of_rl(|step| step.rollout.project_secs)),
+        ("score", of_rl(|step| step.score_secs)),
+        ("train", of_rl(|step| step.train_secs)),
+        ("eval", eval),
+    ];
+    // The built-in rewards take no time worth a word; a program may.
+    let spent = stages.iter().filter(|(_, secs)| *secs > 0.001 * total);
+    let spent: Vec<String> = spent
+        .map(|(stage, secs)| format!("{stage} {}", duration(*secs)))
+        .collect();
+    let stages = match spent.is_empty() {
+        true => String::new(),
+        false => format!(": {}", spent.join(", ")),
+    };
+    let count = steps.iter().filter_map(StepReport::secs).count();
+    let plural = if count == 1 { "" } else { "s" };
+    Some((
+        "time".to_owned(),
+        format!("{} for {count} step{plural}{stages}", duration(total)),
+    ))
 }
 
 /// Two columns, the first as wide as its longest entry; every line ends.
@@ -155,36 +194,66 @@ pub fn thousands(count: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Done, Evaluation, RolloutReport};
     use super::*;
+    use crate::eval::record::Record;
+    use crate::eval::report::Report;
+    use crate::rollout::Work;
 
-    fn step(number: usize, values: &[(&str, f64)]) -> Metrics {
-        let mut metrics = Metrics::new(number);
-        values.iter().for_each(|(key, value)| metrics.put(*key, *value));
-        metrics
+    fn evaluated(pass_at_1: f64) -> Option<Evaluation> {
+        let record = |problem: usize, right: bool| Record {
+            problem,
+            right,
+            ..Record::default()
+        };
+        let right = (8.0 * pass_at_1) as usize;
+        let records: Vec<Record> = (0..8).map(|problem| record(problem, problem < right)).collect();
+        Some(Evaluation {
+            report: Report::of("eval", &records, |a, b| a == b),
+            secs: 0.0,
+        })
+    }
+
+    fn step(reward: f64, upsilon: f64) -> StepReport {
+        let rollout = RolloutReport {
+            work: Work {
+                tokens: 617_283,
+                generations: 80,
+                ..Work::default()
+            },
+            reward: Summary::of(&[reward]),
+            upsilon: Some(Summary {
+                mean: upsilon,
+                std: 0.25,
+                min: upsilon - 1.0,
+                max: upsilon + 0.5,
+            }),
+            sample_secs: 45.0,
+            ..RolloutReport::default()
+        };
+        let mut report = RlReport {
+            rollout,
+            train_secs: 20.0,
+            step_secs: 70.0,
+            ..RlReport::default()
+        };
+        report.learnt.sums.kl_projected_count = 8.0;
+        report.learnt.sums.clamped_count = 1.0;
+        StepReport::of(1, Done::Rl(Box::new(report)))
     }
 
     #[test]
     fn a_summary_says_what_the_steps_said() {
-        let common = |reward: f64, upsilon: f64| {
-            [
-                ("reward/mean", reward),
-                ("projection/upsilon_mean", upsilon),
-                ("projection/upsilon_std", 0.25),
-                ("projection/upsilon_min", upsilon - 1.0),
-                ("projection/upsilon_max", upsilon + 0.5),
-                ("projection/clamped_frac", 0.125),
-                ("rollout/tokens", 617_283.0),
-                ("rollout/generations", 80.0),
-                ("time/rollout_secs", 45.0),
-                ("time/train_secs", 20.0),
-                ("time/step_secs", 70.0),
-            ]
+        let before = StepReport {
+            eval: evaluated(0.5),
+            ..StepReport::default()
         };
-        let mut steps = vec![step(0, &[("eval/pass@1", 0.5)])];
-        steps.push(step(1, &common(0.25, 1.0)));
-        steps.push(step(2, &common(0.75, 1.5)));
-        steps[2].put("eval/pass@1", 0.875);
-        let text = summary(&steps, &[("written to", "runs/x".into())]);
+        let mut last = step(0.75, 1.5);
+        last.eval = evaluated(0.875);
+        let text = summary(
+            &[before, step(0.25, 1.0), last],
+            &[("written to", "runs/x".into())],
+        );
         let expected = "\
 pass@1          0.500 before, 0.875 after (+0.375)
 reward          0.250 at first, 0.750 at last
@@ -199,10 +268,11 @@ written to      runs/x
 
     #[test]
     fn what_was_not_measured_is_not_shown() {
-        assert_eq!(
-            summary(&[step(0, &[("eval/pass@1", 0.5)])], &[]),
-            "pass@1  0.500\n"
-        );
-        assert_eq!(summary(&[step(0, &[("reward/mean", f64::NAN)])], &[]), "");
+        let before = StepReport {
+            eval: evaluated(0.5),
+            ..StepReport::default()
+        };
+        assert_eq!(summary(&[before], &[]), "pass@1  0.500\n");
+        assert_eq!(summary(&[StepReport::default()], &[]), "");
     }
 }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use gcpo_data::Problem;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use thiserror::Error;
 
 use super::Case;
+use crate::group::Score;
 use crate::{config, report};
 
 /// Longest line that is read.
@@ -123,15 +124,6 @@ struct Request<'a> {
     problem: &'a Problem,
 }
 
-/// What a program said of a completion.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
-    /// The reward; `None` where it does not apply.
-    pub reward: Option<f64>,
-    /// What else stood in the line.
-    pub more: Map<String, Value>,
-}
-
 /// A running program.
 #[derive(Debug)]
 pub struct Program {
@@ -218,7 +210,7 @@ impl Program {
     ///
     /// # Errors
     /// The program ended, took too long, or wrote something wrong. It has been ended then.
-    pub fn ask(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Reply>, ProgramError> {
+    pub fn ask(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Score>, ProgramError> {
         let mut replies = Vec::with_capacity(cases.len());
         for (number, batch) in cases.chunks(self.batch_size).enumerate() {
             match self.ask_batch(batch, number * self.batch_size, step) {
@@ -238,7 +230,7 @@ impl Program {
         cases: &[Case<'_>],
         first: usize,
         step: usize,
-    ) -> Result<Vec<Reply>, ProgramError> {
+    ) -> Result<Vec<Score>, ProgramError> {
         if let Ok(Ok(line)) = self.replies.try_recv() {
             return Err(ProgramError::Unasked {
                 label: self.label.clone(),
@@ -251,10 +243,10 @@ impl Program {
             let request = Request {
                 id: first + at,
                 step,
-                prompt: case.prompt,
-                completion: case.text,
-                answer: &case.problem.answer,
-                problem: case.problem,
+                prompt: &case.group.prompt,
+                completion: &case.candidate.text,
+                answer: &case.group.problem.answer,
+                problem: &case.group.problem,
             };
             serde_json::to_writer(&mut lines, &request).expect("texts and numbers are JSON");
             lines.push(b'\n');
@@ -266,7 +258,7 @@ impl Program {
         let deadline = Instant::now() + self.timeout;
         let mut replies = Vec::with_capacity(cases.len());
         for (answered, case) in cases.iter().enumerate() {
-            let id = &case.problem.id;
+            let id = &case.group.problem.id;
             let left = deadline.saturating_duration_since(Instant::now());
             let line = match self.replies.recv_timeout(left) {
                 Ok(Ok(line)) => line,
@@ -366,7 +358,7 @@ fn cut(line: &[u8]) -> String {
 }
 
 /// What a line says of completion `id`.
-fn reply(line: &[u8], id: usize) -> Result<Reply, String> {
+fn reply(line: &[u8], id: usize) -> Result<Score, String> {
     let value: Value = serde_json::from_slice(line).map_err(|error| format!("this is no JSON ({error})"))?;
     let Value::Object(mut more) = value else {
         return Err("this is no JSON object".into());
@@ -384,7 +376,10 @@ fn reply(line: &[u8], id: usize) -> Result<Reply, String> {
         Some(other) => return Err(format!("`reward` is {other}, neither a number nor null")),
         None => return Err("there is no `reward` in it".into()),
     };
-    Ok(Reply { reward, more })
+    Ok(Score {
+        value: reward,
+        note: Some(more),
+    })
 }
 
 #[cfg(test)]
@@ -395,13 +390,11 @@ mod tests {
     fn a_reply_is_a_number_or_null_and_may_say_more() {
         let read = |line: &str| reply(line.as_bytes(), 7);
         let found = read(r#"{"reward": -0.5, "passed": 3, "id": 7}"#).unwrap();
-        assert_eq!(
-            (found.reward, found.more["passed"].as_u64()),
-            (Some(-0.5), Some(3))
-        );
-        assert_eq!(found.more.len(), 1);
-        assert_eq!(read(r#"{"reward": null}"#).unwrap().reward, None);
-        assert_eq!(read(r#"{"reward": 1}"#).unwrap().reward, Some(1.0));
+        let note = found.note.unwrap();
+        assert_eq!((found.value, note["passed"].as_u64()), (Some(-0.5), Some(3)));
+        assert_eq!(note.len(), 1);
+        assert_eq!(read(r#"{"reward": null}"#).unwrap().value, None);
+        assert_eq!(read(r#"{"reward": 1}"#).unwrap().value, Some(1.0));
         for (line, part) in [
             ("", "no JSON"),
             ("ready", "no JSON"),

@@ -9,49 +9,17 @@ mod length;
 mod repetition;
 
 use gcpo_data::{GradeError, Grader, Problem, Rule, Verdict};
-use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::config::{self, Config, GraderKind, RewardName};
-use crate::rollout::{Completion, PromptPlan, Rollouts};
+use crate::group::{Candidate, Group, Score};
+use crate::rollout::Completion;
 use accuracy::Accuracy;
 use command::Program;
 pub use command::ProgramError;
 use format::Format;
 use length::Length;
 use repetition::Repetition;
-
-/// A step's candidates with their rewards.
-pub struct Graded {
-    /// The candidates.
-    pub rollouts: Rollouts,
-    /// `[p]`: the prompts as text.
-    pub prompts: Vec<String>,
-    /// `[p][g]`: the candidates as text, special tokens left out.
-    pub texts: Vec<Vec<String>>,
-    /// `[p][g]`: rewards.
-    pub rewards: Vec<Vec<f64>>,
-    /// What they are the weighted sums of, in the config's order.
-    pub components: Vec<Component>,
-}
-
-/// One reward of a step's candidates, by itself.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Component {
-    /// What it is called.
-    pub label: String,
-    /// `[p][g]`: its values before they are weighed; `None` where it does not apply.
-    pub values: Vec<Vec<Option<f64>>>,
-    /// `[p][g]`: what else a program said; empty for rewards that are none.
-    pub notes: Vec<Vec<Map<String, Value>>>,
-}
-
-impl Graded {
-    /// Whether all candidates of the prompt earned the same: their advantages are 0.
-    pub fn is_flat(&self, prompt: usize) -> bool {
-        self.rewards[prompt].windows(2).all(|pair| pair[0] == pair[1])
-    }
-}
 
 /// Why there is no reward.
 #[derive(Debug, Error)]
@@ -108,12 +76,16 @@ pub struct Gradable {
     pub left_out: Vec<RewardError>,
 }
 
-/// A completion with what a reward may look at.
+/// A candidate with its group: what a reward may look at.
 struct Case<'a> {
-    problem: &'a Problem,
-    prompt: &'a str,
-    text: &'a str,
-    completion: &'a Completion,
+    group: &'a Group,
+    candidate: &'a Candidate,
+}
+
+impl Case<'_> {
+    fn has(&self, format: &Format) -> bool {
+        format.holds(&self.group.prompt, &self.candidate.text)
+    }
 }
 
 /// What one `[[reward]]` does.
@@ -213,7 +185,12 @@ impl Reward {
         a == b || equal().is_ok_and(|verdict| verdict.correct)
     }
 
-    /// Grades every candidate of step `step`. `prompt` and `text` turn tokens into text.
+    /// What the rewards are called, in their order.
+    pub fn labels(&self) -> Vec<&str> {
+        self.parts.iter().map(|part| part.label.as_str()).collect()
+    }
+
+    /// Grades every candidate of step `step`: fills in its text, by `text`, its scores and its reward.
     ///
     /// A candidate's reward is `Σ weight · value` over the rewards that apply to it, as in TRL.
     ///
@@ -221,105 +198,73 @@ impl Reward {
     /// A problem's own answer cannot be read, a program failed, or no reward applies to a candidate.
     pub fn grade(
         &mut self,
-        rollouts: Rollouts,
+        groups: &mut [Group],
         step: usize,
-        prompt: impl Fn(&PromptPlan) -> String,
         text: impl Fn(&Completion) -> String,
-    ) -> Result<Graded, RewardError> {
-        let prompts: Vec<String> = rollouts.plans.iter().map(prompt).collect();
-        let texts: Vec<Vec<String>> = rollouts
-            .candidates
+    ) -> Result<(), RewardError> {
+        for candidate in groups.iter_mut().flat_map(|group| &mut group.candidates) {
+            candidate.text = text(&candidate.completion);
+        }
+        let cases: Vec<Case> = groups
             .iter()
-            .map(|candidates| candidates.iter().map(&text).collect())
+            .flat_map(|group| group.candidates.iter().map(|candidate| Case { group, candidate }))
             .collect();
-        let mut cases = Vec::new();
-        for (p, problem) in rollouts.problems.iter().enumerate() {
-            for (completion, text) in rollouts.candidates[p].iter().zip(&texts[p]) {
-                cases.push(Case {
-                    problem,
-                    prompt: &prompts[p],
-                    text,
-                    completion,
-                });
+        let mut columns: Vec<_> = self
+            .judge(&cases, step)?
+            .into_iter()
+            .map(Vec::into_iter)
+            .collect();
+        for group in groups {
+            for (at, candidate) in group.candidates.iter_mut().enumerate() {
+                candidate.scores = columns.iter_mut().flat_map(Iterator::next).collect();
+                candidate.reward =
+                    self.sum(&candidate.scores)
+                        .ok_or_else(|| RewardError::NothingApplies {
+                            id: group.problem.id.clone(),
+                            number: at + 1,
+                        })?;
             }
         }
-        let found = self.judge(&cases, step)?;
-        let mut sums = Vec::with_capacity(cases.len());
-        for (at, case) in cases.iter().enumerate() {
-            let mut sum = None;
-            for (part, (values, _)) in self.parts.iter().zip(&found).filter(|(part, _)| !part.gates()) {
-                if let Some(value) = values[at] {
-                    *sum.get_or_insert(0.0) += part.weight * value;
-                }
-            }
-            let Some(sum) = sum else {
-                let before = cases[..at].iter().rev();
-                let number = 1 + before
-                    .take_while(|other| std::ptr::eq(other.problem, case.problem))
-                    .count();
-                return Err(RewardError::NothingApplies {
-                    id: case.problem.id.clone(),
-                    number,
-                });
-            };
-            sums.push(sum);
-        }
-        let components = self
-            .parts
-            .iter()
-            .zip(found)
-            .map(|(part, (values, notes))| Component {
-                label: part.label.clone(),
-                values: table(values, &texts),
-                notes: if notes.is_empty() {
-                    Vec::new()
-                } else {
-                    table(notes, &texts)
-                },
-            })
-            .collect();
-        Ok(Graded {
-            rewards: table(sums, &texts),
-            components,
-            rollouts,
-            prompts,
-            texts,
-        })
+        Ok(())
     }
 
-    /// Every reward's values and notes, in the order of the cases.
-    fn judge(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Judged>, RewardError> {
+    /// The weighted sum of the rewards that apply; none if none does.
+    fn sum(&self, scores: &[Score]) -> Option<f64> {
+        let mut sum = None;
+        for (part, score) in self.parts.iter().zip(scores).filter(|(part, _)| !part.gates()) {
+            if let Some(value) = score.value {
+                *sum.get_or_insert(0.0) += part.weight * value;
+            }
+        }
+        sum
+    }
+
+    /// Every reward's scores, in the order of the cases.
+    fn judge(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Vec<Score>>, RewardError> {
         let mut right = vec![false; cases.len()];
         if self.asks {
             for (right, case) in right.iter_mut().zip(cases) {
                 // Asked even where the form decides, so that an unreadable gold answer never passes.
-                let answered = self.is_right(case.text, case.problem)?;
+                let answered = self.is_right(&case.candidate.text, &case.group.problem)?;
                 *right = answered && self.parts.iter().all(|part| part.lets_pass(case));
             }
         }
         let mut found = Vec::with_capacity(self.parts.len());
         for part in &mut self.parts {
-            let each = |value: &dyn Fn(&Case<'_>, bool) -> f64| -> Judged {
-                let values = cases
-                    .iter()
-                    .zip(&right)
-                    .map(|(case, &right)| Some(value(case, right)));
-                (values.collect(), Vec::new())
+            let each = |value: &dyn Fn(&Case<'_>, bool) -> f64| -> Vec<Score> {
+                let cases = cases.iter().zip(&right);
+                cases
+                    .map(|(case, &right)| Score::of(value(case, right)))
+                    .collect()
             };
             found.push(match &mut part.kind {
                 Kind::Accuracy(accuracy) => each(&|_, right| accuracy.value(right)),
-                Kind::Format(format) => each(&|case, _| f64::from(format.holds(case.prompt, case.text))),
+                Kind::Format(format) => each(&|case, _| f64::from(case.has(format))),
                 Kind::Length(length) => {
-                    each(&|case, right| length.value(case.completion.tokens.len(), right))
+                    each(&|case, right| length.value(case.candidate.tokens().len(), right))
                 }
-                Kind::Repetition(repetition) => each(&|case, _| repetition.value(&case.completion.tokens)),
-                Kind::Command(program) => {
-                    let replies = program.ask(cases, step)?;
-                    replies
-                        .into_iter()
-                        .map(|reply| (reply.reward, reply.more))
-                        .unzip()
-                }
+                Kind::Repetition(repetition) => each(&|case, _| repetition.value(case.candidate.tokens())),
+                Kind::Command(program) => program.ask(cases, step)?,
             });
         }
         Ok(found)
@@ -363,9 +308,6 @@ pub fn gradable(config: &Config, problems: Vec<Problem>, skip: bool) -> Result<G
     }
 }
 
-/// The values of one reward, and what else was said.
-type Judged = (Vec<Option<f64>>, Vec<Map<String, Value>>);
-
 impl Part {
     /// Whether this is a condition, and no summand.
     fn gates(&self) -> bool {
@@ -375,7 +317,7 @@ impl Part {
     /// Whether a right answer may count, as far as this reward is concerned.
     fn lets_pass(&self, case: &Case<'_>) -> bool {
         match &self.kind {
-            Kind::Format(format) if format.gates() => format.holds(case.prompt, case.text),
+            Kind::Format(format) if format.gates() => case.has(format),
             _ => true,
         }
     }
@@ -390,14 +332,6 @@ fn grader(config: &config::Grader) -> Grader {
     grader
         .with_rounding(config.rounding)
         .with_rules(config.rules.clone())
-}
-
-/// `[p·g]` as `[p][g]`, in the rows of `like`.
-fn table<T, L>(flat: Vec<T>, like: &[Vec<L>]) -> Vec<Vec<T>> {
-    let mut flat = flat.into_iter();
-    like.iter()
-        .map(|row| flat.by_ref().take(row.len()).collect())
-        .collect()
 }
 
 #[cfg(test)]

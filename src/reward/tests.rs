@@ -1,7 +1,7 @@
 //! Rewards together: sums, gates, and what cannot be graded.
 
 use super::*;
-use crate::rollout::Finish;
+use crate::rollout::{Finish, PromptPlan};
 
 fn config(text: &str) -> Config {
     Config::from_str(text, "test.toml", &[]).unwrap()
@@ -16,23 +16,23 @@ fn problem(id: &str, answer: &str) -> Problem {
     }
 }
 
-/// Completions whose tokens are the letters of their texts.
-fn rollouts(problems: &[Problem], texts: &[&[&str]]) -> Rollouts {
+/// Groups whose candidates' tokens are the letters of their texts.
+fn groups(problems: &[Problem], texts: &[&[&str]]) -> Vec<Group> {
     let completion = |text: &&str| Completion {
         tokens: text.chars().map(u32::from).collect(),
         logp: Vec::new(),
         sampling_logp: Vec::new(),
         finish: Finish::Eos,
     };
-    Rollouts {
-        problems: problems.to_vec(),
-        plans: vec![PromptPlan::answer_only(vec![1]).unwrap(); problems.len()],
-        candidates: texts
-            .iter()
-            .map(|row| row.iter().map(completion).collect())
-            .collect(),
-        waves: Vec::new(),
-    }
+    let groups = problems.iter().zip(texts).enumerate();
+    groups
+        .map(|(number, (problem, texts))| {
+            let contexts = PromptPlan::answer_only(vec![1]).unwrap();
+            let mut group = Group::new(problem.clone(), number, "q".into(), contexts);
+            group.candidates = texts.iter().map(completion).map(Candidate::new).collect();
+            group
+        })
+        .collect()
 }
 
 fn text(completion: &Completion) -> String {
@@ -43,8 +43,21 @@ fn text(completion: &Completion) -> String {
     letters.collect()
 }
 
-fn grade(rewards: &str, problems: &[Problem], texts: &[&[&str]]) -> Result<Graded, RewardError> {
-    Reward::start(&config(rewards))?.grade(rollouts(problems, texts), 1, |_| "q".into(), text)
+fn grade(rewards: &str, problems: &[Problem], texts: &[&[&str]]) -> Result<Vec<Group>, RewardError> {
+    let mut groups = groups(problems, texts);
+    Reward::start(&config(rewards))?.grade(&mut groups, 1, text)?;
+    Ok(groups)
+}
+
+/// What the candidates of the first group earn.
+fn rewards(groups: &[Group]) -> Vec<f64> {
+    groups[0].rewards().collect()
+}
+
+/// The values of a reward for the candidates of the first group.
+fn values(groups: &[Group], reward: usize) -> Vec<Option<f64>> {
+    let candidates = groups[0].candidates.iter();
+    candidates.map(|candidate| candidate.scores[reward].value).collect()
 }
 
 #[test]
@@ -52,54 +65,53 @@ fn without_any_it_is_accuracy() {
     let problems = [problem("a", "4"), problem("b", "\\frac{1}{2}")];
     let texts: [&[&str]; 2] = [&["it is 4", "it is 5"], &["\\boxed{0.5}", ""]];
     let graded = grade("", &problems, &texts).unwrap();
-    assert_eq!(graded.rewards, [[1.0, 0.0], [1.0, 0.0]]);
-    assert_eq!(graded.prompts, ["q", "q"]);
-    assert_eq!(graded.texts, texts);
-    assert_eq!(graded.components.len(), 1);
-    assert_eq!(graded.components[0].label, "accuracy");
-    assert_eq!(graded.components[0].values[0], [Some(1.0), Some(0.0)]);
-    let alone = Reward::accuracy(&config("").grader)
-        .grade(rollouts(&problems, &texts), 1, |_| "q".into(), text)
-        .unwrap();
-    assert_eq!(alone.rewards, graded.rewards);
+    for group in &graded {
+        assert_eq!(group.rewards().collect::<Vec<_>>(), [1.0, 0.0]);
+        assert_eq!(group.candidates[0].scores.len(), 1);
+    }
+    assert_eq!(graded[1].candidates[0].text, texts[1][0]);
+    assert_eq!(values(&graded, 0), [Some(1.0), Some(0.0)]);
+    let mut alone = groups(&problems, &texts);
+    let mut reward = Reward::accuracy(&config("").grader);
+    reward.grade(&mut alone, 1, text).unwrap();
+    assert_eq!(reward.labels(), ["accuracy"]);
+    assert_eq!(rewards(&alone), rewards(&graded));
 }
 
 #[test]
 fn a_format_gates_accuracy_and_the_cosine_and_adds_nothing() {
-    let rewards = "[[reward]]\nname = \"accuracy\"\ncorrect = 2\nwrong = -1\n[[reward]]\nname = \"format\"\n\
+    let rewards_text = "[[reward]]\nname = \"accuracy\"\ncorrect = 2\nwrong = -1\n[[reward]]\nname = \"format\"\n\
         [[reward]]\nname = \"length\"\nstyle = \"cosine\"\nmax_length = 100\nweight = 10";
     let texts: [&[&str]; 1] = [&["\\boxed{4}", "4", "\\boxed{5}", "5"]];
-    let graded = grade(rewards, &[problem("a", "4")], &texts).unwrap();
-    let [accuracy, format, length] = &graded.components[..] else {
-        panic!("{}", graded.components.len())
-    };
+    let graded = grade(rewards_text, &[problem("a", "4")], &texts).unwrap();
+    let [accuracy, format, length] = [0, 1, 2].map(|reward| values(&graded, reward));
     assert_eq!(
-        accuracy.values[0],
+        accuracy,
         [Some(2.0), Some(-1.0), Some(-1.0), Some(-1.0)]
     );
-    assert_eq!(format.values[0], [Some(1.0), Some(0.0), Some(1.0), Some(0.0)]);
+    assert_eq!(format, [Some(1.0), Some(0.0), Some(1.0), Some(0.0)]);
     for (at, sign) in [1.0, -1.0, -1.0, -1.0].into_iter().enumerate() {
-        let value = length.values[0][at].unwrap();
+        let value = length[at].unwrap();
         assert!(value * sign > 0.0, "{at}: {value}");
-        let sum = accuracy.values[0][at].unwrap() + 10.0 * value;
-        assert_eq!(graded.rewards[0][at], sum);
+        let sum = accuracy[at].unwrap() + 10.0 * value;
+        assert_eq!(rewards(&graded)[at], sum);
     }
 }
 
 #[test]
 fn a_format_that_does_not_gate_adds_its_weight() {
-    let rewards = "[[reward]]\nname = \"accuracy\"\n[[reward]]\nname = \"format\"\ngates = false\nweight = 0.25\n\
+    let rewards_text = "[[reward]]\nname = \"accuracy\"\n[[reward]]\nname = \"format\"\ngates = false\nweight = 0.25\n\
         [[reward]]\nname = \"repetition\"\nngram_size = 1\nweight = 0\n\
         [[reward]]\nname = \"length\"\nlabel = \"long\"\nmax_length = 10\ncache = 5\nweight = 2";
     let texts: [&[&str]; 1] = [&["\\boxed{4}", "4", "5", "\\boxed{}"]];
-    let graded = grade(rewards, &[problem("a", "4")], &texts).unwrap();
+    let graded = grade(rewards_text, &[problem("a", "4")], &texts).unwrap();
     // 9 letters of 10 with a cache of 5: -0.8 twice; 8 letters: -0.6.
     let expected = [1.0 + 0.25 - 1.6, 1.0, 0.0, -1.2];
-    for (found, expected) in graded.rewards[0].iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-12, "{:?}", graded.rewards);
+    for (found, expected) in rewards(&graded).into_iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-12, "{:?}", rewards(&graded));
     }
-    let labels: Vec<_> = graded.components.iter().map(|c| c.label.as_str()).collect();
-    assert_eq!(labels, ["accuracy", "format", "repetition", "long"]);
+    let reward = Reward::start(&config(rewards_text)).unwrap();
+    assert_eq!(reward.labels(), ["accuracy", "format", "repetition", "long"]);
 }
 
 #[test]

@@ -72,13 +72,18 @@ pub struct Work {
 
 impl Work {
     /// This and what another engine did beside it, on a device of its own.
-    pub fn beside(self, other: Self) -> Self {
+    fn beside(self, other: Self) -> Self {
         Self {
             score_secs: self.score_secs.max(other.score_secs),
             represent_secs: self.represent_secs.max(other.represent_secs),
             kv_bytes: self.kv_bytes + other.kv_bytes,
             ..self.then(other)
         }
+    }
+
+    /// What the engines of several devices did at one time.
+    pub fn of_engines(works: Vec<Self>) -> Self {
+        works.into_iter().reduce(Self::beside).unwrap_or_default()
     }
 
     /// This and what was done after it.

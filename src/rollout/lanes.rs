@@ -14,8 +14,8 @@ use rayon::prelude::*;
 
 use super::engine::{Engine, Prefix, Request, pick};
 use super::sampler::Draw;
-use super::stream::uniform;
 use super::{Completion, Finish, RolloutError, Sampled, StreamKey};
+use crate::stream::uniform;
 
 /// Rows without members are dropped from a device's batch once this share of them has ended and nothing waits.
 const COMPACT_FRAC: f64 = 0.2;

@@ -1,26 +1,23 @@
 //! Generation: from tokens to sampled tokens, over a tree of prefixes that are each run once.
 //!
 //! Knows neither text nor rewards. [`plan`] says which tokens stand where in the three contexts of GCPO,
-//! [`engine`] runs prefixes and samples below them, [`sampler`] turns one row of logits into one token, and
-//! [`stream`] gives every sample random numbers of its own, so that no result depends on how work was batched.
+//! [`engine`] runs prefixes and samples below them, and [`sampler`] turns one row of logits into one token. Every sample
+//! has random numbers of its own ([`stream`](crate::stream)), so that no result depends on how work was batched.
 
-pub mod answers;
 pub mod engine;
 mod lanes;
 pub mod plan;
 pub mod sampler;
-pub mod stream;
 #[cfg(test)]
 mod tests;
 
 use burn::tensor::Tensor;
 use thiserror::Error;
 
-pub use answers::{AnswerPlan, Rollouts, Wave, answer, integrate};
+pub use crate::stream::{self, Stage, StreamKey};
 pub use engine::{Engine, Limits, Prefix, Request, Stops, Work};
 pub use plan::{Chunk, PromptPlan};
 pub use sampler::Sampling;
-pub use stream::{Stage, StreamKey};
 
 /// Why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -64,6 +61,12 @@ impl Completion {
         let end = self.tokens.len() - usize::from(self.finish == Finish::Eos);
         let start = if limit == 0 { 0 } else { end.saturating_sub(limit) };
         &self.tokens[start..end]
+    }
+}
+
+impl AsRef<Completion> for Completion {
+    fn as_ref(&self) -> &Completion {
+        self
     }
 }
 

@@ -117,13 +117,13 @@ impl PromptPlan {
     }
 
     /// What follows `(q)` before an integration: `y_0 … y_{n-1}` and the mark.
-    pub fn integrate_branch(&self, candidates: &[Completion]) -> Vec<u32> {
-        let quoted: Vec<&Completion> = candidates.iter().collect();
+    pub fn integrate_branch(&self, candidates: &[impl AsRef<Completion>]) -> Vec<u32> {
+        let quoted: Vec<&Completion> = candidates.iter().map(AsRef::as_ref).collect();
         self.fill(&self.integrate, &quoted, None).split_off(self.shared)
     }
 
     /// What follows `(q)` in every `x_{i,j}` of one `i`: `y_{-i}`.
-    pub fn others_branch(&self, candidates: &[Completion], i: usize) -> Vec<u32> {
+    pub fn others_branch(&self, candidates: &[impl AsRef<Completion>], i: usize) -> Vec<u32> {
         let cut = self.integration_at();
         self.fill(&self.project[..cut], &others(candidates, i), None)
             .split_off(self.shared)
@@ -135,7 +135,12 @@ impl PromptPlan {
     }
 
     /// The whole context `x_{i,j}`.
-    pub fn project(&self, candidates: &[Completion], i: usize, integration: &Completion) -> Vec<u32> {
+    pub fn project(
+        &self,
+        candidates: &[impl AsRef<Completion>],
+        i: usize,
+        integration: &Completion,
+    ) -> Vec<u32> {
         self.fill(&self.project, &others(candidates, i), Some(integration))
     }
 
@@ -217,12 +222,12 @@ impl PromptPlan {
     }
 }
 
-fn others(candidates: &[Completion], i: usize) -> Vec<&Completion> {
+fn others(candidates: &[impl AsRef<Completion>], i: usize) -> Vec<&Completion> {
     candidates
         .iter()
         .enumerate()
         .filter(|(k, _)| *k != i)
-        .map(|(_, c)| c)
+        .map(|(_, c)| c.as_ref())
         .collect()
 }
 

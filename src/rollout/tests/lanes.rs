@@ -172,7 +172,7 @@ fn ten_thousand_tokens_have_the_log_probabilities_of_the_trainers_forward() {
                 .zip(&completions)
                 .map(|(&row, c)| (prompts[row].as_slice(), c.tokens.as_slice()))
                 .collect();
-            let trained = crate::batch::completion_logp(&model, &pairs, temperature).logp_bt;
+            let trained = crate::learner::completion_logp(&model, &pairs, temperature).logp_bt;
             let trained: Vec<f32> = trained.try_into_vec_as().unwrap();
             let sampled: Vec<f32> = completions.iter().flat_map(|c| c.logp.clone()).collect();
             assert_eq!((sampled.len(), trained.len()), (10_000, 10_000));

@@ -1,4 +1,10 @@
-//! What `gcpo train` and `gcpo sft` have in common: a policy with its optimiser, and the problems it is judged on.
+//! What learns: a policy with its optimiser and its reference model, on one device or several.
+
+mod batch;
+pub mod optim;
+pub mod schedule;
+mod update;
+mod workers;
 
 use std::fs;
 use std::path::Path;
@@ -6,22 +12,22 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
-use gcpo_data::Problem;
+use burn::tensor::{Device, Tensor, TensorReadError};
 use gcpo_model::checkpoint;
 use gcpo_model::dtype::Dtype;
+use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use thiserror::Error;
 
-use crate::config::Config;
-use crate::eval::{EvalPlan, Evaluated, evaluate};
-use crate::metrics::Metrics;
-use crate::optim::{AdamWConfig, Optimizer, add_scaled, clip_grads};
-use crate::parallel::on_each;
+use crate::config::Train;
+use crate::objective::ObjectiveError;
 use crate::policy::Policy;
-use crate::reward::Reward;
-use crate::rollout::{Limits, Sampling};
-use crate::schedule::LrSchedule;
-use crate::source;
+use crate::projection::ProjectionError;
+pub use batch::{Member, Micro, completion_logp, micro_batch};
+use optim::{AdamWConfig, Optimizer, add_scaled, clip_grads};
+use schedule::LrSchedule;
+pub use update::{Learnt, PolicyGradient, members};
+pub use workers::{Workers, split};
 
 /// The optimiser's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -30,45 +36,79 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 /// overflows, half of it is tried, and so on; a power of 2, so that nothing is rounded.
 const LOSS_SCALE: f64 = 16384.0;
 
-/// A gradient that is no number.
-#[derive(Debug, thiserror::Error)]
-#[error("the gradient of `{parameter}` is not finite: lower train.learning_rate")]
-pub struct NonFiniteGradient {
-    /// The first parameter that it was seen in.
-    pub parameter: String,
+/// Why an update could not be made. Nothing has been changed then.
+#[derive(Debug, Error)]
+pub enum UpdateError {
+    /// The loss or the gradient of a problem's candidates is NaN or infinite.
+    #[error("the {what} of problem `{id}` is not finite: lower train.learning_rate, or drop the problem")]
+    Problem {
+        /// The loss, or the gradient.
+        what: &'static str,
+        /// The problem.
+        id: String,
+    },
+    /// The gradient of a whole update is.
+    #[error("the gradient of `{parameter}` is not finite: lower train.learning_rate")]
+    Gradient {
+        /// The first parameter that it was seen in.
+        parameter: String,
+    },
+    /// A loss is that belongs to no problem alone.
+    #[error("the loss is not finite: lower train.learning_rate")]
+    Loss,
+    /// The objective misses what it needs.
+    #[error(transparent)]
+    Objective(#[from] ObjectiveError),
+    /// The projection's numbers do not fit the candidates.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(#[from] TensorReadError),
+}
+
+/// What an update did.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Update {
+    /// 2-norm of the gradient of all parameters, before it was clipped.
+    pub grad_norm: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
 }
 
 /// A policy that is being trained.
-pub struct Session {
-    /// The run.
-    pub config: Config,
+pub struct Learner {
     /// The policy; its model carries gradients and computes in `train.dtype`.
     pub policy: Policy,
+    train: Train,
+    save_dtype: Dtype,
     /// The weights in f32 that the optimiser updates, where the policy's own are of less.
     master: Option<Llama>,
-    /// The same on the other devices that train beside the policy's.
+    /// The model on the other devices that train beside the policy's.
     replicas: Vec<Llama>,
-    /// Whether its answers are right.
-    pub reward: Reward,
     optimizer: Optimizer,
     schedule: LrSchedule,
-    held_out: Vec<Problem>,
+    /// The reference model on each device; nobody where none is needed.
+    reference: Workers<Inference>,
 }
 
 /// Weights and optimiser at some moment: handles, not copies.
-pub struct Snapshot {
+struct Snapshot {
     model: Llama,
     master: Option<Llama>,
     optimizer: Optimizer,
 }
 
-impl Session {
-    /// A session about to do its first update of `updates` in all. The policy's weights are in f32.
-    ///
-    /// # Errors
-    /// The held-out problems cannot be read.
-    pub fn new(config: Config, mut policy: Policy, updates: usize) -> Result<Self> {
-        let train = &config.train;
+impl Learner {
+    /// A learner about to do its first update of `updates` in all, on the policy's device and on `others`: each runs its share
+    /// of a step's groups and of its micro-batches. The policy's weights are in f32; they are saved in `save_dtype`.
+    pub fn new(
+        train: &Train,
+        save_dtype: Dtype,
+        mut policy: Policy,
+        updates: usize,
+        others: &[Device],
+    ) -> Self {
         let master = (train.dtype != Dtype::F32).then(|| policy.model.clone());
         if master.is_some() {
             policy.model = policy.model.cast(train.dtype);
@@ -79,47 +119,43 @@ impl Session {
             adam_epsilon: train.adam_epsilon as f32,
             weight_decay: train.weight_decay as f32,
         });
-        let schedule = LrSchedule::new(
-            train.lr_scheduler_type,
-            train.warmup_steps,
-            train.warmup_ratio,
-            updates,
-        );
-        let held_out = source::held_out(&config)?.problems;
-        let reward = Reward::accuracy(&config.grader);
-        Ok(Self {
-            config,
-            policy,
+        let on = |device: &Device| policy.model.clone().fork(&device.clone().autodiff());
+        Self {
+            replicas: others.iter().map(on).collect(),
             master,
-            replicas: Vec::new(),
-            reward,
             optimizer,
-            schedule,
-            held_out,
-        })
+            schedule: LrSchedule::new(
+                train.lr_scheduler_type,
+                train.warmup_steps,
+                train.warmup_ratio,
+                updates,
+            ),
+            reference: Workers::new(Vec::new()),
+            train: train.clone(),
+            save_dtype,
+            policy,
+        }
     }
 
-    /// Trains on these devices as well: each runs its share of a step's prompts and of its micro-batches.
-    pub fn replicate(&mut self, devices: &[Device]) {
-        let on = |device: &Device| self.policy.model.clone().fork(&device.clone().autodiff());
-        self.replicas = devices.iter().map(on).collect();
+    /// Keeps the policy as it is for the reference model.
+    pub fn keep_reference(&mut self) {
+        self.reference = self.generators();
     }
 
     /// The policy's model on each device, its own first.
-    pub fn models(&self) -> Vec<&Llama> {
-        std::iter::once(&self.policy.model)
-            .chain(&self.replicas)
-            .collect()
+    pub fn workers(&self) -> Workers<&Llama> {
+        let own = std::iter::once(&self.policy.model);
+        Workers::new(own.chain(&self.replicas).collect())
     }
 
-    /// The device without autodiff, for constants.
+    /// The policy as it is now on each device, ready to generate.
+    pub fn generators(&self) -> Workers<Inference> {
+        self.workers().make(|model| Inference::new(model))
+    }
+
+    /// The policy's device without autodiff, for constants.
     pub fn device(&self) -> Device {
         self.policy.model.device().inner()
-    }
-
-    /// The policy as it is now, for everything that needs no gradients.
-    pub fn frozen(&self) -> Llama {
-        self.policy.model.valid()
     }
 
     /// Makes update `update` (from 0) from the sum of some micro-batches' gradients. `pass` gives a micro-batch's loss under
@@ -127,23 +163,22 @@ impl Session {
     /// out over the devices; in float16 they may be run again with half the loss scale.
     ///
     /// # Errors
-    /// Those of `pass`, or [`NonFiniteGradient`]; nothing has been changed then.
+    /// Those of `pass`, or [`UpdateError::Gradient`]; nothing has been changed then.
     pub fn update<M: Sync, T: Send>(
         &mut self,
         update: usize,
-        metrics: &mut Metrics,
         micros: &[M],
-        pass: impl Fn(&Llama, &M) -> Result<(Tensor<1>, T)> + Sync,
-    ) -> Result<Vec<T>> {
-        let mut scale = match self.config.train.dtype {
+        pass: impl Fn(&Llama, &M) -> Result<(Tensor<1>, T), UpdateError> + Sync,
+    ) -> Result<(Update, Vec<T>), UpdateError> {
+        let mut scale = match self.train.dtype {
             Dtype::F16 => LOSS_SCALE,
             _ => 1.0,
         };
         loop {
             let (grads, found) = self.gradients(micros, scale, &pass)?;
-            match self.apply(grads, update, metrics) {
-                Err(error) if scale > 1.0 && error.is::<NonFiniteGradient>() => scale /= 2.0,
-                done => return done.map(|()| found),
+            match self.apply(grads, update) {
+                Err(UpdateError::Gradient { .. }) if scale > 1.0 => scale /= 2.0,
+                done => return done.map(|update| (update, found)),
             }
         }
     }
@@ -153,47 +188,45 @@ impl Session {
         &self,
         micros: &[M],
         scale: f64,
-        pass: &(impl Fn(&Llama, &M) -> Result<(Tensor<1>, T)> + Sync),
-    ) -> Result<(GradientsParams, Vec<T>)> {
-        let models = self.models();
-        let count = models.len();
-        let parts = on_each(models.into_iter().enumerate().collect(), |(first, model)| {
+        pass: &(impl Fn(&Llama, &M) -> Result<(Tensor<1>, T), UpdateError> + Sync),
+    ) -> Result<(GradientsParams, Vec<T>), UpdateError> {
+        let shares = self.workers().deal(micros, |model, micros| {
             let mut sum = GradientsParams::new();
             let mut found = Vec::new();
-            for (place, micro) in micros.iter().enumerate().skip(first).step_by(count) {
+            for (place, micro) in micros {
                 let (loss, what) = pass(model, micro)?;
                 let loss = if scale == 1.0 { loss } else { loss * scale };
-                let raw = GradientsParams::from_grads(loss.backward(), model);
-                add_scaled(model, &mut sum, raw, scale.recip());
+                let raw = GradientsParams::from_grads(loss.backward(), *model);
+                add_scaled(*model, &mut sum, raw, scale.recip());
                 found.push((place, what));
             }
-            anyhow::Ok((sum, found))
+            Ok::<_, UpdateError>((sum, found))
         })?;
         let (model, device) = (&self.policy.model, self.device());
         let (mut sum, mut found) = (GradientsParams::new(), Vec::new());
-        for (grads, of_part) in parts {
+        for (grads, of_share) in shares {
             add_scaled(model, &mut sum, grads.to_device(&device, model), 1.0);
-            found.extend(of_part);
+            found.extend(of_share);
         }
         found.sort_by_key(|(place, _)| *place);
         Ok((sum, found.into_iter().map(|(_, what)| what).collect()))
     }
 
     /// Clips the gradients, refuses damaged ones, and steps.
-    fn apply(&mut self, grads: GradientsParams, update: usize, metrics: &mut Metrics) -> Result<()> {
-        let (grads, norms) = clip_grads(&self.policy.model, grads, self.config.train.max_grad_norm)?;
+    fn apply(&mut self, grads: GradientsParams, update: usize) -> Result<Update, UpdateError> {
+        let (grads, norms) = clip_grads(&self.policy.model, grads, self.train.max_grad_norm)?;
         if let Some(parameter) = norms.first_non_finite() {
-            return Err(NonFiniteGradient {
+            return Err(UpdateError::Gradient {
                 parameter: parameter.to_owned(),
-            }
-            .into());
+            });
         }
-        let lr = self.config.train.learning_rate * self.schedule.multiplier(update);
-        let weights = self.optimizer.step(self.weights().clone(), grads, lr);
+        let learning_rate = self.train.learning_rate * self.schedule.multiplier(update);
+        let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
         self.take(weights);
-        metrics.put("grad/norm", norms.global);
-        metrics.put("train/learning_rate", lr);
-        Ok(())
+        Ok(Update {
+            grad_norm: norms.global,
+            learning_rate,
+        })
     }
 
     /// The weights that the optimiser updates, in f32.
@@ -207,7 +240,7 @@ impl Session {
             None => weights,
             Some(master) => {
                 *master = weights.clone();
-                weights.cast(self.config.train.dtype)
+                weights.cast(self.train.dtype)
             }
         };
         self.refresh();
@@ -221,7 +254,7 @@ impl Session {
     }
 
     /// The state, to go back to if an update fails.
-    pub fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> Snapshot {
         Snapshot {
             model: self.policy.model.clone(),
             master: self.master.clone(),
@@ -229,33 +262,11 @@ impl Session {
         }
     }
 
-    /// Goes back to a snapshot.
-    pub fn roll_back(&mut self, snapshot: Snapshot) {
+    fn roll_back(&mut self, snapshot: Snapshot) {
         self.policy.model = snapshot.model;
         self.master = snapshot.master;
         self.optimizer = snapshot.optimizer;
         self.refresh();
-    }
-
-    /// pass@1 on the held-out problems; `None` if the run has none.
-    ///
-    /// # Errors
-    /// Generation or grading failed.
-    pub fn evaluate(&self) -> Result<Option<Evaluated>> {
-        if self.held_out.is_empty() {
-            return Ok(None);
-        }
-        let plan = eval_plan(&self.config);
-        Ok(Some(evaluate(
-            &self.policy,
-            &self.frozen(),
-            "eval",
-            &self.held_out,
-            &self.reward,
-            &plan,
-            Vec::new(),
-            |_, _| Ok(()),
-        )?))
     }
 
     /// Writes the checkpoint and the optimiser's state.
@@ -263,10 +274,9 @@ impl Session {
     /// # Errors
     /// A file could not be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        let dtype = self.config.model.save_dtype;
         let policy = self.policy.with_model(self.weights().clone());
-        policy.save(dir, dtype)?;
-        if dtype != Dtype::F32 {
+        policy.save(dir, self.save_dtype)?;
+        if self.save_dtype != Dtype::F32 {
             // A resume needs the weights as they are.
             let exact = dir.join("trainer");
             fs::create_dir_all(&exact)?;
@@ -277,7 +287,7 @@ impl Session {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Reads what [`Session::save`] wrote.
+    /// Reads what [`Learner::save`] wrote.
     ///
     /// # Errors
     /// A file is missing, damaged, or of another model.
@@ -298,19 +308,5 @@ impl Session {
             .with_context(|| path.display().to_string())?;
         self.take(model);
         Ok(())
-    }
-}
-
-/// How `[eval]` samples.
-pub fn eval_plan(config: &Config) -> EvalPlan {
-    let how = config.eval_rollout();
-    EvalPlan {
-        samples: how.num_generations,
-        sampling: Sampling::from(&how),
-        limits: Limits::from(&how),
-        integrate: config.eval.integrated.then_some(config.rollout.num_generations),
-        candidate_tokens: config.projection.candidate_tokens,
-        skip_too_long: config.eval.skip_too_long,
-        seed: config.seed,
     }
 }

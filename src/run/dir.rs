@@ -8,12 +8,13 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{Config, ConfigError};
-use crate::metrics::JsonLines;
+use jiff::Timestamp;
+
+use super::log::JsonLog;
+use crate::config::ConfigError;
 
 const CONFIG: &str = "config.toml";
 const CHECKPOINTS: &str = "checkpoints";
@@ -93,18 +94,18 @@ impl RunDir {
         }
     }
 
-    /// Makes the directory, with its parents, and writes the config into it.
+    /// Makes the directory, with its parents, and writes the run's config, as TOML, into it.
     ///
     /// # Errors
     /// It exists and is not empty, or cannot be written.
-    pub fn create(path: &Path, config: &Config) -> Result<Self, RunDirError> {
+    pub fn create(path: &Path, config: &str) -> Result<Self, RunDirError> {
         Self::check_free(path)?;
         fs::create_dir_all(path).map_err(at(path))?;
         let run = Self {
             path: path.to_owned(),
         };
         let file = path.join(CONFIG);
-        fs::write(&file, config.to_toml()).map_err(at(&file))?;
+        fs::write(&file, config).map_err(at(&file))?;
         fs::create_dir(path.join(CHECKPOINTS)).map_err(at(path))?;
         Ok(run)
     }
@@ -123,8 +124,8 @@ impl RunDir {
     }
 
     /// The name of a run's directory when nobody gives one: `NAME-TIMESTAMP` (UTC).
-    pub fn default_name(name: &str, now: SystemTime) -> String {
-        format!("{name}-{}", timestamp(now))
+    pub fn default_name(name: &str, now: Timestamp) -> String {
+        format!("{name}-{}", now.strftime(TIMESTAMP))
     }
 
     /// The run in `runs` of this name that was started last, by the timestamp in its name.
@@ -145,32 +146,9 @@ impl RunDir {
         }
     }
 
-    /// The last checkpoint, for a run that goes on with `config`.
-    ///
-    /// # Errors
-    /// There is none, or the run's saved config differs from `config` in more than how long it runs, how often it
-    /// evaluates and saves, and what changes memory and speed only.
-    pub fn resume(&self, config: &Config) -> Result<SavedStep, RunDirError> {
-        let saved = Config::load(&self.path.join(CONFIG), &[])?;
-        let mut keys = saved.differences(config);
-        keys.retain(|key| {
-            let free = [
-                "train.max_steps",
-                "train.per_device_train_batch_size",
-                "rollout.max_rows",
-                "rollout.memory_budget",
-            ];
-            let sections = ["run.", "eval.", "checkpoint."];
-            !free.contains(&key.as_str()) && !sections.iter().any(|section| key.starts_with(section))
-        });
-        if !keys.is_empty() {
-            return Err(RunDirError::Differs {
-                dir: self.path.clone(),
-                keys,
-            });
-        }
-        self.latest()?
-            .ok_or_else(|| RunDirError::NoCheckpoint(self.path.clone()))
+    /// The file that the run's config is in.
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
     }
 
     /// The directory.
@@ -182,7 +160,7 @@ impl RunDir {
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn metrics(&self, step: usize) -> Result<JsonLines, RunDirError> {
+    pub fn metrics(&self, step: usize) -> Result<JsonLog, RunDirError> {
         self.lines("metrics.jsonl", step)
     }
 
@@ -190,13 +168,13 @@ impl RunDir {
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn samples(&self, step: usize) -> Result<JsonLines, RunDirError> {
+    pub fn samples(&self, step: usize) -> Result<JsonLog, RunDirError> {
         self.lines("samples.jsonl", step)
     }
 
-    fn lines(&self, name: &str, step: usize) -> Result<JsonLines, RunDirError> {
+    fn lines(&self, name: &str, step: usize) -> Result<JsonLog, RunDirError> {
         let path = self.path.join(name);
-        JsonLines::open(&path, step).map_err(at(&path))
+        JsonLog::before(&path, step).map_err(at(&path))
     }
 
     /// Saves `checkpoints/step-N`: `write` fills a directory beside it, which is renamed when all of it is on disk. So the
@@ -287,24 +265,6 @@ impl RunDir {
     }
 }
 
-/// Writes a file whole or not at all, by way of a sibling that is renamed, or removed where that fails.
-///
-/// # Errors
-/// The system's.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".partial");
-    // Readable by whom the system's mask allows, as any file, not by its owner alone.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(dir.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
-
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -335,51 +295,21 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 /// `YYYYMMDD-HHMMSS` in UTC.
-fn timestamp(now: SystemTime) -> String {
-    let secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, secs) = (secs / 86_400, secs % 86_400);
-    // Days to a date in the Gregorian calendar, in years that begin in March, so that the leap day is the last.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
-        secs / 3600,
-        secs / 60 % 60,
-        secs % 60
-    )
-}
+const TIMESTAMP: &str = "%Y%m%d-%H%M%S";
 
 fn is_timestamp(text: &str) -> bool {
-    text.len() == 15
-        && text.bytes().enumerate().all(|(i, byte)| {
-            if i == 8 {
-                byte == b'-'
-            } else {
-                byte.is_ascii_digit()
-            }
-        })
+    // Numbers are read with fewer digits, too.
+    text.len() == 15 && jiff::civil::DateTime::strptime(TIMESTAMP, text).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    fn run() -> (tempfile::TempDir, RunDir, Config) {
+    fn run() -> (tempfile::TempDir, RunDir) {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config::from_str("", "a.toml", &[]).unwrap();
-        let run = RunDir::create(&dir.path().join("deep/run"), &config).unwrap();
-        (dir, run, config)
+        let run = RunDir::create(&dir.path().join("deep/run"), "seed = 1\n").unwrap();
+        (dir, run)
     }
 
     fn save(run: &RunDir, step: usize, text: &str) -> SavedStep {
@@ -389,10 +319,9 @@ mod tests {
 
     #[test]
     fn a_new_run_holds_its_config_and_nothing_is_overwritten() {
-        let (_dir, run, config) = run();
-        let text = fs::read_to_string(run.path().join(CONFIG)).unwrap();
-        assert_eq!(text, config.to_toml());
-        let error = RunDir::create(run.path(), &config).unwrap_err();
+        let (_dir, run) = run();
+        assert_eq!(fs::read_to_string(run.config()).unwrap(), "seed = 1\n");
+        let error = RunDir::create(run.path(), "").unwrap_err();
         assert!(matches!(&error, RunDirError::NotEmpty(_)), "{error}");
         assert!(error.to_string().contains("--run-dir"));
         assert_eq!(RunDir::open(run.path()).unwrap(), run);
@@ -404,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_there_whole_or_not_at_all() {
-        let (_dir, run, _) = run();
+        let (_dir, run) = run();
         let failed: Result<_, RunDirError> = run.save(3, |dir| {
             fs::write(dir.join("half"), "x").unwrap();
             Err(RunDirError::NotARun(dir.into()))
@@ -424,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_last_checkpoints_are_the_ones_of_the_most_steps() {
-        let (_dir, run, _) = run();
+        let (_dir, run) = run();
         for step in [9, 10, 100, 20] {
             save(&run, step, "");
         }
@@ -444,29 +373,15 @@ mod tests {
     }
 
     #[test]
-    fn a_run_resumes_with_its_own_config_only() {
-        let (_dir, run, config) = run();
-        assert!(matches!(run.resume(&config), Err(RunDirError::NoCheckpoint(_))));
-        let saved = save(&run, 7, "");
-        assert_eq!(run.resume(&config).unwrap(), saved);
-        let longer = Config::from_str("", "b.toml", &["train.max_steps=1000".into()]).unwrap();
-        assert_eq!(run.resume(&longer).unwrap(), saved);
-        let other = Config::from_str("", "a.toml", &["seed=1".into(), "objective.alpha=1".into()]).unwrap();
-        let error = run.resume(&other).unwrap_err().to_string();
-        assert!(error.contains("`seed`, `objective.alpha`"), "{error}");
-    }
-
-    #[test]
     fn the_newest_run_of_a_name_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config::default();
         for name in [
             "a-20260101-000000",
             "a-20260102-000000",
             "a-b-20270101-000000",
             "a-x",
         ] {
-            RunDir::create(&dir.path().join(name), &config).unwrap();
+            RunDir::create(&dir.path().join(name), "").unwrap();
         }
         fs::create_dir(dir.path().join("a-20280101-000000")).unwrap();
         assert!(
@@ -482,28 +397,17 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_are_dates() {
-        for (secs, text) in [
-            (0, "19700101-000000"),
-            (951_782_399, "20000228-235959"),
-            (951_782_400, "20000229-000000"),
-            (951_868_800, "20000301-000000"),
-            (1_735_689_599, "20241231-235959"),
-            (4_107_542_400, "21000301-000000"),
+    fn a_run_is_named_by_its_second() {
+        let name = RunDir::default_name("a-b", Timestamp::from_second(951_782_399).unwrap());
+        assert_eq!(name, "a-b-20000228-235959");
+        assert!(is_timestamp(name.strip_prefix("a-b-").unwrap()));
+        for text in [
+            "2000228-2359591",
+            "20000230-235959",
+            "20000228_235959",
+            "x-20000228-2359",
         ] {
-            let stamp = timestamp(UNIX_EPOCH + Duration::from_secs(secs));
-            assert_eq!(stamp, text);
-            assert!(is_timestamp(&stamp));
+            assert!(!is_timestamp(text), "{text}");
         }
-    }
-
-    #[test]
-    fn a_file_is_written_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.json");
-        write_whole(&path, b"old").unwrap();
-        write_whole(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

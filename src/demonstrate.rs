@@ -1,0 +1,156 @@
+//! Demonstrations of the three prompts: what makes a policy that reinforcement learning can start from.
+//!
+//! A share of the demonstrations may be wrong on purpose, where the source can make wrong ones: the model then knows
+//! the right procedure and wavers, which gives every group a spread of rewards (gcpo.md, section 8).
+
+use gcpo_data::{Form, NoSolution, Problem, PromptError, TokenizerError, right_solution, wrong_solution};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use thiserror::Error;
+
+use crate::config::{Sft, Solutions};
+use crate::policy::{Policy, PolicyError};
+use crate::stream::{StreamKey, uniform};
+
+/// One demonstration: what stands in front, and what the model is to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demonstration {
+    /// Tokens of the prompt.
+    pub context: Vec<u32>,
+    /// Tokens to be learnt, the EOS included.
+    pub target: Vec<u32>,
+}
+
+/// Why a demonstration cannot be made of a problem.
+#[derive(Debug, Error)]
+pub enum DemonstrationError {
+    /// There is no solution to show.
+    #[error(transparent)]
+    NoSolution(#[from] NoSolution),
+    /// A prompt cannot be made.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The tokens of a prompt cannot be made.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A text has no tokens.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// It does not fit the model's positions.
+    #[error(
+        "problem `{id}`: a demonstration takes {needed} tokens, but the model has {limit} positions: lower \
+         sft.candidates or raise model.shape.max_position_embeddings"
+    )]
+    TooLong {
+        /// The problem.
+        id: String,
+        /// Tokens needed.
+        needed: usize,
+        /// `max_position_embeddings`.
+        limit: usize,
+    },
+}
+
+/// Which prompt a demonstration teaches.
+enum Prompt {
+    Answer,
+    Integrate,
+    Project,
+}
+
+/// Says so if a problem cannot be demonstrated as `how` asks: the key of `[sft]` that asks for it, and what is missing.
+///
+/// # Errors
+/// It has no worked solution, or wrong ones are asked for and cannot be made.
+pub fn check(problem: &Problem, how: &Sft) -> Result<(), (Option<&'static str>, NoSolution)> {
+    let form = form(how);
+    right_solution(problem, form).map_err(|missing| (None, missing))?;
+    for (key, share) in [
+        ("sft.wrong_frac", how.wrong_frac),
+        ("sft.candidate_wrong_frac", candidate_wrong_frac(how)),
+    ] {
+        if share > 0.0 {
+            let any = &mut ChaCha8Rng::from_seed([0; 32]);
+            wrong_solution(problem, form, any).map_err(|missing| (Some(key), missing))?;
+        }
+    }
+    Ok(())
+}
+
+/// A demonstration of a problem: a function of the stream and of `how`.
+///
+/// # Errors
+/// [`DemonstrationError`], naming the problem.
+pub fn demonstration(
+    policy: &Policy,
+    problem: &Problem,
+    how: &Sft,
+    key: StreamKey,
+) -> Result<Demonstration, DemonstrationError> {
+    let mut rng = key.rng();
+    let form = form(how);
+    let (prompts, question) = (policy.prompts(), &problem.question);
+    let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String, NoSolution> {
+        if share > 0.0 && uniform(rng) < share {
+            wrong_solution(problem, form, rng)
+        } else {
+            right_solution(problem, form)
+        }
+    };
+    let encode = |text: &str| policy.tokenizer.encode(text, false);
+    let candidates = |rng: &mut ChaCha8Rng, count: usize| -> Result<Vec<Vec<u32>>, DemonstrationError> {
+        let shown = candidate_wrong_frac(how);
+        (0..count).map(|_| Ok(encode(&waver(rng, shown)?)?)).collect()
+    };
+    let n = how.candidates.unwrap_or_default();
+    let (context, target) = match prompt(&mut rng, how) {
+        Prompt::Answer => (policy.answer_context(question)?, waver(&mut rng, how.wrong_frac)?),
+        Prompt::Integrate => {
+            let pieces = prompts.integrate(question, n)?;
+            let context = prompts.ids(&pieces, &policy.tokenizer, &candidates(&mut rng, n)?, None)?;
+            (context, right_solution(problem, form)?)
+        }
+        Prompt::Project => {
+            let candidates = candidates(&mut rng, n - 1)?;
+            let integration = encode(&right_solution(problem, form)?)?;
+            let pieces = prompts.project(question, n - 1)?;
+            let context = prompts.ids(&pieces, &policy.tokenizer, &candidates, Some(&integration))?;
+            (context, right_solution(problem, form)?)
+        }
+    };
+    let mut target = encode(&target)?;
+    target.push(policy.eos[0]);
+    let (needed, limit) = (
+        context.len() + target.len(),
+        policy.model.config().max_position_embeddings,
+    );
+    if needed > limit {
+        let id = problem.id.clone();
+        return Err(DemonstrationError::TooLong { id, needed, limit });
+    }
+    Ok(Demonstration { context, target })
+}
+
+/// Draws which prompt is taught.
+fn prompt(rng: &mut ChaCha8Rng, how: &Sft) -> Prompt {
+    let integrate = uniform(rng) < how.integrate_frac;
+    let rest = (1.0 - how.integrate_frac).max(f64::MIN_POSITIVE);
+    let project = uniform(rng) < how.project_frac / rest;
+    match (integrate, project) {
+        (true, _) => Prompt::Integrate,
+        (false, true) => Prompt::Project,
+        (false, false) => Prompt::Answer,
+    }
+}
+
+fn candidate_wrong_frac(how: &Sft) -> f64 {
+    how.candidate_wrong_frac.unwrap_or(how.wrong_frac)
+}
+
+/// How the demonstrations' solutions are written.
+fn form(how: &Sft) -> Form {
+    match how.solutions {
+        Solutions::AsGiven => Form::AsGiven,
+        Solutions::Expression => Form::Expression,
+    }
+}

@@ -1,0 +1,156 @@
+//! The unit that flows through a step: one problem with its candidates and all that is found of them.
+//!
+//! Each stage fills in what it knows: [`sample`](crate::sample) the candidates, [`Reward::grade`](crate::reward::Reward::grade)
+//! what they earn, [`project`](crate::projection::project) the integrations and Υ, [`weigh`](crate::weigh::weigh) the weights
+//! of the policy gradient. The learner reads the whole.
+//!
+//! Axes: `g` candidates, `j` integrations, `t` tokens, `d` features.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use gcpo_data::Problem;
+use serde_json::{Map, Value};
+
+use crate::rollout::{Completion, Prefix, PromptPlan};
+
+/// A problem of a step, with its candidates and what is known of them.
+pub struct Group {
+    /// What is asked.
+    pub problem: Problem,
+    /// Its number in the step: names its streams of random numbers.
+    pub number: usize,
+    /// The prompt of a candidate, as text.
+    pub prompt: String,
+    /// Its contexts, in tokens.
+    pub contexts: PromptPlan,
+    /// `[g]`: the candidates `y_i`; none before they are sampled.
+    pub candidates: Vec<Candidate>,
+    /// `[j]`: the integrated answers `y_{n,j}`; none where the objective needs none.
+    pub integrations: Vec<Completion>,
+    /// Where later stages go on from; taken by the last that does.
+    pub root: Option<Root>,
+    /// `[g, d]`: in-context representations of the candidates, where asked for.
+    pub hidden_gd: Option<Tensor<2>>,
+}
+
+/// The node `(q)` of a group in the tree of prefixes. The groups of one prefix were run together, on one device.
+#[derive(Clone)]
+pub struct Root {
+    /// What was run, a row for each of the groups.
+    pub prefix: Arc<Prefix>,
+    /// The group's row.
+    pub row: usize,
+}
+
+/// One candidate `y_i` of a group.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Its tokens, and how they were drawn.
+    pub completion: Completion,
+    /// Its text, special tokens left out; empty before it is graded.
+    pub text: String,
+    /// What each `[[reward]]` says of it, in their order.
+    pub scores: Vec<Score>,
+    /// What it earns: the weighted sum of its scores.
+    pub reward: f64,
+    /// Υ (eq. 11); none where it was not projected.
+    pub upsilon: Option<f64>,
+    /// `B_i`, or `A_i`: its weight in the policy gradient (eq. 8).
+    pub weight: f64,
+    /// What the κ term needs, where there is one.
+    pub collider: Option<Collider>,
+    /// `[t]`: log-probabilities of its tokens under the reference model, in nats, where there is one.
+    pub logp_ref: Option<Vec<f32>>,
+}
+
+/// What one reward says of a candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Its value before it is weighed; none where the reward does not apply.
+    pub value: Option<f64>,
+    /// What else a program said; none of a reward that is no program.
+    pub note: Option<Map<String, Value>>,
+}
+
+impl Score {
+    /// Of a reward that is no program.
+    pub fn of(value: f64) -> Self {
+        Self {
+            value: Some(value),
+            note: None,
+        }
+    }
+}
+
+/// What the κ term needs of one candidate (eqs. 12, 13).
+#[derive(Debug, Clone)]
+pub struct Collider {
+    /// The context `x_i = x_{i,0}`, in tokens.
+    pub context: Vec<u32>,
+    /// `[j][t]`: `log p_{x,l}`, of each of the candidate's tokens in the context `x_{i,l}`, in nats.
+    pub logp_x: Vec<Vec<f32>>,
+}
+
+impl Group {
+    /// A problem that is yet to be asked.
+    pub fn new(problem: Problem, number: usize, prompt: String, contexts: PromptPlan) -> Self {
+        Self {
+            problem,
+            number,
+            prompt,
+            contexts,
+            candidates: Vec::new(),
+            integrations: Vec::new(),
+            root: None,
+            hidden_gd: None,
+        }
+    }
+
+    /// `[g]`: what the candidates earn.
+    pub fn rewards(&self) -> impl Iterator<Item = f64> + '_ {
+        self.candidates.iter().map(|candidate| candidate.reward)
+    }
+
+    /// Whether all candidates earned the same: their advantages are 0.
+    pub fn is_flat(&self) -> bool {
+        self.candidates
+            .windows(2)
+            .all(|pair| pair[0].reward == pair[1].reward)
+    }
+}
+
+/// Groups that were run together below one prefix, the neighbours of each other.
+pub fn waves(groups: &mut [Group]) -> impl Iterator<Item = &mut [Group]> {
+    groups.chunk_by_mut(|a, b| match (&a.root, &b.root) {
+        (Some(a), Some(b)) => Arc::ptr_eq(&a.prefix, &b.prefix),
+        _ => false,
+    })
+}
+
+impl Candidate {
+    /// What was sampled, nothing known of it yet.
+    pub fn new(completion: Completion) -> Self {
+        Self {
+            completion,
+            text: String::new(),
+            scores: Vec::new(),
+            reward: 0.0,
+            upsilon: None,
+            weight: 0.0,
+            collider: None,
+            logp_ref: None,
+        }
+    }
+
+    /// Its tokens, the EOS that ended it included.
+    pub fn tokens(&self) -> &[u32] {
+        &self.completion.tokens
+    }
+}
+
+impl AsRef<Completion> for Candidate {
+    fn as_ref(&self) -> &Completion {
+        &self.completion
+    }
+}

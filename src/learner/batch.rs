@@ -1,0 +1,174 @@
+//! What a pass of the network sees: candidates with their contexts as tensors, padded to one length.
+//!
+//! Axes: `b` rows, `t` tokens of a completion, `l` integrations, `d` features.
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use gcpo_model::llama::Llama;
+use gcpo_model::logp::{TokenLogp, token_logp};
+use gcpo_model::tokens::{Padding, Tokens};
+
+use crate::group::{Candidate, Collider, Group};
+use crate::objective::{LossInputs, Projected as ProjectedTerms};
+use crate::projection::{ProjectionError, reference};
+
+/// A candidate and the group that it is of.
+pub type Member<'a> = (&'a Group, &'a Candidate);
+
+/// The tensors of some candidates.
+pub struct Micro {
+    /// For the loss.
+    pub inputs: LossInputs,
+    /// `[b, t]`: entropy of the policy at each token, in nats, detached.
+    pub entropy_bt: Tensor<2>,
+}
+
+impl Micro {
+    /// Over all tokens: the sum of the policy's entropy, and of `exp |log p − log p_old| − 1`.
+    pub fn policy_sums(&self) -> [f64; 2] {
+        let LossInputs {
+            logp_bt,
+            logp_old_bt,
+            keep_bt,
+            ..
+        } = &self.inputs;
+        let keep_bt = keep_bt.clone().float();
+        let gap_bt = (logp_bt.clone().inner() - logp_old_bt.clone()).abs().exp() - 1.0;
+        // What is beyond a completion's end may be as far apart as it likes.
+        let gap_bt = gap_bt.mask_fill(self.inputs.keep_bt.clone().bool_not(), 0.0);
+        let sums = [self.entropy_bt.clone().inner(), gap_bt].map(|of_bt| (of_bt * keep_bt.clone()).sum());
+        let sums = Tensor::cat(sums.to_vec(), 0).into_data().convert::<f64>();
+        let sums = sums.try_into_vec::<f64>().expect("converted to f64");
+        [sums[0], sums[1]]
+    }
+}
+
+/// Runs the policy on some candidates, with gradients if `model` has autodiff.
+///
+/// # Errors
+/// [`ProjectionError`] if what the κ term needs does not fit the candidates.
+pub fn micro_batch(model: &Llama, members: &[Member], temperature: f64) -> Result<Micro, ProjectionError> {
+    let device = model.device().inner();
+    let rows: Vec<&Candidate> = members.iter().map(|(_, candidate)| *candidate).collect();
+    let lengths: Vec<usize> = rows.iter().map(|row| row.tokens().len()).collect();
+    let t = lengths.iter().copied().max().unwrap_or(0);
+    let keep_bt = keep(&lengths, t, &device);
+    let logp_old_bt = padded(rows.iter().map(|row| row.completion.logp.as_slice()), t, &device);
+    let pairs: Vec<(&[u32], &[u32])> = members
+        .iter()
+        .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
+        .collect();
+    let TokenLogp { logp_bt, entropy_bt } = completion_logp(model, &pairs, temperature);
+    let colliders: Option<Vec<&Collider>> = rows.iter().map(|row| row.collider.as_ref()).collect();
+    let projected = match colliders {
+        None => None,
+        Some(colliders) => {
+            let pairs: Vec<(&[u32], &[u32])> = rows
+                .iter()
+                .zip(&colliders)
+                .map(|(row, collider)| (collider.context.as_slice(), row.tokens()))
+                .collect();
+            let l = colliders[0].logp_x.len();
+            let scores = colliders.iter().flat_map(|c| c.logp_x.iter().map(Vec::as_slice));
+            let logp_x_blt = padded(scores, t, &device).reshape([rows.len(), l, t]);
+            Some(ProjectedTerms {
+                logp_x_bt: completion_logp(model, &pairs, temperature).logp_bt,
+                pi_ref_bt: reference(logp_old_bt.clone(), logp_x_blt, keep_bt.clone())?,
+            })
+        }
+    };
+    let references: Option<Vec<&[f32]>> = rows.iter().map(|row| row.logp_ref.as_deref()).collect();
+    let weights: Vec<f64> = rows.iter().map(|row| row.weight).collect();
+    let inputs = LossInputs {
+        logp_bt,
+        logp_old_bt,
+        logp_ref_bt: references.map(|rows| padded(rows.into_iter(), t, &device)),
+        advantage_b: Tensor::from_data(TensorData::new(weights, [rows.len()]), &device),
+        keep_bt,
+        projected,
+    };
+    Ok(Micro { inputs, entropy_bt })
+}
+
+/// Log-probabilities of completions behind their contexts, neither empty, at a temperature.
+///
+/// # Shapes
+/// - returns `[b, t]`, `t` the longest completion; cells past a completion's end hold anything finite
+pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    let device = model.device();
+    let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
+    // The last token predicts nothing that is asked for.
+    let fed: Vec<Vec<u32>> = pairs
+        .iter()
+        .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
+        .collect();
+    let hidden_bsd = model.forward(&Tokens::new(&fed, Padding::Right, &device), None);
+    let [b, s, d] = hidden_bsd.dims();
+    let mut picks = Vec::with_capacity(b * t);
+    let mut targets = Vec::with_capacity(b * t);
+    for (row, (context, tokens)) in pairs.iter().enumerate() {
+        for at in 0..t {
+            let within = at.min(tokens.len() - 1);
+            picks.push((row * s + context.len() - 1 + within) as i64);
+            targets.push(i64::from(tokens[within]));
+        }
+    }
+    let inner = device.inner();
+    let picks = Tensor::<1, Int>::from_data(TensorData::new(picks, [b * t]), &inner);
+    let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [b, t]), &inner);
+    let like = hidden_bsd.is_autodiff();
+    let (picks, targets_bt) = if like {
+        (picks.autodiff(), targets_bt.autodiff())
+    } else {
+        (picks, targets_bt)
+    };
+    let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
+    token_logp(model, hidden_btd, targets_bt, temperature)
+}
+
+/// Rows of numbers, filled up with 0 on the right: `[b, t]`.
+fn padded<'a>(rows: impl Iterator<Item = &'a [f32]>, t: usize, device: &Device) -> Tensor<2> {
+    let mut flat = Vec::new();
+    let mut b = 0;
+    for row in rows {
+        flat.extend_from_slice(row);
+        flat.resize((b + 1) * t, 0.0);
+        b += 1;
+    }
+    Tensor::from_data(TensorData::new(flat, [b, t]), device)
+}
+
+/// True where a token is part of its row: `[b, t]`.
+fn keep(lengths: &[usize], t: usize, device: &Device) -> Tensor<2, Bool> {
+    let flat: Vec<bool> = lengths
+        .iter()
+        .flat_map(|&length| (0..t).map(move |at| at < length))
+        .collect();
+    Tensor::from_data(TensorData::new(flat, [lengths.len(), t]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::device;
+
+    #[test]
+    fn the_gap_is_of_the_tokens_that_count_and_small_ones_are_seen() {
+        let device = device();
+        let bt = |values: [[f32; 2]; 2]| Tensor::<2>::from_floats(values, &device);
+        let micro = Micro {
+            inputs: LossInputs {
+                logp_bt: bt([[-1.0, -2.0], [-3.0, -900.0]]),
+                logp_old_bt: bt([[-1.0, -2.00001], [-2.5, -1.0]]),
+                logp_ref_bt: None,
+                advantage_b: Tensor::from_floats([0.0, 0.0], &device),
+                keep_bt: keep(&[2, 1], 2, &device),
+                projected: None,
+            },
+            entropy_bt: bt([[0.5, 0.25], [1.0, 7.0]]),
+        };
+        let [entropy, gap] = micro.policy_sums();
+        assert_eq!(entropy, 1.75);
+        let exact = 1e-5f64.exp_m1() + 0.5f64.exp_m1();
+        assert!((gap - exact).abs() < 1e-6, "{gap} {exact}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The passes of the optimiser over the groups of a step.
+
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use gcpo_model::llama::Llama;
+
+use super::batch::{Member, micro_batch};
+use super::optim::grad_norms;
+use super::workers::split;
+use super::{Learner, Update, UpdateError};
+use crate::config::Rollout;
+use crate::group::Group;
+use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
+use crate::rollout::{Engine, Limits, RolloutError, Sampling};
+
+/// What is optimised over the groups of a step.
+#[derive(Debug, Clone)]
+pub struct PolicyGradient {
+    /// The objective.
+    pub objective: Objective,
+    /// Its numbers.
+    pub hyper: Hyper,
+    /// The temperature by which log-probabilities are taken: the sampling's.
+    pub temperature: f64,
+}
+
+/// What the passes over a step's groups came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learnt {
+    /// The last update.
+    pub update: Update,
+    /// Mean loss of the updates.
+    pub loss: f64,
+    /// Sums over all passes.
+    pub sums: LossMetrics,
+    /// The policy beside its loss.
+    pub policy: PolicySums,
+}
+
+/// What is to be known of the policy's distributions, over the tokens of some passes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PolicySums {
+    entropy: f64,
+    tokens: f64,
+    /// Σ (exp |Δ log p| − 1) between the trainer's forward and the engine's, over the tokens run before the first update.
+    gap: f64,
+    gap_tokens: f64,
+}
+
+impl PolicySums {
+    /// `fresh`: the policy is still the one that sampled.
+    fn add(&mut self, other: &Self, fresh: bool) {
+        self.entropy += other.entropy;
+        self.tokens += other.tokens;
+        if fresh {
+            self.gap += other.gap;
+            self.gap_tokens += other.gap_tokens;
+        }
+    }
+
+    /// Mean entropy of a token's distribution, in nats.
+    pub fn entropy(&self) -> f64 {
+        self.entropy / self.tokens
+    }
+
+    /// Mean of `exp |Δ log p|` between the trainer's forward and the engine's; 1 where they agree.
+    pub fn trainer_gap(&self) -> f64 {
+        1.0 + self.gap / self.gap_tokens
+    }
+}
+
+impl Learner {
+    /// Fills in the candidates' log-probabilities under the reference model, if one is kept. A query is run once for all its
+    /// candidates.
+    ///
+    /// # Errors
+    /// [`RolloutError::Memory`] if the memory budget holds too little.
+    pub fn score_reference(&self, groups: &mut [Group], how: &Rollout) -> Result<(), RolloutError> {
+        if self.reference.is_empty() {
+            return Ok(());
+        }
+        let (sampling, limits) = (Sampling::from(how), Limits::from(how));
+        self.reference.map(groups, |reference, groups| {
+            let engine = Engine::new(reference, &[], sampling, limits);
+            for group in groups {
+                let root = engine.root(&[group.contexts.answer()]);
+                let requests: Vec<(usize, &[u32])> = group
+                    .candidates
+                    .iter()
+                    .map(|candidate| (0, candidate.tokens()))
+                    .collect();
+                let scores = engine.score(&root, &requests)?;
+                for (candidate, scores) in group.candidates.iter_mut().zip(scores) {
+                    candidate.logp_ref = Some(scores);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Several passes of the optimiser over the groups of step `step` (from 1), whose candidates have been weighed.
+    ///
+    /// # Errors
+    /// A loss or a gradient is not finite: the weights and the optimiser are then what they were before the first pass.
+    pub fn learn(
+        &mut self,
+        step: usize,
+        groups: &[Group],
+        what: &PolicyGradient,
+    ) -> Result<Learnt, UpdateError> {
+        let before = self.snapshot();
+        let learnt = self.passes(step, groups, what);
+        if learnt.is_err() {
+            self.roll_back(before);
+        }
+        learnt
+    }
+
+    fn passes(
+        &mut self,
+        step: usize,
+        groups: &[Group],
+        what: &PolicyGradient,
+    ) -> Result<Learnt, UpdateError> {
+        let (iterations, mini_batches) = (self.train.num_iterations, self.train.mini_batches);
+        let mut learnt = Learnt::default();
+        let mut updates = 0;
+        for _ in 0..iterations {
+            // Whole groups, sizes as equal as can be.
+            for part in split(groups.len(), mini_batches) {
+                let members: Vec<Member> = members(&groups[part]).collect();
+                let totals = BatchTotals {
+                    completions: members.len(),
+                };
+                let update = (step - 1) * iterations * mini_batches + updates;
+                let micros = micro_batches(&members, self.train.per_device_train_batch_size);
+                let done = self.update(update, &micros, |model, micro| what.run(model, micro, &totals));
+                let (update, found) = match done {
+                    Err(UpdateError::Gradient { .. }) => {
+                        return Err(self.find_non_finite(&members, &totals, what)?);
+                    }
+                    done => done?,
+                };
+                learnt.update = update;
+                for (sums, policy) in found {
+                    learnt.sums += sums;
+                    learnt.policy.add(&policy, updates == 0);
+                }
+                updates += 1;
+            }
+        }
+        learnt.loss = learnt.sums.loss / updates as f64;
+        Ok(learnt)
+    }
+
+    /// The problem whose candidate makes the gradient of all of them NaN or infinite.
+    fn find_non_finite(
+        &self,
+        members: &[Member],
+        totals: &BatchTotals,
+        what: &PolicyGradient,
+    ) -> Result<UpdateError, UpdateError> {
+        let found = |what, (group, _): &Member| UpdateError::Problem {
+            what,
+            id: group.problem.id.clone(),
+        };
+        let model = &self.policy.model;
+        for member in members {
+            let (loss, _) = what.run(model, &[*member], totals)?;
+            let grads = GradientsParams::from_grads(loss.backward(), model);
+            if !grad_norms(model, &grads)?.global.is_finite() {
+                return Ok(found("gradient", member));
+            }
+        }
+        // Each is finite; only their sum is not.
+        Ok(found("sum of gradients from the mini-batch", &members[0]))
+    }
+}
+
+impl PolicyGradient {
+    /// The loss of one micro-batch, and what is to be known of it.
+    fn run(
+        &self,
+        model: &Llama,
+        members: &[Member],
+        totals: &BatchTotals,
+    ) -> Result<(Tensor<1>, (LossMetrics, PolicySums)), UpdateError> {
+        let micro = micro_batch(model, members, self.temperature)?;
+        let output = self.objective.loss(&micro.inputs, totals, &self.hyper)?;
+        let found = output.sums.read()?;
+        if !found.loss.is_finite() {
+            let losses: Vec<f32> = output.row_loss_b.try_into_vec_as()?;
+            let bad = losses.iter().position(|loss| !loss.is_finite()).unwrap_or(0);
+            return Err(UpdateError::Problem {
+                what: "loss",
+                id: members[bad].0.problem.id.clone(),
+            });
+        }
+        let tokens: usize = members
+            .iter()
+            .map(|(_, candidate)| candidate.tokens().len())
+            .sum();
+        let [entropy, gap] = micro.policy_sums();
+        let of_policy = PolicySums {
+            entropy,
+            tokens: tokens as f64,
+            gap,
+            gap_tokens: tokens as f64,
+        };
+        Ok((output.loss, (found, of_policy)))
+    }
+}
+
+/// All candidates, each with its group.
+pub fn members(groups: &[Group]) -> impl Iterator<Item = Member<'_>> {
+    groups
+        .iter()
+        .flat_map(|group| group.candidates.iter().map(move |candidate| (group, candidate)))
+}
+
+/// Candidates in passes of at most `size`, those of similar length together: sums do not depend on the order.
+fn micro_batches<'a>(members: &[Member<'a>], size: usize) -> Vec<Vec<Member<'a>>> {
+    let mut sorted = members.to_vec();
+    sorted.sort_by_key(|(group, candidate)| {
+        let projected = candidate
+            .collider
+            .as_ref()
+            .map_or(0, |collider| collider.context.len());
+        candidate.tokens().len() + group.contexts.answer().len().max(projected)
+    });
+    sorted.chunks(size).map(<[Member]>::to_vec).collect()
+}

@@ -1,0 +1,211 @@
+//! Stages 2 and 3 (gcpo.md, section 2): what the collider is sampled for, over the same tree of prefixes as
+//! the candidates.
+
+use burn::tensor::Tensor;
+
+use super::{AlignmentConfig, FeatureContext, align};
+use crate::group::{Collider, Group, Root, waves};
+use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Sampled};
+use crate::sample::integrate;
+use crate::stream::{Stage, StreamKey};
+
+/// What the projection needs to know of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct ProjectionPlan {
+    /// Integrations of a query, `J`.
+    pub integrations: usize,
+    /// Samples of each `x_{i,j}`, `M`.
+    pub samples: usize,
+    /// Whether queries whose rewards are all equal go without stage 3's samples.
+    pub skip_flat_groups: bool,
+    /// Where representations are taken.
+    pub context: FeatureContext,
+    /// How representations are compared, and α.
+    pub alignment: AlignmentConfig,
+    /// Whether Υ is wanted (the weight of the advantage).
+    pub weigh: bool,
+    /// Whether π'_ref is wanted (the κ term).
+    pub refer: bool,
+    /// The run's seed.
+    pub seed: u64,
+    /// The step.
+    pub step: u64,
+}
+
+impl ProjectionPlan {
+    /// Whether the engine must keep the states of what it samples.
+    pub fn in_context(&self) -> bool {
+        self.context == FeatureContext::InContext
+    }
+
+    fn key(&self, group: &Group, stage: Stage, sample: usize) -> StreamKey {
+        StreamKey {
+            seed: self.seed,
+            step: self.step,
+            prompt: group.number as u64,
+            stage,
+            sample: sample as u64,
+        }
+    }
+}
+
+/// Samples stages 2 and 3 of groups whose candidates this engine sampled and that were graded: fills in their integrations,
+/// each candidate's Υ (where it is wanted and not skipped) and what the κ term needs of it. Lets go of the groups' roots.
+///
+/// # Errors
+/// [`RolloutError::NonFinite`] if the policy's logits are damaged.
+pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan) -> Result<(), RolloutError> {
+    if !plan.weigh && !plan.refer {
+        groups.iter_mut().for_each(|group| group.root = None);
+        return Ok(());
+    }
+    for wave in waves(groups) {
+        let Some(root) = wave.first().and_then(|group| group.root.clone()) else {
+            continue;
+        };
+        integrate(engine, wave, plan.integrations, |group, j| {
+            plan.key(group, Stage::Integrate, j)
+        })?;
+        let contexts = ColliderContexts::run(engine, &root, wave, plan.integrations);
+        if plan.refer {
+            contexts.score(engine, wave)?;
+        }
+        if plan.weigh {
+            let weighed = |group: &Group| !(plan.skip_flat_groups && group.is_flat());
+            let rows: Vec<usize> = (0..wave.len()).filter(|&row| weighed(&wave[row])).collect();
+            if !rows.is_empty() {
+                weigh(engine, wave, &rows, &contexts, plan)?;
+            }
+        }
+        for group in wave {
+            group.root = None;
+        }
+    }
+    Ok(())
+}
+
+/// The contexts `x_{i,j}` of a wave, run: one row for each group, `i` and `j`, in that order.
+struct ColliderContexts {
+    prefix: Prefix,
+    n: usize,
+    integrations: usize,
+}
+
+impl ColliderContexts {
+    fn run(engine: &Engine, root: &Root, wave: &[Group], integrations: usize) -> Self {
+        let n = wave[0].candidates.len();
+        let mut parents = Vec::new();
+        let mut others = Vec::new();
+        let mut leaf_parents = Vec::new();
+        let mut leaves = Vec::new();
+        for (row, group) in wave.iter().enumerate() {
+            for i in 0..n {
+                for integration in &group.integrations {
+                    leaf_parents.push(others.len());
+                    leaves.push(group.contexts.integration_branch(integration));
+                }
+                parents.push(row);
+                others.push(group.contexts.others_branch(&group.candidates, i));
+            }
+        }
+        let without_i = engine.extend(&root.prefix, &parents, &others);
+        Self {
+            prefix: engine.extend(&without_i, &leaf_parents, &leaves),
+            n,
+            integrations,
+        }
+    }
+
+    /// The row of `x_{i,j}` of the group at place `at` of the wave.
+    fn row(&self, at: usize, i: usize, j: usize) -> usize {
+        (at * self.n + i) * self.integrations + j
+    }
+
+    /// Section 4: `y_i` under every `x_{i,l}`.
+    fn score(&self, engine: &Engine, wave: &mut [Group]) -> Result<(), RolloutError> {
+        let mut requests: Vec<(usize, &[u32])> = Vec::with_capacity(self.prefix.rows());
+        for (at, group) in wave.iter().enumerate() {
+            for (i, candidate) in group.candidates.iter().enumerate() {
+                requests.extend((0..self.integrations).map(|l| (self.row(at, i, l), candidate.tokens())));
+            }
+        }
+        let mut scores = engine.score(&self.prefix, &requests)?.into_iter();
+        for group in wave {
+            for i in 0..self.n {
+                let context = group
+                    .contexts
+                    .project(&group.candidates, i, &group.integrations[0]);
+                group.candidates[i].collider = Some(Collider {
+                    context,
+                    logp_x: scores.by_ref().take(self.integrations).collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stage 3: `M` samples of every `x_{i,j}` of the groups at some places, in the order group, `i`, `j`, `m`.
+    fn sample(
+        &self,
+        engine: &Engine,
+        wave: &[Group],
+        rows: &[usize],
+        plan: &ProjectionPlan,
+    ) -> Result<Sampled, RolloutError> {
+        let mut requests = Vec::new();
+        for &at in rows {
+            for i in 0..self.n {
+                for j in 0..self.integrations {
+                    for m in 0..plan.samples {
+                        let sample = (i * self.integrations + j) * plan.samples + m;
+                        requests.push(Request {
+                            row: self.row(at, i, j),
+                            key: plan.key(&wave[at], Stage::Project, sample),
+                        });
+                    }
+                }
+            }
+        }
+        engine.sample(&self.prefix, &requests, plan.in_context())
+    }
+}
+
+/// Section 3: Υ of the groups at some places of the wave.
+fn weigh(
+    engine: &Engine,
+    wave: &mut [Group],
+    rows: &[usize],
+    contexts: &ColliderContexts,
+    plan: &ProjectionPlan,
+) -> Result<(), RolloutError> {
+    let (p, n) = (rows.len(), contexts.n);
+    let sampled = contexts.sample(engine, wave, rows, plan)?;
+    let hidden: Option<Vec<Tensor<2>>> = rows.iter().map(|&at| wave[at].hidden_gd.clone()).collect();
+    let candidates_bd = match hidden {
+        Some(hidden) => Tensor::cat(hidden, 0),
+        None => {
+            let candidates = rows.iter().flat_map(|&at| &wave[at].candidates);
+            let texts: Vec<&[u32]> = candidates.map(|candidate| candidate.completion.text()).collect();
+            engine.represent(&texts)
+        }
+    };
+    let samples_bd = sampled.hidden_bd.unwrap_or_else(|| {
+        let texts: Vec<&[u32]> = sampled.completions.iter().map(Completion::text).collect();
+        engine.represent(&texts)
+    });
+    let d = candidates_bd.dims()[1];
+    let aligned = align(
+        candidates_bd.reshape([p, n, d]),
+        samples_bd.reshape([p, n, plan.integrations, plan.samples, d]),
+        &plan.alignment,
+    )
+    .expect("the shapes are made here");
+    let flat = aligned.upsilon_pg.into_data().convert::<f64>();
+    let mut upsilon = flat.try_into_vec::<f64>().expect("converted to f64").into_iter();
+    for &at in rows {
+        for candidate in &mut wave[at].candidates {
+            candidate.upsilon = upsilon.next();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! What a run is judged on while it trains.
+
+use anyhow::Result;
+use burn::module::Module as _;
+use gcpo_data::Problem;
+
+use crate::config::Config;
+use crate::eval::{EvalError, EvalPlan, evaluate};
+use crate::policy::Policy;
+use crate::report::Evaluation;
+use crate::reward::Reward;
+use crate::rollout::{Limits, Sampling};
+use crate::source;
+
+/// The held-out problems of a run, and how they are asked and graded.
+pub struct HeldOut {
+    problems: Vec<Problem>,
+    plan: EvalPlan,
+    reward: Reward,
+}
+
+impl HeldOut {
+    /// What `[eval]` names; no problems if it names none.
+    ///
+    /// # Errors
+    /// The problems cannot be read.
+    pub fn of(config: &Config) -> Result<Self> {
+        Ok(Self {
+            problems: source::held_out(config)?.problems,
+            plan: eval_plan(config),
+            reward: Reward::accuracy(&config.grader),
+        })
+    }
+
+    /// How often a policy is right; `None` without any problems.
+    ///
+    /// # Errors
+    /// Generation or grading failed.
+    pub fn evaluate(&self, policy: &Policy) -> Result<Option<Evaluation>, EvalError> {
+        if self.problems.is_empty() {
+            return Ok(None);
+        }
+        let found = evaluate(
+            policy,
+            &policy.model.valid(),
+            "eval",
+            &self.problems,
+            &self.reward,
+            &self.plan,
+            Vec::new(),
+            |_, _| Ok(()),
+        )?;
+        Ok(Some(Evaluation {
+            report: found.report,
+            secs: found.secs,
+        }))
+    }
+}
+
+/// How `[eval]` samples.
+pub fn eval_plan(config: &Config) -> EvalPlan {
+    let how = config.eval_rollout();
+    EvalPlan {
+        samples: how.num_generations,
+        sampling: Sampling::from(&how),
+        limits: Limits::from(&how),
+        integrate: config.eval.integrated.then_some(config.rollout.num_generations),
+        candidate_tokens: config.projection.candidate_tokens,
+        skip_too_long: config.eval.skip_too_long,
+        seed: config.seed,
+    }
+}

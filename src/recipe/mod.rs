@@ -1,0 +1,63 @@
+//! How a policy is trained: by reinforcement learning ([`rl`]), or on demonstrations ([`sft`]), step after step ([`drive`]).
+
+mod drive;
+mod held_out;
+mod resume;
+pub mod rl;
+pub mod sft;
+
+use thiserror::Error;
+
+use crate::demonstrate::DemonstrationError;
+use crate::learner::{Learner, UpdateError};
+use crate::objective::ObjectiveError;
+use crate::policy::PolicyError;
+use crate::report::{Sample, StepReport};
+use crate::reward::RewardError;
+use crate::rollout::RolloutError;
+pub use drive::{Outcome, drive};
+pub use held_out::{HeldOut, eval_plan};
+pub use resume::resume;
+pub use rl::Rl;
+pub use sft::Sft;
+
+/// A run that goes forward step by step.
+pub trait Recipe {
+    /// Does step `step` (from 1) and says what it measured and sampled.
+    ///
+    /// # Errors
+    /// Whatever stops the run. The learner's state is then still that of the last whole step.
+    fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError>;
+
+    /// What learns.
+    fn learner(&self) -> &Learner;
+
+    /// What learns, to be given another state.
+    fn learner_mut(&mut self) -> &mut Learner;
+
+    /// What it is judged on.
+    fn held_out(&self) -> &HeldOut;
+}
+
+/// Why a step could not be done.
+#[derive(Debug, Error)]
+pub enum StepError {
+    /// A prompt cannot be made of a problem.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A demonstration cannot be made of a problem.
+    #[error(transparent)]
+    Demonstration(#[from] DemonstrationError),
+    /// Nothing could be sampled or scored.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    /// There is no reward.
+    #[error(transparent)]
+    Reward(#[from] RewardError),
+    /// The objective misses what it needs.
+    #[error(transparent)]
+    Objective(#[from] ObjectiveError),
+    /// The policy could not be updated.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+}

@@ -1,0 +1,128 @@
+//! Supervised training on demonstrations.
+
+use anyhow::Result;
+use burn::tensor::{Device, Tensor, TensorData};
+use gcpo_data::Problem;
+use gcpo_model::llama::Llama;
+
+use super::{HeldOut, Recipe, StepError};
+use crate::config::Config;
+use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
+use crate::learner::{Learner, UpdateError, completion_logp};
+use crate::policy::Policy;
+use crate::report::{Clock, Done, Sample, SftReport, StepReport};
+use crate::source::Order;
+use crate::stream::{Stage, StreamKey};
+
+/// Supervised training.
+pub struct Sft {
+    config: Config,
+    learner: Learner,
+    held_out: HeldOut,
+    problems: Vec<Problem>,
+    order: Order,
+}
+
+impl Sft {
+    /// A run about to do step 1, on the policy's device and on `others`.
+    ///
+    /// # Errors
+    /// A problem has no worked solution, or wrong ones are asked for and cannot be made; the held-out problems cannot be read.
+    pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
+        for problem in &problems {
+            demonstrate::check(problem, &config.sft).map_err(|(key, missing)| match key {
+                Some(key) => {
+                    let error = config.blame(key, missing.to_string(), "set it to 0 for this source");
+                    anyhow::Error::new(error)
+                }
+                None => missing.into(),
+            })?;
+        }
+        let updates = config.train.max_steps;
+        Ok(Self {
+            order: Order::new(problems.len(), config.data.shuffle, config.seed),
+            held_out: HeldOut::of(&config)?,
+            learner: Learner::new(&config.train, config.model.save_dtype, policy, updates, others),
+            problems,
+            config,
+        })
+    }
+
+    /// The demonstrations of a step, the shortest first.
+    fn demonstrations(&self, step: usize) -> Result<Vec<Demonstration>, DemonstrationError> {
+        let train = &self.config.train;
+        let size = train.per_device_train_batch_size * train.gradient_accumulation_steps;
+        let picks = self.order.step(step, size).enumerate();
+        let rows: Result<Vec<Demonstration>, _> = picks
+            .map(|(index, pick)| {
+                let key = StreamKey {
+                    seed: self.config.seed,
+                    step: step as u64,
+                    prompt: index as u64,
+                    stage: Stage::Demonstrate,
+                    sample: 0,
+                };
+                demonstration(&self.learner.policy, &self.problems[pick], &self.config.sft, key)
+            })
+            .collect();
+        let mut rows = rows?;
+        rows.sort_by_key(|row| row.context.len() + row.target.len());
+        Ok(rows)
+    }
+}
+
+/// The part of a micro-batch in the mean loss over all `tokens` target tokens of a step, as in transformers.
+fn loss(model: &Llama, rows: &[Demonstration], tokens: usize) -> Result<(Tensor<1>, f64), UpdateError> {
+    let pairs: Vec<(&[u32], &[u32])> = rows
+        .iter()
+        .map(|row| (row.context.as_slice(), row.target.as_slice()))
+        .collect();
+    let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
+    let [b, t] = logp_bt.dims();
+    let share = |row: &Demonstration, at: usize| match at < row.target.len() {
+        true => -1.0 / tokens as f32,
+        false => 0.0,
+    };
+    let shares: Vec<f32> = rows
+        .iter()
+        .flat_map(|row| (0..t).map(move |at| share(row, at)))
+        .collect();
+    let share_bt = Tensor::<2>::from_data(TensorData::new(shares, [b, t]), &logp_bt.device());
+    let loss = (logp_bt * share_bt).sum();
+    let value: f32 = loss.clone().inner().try_into_scalar()?;
+    if !value.is_finite() {
+        return Err(UpdateError::Loss);
+    }
+    Ok((loss, f64::from(value)))
+}
+
+impl Recipe for Sft {
+    fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError> {
+        let mut clock = Clock::start();
+        let rows = self.demonstrations(step)?;
+        let tokens = rows.iter().map(|row| row.target.len()).sum();
+        let size = self.config.train.per_device_train_batch_size;
+        let micros: Vec<&[Demonstration]> = rows.chunks(size).collect();
+        let pass = |model: &Llama, rows: &&[Demonstration]| loss(model, rows, tokens);
+        let (update, losses) = self.learner.update(step - 1, &micros, pass)?;
+        let report = SftReport {
+            update,
+            loss: losses.iter().sum(),
+            tokens,
+            step_secs: clock.lap(),
+        };
+        Ok((StepReport::of(step, Done::Sft(report)), Vec::new()))
+    }
+
+    fn learner(&self) -> &Learner {
+        &self.learner
+    }
+
+    fn learner_mut(&mut self) -> &mut Learner {
+        &mut self.learner
+    }
+
+    fn held_out(&self) -> &HeldOut {
+        &self.held_out
+    }
+}

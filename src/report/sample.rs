@@ -1,0 +1,71 @@
+//! The lines of `samples.jsonl`: what was sampled for a query, as text.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::group::Group;
+use crate::policy::Policy;
+
+/// A line of `samples.jsonl`: one query of a step with everything that was sampled for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sample {
+    /// The step.
+    pub step: usize,
+    /// The problem's name in its data set.
+    pub problem: String,
+    /// The prompt as text.
+    pub prompt: String,
+    /// The gold answer.
+    pub answer: String,
+    /// The candidates `y_i`, as text.
+    pub completions: Vec<String>,
+    /// The integrations `y_{n,j}`, as text.
+    pub integrations: Vec<String>,
+    /// Reward of each candidate.
+    pub rewards: Vec<f64>,
+    /// What the rewards are the weighted sums of: each one's label, with its value for each candidate. Null where it does
+    /// not apply.
+    pub components: Map<String, Value>,
+    /// Υ of each candidate; empty where it was not computed.
+    pub upsilon: Vec<f64>,
+    /// What programs said beside their rewards: each one's label, with its words on each candidate.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub reward_notes: Map<String, Value>,
+}
+
+impl Sample {
+    /// What was sampled for a group that was graded by rewards of these labels.
+    pub fn of(step: usize, group: &Group, labels: &[&str], policy: &Policy) -> Self {
+        let candidates = &group.candidates;
+        let (mut components, mut reward_notes) = (Map::new(), Map::new());
+        for (at, label) in labels.iter().enumerate() {
+            let values: Vec<Option<f64>> = candidates.iter().map(|c| c.scores[at].value).collect();
+            components.insert((*label).to_owned(), values.into());
+            let notes: Option<Vec<_>> = candidates.iter().map(|c| c.scores[at].note.clone()).collect();
+            if let Some(notes) = notes {
+                reward_notes.insert(
+                    (*label).to_owned(),
+                    notes.into_iter().map(Value::Object).collect(),
+                );
+            }
+        }
+        Self {
+            step,
+            problem: group.problem.id.clone(),
+            prompt: group.prompt.clone(),
+            answer: group.problem.answer.clone(),
+            completions: candidates
+                .iter()
+                .map(|candidate| candidate.text.clone())
+                .collect(),
+            integrations: group.integrations.iter().map(|y_n| policy.decode(y_n)).collect(),
+            rewards: group.rewards().collect(),
+            components,
+            upsilon: candidates
+                .iter()
+                .filter_map(|candidate| candidate.upsilon)
+                .collect(),
+            reward_notes,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What a step measured, typed. The lines of `metrics.jsonl` are written from it, and everything that shows a run reads it.
+
+use std::time::Instant;
+
+use crate::eval::report::Report;
+use crate::group::Group;
+use crate::learner::{Learnt, Update};
+use crate::projection::Summary;
+use crate::rollout::{Finish, Work};
+use crate::run::Metrics;
+
+/// What a step measured. Step 0 is the evaluation before training.
+#[derive(Debug, Clone, Default)]
+pub struct StepReport {
+    /// The step.
+    pub step: usize,
+    /// What was done in it; nothing in step 0.
+    pub done: Option<Done>,
+    /// The evaluation after it, where there was one.
+    pub eval: Option<Evaluation>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Done {
+    /// Reinforcement learning.
+    Rl(Box<RlReport>),
+    /// Supervised training.
+    Sft(SftReport),
+}
+
+/// A step of reinforcement learning.
+#[derive(Debug, Clone, Default)]
+pub struct RlReport {
+    /// Sampling, grading and projecting.
+    pub rollout: RolloutReport,
+    /// What the passes of the optimiser came to.
+    pub learnt: Learnt,
+    /// Seconds of the reference model.
+    pub score_secs: f64,
+    /// Seconds of the optimiser's passes.
+    pub train_secs: f64,
+    /// Seconds of the whole step.
+    pub step_secs: f64,
+}
+
+/// What a step sampled, in numbers.
+#[derive(Debug, Clone, Default)]
+pub struct RolloutReport {
+    /// What the engines did.
+    pub work: Work,
+    /// Seconds of stage 1.
+    pub sample_secs: f64,
+    /// Seconds of the rewards.
+    pub reward_secs: f64,
+    /// Seconds of stages 2 and 3.
+    pub project_secs: f64,
+    /// What candidates earned.
+    pub reward: Option<Summary>,
+    /// Each reward's values, before they are weighed; none where it applied to no candidate.
+    pub components: Vec<(String, Option<Summary>)>,
+    /// Share of groups whose rewards are all equal.
+    pub flat_frac: f64,
+    /// Mean length of the candidates, in tokens.
+    pub length_mean: f64,
+    /// Share of the candidates that reached the longest length.
+    pub truncated_frac: f64,
+    /// Υ; none where all groups were flat.
+    pub upsilon: Option<Summary>,
+}
+
+/// A step of supervised training.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SftReport {
+    /// The update.
+    pub update: Update,
+    /// Mean loss of a target token, in nats.
+    pub loss: f64,
+    /// Target tokens.
+    pub tokens: usize,
+    /// Seconds of the whole step.
+    pub step_secs: f64,
+}
+
+/// An evaluation of the state after a step.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// What was found.
+    pub report: Report,
+    /// Seconds.
+    pub secs: f64,
+}
+
+/// Seconds from one stage to the next.
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Begins now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Seconds since the start, or since this was last asked.
+    pub fn lap(&mut self) -> f64 {
+        let now = Instant::now();
+        (now - std::mem::replace(&mut self.0, now)).as_secs_f64()
+    }
+}
+
+impl RolloutReport {
+    /// What candidates of a step earned, and how long they are; `labels` are the rewards'. Υ is `constant_upsilon` where the
+    /// objective has one. Seconds and work are left at 0.
+    pub fn of(groups: &[Group], labels: &[&str], constant_upsilon: Option<f64>) -> Self {
+        let candidates = || groups.iter().flat_map(|group| &group.candidates);
+        let count = candidates().count() as f64;
+        let tokens: usize = candidates().map(|candidate| candidate.tokens().len()).sum();
+        let truncated = candidates().filter(|candidate| candidate.completion.finish == Finish::Length);
+        let flat = groups.iter().filter(|group| group.is_flat()).count();
+        let component = |(at, label): (usize, &&str)| {
+            let values: Vec<f64> = candidates()
+                .filter_map(|candidate| candidate.scores[at].value)
+                .collect();
+            ((*label).to_owned(), Summary::of(&values))
+        };
+        let upsilon: Vec<f64> = match constant_upsilon {
+            Some(upsilon) => vec![upsilon],
+            None => candidates().filter_map(|candidate| candidate.upsilon).collect(),
+        };
+        let rewards: Vec<f64> = groups.iter().flat_map(Group::rewards).collect();
+        Self {
+            reward: Summary::of(&rewards),
+            components: labels.iter().enumerate().map(component).collect(),
+            flat_frac: flat as f64 / groups.len() as f64,
+            length_mean: tokens as f64 / count,
+            truncated_frac: truncated.count() as f64 / count,
+            upsilon: Summary::of(&upsilon),
+            ..Self::default()
+        }
+    }
+
+    fn put(&self, line: &mut Metrics) {
+        line.put("time/rollout_secs", self.sample_secs);
+        line.put("time/reward_secs", self.reward_secs);
+        line.put("time/project_secs", self.project_secs);
+        let work = &self.work;
+        line.put("rollout/generations", work.generations as f64);
+        line.put("rollout/tokens", work.tokens as f64);
+        line.put("rollout/decoded_tokens", work.decoded as f64);
+        line.put("rollout/prefill_tokens", work.prefilled as f64);
+        line.put("rollout/kv_bytes", work.kv_bytes as f64);
+        line.put("time/collider_score_secs", work.score_secs);
+        line.put("time/represent_secs", work.represent_secs);
+        if let Some(reward) = &self.reward {
+            line.put("reward/mean", reward.mean);
+            line.put("reward/std", reward.std);
+        }
+        for (label, values) in &self.components {
+            let values = values.unwrap_or(NONE);
+            line.put(format!("reward/{label}_mean"), values.mean);
+            line.put(format!("reward/{label}_std"), values.std);
+        }
+        line.put("reward/flat_frac", self.flat_frac);
+        line.put("completion/length_mean", self.length_mean);
+        line.put("completion/truncated_frac", self.truncated_frac);
+        let upsilon = self.upsilon.unwrap_or(NONE);
+        line.put("projection/upsilon_mean", upsilon.mean);
+        line.put("projection/upsilon_std", upsilon.std);
+        line.put("projection/upsilon_min", upsilon.min);
+        line.put("projection/upsilon_max", upsilon.max);
+    }
+}
+
+/// Of no values: null in the file.
+const NONE: Summary = Summary {
+    mean: f64::NAN,
+    std: f64::NAN,
+    min: f64::NAN,
+    max: f64::NAN,
+};
+
+impl StepReport {
+    /// A step that was not evaluated after.
+    pub fn of(step: usize, done: Done) -> Self {
+        Self {
+            step,
+            done: Some(done),
+            eval: None,
+        }
+    }
+
+    /// The step's line of `metrics.jsonl`.
+    pub fn metrics(&self) -> Metrics {
+        let mut line = Metrics::new(self.step);
+        match &self.done {
+            Some(Done::Rl(report)) => report.put(&mut line),
+            Some(Done::Sft(report)) => report.put(&mut line),
+            None => {}
+        }
+        if let Some(eval) = &self.eval {
+            eval.put(&mut line);
+        }
+        line
+    }
+
+    /// The report of a step of reinforcement learning.
+    pub fn rl(&self) -> Option<&RlReport> {
+        match &self.done {
+            Some(Done::Rl(report)) => Some(report),
+            _ => None,
+        }
+    }
+
+    /// The step's last update.
+    pub fn update(&self) -> Option<Update> {
+        self.done.as_ref().map(|done| match done {
+            Done::Rl(report) => report.learnt.update,
+            Done::Sft(report) => report.update,
+        })
+    }
+
+    /// The step's loss.
+    pub fn loss(&self) -> Option<f64> {
+        self.done.as_ref().map(|done| match done {
+            Done::Rl(report) => report.learnt.loss,
+            Done::Sft(report) => report.loss,
+        })
+    }
+
+    /// Seconds of the step, without its evaluation.
+    pub fn secs(&self) -> Option<f64> {
+        self.done.as_ref().map(|done| match done {
+            Done::Rl(report) => report.step_secs,
+            Done::Sft(report) => report.step_secs,
+        })
+    }
+}
+
+impl RlReport {
+    fn put(&self, line: &mut Metrics) {
+        self.rollout.put(line);
+        let Learnt {
+            loss, sums, policy, ..
+        } = &self.learnt;
+        line.put("time/score_secs", self.score_secs);
+        self.learnt.update.put(line);
+        line.put("objective/loss", *loss);
+        line.put("objective/kl_ref", sums.kl_ref().unwrap_or(0.0));
+        line.put("objective/kl_projected", sums.kl_projected().unwrap_or(0.0));
+        line.put("objective/clip_frac", sums.clip_frac().unwrap_or(0.0));
+        line.put("objective/ratio_mean", sums.ratio_mean().unwrap_or(1.0));
+        line.put("projection/clamped_frac", self.clamped_frac());
+        line.put("policy/entropy", policy.entropy());
+        line.put("rollout/trainer_gap", policy.trainer_gap());
+        line.put("time/train_secs", self.train_secs);
+        line.put("time/step_secs", self.step_secs);
+    }
+
+    /// Share of tokens where a clamp of the second KL term was active; 0 without that term.
+    pub fn clamped_frac(&self) -> f64 {
+        self.learnt.sums.clamped_frac().unwrap_or(0.0)
+    }
+}
+
+impl SftReport {
+    fn put(&self, line: &mut Metrics) {
+        self.update.put(line);
+        line.put("sft/loss", self.loss);
+        line.put("sft/tokens", self.tokens as f64);
+        line.put("time/step_secs", self.step_secs);
+    }
+}
+
+impl Update {
+    fn put(&self, line: &mut Metrics) {
+        line.put("grad/norm", self.grad_norm);
+        line.put("train/learning_rate", self.learning_rate);
+    }
+}
+
+impl Evaluation {
+    fn put(&self, line: &mut Metrics) {
+        let report = &self.report;
+        line.put("eval/pass@1", report.pass_at_1.mean);
+        line.put("eval/pass@1_stderr", report.pass_at_1.stderr);
+        if let (Some(y), Some(y_n)) = (report.candidates, report.integrated) {
+            line.put("eval/candidates_pass@1", y.mean);
+            line.put("eval/integrated_pass@1", y_n.mean);
+        }
+        line.put("eval/length_mean", report.length_mean);
+        line.put("eval/truncated_frac", report.truncated_frac);
+        line.put("time/eval_secs", self.secs);
+    }
+}
