@@ -3,14 +3,16 @@
 //! A share of the demonstrations may be wrong on purpose, where the source can make wrong ones: the model then knows
 //! the right procedure and wavers, which gives every group a spread of rewards (gcpo.md, section 8).
 
+mod config;
+
 use gcpo_data::{Form, NoSolution, Problem, PromptError, TokenizerError, right_solution, wrong_solution};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::config::{Sft, Solutions};
 use crate::policy::{Policy, PolicyError};
 use crate::stream::{StreamKey, uniform};
+pub use config::{Sft, SftDraft, Solutions};
 
 /// One demonstration: what stands in front, and what the model is to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +69,7 @@ pub fn check(problem: &Problem, how: &Sft) -> Result<(), (Option<&'static str>, 
     right_solution(problem, form).map_err(|missing| (None, missing))?;
     for (key, share) in [
         ("sft.wrong_frac", how.wrong_frac),
-        ("sft.candidate_wrong_frac", candidate_wrong_frac(how)),
+        ("sft.candidate_wrong_frac", how.candidate_wrong_frac),
     ] {
         if share > 0.0 {
             let any = &mut ChaCha8Rng::from_seed([0; 32]);
@@ -99,10 +101,10 @@ pub fn demonstration(
     };
     let encode = |text: &str| policy.tokenizer.encode(text, false);
     let candidates = |rng: &mut ChaCha8Rng, count: usize| -> Result<Vec<Vec<u32>>, DemonstrationError> {
-        let shown = candidate_wrong_frac(how);
+        let shown = how.candidate_wrong_frac;
         (0..count).map(|_| Ok(encode(&waver(rng, shown)?)?)).collect()
     };
-    let n = how.candidates.unwrap_or_default();
+    let n = how.candidates;
     let (context, target) = match prompt(&mut rng, how) {
         Prompt::Answer => (policy.answer_context(question)?, waver(&mut rng, how.wrong_frac)?),
         Prompt::Integrate => {
@@ -141,10 +143,6 @@ fn prompt(rng: &mut ChaCha8Rng, how: &Sft) -> Prompt {
         (false, true) => Prompt::Project,
         (false, false) => Prompt::Answer,
     }
-}
-
-fn candidate_wrong_frac(how: &Sft) -> f64 {
-    how.candidate_wrong_frac.unwrap_or(how.wrong_frac)
 }
 
 /// How the demonstrations' solutions are written.

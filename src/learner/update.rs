@@ -8,9 +8,9 @@ use super::batch::{Member, micro_batch};
 use super::optim::grad_norms;
 use super::workers::split;
 use super::{Learner, Update, UpdateError};
-use crate::config::Rollout;
 use crate::group::Group;
 use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
+use crate::rollout::Rollout;
 use crate::rollout::{Engine, Limits, RolloutError, Sampling};
 
 /// What is optimised over the groups of a step.

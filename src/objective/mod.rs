@@ -11,6 +11,7 @@
 //! Cells where `keep_bt` is false may hold anything, also NaN and infinities.
 
 mod advantage;
+mod config;
 mod gcpo;
 mod grpo;
 mod grpo_alpha;
@@ -22,11 +23,26 @@ use std::str::FromStr;
 
 use burn::tensor::Tensor;
 
-/// A training objective, by its name in a config (`objective.name`).
-pub use crate::config::ObjectiveName as Objective;
+use crate::section::words;
+
 pub use advantage::{ADVANTAGE_EPS, group_advantage};
+pub use config::{
+    Gcpo, GcpoDraft, Grpo, GrpoAlpha, GrpoAlphaDraft, GrpoDraft, Kind, KindDraft, Settings, SettingsDraft,
+};
 pub use loss::{BatchTotals, LossInputs, LossOutput, Projected};
 pub use metrics::{LossMetrics, MetricSums};
+
+words! {
+    /// A training objective, by its name in a config (`objective.name`).
+    Objective {
+        /// Group Causal Policy Optimization.
+        Gcpo = "gcpo",
+        /// Group Relative Policy Optimization.
+        Grpo = "grpo",
+        /// GRPO with advantages times α: GCPO with every Υ = α and κ = 0.
+        GrpoAlpha = "grpo_alpha",
+    }
+}
 
 /// The numbers that the objectives take. Defaults are the paper's, or TRL's where it has none.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,16 +63,22 @@ pub struct Hyper {
     pub ratio_max: f64,
 }
 
-impl From<&crate::config::Config> for Hyper {
-    fn from(config: &crate::config::Config) -> Self {
+impl Hyper {
+    /// Those of `[objective]`, with the clamps of `[projection]`.
+    pub fn new(settings: &Settings, floor: f64, ratio_max: f64) -> Self {
+        let (alpha, kappa) = match &settings.kind {
+            Kind::Gcpo(gcpo) => (gcpo.alpha, gcpo.kappa),
+            Kind::Grpo(_) => (1.0, 0.0),
+            Kind::GrpoAlpha(control) => (control.alpha, 0.0),
+        };
         Self {
-            alpha: config.objective.alpha,
-            kappa: config.objective.kappa,
-            beta: config.objective.beta,
-            epsilon: config.objective.epsilon,
-            epsilon_high: config.epsilon_high(),
-            floor: config.projection.floor,
-            ratio_max: config.projection.ratio_max,
+            alpha,
+            kappa,
+            beta: settings.beta,
+            epsilon: settings.epsilon,
+            epsilon_high: settings.epsilon_high,
+            floor,
+            ratio_max,
         }
     }
 }

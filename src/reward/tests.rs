@@ -1,10 +1,16 @@
 //! Rewards together: sums, gates, and what cannot be graded.
 
 use super::*;
+use crate::config::Config;
 use crate::rollout::{Finish, PromptPlan};
 
 fn config(text: &str) -> Config {
     Config::from_str(text, "test.toml", &[]).unwrap()
+}
+
+fn start(text: &str) -> Result<Reward, RewardError> {
+    let config = config(text);
+    Reward::start(&config.grader, &config.reward)
 }
 
 fn problem(id: &str, answer: &str) -> Problem {
@@ -45,7 +51,7 @@ fn text(completion: &Completion) -> String {
 
 fn grade(rewards: &str, problems: &[Problem], texts: &[&[&str]]) -> Result<Vec<Group>, RewardError> {
     let mut groups = groups(problems, texts);
-    Reward::start(&config(rewards))?.grade(&mut groups, 1, text)?;
+    start(rewards)?.grade(&mut groups, 1, text)?;
     Ok(groups)
 }
 
@@ -57,7 +63,9 @@ fn rewards(groups: &[Group]) -> Vec<f64> {
 /// The values of a reward for the candidates of the first group.
 fn values(groups: &[Group], reward: usize) -> Vec<Option<f64>> {
     let candidates = groups[0].candidates.iter();
-    candidates.map(|candidate| candidate.scores[reward].value).collect()
+    candidates
+        .map(|candidate| candidate.scores[reward].value)
+        .collect()
 }
 
 #[test]
@@ -85,10 +93,7 @@ fn a_format_gates_accuracy_and_the_cosine_and_adds_nothing() {
     let texts: [&[&str]; 1] = [&["\\boxed{4}", "4", "\\boxed{5}", "5"]];
     let graded = grade(rewards_text, &[problem("a", "4")], &texts).unwrap();
     let [accuracy, format, length] = [0, 1, 2].map(|reward| values(&graded, reward));
-    assert_eq!(
-        accuracy,
-        [Some(2.0), Some(-1.0), Some(-1.0), Some(-1.0)]
-    );
+    assert_eq!(accuracy, [Some(2.0), Some(-1.0), Some(-1.0), Some(-1.0)]);
     assert_eq!(format, [Some(1.0), Some(0.0), Some(1.0), Some(0.0)]);
     for (at, sign) in [1.0, -1.0, -1.0, -1.0].into_iter().enumerate() {
         let value = length[at].unwrap();
@@ -110,7 +115,7 @@ fn a_format_that_does_not_gate_adds_its_weight() {
     for (found, expected) in rewards(&graded).into_iter().zip(expected) {
         assert!((found - expected).abs() < 1e-12, "{:?}", rewards(&graded));
     }
-    let reward = Reward::start(&config(rewards_text)).unwrap();
+    let reward = start(rewards_text).unwrap();
     assert_eq!(reward.labels(), ["accuracy", "format", "repetition", "long"]);
 }
 
@@ -122,14 +127,14 @@ fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
         problem("worse", "\\frac{1}{"),
     ];
     let refused = |config: &Config, problems: &[Problem], skip| {
-        let found = gradable(config, problems.to_vec(), skip);
+        let found = gradable(&config.grader, &config.reward, problems.to_vec(), skip);
         found.err().unwrap().to_string()
     };
     let text = refused(&config(""), &problems, false);
     assert!(text.starts_with("problem `bad` and 1 more of the 3: "), "{text}");
     assert!(text.contains("data.skip_unreadable=true"), "{text}");
     assert!(refused(&config(""), &problems[1..2], false).starts_with("none of the 1 problems"));
-    let found = gradable(&config(""), problems.to_vec(), true).unwrap();
+    let found = gradable(&config("").grader, &config("").reward, problems.to_vec(), true).unwrap();
     assert_eq!(found.problems, problems[..1]);
     assert!(found.left_out[1].to_string().starts_with("problem `worse`: "));
     let text = refused(&config(""), &problems[1..], true);
@@ -137,7 +142,9 @@ fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
     // Whoever does not ask for an answer may have none.
     let other = config("[[reward]]\nname = \"repetition\"");
     assert_eq!(
-        gradable(&other, problems.to_vec(), false).unwrap().problems,
+        gradable(&other.grader, &other.reward, problems.to_vec(), false)
+            .unwrap()
+            .problems,
         problems
     );
     assert!(grade("[[reward]]\nname = \"repetition\"", &problems[1..2], &[&["x"]]).is_ok());
