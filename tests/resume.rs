@@ -53,7 +53,11 @@ fn run(dir: &Path, sets: &[&str], goes_on: bool, stop: &Stop) -> Result<Outcome>
     } else {
         RunDir::create(dir, &config.to_toml())?
     };
-    let from = if goes_on { Some(resume(&run, &config)?) } else { None };
+    let from = if goes_on {
+        Some(resume(&run, &config)?)
+    } else {
+        None
+    };
     drive(&mut rl, &config, &run, from.as_ref(), stop)
 }
 

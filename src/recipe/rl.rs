@@ -93,7 +93,8 @@ impl Rl {
         let models = self.learner.generators();
         let (how, plan) = (self.answers(step), self.projection(step));
         let (policy, rollout, shares) = (&self.learner.policy, &self.config.rollout, self.shares_prefixes);
-        let engine = |model: &Inference, work: &mut EngineWork| on_engine(policy, model, rollout, shares, work);
+        let engine =
+            |model: &Inference, work: &mut EngineWork| on_engine(policy, model, rollout, shares, work);
 
         let sampled = models.map(&mut groups, |model, groups| {
             engine(model, &mut |engine| answer(engine, groups, &how))

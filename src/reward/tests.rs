@@ -57,7 +57,9 @@ fn rewards(groups: &[Group]) -> Vec<f64> {
 /// The values of a reward for the candidates of the first group.
 fn values(groups: &[Group], reward: usize) -> Vec<Option<f64>> {
     let candidates = groups[0].candidates.iter();
-    candidates.map(|candidate| candidate.scores[reward].value).collect()
+    candidates
+        .map(|candidate| candidate.scores[reward].value)
+        .collect()
 }
 
 #[test]
@@ -85,10 +87,7 @@ fn a_format_gates_accuracy_and_the_cosine_and_adds_nothing() {
     let texts: [&[&str]; 1] = [&["\\boxed{4}", "4", "\\boxed{5}", "5"]];
     let graded = grade(rewards_text, &[problem("a", "4")], &texts).unwrap();
     let [accuracy, format, length] = [0, 1, 2].map(|reward| values(&graded, reward));
-    assert_eq!(
-        accuracy,
-        [Some(2.0), Some(-1.0), Some(-1.0), Some(-1.0)]
-    );
+    assert_eq!(accuracy, [Some(2.0), Some(-1.0), Some(-1.0), Some(-1.0)]);
     assert_eq!(format, [Some(1.0), Some(0.0), Some(1.0), Some(0.0)]);
     for (at, sign) in [1.0, -1.0, -1.0, -1.0].into_iter().enumerate() {
         let value = length[at].unwrap();
