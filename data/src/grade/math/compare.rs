@@ -6,59 +6,8 @@ use super::node::{Const, Func, Node, Rat, Relation};
 use super::points::equal_at_points;
 use super::poly::{Atoms, Form};
 use super::region::{self, infinite};
+use crate::grade::outcome::{By, Outcome};
 use num_traits::{Signed, Zero};
-use serde::Serialize;
-use std::fmt;
-
-/// What decided. Of a compound answer, the last of these that was needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    /// Exact rational numbers.
-    Exact,
-    /// The same words or the same letter.
-    Text,
-    /// Kind or length: a tuple is no number, three values are not two.
-    Shape,
-    /// The symbolic normal form.
-    Symbolic,
-    /// Evaluation with about thirty digits at several points.
-    Numeric,
-    /// One is a decimal of four digits or more, and the other rounds to it.
-    Rounding,
-    /// Nothing could decide; that is no match.
-    Undecided,
-}
-
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            By::Exact => "exact",
-            By::Text => "text",
-            By::Shape => "shape",
-            By::Symbolic => "symbolic",
-            By::Numeric => "numeric",
-            By::Rounding => "rounding",
-            By::Undecided => "undecided",
-        })
-    }
-}
-
-/// Equal or not, and what decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// They are the same.
-    pub equal: bool,
-    /// What decided.
-    pub by: By,
-}
-
-impl Outcome {
-    pub(super) const fn of(equal: bool, by: By) -> Self {
-        Self { equal, by }
-    }
-    pub(super) const DIFFERENT: Self = Self::of(false, By::Shape);
-}
 
 /// Pairs of parts that are compared before it is given up.
 const MAX_PAIRS: usize = 2_000;

@@ -1,6 +1,6 @@
 //! Text into tokens: LaTeX, plain mathematics and SymPy's spelling of it.
 
-use super::{MAX_BYTES, MAX_TOKENS, Unreadable};
+use super::limits::{MAX_BYTES, MAX_TOKENS, Unreadable};
 
 /// How a text that can be read in two ways is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
 //! A tree into its normal form.
 
-use super::MAX_BITS;
 use super::integers::{binomial, factorial, gcd, lcm, primes};
+use super::limits::MAX_BITS;
 use super::node::{Const, Func, Node, Rat};
 use super::poly::{Atom, Atoms, Beyond, Done, Exp, Form, Mono, Poly, powered};
 use num_bigint::BigInt;

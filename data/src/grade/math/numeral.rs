@@ -1,9 +1,9 @@
 //! Numbers as they are written: thousands, decimals, mixed numbers, repeating ends.
 
 use super::lex::Kind;
+use super::limits::{MAX_BITS, Unreadable};
 use super::node::{Node, Rat};
 use super::parse::{Parser, Read};
-use super::{MAX_BITS, Unreadable};
 use num_bigint::BigInt;
 use num_traits::{One, Zero};
 

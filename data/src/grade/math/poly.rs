@@ -5,7 +5,7 @@
 //! to expand), powers with symbolic exponents and values of functions. `i² = -1` and `(√p)² = p` are applied wherever
 //! terms meet, so two rational functions with radicals are equal if and only if their cross-product is zero.
 
-use super::MAX_BITS;
+use super::limits::MAX_BITS;
 use super::node::Rat;
 use super::terms::merged;
 pub use super::terms::{Beyond, Done, Exp, Form, Mono, Poly, powered};

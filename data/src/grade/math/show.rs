@@ -80,7 +80,7 @@ impl Display for Node {
         match self {
             Node::Int(value) => write!(f, "{value}"),
             Node::Decimal(value, _) if value.denom().bits() > 300 => write!(f, "{value}"),
-            Node::Decimal(value, _) => f.write_str(&crate::dataset::equation::exact(value)),
+            Node::Decimal(value, _) => f.write_str(&crate::grade::equation::exact(value)),
             Node::Based(_, base, digits) => write!(f, "{digits}_{base}"),
             Node::Symbol(name) => f.write_str(name),
             Node::Const(Const::Pi) => f.write_str("π"),

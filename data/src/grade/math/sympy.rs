@@ -94,7 +94,7 @@ impl Parser<'_> {
 
 /// The node that a SymPy class with these arguments is.
 fn class(name: &str, kind: &str, mut args: Vec<Node>) -> Option<Node> {
-    if args.len() > super::MAX_CHAIN {
+    if args.len() > super::limits::MAX_CHAIN {
         return None;
     }
     let joined = |join: Join, args: Vec<Node>| {
