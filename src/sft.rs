@@ -83,7 +83,8 @@ impl SftTrainer {
         &self.session.config
     }
 
-    /// Demonstration `index` of step `step`: a function of the seed and these two.
+    /// Demonstration `index` of step `step`: a function of the seed and these two. Long because its draws from one
+    /// stream follow each other.
     fn demonstration(&self, problem: &Problem, step: usize, index: usize) -> Result<Demonstration> {
         let (config, policy) = (self.config(), &self.session.policy);
         let key = StreamKey {
@@ -94,54 +95,37 @@ impl SftTrainer {
             sample: 0,
         };
         let mut rng = key.rng();
-        let sft = &config.sft;
-        let form = form(config);
-        let (prompts, question) = (policy.prompts(), &problem.question);
-        let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String> {
-            Ok(if share > 0.0 && uniform(rng) < share {
-                wrong_solution(problem, form, rng)?
+        let (sft, form) = (&config.sft, form(config));
+        let integrates = uniform(&mut rng) < sft.integrate_frac;
+        let rest = (1.0 - sft.integrate_frac).max(f64::MIN_POSITIVE);
+        let projects = uniform(&mut rng) < sft.project_frac / rest;
+        let right = || right_solution(problem, form);
+        let mut waver = |share: f64| -> Result<String> {
+            Ok(if share > 0.0 && uniform(&mut rng) < share {
+                wrong_solution(problem, form, &mut rng)?
             } else {
-                right_solution(problem, form)?
+                right()?
             })
         };
-        let encode = |text: &str| -> Result<Vec<u32>> { Ok(policy.tokenizer.encode(text, false)?) };
-        let n = config.sft_candidates();
-        let shown = config.candidate_wrong_frac();
-        let kind = {
-            let integrate = uniform(&mut rng) < sft.integrate_frac;
-            let rest = (1.0 - sft.integrate_frac).max(f64::MIN_POSITIVE);
-            let project = uniform(&mut rng) < sft.project_frac / rest;
-            if integrate {
-                1
-            } else if project {
-                2
-            } else {
-                0
-            }
+        let (prompts, question, tokenizer) = (policy.prompts(), &problem.question, &policy.tokenizer);
+        let encode = |text: String| -> Result<Vec<u32>> { Ok(tokenizer.encode(&text, false)?) };
+        let (n, wrong_frac) = (config.sft_candidates(), config.candidate_wrong_frac());
+        let mut quoted = |count: usize| -> Result<Vec<Vec<u32>>> {
+            (0..count).map(|_| encode(waver(wrong_frac)?)).collect()
         };
-        let (context, target) = match kind {
-            0 => (policy.answer_context(question)?, waver(&mut rng, sft.wrong_frac)?),
-            1 => {
-                let candidates: Result<Vec<Vec<u32>>> =
-                    (0..n).map(|_| encode(&waver(&mut rng, shown)?)).collect();
-                let pieces = prompts.integrate(question, n)?;
-                (
-                    prompts.ids(&pieces, &policy.tokenizer, &candidates?, None)?,
-                    right_solution(problem, form)?,
-                )
-            }
-            _ => {
-                let candidates: Result<Vec<Vec<u32>>> =
-                    (1..n).map(|_| encode(&waver(&mut rng, shown)?)).collect();
-                let integration = encode(&right_solution(problem, form)?)?;
-                let pieces = prompts.project(question, n - 1)?;
-                (
-                    prompts.ids(&pieces, &policy.tokenizer, &candidates?, Some(&integration))?,
-                    right_solution(problem, form)?,
-                )
-            }
+        let (context, candidates, integration, target) = if integrates {
+            let context = prompts.integrate(question, n, tokenizer)?;
+            (context, quoted(n)?, None, right()?)
+        } else if projects {
+            let context = prompts.project(question, n - 1, tokenizer)?;
+            (context, quoted(n - 1)?, Some(encode(right()?)?), right()?)
+        } else {
+            let context = prompts.answer(question, tokenizer)?;
+            (context, Vec::new(), None, waver(sft.wrong_frac)?)
         };
-        let mut target = encode(&target)?;
+        let candidates: Vec<&[u32]> = candidates.iter().map(Vec::as_slice).collect();
+        let context = context.fill(&candidates, integration.as_deref());
+        let mut target = encode(target)?;
         target.push(policy.eos[0]);
         let limit = policy.model.config().max_position_embeddings;
         if context.len() + target.len() > limit {

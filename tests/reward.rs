@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gcpo::config::Config;
 use gcpo::reward::{Graded, Reward, RewardError};
-use gcpo::rollout::{Completion, Finish, PromptPlan, Rollouts};
+use gcpo::rollout::{Completion, Contexts, Finish, Rollouts};
 use gcpo_data::Problem;
 
 /// The program `fixtures/reward/judge.rs`, built once.
@@ -66,7 +66,7 @@ fn rollouts() -> Rollouts {
     };
     Rollouts {
         problems: vec![problem("first"), problem("second")],
-        plans: vec![PromptPlan::answer_only(vec![1]).unwrap(); 2],
+        plans: vec![Contexts::answer_only(vec![1]).unwrap(); 2],
         candidates: vec![
             (1..=3).map(completion).collect(),
             (4..=6).map(completion).collect(),
@@ -76,7 +76,7 @@ fn rollouts() -> Rollouts {
 }
 
 fn grade(reward: &mut Reward, step: usize) -> Result<Graded, RewardError> {
-    let prompt = |_: &PromptPlan| "the \"prompt\"\n".into();
+    let prompt = |_: &Contexts| "the \"prompt\"\n".into();
     reward.grade(rollouts(), step, prompt, |c| "x".repeat(c.tokens.len()))
 }
 
@@ -220,7 +220,7 @@ fn a_program_has_so_much_time_for_a_batch() {
 fn nobody_waits_for_a_program_that_does_not_read() {
     let started = Instant::now();
     let mut deaf = start(&entry(&["deaf"], "timeout_secs = 0.5")).unwrap();
-    let prompt = |_: &PromptPlan| "long ".repeat(100_000);
+    let prompt = |_: &Contexts| "long ".repeat(100_000);
     let text = |c: &Completion| "x".repeat(c.tokens.len());
     let error = deaf.grade(rollouts(), 1, prompt, text).err().unwrap().to_string();
     assert!(error.contains("0 of 6 lines in 0.5 s"), "{error}");

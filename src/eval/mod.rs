@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{
-    self, AnswerPlan, Completion, Engine, Limits, PromptPlan, RolloutError, Rollouts, Sampling, Stage,
+    self, AnswerPlan, Completion, Contexts, Engine, Limits, RolloutError, Rollouts, Sampling, Stage,
     StreamKey, answer,
 };
 use record::{Kind, Record, RecordError, by_problem};
@@ -234,9 +234,9 @@ impl Record {
 struct Asked {
     /// Its place among all problems.
     at: usize,
-    answer: PromptPlan,
+    answer: Contexts,
     /// With the contexts of an integrated answer, where it is measured.
-    integrate: Option<PromptPlan>,
+    integrate: Option<Contexts>,
 }
 
 impl Asked {
@@ -259,10 +259,10 @@ fn fitting(
         .map(|(at, problem)| {
             let integrate = plan
                 .integrate
-                .map(|n| policy.plan(problem, n, plan.candidate_tokens));
+                .map(|n| policy.contexts(problem, n, plan.candidate_tokens));
             Ok(Asked {
                 at,
-                answer: policy.answer_plan(problem)?,
+                answer: policy.answer_contexts(problem)?,
                 integrate: integrate.transpose()?,
             })
         })

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::config::{self, Config, GraderKind, RewardName};
-use crate::rollout::{Completion, PromptPlan, Rollouts};
+use crate::rollout::{Completion, Contexts, Rollouts};
 use accuracy::Accuracy;
 use command::Program;
 pub use command::ProgramError;
@@ -223,7 +223,7 @@ impl Reward {
         &mut self,
         rollouts: Rollouts,
         step: usize,
-        prompt: impl Fn(&PromptPlan) -> String,
+        prompt: impl Fn(&Contexts) -> String,
         text: impl Fn(&Completion) -> String,
     ) -> Result<Graded, RewardError> {
         let prompts: Vec<String> = rollouts.plans.iter().map(prompt).collect();

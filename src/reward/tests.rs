@@ -26,7 +26,7 @@ fn rollouts(problems: &[Problem], texts: &[&[&str]]) -> Rollouts {
     };
     Rollouts {
         problems: problems.to_vec(),
-        plans: vec![PromptPlan::answer_only(vec![1]).unwrap(); problems.len()],
+        plans: vec![Contexts::answer_only(vec![1]).unwrap(); problems.len()],
         candidates: texts
             .iter()
             .map(|row| row.iter().map(completion).collect())

@@ -5,14 +5,14 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use gcpo_data::Problem;
 
-use super::{Completion, Engine, Prefix, PromptPlan, Request, RolloutError, Stage, StreamKey};
+use super::{Completion, Contexts, Engine, Prefix, Request, RolloutError, Stage, StreamKey};
 
 /// Problems with their candidates, and the prefixes that later stages go on from.
 pub struct Rollouts {
     /// What was asked, `p` of them.
     pub problems: Vec<Problem>,
     /// The contexts of each problem.
-    pub plans: Vec<PromptPlan>,
+    pub plans: Vec<Contexts>,
     /// `[p][g]`: the candidates.
     pub candidates: Vec<Vec<Completion>>,
     /// The problems in the waves in which they were run.
@@ -81,7 +81,7 @@ impl Rollouts {
 pub fn answer(
     engine: &Engine,
     problems: Vec<Problem>,
-    plans: Vec<PromptPlan>,
+    plans: Vec<Contexts>,
     how: AnswerPlan,
 ) -> Result<Rollouts, RolloutError> {
     let n = how.num_generations;
@@ -94,11 +94,11 @@ pub fn answer(
             .map(|plan| plan.prefixes(n, how.integrations, engine.max_completion_length()));
         let prompts = start..start + engine.prompts_at_once(held);
         start = prompts.end;
-        let roots: Vec<&[u32]> = plans[prompts.clone()].iter().map(PromptPlan::root).collect();
+        let roots: Vec<&[u32]> = plans[prompts.clone()].iter().map(Contexts::root).collect();
         let root = engine.root(&roots);
         let branches: Vec<&[u32]> = plans[prompts.clone()]
             .iter()
-            .map(PromptPlan::answer_branch)
+            .map(Contexts::answer_branch)
             .collect();
         let requests: Vec<Request> = prompts
             .clone()

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 pub use answers::{AnswerPlan, Rollouts, Wave, answer, integrate};
 pub use engine::{Engine, Limits, Prefix, Request, Stops, Work};
-pub use plan::{Chunk, PromptPlan};
+pub use plan::Contexts;
 pub use sampler::Sampling;
 pub use stream::{Stage, StreamKey};
 

@@ -26,7 +26,7 @@ use crate::parallel::on_each;
 use crate::policy::Policy;
 use crate::projection::{Projected, Summary};
 use crate::reward::{Reward, gradable};
-use crate::rollout::{Engine, Finish, Limits, PromptPlan, Sampling};
+use crate::rollout::{Contexts, Engine, Finish, Limits, Sampling};
 use crate::session::{NonFiniteGradient, Session};
 use crate::source::Order;
 
@@ -114,17 +114,17 @@ impl GroupTrainer {
         &self.session.config
     }
 
-    fn plan(&self, problem: &Problem) -> Result<PromptPlan> {
+    fn plan(&self, problem: &Problem) -> Result<Contexts> {
         let policy = &self.session.policy;
         Ok(if self.objective.needs_integration() {
             let config = self.config();
-            policy.plan(
+            policy.contexts(
                 problem,
                 config.rollout.num_generations,
                 config.projection.candidate_tokens,
             )?
         } else {
-            policy.answer_plan(problem)?
+            policy.answer_contexts(problem)?
         })
     }
 

@@ -12,8 +12,7 @@ use crate::parallel::{on_each, split};
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, Projected, ProjectionPlan, project_wave};
 use crate::rollout::{
-    AnswerPlan, Engine, Limits, PromptPlan, RolloutError, Rollouts, Sampling, Stage, Stops, Wave, Work,
-    answer,
+    AnswerPlan, Contexts, Engine, Limits, RolloutError, Rollouts, Sampling, Stage, Stops, Wave, Work, answer,
 };
 
 impl GroupTrainer {
@@ -49,7 +48,7 @@ impl GroupTrainer {
             .step(step, config.train.prompts_per_step)
             .map(|index| self.problems[index].clone())
             .collect();
-        let plans: Result<Vec<PromptPlan>> = problems.iter().map(|p| self.plan(p)).collect();
+        let plans: Result<Vec<Contexts>> = problems.iter().map(|p| self.plan(p)).collect();
         let plans = plans?;
         let how = AnswerPlan {
             num_generations: n,
@@ -81,7 +80,7 @@ impl GroupTrainer {
         metrics.put("time/rollout_secs", started.elapsed().as_secs_f64());
 
         let started = Instant::now();
-        let prompt = |plan: &PromptPlan| policy.tokenizer.decode(plan.answer(), false).unwrap_or_default();
+        let prompt = |plan: &Contexts| policy.tokenizer.decode(plan.answer(), false).unwrap_or_default();
         let mut graded = self.reward.grade(rollouts, step, prompt, |c| policy.decode(c))?;
         metrics.put("time/reward_secs", started.elapsed().as_secs_f64());
 
