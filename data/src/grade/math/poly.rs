@@ -295,14 +295,19 @@ impl Atoms {
         }
         let mut form = Form::whole(Poly::term(coefficient, out));
         for (sum, power) in sums {
-            let sum = Form::whole(sum);
-            for _ in 0..power.abs() {
-                form = if power > 0 {
-                    self.mul(&form, &sum)?
-                } else {
-                    self.divide(&form, &sum)?
-                };
-            }
+            form = self.times_power(form, sum, power)?;
+        }
+        Ok(form)
+    }
+
+    fn times_power(&mut self, mut form: Form, sum: Poly, power: i64) -> Done<Form> {
+        let sum = Form::whole(sum);
+        for _ in 0..power.abs() {
+            form = if power > 0 {
+                self.mul(&form, &sum)?
+            } else {
+                self.divide(&form, &sum)?
+            };
         }
         Ok(form)
     }
