@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gcpo::config::Config;
 use gcpo::group::{Candidate, Group};
 use gcpo::reward::{Reward, RewardError};
-use gcpo::rollout::{Completion, Finish, PromptPlan};
+use gcpo::rollout::{Completion, Contexts, Finish};
 use gcpo_data::Problem;
 
 /// The program `fixtures/reward/judge.rs`, built once.
@@ -66,7 +66,7 @@ fn groups() -> Vec<Group> {
             sampling_logp: Vec::new(),
             finish: Finish::Eos,
         };
-        let contexts = PromptPlan::answer_only(vec![1]).unwrap();
+        let contexts = Contexts::answer_only(vec![1]).unwrap();
         let mut group = Group::new(problem, number, "the \"prompt\"\n".into(), contexts);
         group.candidates = letters.map(completion).map(Candidate::new).collect();
         group

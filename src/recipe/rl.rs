@@ -19,7 +19,7 @@ use crate::policy::{Policy, PolicyError};
 use crate::projection::{AlignmentConfig, ProjectionPlan, project};
 use crate::report::{Clock, Done, RlReport, RolloutReport, Sample, StepReport};
 use crate::reward::{Reward, gradable};
-use crate::rollout::{Engine, Limits, PromptPlan, RolloutError, Sampling, Work};
+use crate::rollout::{Contexts, Engine, Limits, RolloutError, Sampling, Work};
 use crate::sample::{Answers, answer};
 use crate::source::Order;
 use crate::stream::Stage;
@@ -133,13 +133,13 @@ impl Rl {
         picks.enumerate().map(group).collect()
     }
 
-    fn contexts(&self, problem: &Problem) -> Result<PromptPlan, PolicyError> {
+    fn contexts(&self, problem: &Problem) -> Result<Contexts, PolicyError> {
         let (config, policy) = (&self.config, &self.learner.policy);
         if !self.gradient.objective.needs_integration() {
-            return policy.answer_plan(problem);
+            return policy.answer_contexts(problem);
         }
         let n = config.rollout.num_generations;
-        policy.plan(problem, n, config.projection.candidate_tokens)
+        policy.contexts(problem, n, config.projection.candidate_tokens)
     }
 
     fn answers(&self, step: usize) -> Answers {

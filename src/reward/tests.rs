@@ -1,7 +1,7 @@
 //! Rewards together: sums, gates, and what cannot be graded.
 
 use super::*;
-use crate::rollout::{Finish, PromptPlan};
+use crate::rollout::{Contexts, Finish};
 
 fn config(text: &str) -> Config {
     Config::from_str(text, "test.toml", &[]).unwrap()
@@ -27,7 +27,7 @@ fn groups(problems: &[Problem], texts: &[&[&str]]) -> Vec<Group> {
     let groups = problems.iter().zip(texts).enumerate();
     groups
         .map(|(number, (problem, texts))| {
-            let contexts = PromptPlan::answer_only(vec![1]).unwrap();
+            let contexts = Contexts::answer_only(vec![1]).unwrap();
             let mut group = Group::new(problem.clone(), number, "q".into(), contexts);
             group.candidates = texts.iter().map(completion).map(Candidate::new).collect();
             group

@@ -4,7 +4,7 @@ mod lanes;
 
 use std::path::Path;
 
-use gcpo_data::Problem;
+use gcpo_data::{Context, Part, Problem};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
@@ -54,7 +54,7 @@ fn key(prompt: u64, sample: u64) -> StreamKey {
 }
 
 /// Questions of different lengths with the marks 20 (answer) and 21 (final).
-fn plans(n: usize) -> Vec<PromptPlan> {
+fn plans(n: usize) -> Vec<Contexts> {
     [
         vec![3, 4, 5],
         vec![6, 7, 8, 9, 10],
@@ -64,21 +64,18 @@ fn plans(n: usize) -> Vec<PromptPlan> {
     .into_iter()
     .map(|q| {
         let context = |count: usize| {
-            let mut chunks = vec![Chunk::Tokens([q.clone(), vec![20]].concat()), Chunk::Candidate(0)];
+            let mut chunks = vec![Part::Tokens([q.clone(), vec![20]].concat()), Part::Candidate(0)];
             for k in 1..count {
-                chunks.extend([Chunk::Tokens(vec![20]), Chunk::Candidate(k)]);
+                chunks.extend([Part::Tokens(vec![20]), Part::Candidate(k)]);
             }
             chunks
         };
         let mut integrate = context(n);
-        integrate.push(Chunk::Tokens(vec![21]));
+        integrate.push(Part::Tokens(vec![21]));
         let mut project = context(n - 1);
-        project.extend([
-            Chunk::Tokens(vec![21]),
-            Chunk::Integration,
-            Chunk::Tokens(vec![20]),
-        ]);
-        PromptPlan::new([q, vec![20]].concat(), integrate, project, 0).unwrap()
+        project.extend([Part::Tokens(vec![21]), Part::Integration, Part::Tokens(vec![20])]);
+        let (integrate, project) = (Context::new(integrate), Context::new(project));
+        Contexts::new([q, vec![20]].concat(), integrate, project, 0).unwrap()
     })
     .collect()
 }
