@@ -7,7 +7,7 @@ use gcpo_model::llama::Llama;
 use gcpo_model::logp::{TokenLogp, token_logp};
 use gcpo_model::tokens::{Padding, Tokens};
 
-use crate::objective::{Hyper, LossInputs, Objective, ObjectiveError, Projected as ProjectedTerms};
+use crate::objective::{LossInputs, Objective, ObjectiveError, Projected as ProjectedTerms};
 use crate::parallel::split;
 use crate::projection::{ColliderScores, Projected, ProjectionError, reference};
 use crate::rollout::{Engine, RolloutError};
@@ -73,12 +73,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`ObjectiveError`] if the objective needs what was not projected.
-    pub fn new(
-        projected: Projected,
-        objective: Objective,
-        hyper: &Hyper,
-        device: &Device,
-    ) -> Result<Self, ObjectiveError> {
+    pub fn new(projected: Projected, objective: &Objective, device: &Device) -> Result<Self, ObjectiveError> {
         let Projected {
             graded,
             mut colliders,
@@ -99,7 +94,7 @@ impl Batch {
             )
         });
         let weights = objective
-            .weigh(rewards_pg, upsilon_pg, hyper)?
+            .weigh(rewards_pg, upsilon_pg)?
             .into_data()
             .convert::<f64>();
         let mut weights = weights

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::batch::{Batch, Row, completion_logp, micro_batch};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::objective::{BatchTotals, Hyper, Objective};
+use crate::objective::{BatchTotals, Objective};
 use crate::open;
 use crate::policy::Policy;
 use crate::projection::{AlignmentConfig, align};
@@ -81,7 +81,8 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
         Dtype::F16 => bf16 / 4.0,
     };
     let rows = step_rows(&config, &exact)?;
-    let (step, expected) = (gradients(&model, &rows)?, gradients(&exact.model, &rows)?);
+    let step = gradients(&model, &rows, &config)?;
+    let expected = gradients(&exact.model, &rows, &config)?;
     let [tokens, logps] = draws(&opened.device)?;
     let part = |what, error, allowed| Part { what, error, allowed };
     Ok(vec![
@@ -120,12 +121,16 @@ fn step_rows(config: &Config, policy: &Policy) -> Result<Vec<Row>> {
     let mut trainer = GroupTrainer::new(config.clone(), policy.clone(), source::training(config)?)?;
     let projected = trainer.roll_out(1, &mut Metrics::new(1))?;
     let device = policy.model.device().inner();
-    let mut batch = Batch::new(projected, Objective::Gcpo, &Hyper::default(), &device)?;
+    let mut batch = Batch::new(projected, &objective(config), &device)?;
     for row in &mut batch.rows {
         // A reference that differs, so that its KL term has a gradient.
         row.logp_ref = Some(row.logp_old.iter().map(|logp| logp - 0.25).collect());
     }
     Ok(batch.rows)
+}
+
+fn objective(config: &Config) -> Objective {
+    Objective::of(&config.objective, &config.projection)
 }
 
 /// The losses of a step's rows and their gradients, parameter by parameter.
@@ -150,7 +155,7 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|&b| f64::from(b)))
 }
 
-fn gradients(model: &Llama, rows: &[Row]) -> Result<Gradients> {
+fn gradients(model: &Llama, rows: &[Row], config: &Config) -> Result<Gradients> {
     struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -161,10 +166,9 @@ fn gradients(model: &Llama, rows: &[Row]) -> Result<Gradients> {
     }
     let rows: Vec<&Row> = rows.iter().collect();
     let micro = micro_batch(model, &rows, 1.0)?;
-    let totals = BatchTotals {
-        completions: rows.len(),
-    };
-    let output = Objective::Gcpo.loss(&micro.inputs, &totals, &Hyper::default())?;
+    let lengths = rows.iter().map(|row| row.tokens.len());
+    let totals = BatchTotals::of(lengths, config.rollout.max_completion_length);
+    let output = objective(config).loss(&micro.inputs, &totals)?;
     let losses = output.row_loss_b.try_into_vec_as()?;
     let grads = GradientsParams::from_grads(output.loss.backward(), model);
     let mut collect = Collect(&grads, Vec::new());

@@ -15,7 +15,7 @@ use gcpo_model::llama::Llama;
 use crate::config::Config;
 use crate::eval::{EvalPlan, Evaluated, evaluate};
 use crate::metrics::Metrics;
-use crate::optim::{AdamWConfig, Optimizer, add_scaled, clip_grads};
+use crate::optim::{Optimizer, add_scaled, clip_grads};
 use crate::parallel::on_each;
 use crate::policy::Policy;
 use crate::reward::Reward;
@@ -73,18 +73,8 @@ impl Session {
         if master.is_some() {
             policy.model = policy.model.cast(train.dtype);
         }
-        let optimizer = Optimizer::new(&AdamWConfig {
-            adam_beta1: train.adam_beta1 as f32,
-            adam_beta2: train.adam_beta2 as f32,
-            adam_epsilon: train.adam_epsilon as f32,
-            weight_decay: train.weight_decay as f32,
-        });
-        let schedule = LrSchedule::new(
-            train.lr_scheduler_type,
-            train.warmup_steps,
-            train.warmup_ratio,
-            updates,
-        );
+        let optimizer = Optimizer::new(train);
+        let schedule = LrSchedule::new(train, updates);
         let held_out = source::held_out(&config)?.problems;
         let reward = Reward::accuracy(&config.grader);
         Ok(Self {

@@ -7,6 +7,7 @@ use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
 use crate::config::{Config, TokenizerSource};
 use crate::drive::{Trainer, drive};
+use crate::objective::Objective;
 use crate::report::summary;
 use crate::reward::gradable;
 use crate::sft::SftTrainer;
@@ -71,7 +72,7 @@ fn group_trainer(plan: &RunPlan) -> Result<Box<dyn Trainer>> {
             )
             .into());
     }
-    if config.objective.name.needs_projection() && config.integrations() == 1 {
+    if Objective::of(&config.objective, &config.projection).needs_projection() && config.integrations() == 1 {
         eprintln!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
              reference is π(q). That is the control without a collider, not GCPO"

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::drive::Trainer;
 use crate::eval::Evaluated;
 use crate::metrics::{Metrics, Sample};
-use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
+use crate::objective::{BatchTotals, LossMetrics, Objective};
 use crate::optim::grad_norms;
 use crate::parallel::on_each;
 use crate::policy::Policy;
@@ -35,7 +35,6 @@ pub struct GroupTrainer {
     session: Session,
     reward: Reward,
     objective: Objective,
-    hyper: Hyper,
     sampling: Sampling,
     /// The policy before the first step on each device, where β > 0.
     references: Vec<Inference>,
@@ -51,16 +50,7 @@ impl GroupTrainer {
     /// A problem's contexts cannot fit the model, its gold answer or the held-out problems cannot be read, or a reward's
     /// program cannot be started.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>) -> Result<Self> {
-        let hyper = Hyper {
-            alpha: config.objective.alpha,
-            kappa: config.objective.kappa,
-            beta: config.objective.beta,
-            epsilon: config.objective.epsilon,
-            epsilon_high: config.epsilon_high(),
-            floor: config.projection.floor,
-            ratio_max: config.projection.ratio_max,
-        };
-        let objective = config.objective.name;
+        let objective = Objective::of(&config.objective, &config.projection);
         let sampling = Sampling::from(&config.rollout);
         let order = Order::new(problems.len(), config.data.shuffle, config.seed);
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
@@ -71,7 +61,6 @@ impl GroupTrainer {
             session,
             reward,
             objective,
-            hyper,
             sampling,
             references: Vec::new(),
             problems,
@@ -98,7 +87,7 @@ impl GroupTrainer {
 
     /// Keeps the policy as it is for the reference, where one is needed.
     fn refer(&mut self) {
-        if self.objective.needs_reference_model(&self.hyper) {
+        if self.objective.needs_reference_model() {
             self.references = self.session.models().into_iter().map(Inference::new).collect();
         }
     }
@@ -131,14 +120,14 @@ impl GroupTrainer {
     /// Several passes of the optimiser over the step's rows.
     fn optimise(&mut self, batch: &Batch, step: usize, metrics: &mut Metrics) -> Result<()> {
         let train = self.config().train.clone();
+        let longest = self.config().rollout.max_completion_length;
         let mut sums = LossMetrics::default();
         let mut policy = PolicySums::default();
         let mut updates = 0;
         for _ in 0..train.num_iterations {
             for rows in batch.mini_batches(train.mini_batches) {
-                let totals = BatchTotals {
-                    completions: rows.len(),
-                };
+                let lengths = rows.iter().map(|row| row.tokens.len());
+                let totals = BatchTotals::of(lengths, longest);
                 let update = (step - 1) * train.num_iterations * train.mini_batches + updates;
                 let micros = micro_batches(rows, train.per_device_train_batch_size);
                 let pass = self.pass();
@@ -198,7 +187,6 @@ impl GroupTrainer {
     fn pass(&self) -> Pass {
         Pass {
             objective: self.objective,
-            hyper: self.hyper.clone(),
             temperature: self.sampling.logp_temperature(),
         }
     }
@@ -207,7 +195,6 @@ impl GroupTrainer {
 /// A forward pass.
 struct Pass {
     objective: Objective,
-    hyper: Hyper,
     temperature: f64,
 }
 
@@ -220,7 +207,7 @@ impl Pass {
         totals: &BatchTotals,
     ) -> Result<(Tensor<1>, (LossMetrics, PolicySums))> {
         let micro = micro_batch(model, rows, self.temperature)?;
-        let output = self.objective.loss(&micro.inputs, totals, &self.hyper)?;
+        let output = self.objective.loss(&micro.inputs, totals)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {
             let losses: Vec<f32> = output.row_loss_b.try_into_vec_as()?;
@@ -287,7 +274,7 @@ impl Trainer for GroupTrainer {
         let started = Instant::now();
         let before = self.session.snapshot();
         let projected = self.roll_out(step, metrics)?;
-        describe(&projected, self.objective.constant_upsilon(&self.hyper), metrics);
+        describe(&projected, self.objective.constant_upsilon(), metrics);
         let samples = samples(&projected, step, &self.session.policy);
         let ids: Vec<String> = projected
             .graded
@@ -299,7 +286,7 @@ impl Trainer for GroupTrainer {
 
         let scoring = Instant::now();
         let device = self.session.device();
-        let mut batch = Batch::new(projected, self.objective, &self.hyper, &device)?;
+        let mut batch = Batch::new(projected, &self.objective, &device)?;
         if !self.references.is_empty() {
             let (limits, sampling) = (Limits::from(&self.config().rollout), self.sampling);
             let parts = batch.parts_mut(self.references.len());

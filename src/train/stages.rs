@@ -33,12 +33,12 @@ impl GroupTrainer {
             skip_flat_groups: config.projection.skip_flat_groups,
             context: config.features.context,
             alignment: AlignmentConfig {
-                alpha: self.hyper.alpha,
+                alpha: self.objective.alpha(),
                 similarity: config.features.similarity,
                 sigma: config.features.sigma,
             },
             weigh: projects,
-            refer: self.objective.needs_projected_reference(&self.hyper),
+            refer: self.objective.needs_projected_reference(),
             seed: config.seed,
             step: step as u64,
         };
