@@ -29,7 +29,7 @@
 //! anew at each operation (15 to 25 %), exponentials one by one, filling. None of it is left in `model/src/cpu/`.
 
 use gcpo::bench::{Plan, Shape, Work, measure};
-use gcpo::objective::Objective;
+use gcpo::config::ObjectiveName as Objective;
 use gcpo_model::dtype::Dtype;
 
 /// Work, objective, n, and what to expect.

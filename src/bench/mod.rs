@@ -19,7 +19,7 @@ use gcpo_model::device::{self, Opened};
 use gcpo_model::dtype::Dtype;
 use serde::Serialize;
 
-use crate::objective::Objective;
+use crate::config::ObjectiveName as Objective;
 use crate::report::thousands;
 use work::{Done, prepare};
 

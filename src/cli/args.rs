@@ -8,8 +8,7 @@ use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
 
 use crate::bench::{Shape, Work};
-use crate::config::ModelPath;
-use crate::objective::Objective;
+use crate::config::{ModelPath, ObjectiveName as Objective};
 
 /// Group Causal Policy Optimization: RL post-training of language models.
 ///

@@ -6,6 +6,7 @@ use gcpo_data::Problem;
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
 use crate::config::{Config, TokenizerSource};
+use crate::objective::Objective;
 use crate::recipe::{Recipe, Rl, Sft, drive};
 use crate::report::summary;
 use crate::reward::gradable;
@@ -70,7 +71,7 @@ fn rl(plan: &RunPlan) -> Result<Box<dyn Recipe>> {
             )
             .into());
     }
-    if config.objective.name.needs_projection() && config.integrations() == 1 {
+    if Objective::of(&config.objective, &config.projection).needs_projection() && config.integrations() == 1 {
         eprintln!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
              reference is π(q). That is the control without a collider, not GCPO"

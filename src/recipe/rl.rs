@@ -14,7 +14,7 @@ use super::{HeldOut, Recipe, StepError};
 use crate::config::{Config, Rollout};
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
-use crate::objective::Hyper;
+use crate::objective::Objective;
 use crate::policy::{Policy, PolicyError};
 use crate::projection::{AlignmentConfig, ProjectionPlan, project};
 use crate::report::{Clock, Done, RlReport, RolloutReport, Sample, StepReport};
@@ -48,12 +48,12 @@ impl Rl {
         let problems = gradable(&config, problems, false)?.problems;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient {
-            objective: config.objective.name,
-            hyper: Hyper::from(&config),
+            objective: Objective::of(&config.objective, &config.projection),
+            max_completion_length: config.rollout.max_completion_length,
             temperature: Sampling::from(&config.rollout).logp_temperature(),
         };
         let mut learner = Learner::new(&config.train, config.model.save_dtype, policy, updates, others);
-        if gradient.objective.needs_reference_model(&gradient.hyper) {
+        if gradient.objective.needs_reference_model() {
             learner.keep_reference();
         }
         let rl = Self {
@@ -110,7 +110,7 @@ impl Rl {
         })?;
         let project_secs = clock.lap();
 
-        let upsilon = self.gradient.objective.constant_upsilon(&self.gradient.hyper);
+        let upsilon = self.gradient.objective.constant_upsilon();
         let report = RolloutReport {
             work: Work::of_engines(sampled).then(Work::of_engines(projected)),
             sample_secs,
@@ -162,12 +162,12 @@ impl Rl {
             skip_flat_groups: config.projection.skip_flat_groups,
             context: config.features.context,
             alignment: AlignmentConfig {
-                alpha: what.hyper.alpha,
+                alpha: what.objective.alpha(),
                 similarity: config.features.similarity,
                 sigma: config.features.sigma,
             },
             weigh: what.objective.needs_projection(),
-            refer: what.objective.needs_projected_reference(&what.hyper),
+            refer: what.objective.needs_projected_reference(),
             seed: config.seed,
             step: step as u64,
         }
@@ -203,7 +203,7 @@ impl Recipe for Rl {
         clock.lap();
 
         let (what, device) = (&self.gradient, self.learner.device());
-        weigh(&mut groups, what.objective, &what.hyper, &device)?;
+        weigh(&mut groups, &what.objective, &device)?;
         self.learner.score_reference(&mut groups, &self.config.rollout)?;
         let score_secs = clock.lap();
 
