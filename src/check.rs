@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::config::{Config, Draft};
 use crate::group::Group;
 use crate::learner::{Member, completion_logp, members, micro_batch};
-use crate::objective::{BatchTotals, Hyper, Objective};
+use crate::objective::BatchTotals;
 use crate::policy::{ModelPath, Policy, PromptStyle};
 use crate::projection::{AlignmentConfig, align};
 use crate::recipe::Rl;
@@ -78,7 +78,8 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
     };
     let groups = step_groups(&config, &exact)?;
     let rows: Vec<Member> = members(&groups).collect();
-    let (step, expected) = (gradients(&model, &rows)?, gradients(&exact.model, &rows)?);
+    let step = gradients(&model, &rows, &config)?;
+    let expected = gradients(&exact.model, &rows, &config)?;
     let [tokens, logps] = draws(&opened.device)?;
     let part = |what, error, allowed| Part { what, error, allowed };
     Ok(vec![
@@ -117,7 +118,7 @@ fn step_groups(config: &Config, policy: &Policy) -> Result<Vec<Group>> {
     let mut rl = Rl::new(config.clone(), policy.clone(), config.problems()?, &[])?;
     let (mut groups, _) = rl.roll_out(1)?;
     let device = policy.model.device().inner();
-    weigh(&mut groups, Objective::Gcpo, &Hyper::default(), &device)?;
+    weigh(&mut groups, &config.objective_row(), &device)?;
     for candidate in groups.iter_mut().flat_map(|group| &mut group.candidates) {
         // A reference that differs, so that its KL term has a gradient.
         let logp_old = &candidate.completion.logp;
@@ -148,7 +149,7 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|&b| f64::from(b)))
 }
 
-fn gradients(model: &Llama, rows: &[Member]) -> Result<Gradients> {
+fn gradients(model: &Llama, rows: &[Member], config: &Config) -> Result<Gradients> {
     struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -158,10 +159,9 @@ fn gradients(model: &Llama, rows: &[Member]) -> Result<Gradients> {
         }
     }
     let micro = micro_batch(model, rows, 1.0)?;
-    let totals = BatchTotals {
-        completions: rows.len(),
-    };
-    let output = Objective::Gcpo.loss(&micro.inputs, &totals, &Hyper::default())?;
+    let lengths = rows.iter().map(|(_, candidate)| candidate.tokens().len());
+    let totals = BatchTotals::of(lengths, config.rollout.max_completion_length);
+    let output = config.objective_row().loss(&micro.inputs, &totals)?;
     let losses = output.row_loss_b.try_into_vec_as()?;
     let grads = GradientsParams::from_grads(output.loss.backward(), model);
     let mut collect = Collect(&grads, Vec::new());

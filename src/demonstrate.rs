@@ -10,9 +10,10 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
+pub use config::{Sft, SftDraft, Solutions};
+
 use crate::policy::{Policy, PolicyError};
 use crate::stream::{StreamKey, uniform};
-pub use config::{Sft, SftDraft, Solutions};
 
 /// One demonstration: what stands in front, and what the model is to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub fn demonstration(
 ) -> Result<Demonstration, DemonstrationError> {
     let mut rng = key.rng();
     let form = form(how);
-    let (prompts, question) = (policy.prompts(), &problem.question);
+    let (prompts, question, tokenizer) = (policy.prompts(), &problem.question, &policy.tokenizer);
     let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String, NoSolution> {
         if share > 0.0 && uniform(rng) < share {
             wrong_solution(problem, form, rng)
@@ -99,27 +100,30 @@ pub fn demonstration(
             right_solution(problem, form)
         }
     };
-    let encode = |text: &str| policy.tokenizer.encode(text, false);
-    let candidates = |rng: &mut ChaCha8Rng, count: usize| -> Result<Vec<Vec<u32>>, DemonstrationError> {
+    let encode = |text: &str| tokenizer.encode(text, false);
+    let quoted = |rng: &mut ChaCha8Rng, count: usize| -> Result<Vec<Vec<u32>>, DemonstrationError> {
         let shown = how.candidate_wrong_frac;
         (0..count).map(|_| Ok(encode(&waver(rng, shown)?)?)).collect()
     };
+    let right = || right_solution(problem, form);
     let n = how.candidates;
-    let (context, target) = match prompt(&mut rng, how) {
-        Prompt::Answer => (policy.answer_context(question)?, waver(&mut rng, how.wrong_frac)?),
+    let (context, candidates, integration, target) = match prompt(&mut rng, how) {
+        Prompt::Answer => {
+            let context = prompts.answer(question, tokenizer)?;
+            (context, Vec::new(), None, waver(&mut rng, how.wrong_frac)?)
+        }
         Prompt::Integrate => {
-            let pieces = prompts.integrate(question, n)?;
-            let context = prompts.ids(&pieces, &policy.tokenizer, &candidates(&mut rng, n)?, None)?;
-            (context, right_solution(problem, form)?)
+            let context = prompts.integrate(question, n, tokenizer)?;
+            (context, quoted(&mut rng, n)?, None, right()?)
         }
         Prompt::Project => {
-            let candidates = candidates(&mut rng, n - 1)?;
-            let integration = encode(&right_solution(problem, form)?)?;
-            let pieces = prompts.project(question, n - 1)?;
-            let context = prompts.ids(&pieces, &policy.tokenizer, &candidates, Some(&integration))?;
-            (context, right_solution(problem, form)?)
+            let context = prompts.project(question, n - 1, tokenizer)?;
+            let candidates = quoted(&mut rng, n - 1)?;
+            (context, candidates, Some(encode(&right()?)?), right()?)
         }
     };
+    let candidates: Vec<&[u32]> = candidates.iter().map(Vec::as_slice).collect();
+    let context = context.fill(&candidates, integration.as_deref());
     let mut target = encode(&target)?;
     target.push(policy.eos[0]);
     let (needed, limit) = (

@@ -12,7 +12,7 @@ use burn::tensor::Tensor;
 use gcpo_data::Problem;
 use serde_json::{Map, Value};
 
-use crate::rollout::{Completion, Prefix, PromptPlan};
+use crate::rollout::{Completion, Contexts, Prefix};
 
 /// A problem of a step, with its candidates and what is known of them.
 pub struct Group {
@@ -23,7 +23,7 @@ pub struct Group {
     /// The prompt of a candidate, as text.
     pub prompt: String,
     /// Its contexts, in tokens.
-    pub contexts: PromptPlan,
+    pub contexts: Contexts,
     /// `[g]`: the candidates `y_i`; none before they are sampled.
     pub candidates: Vec<Candidate>,
     /// `[j]`: the integrated answers `y_{n,j}`; none where the objective needs none.
@@ -94,7 +94,7 @@ pub struct Collider {
 
 impl Group {
     /// A problem that is yet to be asked.
-    pub fn new(problem: Problem, number: usize, prompt: String, contexts: PromptPlan) -> Self {
+    pub fn new(problem: Problem, number: usize, prompt: String, contexts: Contexts) -> Self {
         Self {
             problem,
             number,

@@ -5,7 +5,7 @@ mod config;
 use std::path::Path;
 
 use burn::tensor::Device;
-use gcpo_data::{ChatError, ChatTemplate, Piece, Problem, PromptError, Prompts, Tokenizer, TokenizerError};
+use gcpo_data::{ChatError, ChatTemplate, Problem, PromptError, Prompts, Tokenizer, TokenizerError};
 use gcpo_model::checkpoint::{self, CheckpointError};
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
@@ -17,7 +17,7 @@ pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
 
-use crate::rollout::{Chunk, Completion, PromptPlan, Rollout, RolloutError};
+use crate::rollout::{Completion, Contexts, Rollout, RolloutError};
 
 /// Why a checkpoint cannot be used as a policy.
 #[derive(Debug, Error)]
@@ -36,7 +36,7 @@ pub enum PolicyError {
     Prompt(#[from] PromptError),
     /// A prompt's tokens.
     #[error("problem `{id}`: {source}")]
-    Plan {
+    Contexts {
         /// The problem.
         id: String,
         /// What is wrong with its prompts.
@@ -63,6 +63,15 @@ pub enum PolicyError {
         "{0}: prompt.style = \"chat\" needs a chat template, and this checkpoint has none: take prompt.style = \"plain\""
     )]
     NoChatTemplate(String),
+}
+
+impl PolicyError {
+    fn contexts(problem: &Problem, source: RolloutError) -> Self {
+        Self::Contexts {
+            id: problem.id.clone(),
+            source,
+        }
+    }
 }
 
 /// A network with all that turns problems into tokens and tokens into text.
@@ -226,69 +235,36 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError`] if the prompt cannot be made of it.
-    pub fn answer_plan(&self, problem: &Problem) -> Result<PromptPlan, PolicyError> {
-        PromptPlan::answer_only(self.answer_context(&problem.question)?).map_err(|source| PolicyError::Plan {
-            id: problem.id.clone(),
-            source,
-        })
+    pub fn answer_contexts(&self, problem: &Problem) -> Result<Contexts, PolicyError> {
+        let answer = self.prompts.answer(&problem.question, &self.tokenizer)?;
+        Contexts::answer_only(answer.fill(&[], None)).map_err(|source| PolicyError::contexts(problem, source))
     }
 
     /// All contexts of a problem with `n` candidates, quoted by their last `candidate_tokens` tokens (0: all).
     ///
     /// # Errors
     /// [`PolicyError`] if a prompt cannot be made of it.
-    pub fn plan(
+    pub fn contexts(
         &self,
         problem: &Problem,
         n: usize,
         candidate_tokens: usize,
-    ) -> Result<PromptPlan, PolicyError> {
-        let question = &problem.question;
-        PromptPlan::new(
-            self.answer_context(question)?,
-            self.chunks(self.prompts.integrate(question, n)?)?,
-            self.chunks(self.prompts.project(question, n - 1)?)?,
+    ) -> Result<Contexts, PolicyError> {
+        let (prompts, question, tokenizer) = (&self.prompts, &problem.question, &self.tokenizer);
+        Contexts::new(
+            prompts.answer(question, tokenizer)?.fill(&[], None),
+            prompts.integrate(question, n, tokenizer)?,
+            prompts.project(question, n - 1, tokenizer)?,
             candidate_tokens,
         )
-        .map_err(|source| PolicyError::Plan {
-            id: problem.id.clone(),
-            source,
-        })
+        .map_err(|source| PolicyError::contexts(problem, source))
     }
 
     /// The prompt of a candidate as text, special tokens kept.
-    pub fn prompt_text(&self, contexts: &PromptPlan) -> String {
+    pub fn prompt_text(&self, contexts: &Contexts) -> String {
         self.tokenizer
             .decode(contexts.answer(), false)
             .unwrap_or_default()
-    }
-
-    /// The tokens of the answer prompt.
-    ///
-    /// # Errors
-    /// [`PolicyError`] if the prompt cannot be made of the question.
-    pub fn answer_context(&self, question: &str) -> Result<Vec<u32>, PolicyError> {
-        Ok(self
-            .prompts
-            .ids::<Vec<u32>>(&self.prompts.answer(question)?, &self.tokenizer, &[], None)?)
-    }
-
-    /// A prompt's pieces as tokens, what the tokenizer puts in front of a text included.
-    fn chunks(&self, pieces: Vec<Piece>) -> Result<Vec<Chunk>, PolicyError> {
-        let mut chunks = pieces
-            .into_iter()
-            .map(|piece| {
-                Ok(match piece {
-                    Piece::Text(text) => Chunk::Tokens(self.tokenizer.encode(&text, false)?),
-                    Piece::Candidate(k) => Chunk::Candidate(k),
-                    Piece::Integration => Chunk::Integration,
-                })
-            })
-            .collect::<Result<Vec<Chunk>, TokenizerError>>()?;
-        if let Some(Chunk::Tokens(first)) = chunks.first_mut() {
-            first.splice(0..0, self.prompts.prefix(&self.tokenizer).iter().copied());
-        }
-        Ok(chunks)
     }
 
     /// The three prompts.

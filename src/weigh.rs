@@ -3,19 +3,14 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::group::Group;
-use crate::objective::{Hyper, Objective, ObjectiveError};
+use crate::objective::{Objective, ObjectiveError};
 
 /// Fills in each candidate's weight, `B_i = A_i · Υ_i` or what the objective has in its place (eqs. 8, 11). All groups have
 /// equally many candidates.
 ///
 /// # Errors
 /// [`ObjectiveError`] if the objective needs what was not projected.
-pub fn weigh(
-    groups: &mut [Group],
-    objective: Objective,
-    hyper: &Hyper,
-    device: &Device,
-) -> Result<(), ObjectiveError> {
+pub fn weigh(groups: &mut [Group], objective: &Objective, device: &Device) -> Result<(), ObjectiveError> {
     let (p, g) = (
         groups.len(),
         groups.first().map_or(0, |group| group.candidates.len()),
@@ -31,7 +26,7 @@ pub fn weigh(
                 .collect(),
         )
     });
-    let weights_pg = objective.weigh(rewards_pg, upsilon_pg, hyper)?;
+    let weights_pg = objective.weigh(rewards_pg, upsilon_pg)?;
     let weights = weights_pg.into_data().convert::<f64>();
     let weights = weights.try_into_vec::<f64>().expect("converted to f64");
     let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
-use gcpo::objective::{BatchTotals, Hyper, LossInputs, LossMetrics, Objective, Projected, group_advantage};
+use gcpo::objective::{BatchTotals, Clip, LossInputs, LossMetrics, Objective, Projected, gcpo, grpo};
 use gcpo::projection::{AlignmentConfig, Similarity, align, reference};
 use gcpo_model::device::{of_tests, of_tests_in_f64};
 use serde::Deserialize;
@@ -87,17 +87,13 @@ impl OnDevice<'_> {
         Tensor::from_data(TensorData::new(flags, [self.case.n, width]), &self.device)
     }
 
-    fn hyper(&self) -> Hyper {
+    fn objective(&self) -> Objective {
         let h = &self.case.hyper;
-        Hyper {
-            alpha: h.alpha,
-            kappa: h.kappa,
-            beta: h.beta,
-            epsilon: h.epsilon_low,
-            epsilon_high: h.epsilon_high,
-            floor: h.floor,
-            ratio_max: h.ratio_max,
-        }
+        let clip = Clip {
+            low: h.epsilon_low,
+            high: h.epsilon_high,
+        };
+        gcpo(h.alpha, h.kappa, h.beta, clip, h.floor, h.ratio_max)
     }
 
     fn rewards_pg(&self) -> Tensor<2> {
@@ -179,21 +175,17 @@ fn check(place: &str, case: &Case, dtype: DType, tolerance: f64) {
         tolerance,
     };
     let expect = &case.expect;
-    let hyper = on.hyper();
+    let objective = on.objective();
 
-    report.close(
-        "advantage",
-        &values(group_advantage(on.rewards_pg())),
-        &expect.advantage,
-    );
+    // GRPO's weights are the advantages.
+    let advantage_pg = grpo(0.0, objective.clip).weigh(on.rewards_pg(), None);
+    report.close("advantage", &values(advantage_pg.unwrap()), &expect.advantage);
     report.close("upsilon", &values(on.upsilon_pg()), &expect.upsilon);
-    let b_pg = Objective::Gcpo
-        .weigh(on.rewards_pg(), Some(on.upsilon_pg()), &hyper)
-        .unwrap();
+    let b_pg = objective.weigh(on.rewards_pg(), Some(on.upsilon_pg())).unwrap();
     report.close("b", &values(b_pg.clone()), &expect.b);
     report.close_kept("pi_ref", &values(on.pi_ref_bt()), &expect.pi_ref);
 
-    let whole = run(&on, &hyper, b_pg.clone().reshape([case.n]), on.keep_bt());
+    let whole = run(&on, b_pg.clone().reshape([case.n]), on.keep_bt());
     report.close("loss", &[whole.loss], &[expect.loss]);
     report.close("loss metric", &[whole.metrics.loss], &[expect.loss]);
     report.close("grad_logp", &whole.grad_logp, &expect.grad_logp.concat());
@@ -212,7 +204,7 @@ fn check(place: &str, case: &Case, dtype: DType, tolerance: f64) {
             only[row * width + t] = true;
             let only = TensorData::new(only, [case.n, width]);
             let only_bt = Tensor::from_data(only, &on.device);
-            let metrics = run(&on, &hyper, b_pg.clone().reshape([case.n]), only_bt).metrics;
+            let metrics = run(&on, b_pg.clone().reshape([case.n]), only_bt).metrics;
             let place = format!("[{row}][{t}]");
             let kl = [metrics.kl_ref().unwrap()];
             report.close(&format!("kl{place}"), &kl, &[expect.kl[row][t]]);
@@ -230,7 +222,7 @@ struct Ran {
     grad_logp_x: Vec<f64>,
 }
 
-fn run(on: &OnDevice, hyper: &Hyper, advantage_b: Tensor<1>, keep_bt: Tensor<2, Bool>) -> Ran {
+fn run(on: &OnDevice, advantage_b: Tensor<1>, keep_bt: Tensor<2, Bool>) -> Ran {
     let case = on.case;
     let logp_bt = on.grid(&case.logp).autodiff().require_grad();
     let logp_x_bt = on.grid(&case.logp_x).autodiff().require_grad();
@@ -245,8 +237,8 @@ fn run(on: &OnDevice, hyper: &Hyper, advantage_b: Tensor<1>, keep_bt: Tensor<2, 
             pi_ref_bt: on.pi_ref_bt(),
         }),
     };
-    let totals = BatchTotals { completions: case.n };
-    let output = Objective::Gcpo.loss(&inputs, &totals, hyper).unwrap();
+    let totals = BatchTotals::of(case.lengths.iter().copied(), case.logp[0].len());
+    let output = on.objective().loss(&inputs, &totals).unwrap();
     let grads = output.loss.backward();
     Ran {
         loss: values(output.loss)[0],

@@ -5,7 +5,7 @@
 //! crate's formula. `Φ` is known: given `(q, y_1 … y_{n-1})`, `y_n` is normal.
 
 use burn::tensor::{DType, Tensor, TensorData};
-use gcpo::projection::project;
+use gcpo::projection::project_prediction;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -101,7 +101,7 @@ fn project_all(of_query: &[f64], of_x: &[Vec<f64>]) -> Vec<f64> {
     let (b, l) = (of_x.len(), of_x[0].len());
     let p_q = Tensor::from_data(TensorData::new(of_query.to_vec(), [b, 1]), options);
     let p_x = Tensor::from_data(TensorData::new(of_x.concat(), [b, l, 1]), options);
-    project(p_q, p_x).try_into_vec_as().unwrap()
+    project_prediction(p_q, p_x).try_into_vec_as().unwrap()
 }
 
 struct Errors {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gcpo::config::Config;
 use gcpo::group::{Candidate, Group};
 use gcpo::reward::{Reward, RewardError};
-use gcpo::rollout::{Completion, Finish, PromptPlan};
+use gcpo::rollout::{Completion, Contexts, Finish};
 use gcpo_data::Problem;
 
 /// The program `fixtures/reward/judge.rs`, built once.
@@ -67,7 +67,7 @@ fn groups() -> Vec<Group> {
             sampling_logp: Vec::new(),
             finish: Finish::Eos,
         };
-        let contexts = PromptPlan::answer_only(vec![1]).unwrap();
+        let contexts = Contexts::answer_only(vec![1]).unwrap();
         let mut group = Group::new(problem, number, "the \"prompt\"\n".into(), contexts);
         group.candidates = letters.map(completion).map(Candidate::new).collect();
         group
@@ -148,10 +148,17 @@ fn a_reward_that_does_not_apply_is_left_out_of_the_sum() {
         grade(&mut start(&config).unwrap(), 1).unwrap()
     };
     let some = with("some");
-    assert_eq!(some.rewards, [[-1.0, 2.0, -1.0], [2.0, -1.0, 2.0]]);
-    assert_eq!(some.components[1].values[0], [None, Some(3.0), None]);
+    assert_eq!(rewards(&some), [[-1.0, 2.0, -1.0], [2.0, -1.0, 2.0]]);
+    assert_eq!(
+        some[0]
+            .candidates
+            .iter()
+            .map(|c| c.scores[1].value)
+            .collect::<Vec<_>>(),
+        [None, Some(3.0), None]
+    );
     let null = with("null");
-    assert_eq!(null.rewards, [[-1.0; 3]; 2]);
+    assert_eq!(rewards(&null), [[-1.0; 3]; 2]);
     // With nothing else there is no reward at all.
     let mut alone = start(&entry(&["some"], "")).unwrap();
     let text = grade(&mut alone, 1).err().unwrap().to_string();
@@ -218,7 +225,7 @@ fn a_program_has_so_much_time_for_a_batch() {
     // 6 lines of 30 ms: too slow for one batch of 100 ms, not for six of them.
     assert!(failure("slow", "timeout_secs = 0.1").contains("in 0.1 s"));
     let mut slow = start(&entry(&["slow"], "timeout_secs = 20\nbatch_size = 1")).unwrap();
-    assert_eq!(grade(&mut slow, 1).unwrap().rewards, [[1.0; 3]; 2]);
+    assert_eq!(rewards(&grade(&mut slow, 1).unwrap()), [[1.0; 3]; 2]);
 }
 
 /// Prompts that are more than a pipe holds: to a program that reads nothing, and to one whose answers are as well.
@@ -226,17 +233,24 @@ fn a_program_has_so_much_time_for_a_batch() {
 fn nobody_waits_for_a_program_that_does_not_read() {
     let started = Instant::now();
     let mut deaf = start(&entry(&["deaf"], "timeout_secs = 0.5")).unwrap();
-    let prompt = |_: &PromptPlan| "long ".repeat(100_000);
+    let long = || {
+        let mut groups = groups();
+        groups
+            .iter_mut()
+            .for_each(|group| group.prompt = "long ".repeat(100_000));
+        groups
+    };
     let text = |c: &Completion| "x".repeat(c.tokens.len());
-    let error = deaf.grade(rollouts(), 1, prompt, text).err().unwrap().to_string();
+    let error = deaf.grade(&mut long(), 1, text).err().unwrap().to_string();
     assert!(error.contains("0 of 6 lines in 0.5 s"), "{error}");
     // It has been ended: the next step is told so, at once.
     let error = grade(&mut deaf, 2).err().unwrap().to_string();
     assert!(error.contains("0 of 6 lines were answered"), "{error}");
     drop(deaf);
     let mut talker = start(&entry(&["talk"], "")).unwrap();
-    let graded = talker.grade(rollouts(), 1, prompt, text).unwrap();
-    assert_eq!(graded.rewards, [[0.5; 3]; 2]);
+    let mut graded = long();
+    talker.grade(&mut graded, 1, text).unwrap();
+    assert_eq!(rewards(&graded), [[0.5; 3]; 2]);
     drop(talker);
     assert!(
         started.elapsed() < Duration::from_secs(30),

@@ -6,12 +6,14 @@
 //! its tools without asking whether there are any finds none (in transformers, which passes null, it fails).
 
 use crate::Tokenizer;
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A chat template that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,13 +124,13 @@ impl ChatTemplate {
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.environment
             .add_function("strftime_now", move |format: String| {
-                let secs = match clock {
-                    Clock::Fixed(secs) => secs,
-                    Clock::System => SystemTime::now()
-                        .duration_since(UNIX_EPOCH)
-                        .map_or(0, |past| past.as_secs() as i64),
+                let time = match clock {
+                    Clock::Fixed(secs) => Timestamp::from_second(secs).map_err(|error| {
+                        Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}"))
+                    })?,
+                    Clock::System => Timestamp::now(),
                 };
-                strftime(&format, secs)
+                strftime(&format, time)
             });
         self
     }
@@ -352,92 +354,24 @@ impl JsonStyle {
     }
 }
 
-/// Python's `strftime` in the C locale for a time in UTC.
-fn strftime(format: &str, secs: i64) -> Result<String, Error> {
-    const DAYS: [&str; 7] = [
-        "Sunday",
-        "Monday",
-        "Tuesday",
-        "Wednesday",
-        "Thursday",
-        "Friday",
-        "Saturday",
-    ];
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let (days, second) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    let weekday = DAYS[(days + 4).rem_euclid(7) as usize];
-    let month_name = MONTHS[month as usize - 1];
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    let hour12 = if hour % 12 == 0 { 12 } else { hour % 12 };
-    let mut out = String::new();
+/// Python's `strftime` in the C locale for a time in UTC. Only the codes that jiff writes as Python does.
+fn strftime(format: &str, time: Timestamp) -> Result<String, Error> {
+    const CODES: &str = "aAbhBdemyYHIMSpFTZ%";
+    let failed = |what: String| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {what}"));
     let mut chars = format.chars();
     while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut code = chars.next();
-        // "%-d": without the leading zero.
-        let width = if code == Some('-') {
-            code = chars.next();
-            1
-        } else {
-            2
-        };
-        match code {
-            Some('a') => out.push_str(&weekday[..3]),
-            Some('A') => out.push_str(weekday),
-            Some('b' | 'h') => out.push_str(&month_name[..3]),
-            Some('B') => out.push_str(month_name),
-            Some('d') => out.push_str(&format!("{day:0width$}")),
-            Some('e') => out.push_str(&format!("{day:2}")),
-            Some('m') => out.push_str(&format!("{month:0width$}")),
-            Some('y') => out.push_str(&format!("{:0width$}", year.rem_euclid(100))),
-            Some('Y') => out.push_str(&year.to_string()),
-            Some('H') => out.push_str(&format!("{hour:0width$}")),
-            Some('I') => out.push_str(&format!("{hour12:0width$}")),
-            Some('M') => out.push_str(&format!("{minute:0width$}")),
-            Some('S') => out.push_str(&format!("{:0width$}", second % 60)),
-            Some('p') => out.push_str(if hour < 12 { "AM" } else { "PM" }),
-            Some('F') => out.push_str(&format!("{year}-{month:02}-{day:02}")),
-            Some('T') => out.push_str(&format!("{hour:02}:{minute:02}:{:02}", second % 60)),
-            Some('Z') => out.push_str("UTC"),
-            Some('%') => out.push('%'),
-            other => {
-                let code = other.map(String::from).unwrap_or_default();
-                let message = format!("strftime_now: %{code} is not supported");
-                return Err(Error::new(ErrorKind::InvalidOperation, message));
+        if c == '%' {
+            // "%-d": without the leading zero.
+            let code = chars
+                .next()
+                .and_then(|c| if c == '-' { chars.next() } else { Some(c) });
+            if code.is_none_or(|code| !CODES.contains(code)) {
+                let code = code.map(String::from).unwrap_or_default();
+                return Err(failed(format!("%{code} is not supported")));
             }
         }
     }
-    Ok(out)
-}
-
-/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar (Howard Hinnant's `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    strtime::format(format, &time.to_zoned_datetime(TimeZone::UTC)).map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 
 pub mod arithmetic;
 pub mod chat;
+mod context;
 pub mod dataset;
 pub mod grade;
+mod nearest;
 mod problem;
 pub mod prompt;
 mod solution;
@@ -14,9 +16,11 @@ mod testing;
 pub mod tokenizer;
 
 pub use chat::{ChatError, ChatTemplate, Clock, Message};
+pub use context::{Context, Part};
 pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
 pub use grade::{By, Gold, GradeError, Grader, Rule, Verdict};
+pub use nearest::nearest;
 pub use problem::Problem;
-pub use prompt::{Piece, PromptError, Prompts, Templates};
+pub use prompt::{PromptError, Prompts, Templates};
 pub use solution::{Form, NoSolution, right_solution, wrong_solution};
 pub use tokenizer::{Tokenizer, TokenizerError};

@@ -1,10 +1,10 @@
 //! The three prompts of GCPO: answer, integrate, project.
 //!
-//! A prompt is text with holes: the candidates and the integration go in as the token ids that were sampled, never by
-//! way of text, which might tokenise differently. So a template is rendered once with markers in the holes' places and
-//! cut at them into [`Piece`]s.
+//! A prompt is a [`Context`] with places for the candidates and the integration. So a template is rendered once with
+//! markers in their places and cut at them into pieces, and the texts between them are encoded one by one.
 
 use crate::chat::{ChatError, ChatTemplate, Message};
+use crate::context::{Context, Part};
 use crate::{Tokenizer, TokenizerError};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value};
@@ -72,22 +72,22 @@ impl Templates {
     }
 }
 
-/// A part of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+/// A part of a rendered prompt.
+#[derive(Debug, PartialEq)]
+enum Piece {
     /// Text, never empty.
     Text(String),
-    /// The token ids of a candidate: its index in the list that the prompt was asked for.
+    /// The place of a candidate, by its index.
     Candidate(usize),
-    /// The token ids of the integration.
+    /// The place of the integration.
     Integration,
 }
 
 /// A prompt that cannot be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// A template does not parse or render.
-    #[error("prompts.{template}: {message}")]
+    #[error("prompt.{template}: {message}")]
     Template {
         /// `answer`, `integrate` or `project`.
         template: &'static str,
@@ -96,7 +96,7 @@ pub enum PromptError {
     },
     /// A part is missing, repeated or out of order.
     #[error(
-        "prompts.{template}: {what}; a template holds, each once and in this order: {{{{ question }}}}, \
+        "prompt.{template}: {what}; a template holds, each once and in this order: {{{{ question }}}}, \
          every one of `candidates` (integrate, project), {{{{ integration }}}} (project)"
     )]
     Parts {
@@ -106,7 +106,7 @@ pub enum PromptError {
         what: String,
     },
     /// The chat template failed on the prompt.
-    #[error("prompts.{template}: {source}")]
+    #[error("prompt.{template}: {source}")]
     Chat {
         /// `answer`, `integrate` or `project`.
         template: &'static str,
@@ -118,6 +118,9 @@ pub enum PromptError {
         "a system message needs a chat template, and this model has none; put the text into the prompts instead"
     )]
     SystemWithoutChat,
+    /// A text cannot be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
 }
 
 /// Stands around the markers: a private-use character that no text has a reason to hold.
@@ -164,75 +167,68 @@ impl Prompts {
             chat,
             system: system.map(str::to_owned),
         };
-        prompts.answer("?")?;
-        prompts.integrate("?", 3)?;
-        prompts.project("?", 2)?;
+        prompts.render("answer", "?", None, false)?;
+        prompts.render("integrate", "?", Some(3), false)?;
+        prompts.render("project", "?", Some(2), true)?;
         Ok(prompts)
     }
 
-    /// Stage 1: one text.
+    /// Stage 1: without places.
     ///
     /// # Errors
-    /// Only where a template depends on more than [`Prompts::new`] could check.
-    pub fn answer(&self, question: &str) -> Result<Vec<Piece>, PromptError> {
-        self.render("answer", question, None, false)
+    /// A text cannot be encoded, or a template depends on more than [`Prompts::new`] could check.
+    pub fn answer(&self, question: &str, tokenizer: &Tokenizer) -> Result<Context, PromptError> {
+        self.context(&self.render("answer", question, None, false)?, tokenizer)
     }
 
-    /// Stage 2, with `candidates` candidates.
-    ///
-    /// # Errors
-    /// As [`Prompts::answer`].
-    pub fn integrate(&self, question: &str, candidates: usize) -> Result<Vec<Piece>, PromptError> {
-        self.render("integrate", question, Some(candidates), false)
-    }
-
-    /// Stage 3, with `candidates` candidates (the n − 1 that are left) and the integration.
+    /// Stage 2, with places for `candidates` candidates.
     ///
     /// # Errors
     /// As [`Prompts::answer`].
-    pub fn project(&self, question: &str, candidates: usize) -> Result<Vec<Piece>, PromptError> {
-        self.render("project", question, Some(candidates), true)
-    }
-
-    /// What goes in front of a prompt's first piece: the tokenizer's BOS, unless a chat template wrote it.
-    pub fn prefix<'a>(&self, tokenizer: &'a Tokenizer) -> &'a [u32] {
-        if self.chat.is_some() {
-            &[]
-        } else {
-            tokenizer.prefix()
-        }
-    }
-
-    /// The token ids of a prompt: its texts encoded one by one, candidates and integration as they are.
-    ///
-    /// # Errors
-    /// The prompt has a hole for which no ids are given, or a text cannot be encoded.
-    pub fn ids<C: AsRef<[u32]>>(
+    pub fn integrate(
         &self,
-        pieces: &[Piece],
+        question: &str,
+        candidates: usize,
         tokenizer: &Tokenizer,
-        candidates: &[C],
-        integration: Option<&[u32]>,
-    ) -> Result<Vec<u32>, TokenizerError> {
-        let absent = |what: String| {
-            TokenizerError::Text(format!("the prompt has a place for {what}, but none is given"))
-        };
-        let mut ids = self.prefix(tokenizer).to_vec();
+    ) -> Result<Context, PromptError> {
+        let pieces = self.render("integrate", question, Some(candidates), false)?;
+        self.context(&pieces, tokenizer)
+    }
+
+    /// Stage 3, with places for `candidates` candidates (the n − 1 that are left) and the integration.
+    ///
+    /// # Errors
+    /// As [`Prompts::answer`].
+    pub fn project(
+        &self,
+        question: &str,
+        candidates: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<Context, PromptError> {
+        let pieces = self.render("project", question, Some(candidates), true)?;
+        self.context(&pieces, tokenizer)
+    }
+
+    /// The pieces in tokens, behind the tokenizer's BOS unless a chat template wrote it.
+    fn context(&self, pieces: &[Piece], tokenizer: &Tokenizer) -> Result<Context, PromptError> {
+        let mut parts = vec![Part::Tokens(match self.chat {
+            Some(_) => Vec::new(),
+            None => tokenizer.prefix().to_vec(),
+        })];
         for piece in pieces {
             match piece {
-                Piece::Text(text) => ids.extend(tokenizer.encode(text, false)?),
-                Piece::Candidate(at) => {
-                    let candidate = candidates
-                        .get(*at)
-                        .ok_or_else(|| absent(format!("candidate {at}")))?;
-                    ids.extend_from_slice(candidate.as_ref());
+                Piece::Text(text) => {
+                    let tokens = tokenizer.encode(text, false)?;
+                    match parts.last_mut() {
+                        Some(Part::Tokens(open)) => open.extend(tokens),
+                        _ => parts.push(Part::Tokens(tokens)),
+                    }
                 }
-                Piece::Integration => {
-                    ids.extend_from_slice(integration.ok_or_else(|| absent("an integration".to_owned()))?);
-                }
+                Piece::Candidate(k) => parts.push(Part::Candidate(*k)),
+                Piece::Integration => parts.push(Part::Integration),
             }
         }
-        Ok(ids)
+        Ok(Context::new(parts))
     }
 
     fn render(
@@ -347,12 +343,22 @@ mod tests {
         Piece::Text(text.to_owned())
     }
 
+    fn answer(prompts: &Prompts, question: &str) -> Vec<Piece> {
+        prompts.render("answer", question, None, false).unwrap()
+    }
+
+    fn integrate(prompts: &Prompts, question: &str, candidates: usize) -> Vec<Piece> {
+        prompts
+            .render("integrate", question, Some(candidates), false)
+            .unwrap()
+    }
+
     #[test]
     fn marks_are_cut_into_pieces() {
         let prompts = Prompts::new(&Templates::marks(), None, None).unwrap();
-        assert_eq!(prompts.answer("1+1").unwrap(), [text("<q>1+1<a>")]);
+        assert_eq!(answer(&prompts, "1+1"), [text("<q>1+1<a>")]);
         assert_eq!(
-            prompts.integrate("1+1", 2).unwrap(),
+            integrate(&prompts, "1+1", 2),
             [
                 text("<q>1+1<a>"),
                 Candidate(0),
@@ -362,7 +368,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            prompts.project("1+1", 1).unwrap(),
+            prompts.render("project", "1+1", Some(1), true).unwrap(),
             [
                 text("<q>1+1<a>"),
                 Candidate(0),
@@ -373,32 +379,55 @@ mod tests {
         );
         // A question is text, whatever it holds.
         assert_eq!(
-            prompts.answer("{{ x }}\u{f8ff}").unwrap(),
+            answer(&prompts, "{{ x }}\u{f8ff}"),
             [text("<q>{{ x }}\u{f8ff}<a>")]
         );
     }
 
     #[test]
-    fn ids_hold_the_candidates_as_sampled() {
+    fn contexts_hold_the_candidates_as_sampled() {
         let prompts = Prompts::new(&Templates::marks(), None, None).unwrap();
         let tokenizer = Tokenizer::char_level("12+", &["<q>", "<a>", "<final>"]).unwrap();
-        let pieces = prompts.project("1+2", 2).unwrap();
-        let ids = prompts
-            .ids(&pieces, &tokenizer, &[vec![40, 41], vec![42]], Some(&[43]))
-            .unwrap();
-        assert_eq!(ids, [0, 4, 6, 5, 1, 40, 41, 1, 42, 2, 43, 1]);
-        assert!(prompts.ids(&pieces, &tokenizer, &[vec![1]], Some(&[43])).is_err());
-        assert!(
-            prompts
-                .ids(&pieces, &tokenizer, &[vec![1], vec![2]], None)
-                .is_err()
+        let context = prompts.project("1+2", 2, &tokenizer).unwrap();
+        assert_eq!(
+            context.fill(&[&[40, 41], &[42]], Some(&[43])),
+            [0, 4, 6, 5, 1, 40, 41, 1, 42, 2, 43, 1]
         );
+    }
+
+    #[test]
+    fn a_bos_is_in_the_first_tokens_unless_the_chat_template_wrote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        Tokenizer::char_level("12+", &["<q>", "<a>", "<final>", "<s>"])
+            .unwrap()
+            .save(dir.path())
+            .unwrap();
+        let file = dir.path().join("tokenizer.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let (bos, text) = (
+            serde_json::json!({"SpecialToken": {"id": "<s>", "type_id": 0}}),
+            serde_json::json!({"Sequence": {"id": "A", "type_id": 0}}),
+        );
+        json["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing", "single": [bos, text], "pair": [bos, text],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}},
+        });
+        std::fs::write(&file, json.to_string()).unwrap();
+        let tokenizer = Tokenizer::load(&file).unwrap();
+        let context = |chat| {
+            let prompts = Prompts::new(&Templates::marks(), chat, None).unwrap();
+            prompts.integrate("1+2", 1, &tokenizer).unwrap()
+        };
+        assert_eq!(context(None).head(), [3, 0, 5, 7, 6, 1]);
+        let source = "{% for m in messages %}{{ m.content }}{% endfor %}";
+        let chat = ChatTemplate::new(source, [("bos_token", "<s>")]).unwrap();
+        assert_eq!(context(Some(chat)).head(), [0, 5, 7, 6, 1]);
     }
 
     #[test]
     fn default_templates_work_with_and_without_a_chat_template() {
         let plain = Prompts::new(&Templates::default(), None, None).unwrap();
-        let Piece::Text(asked) = &plain.answer("Why?").unwrap()[0] else {
+        let Piece::Text(asked) = &answer(&plain, "Why?")[0] else {
             panic!()
         };
         assert!(
@@ -409,17 +438,17 @@ mod tests {
         let chat = ChatTemplate::new(source, [("eos_token", "</s>")]).unwrap();
         let prompts = Prompts::new(&Templates::marks(), Some(chat), Some("Be brief.")).unwrap();
         assert_eq!(
-            prompts.integrate("1+1", 1).unwrap(),
+            integrate(&prompts, "1+1", 1),
             [
                 text("<|system|>Be brief.<|user|><q>1+1<a>"),
                 Candidate(0),
                 text("<final><|assistant|>")
             ]
         );
-        assert_eq!(
-            Prompts::new(&Templates::marks(), None, Some("x")).unwrap_err(),
-            PromptError::SystemWithoutChat
-        );
+        assert!(matches!(
+            Prompts::new(&Templates::marks(), None, Some("x")),
+            Err(PromptError::SystemWithoutChat)
+        ));
     }
 
     #[test]
@@ -468,7 +497,7 @@ mod tests {
                 _ => templates.project = source.clone(),
             }
             let error = Prompts::new(&templates, None, None).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("prompts.{template}: ")), "{error}");
+            assert!(error.starts_with(&format!("prompt.{template}: ")), "{error}");
             assert!(error.contains(said), "{source}: {error}");
         }
     }

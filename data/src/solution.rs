@@ -6,7 +6,7 @@
 //! out from it exactly. Steps can also be given as one expression that leaves the working out to the numeric check,
 //! `#### 56 * 9`: see [`Form`].
 
-use crate::dataset::equation::{brief, compute};
+use crate::grade::equation::{brief, compute};
 use crate::grade::number;
 use crate::{Grader, Problem, arithmetic};
 use num_rational::BigRational;

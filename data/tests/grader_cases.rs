@@ -20,15 +20,7 @@ fn report(wanted: impl Fn(&serde_json::Value) -> bool) -> Option<cases::Report> 
     for case in &report.disagreements {
         eprintln!("{}", serde_json::to_string(case).unwrap());
     }
-    eprintln!(
-        "{} cases, {:.2} % agree, {} false matches, {} false mismatches, {} unreadable, {:.0}/s",
-        report.cases,
-        100.0 * report.agreement,
-        report.false_match,
-        report.false_mismatch,
-        report.unreadable_gold,
-        report.grades_per_sec
-    );
+    eprintln!("{report}");
     Some(report)
 }
 

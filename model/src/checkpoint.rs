@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData, bf16, f16};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -20,7 +20,7 @@ use crate::config::ModelConfig;
 use crate::dtype::{Dtype, cast};
 use crate::generation::GenerationConfig;
 use crate::llama::Llama;
-use crate::names::{ParamPath, checkpoint_shapes};
+use crate::names::{self, ParamPath, parameters};
 
 mod error;
 
@@ -124,11 +124,10 @@ pub fn save_sharded(
     write(&dir.join("generation_config.json"), &generation.to_json())?;
 
     let mut saver = Saver {
-        path: ParamPath::default(),
         dtype,
         tensors: Vec::new(),
     };
-    model.visit(&mut saver);
+    names::visit(model, &mut saver);
     let mut shards: Vec<Vec<Saved>> = vec![Vec::new()];
     let (mut total, mut size) = (0, 0);
     for tensor in saver.tensors {
@@ -185,10 +184,11 @@ struct Store<'a> {
 impl<'a> Store<'a> {
     fn new(config: &'a ModelConfig, dtype: Dtype, device: &Device) -> Self {
         let blank = Llama::blank(config, device);
+        let expected = parameters(&blank).into_iter();
         Self {
             config,
             dtype,
-            expected: checkpoint_shapes(&blank).into_iter().collect(),
+            expected: expected.map(|p| (p.name, p.checkpoint_shape)).collect(),
             blank,
             read: HashMap::new(),
         }
@@ -278,11 +278,11 @@ impl<'a> Store<'a> {
                 names: missing,
             });
         }
-        Ok(self.blank.map(&mut Filler {
-            path: ParamPath::default(),
+        let mut filler = Filler {
             dtype: self.dtype.float().into(),
             read: self.read,
-        }))
+        };
+        Ok(names::map(self.blank, &mut filler))
     }
 }
 
@@ -328,27 +328,18 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, Checkpo
 }
 
 struct Filler {
-    path: ParamPath,
     dtype: DType,
     read: HashMap<String, Vec<f32>>,
 }
 
-impl ModuleMapper for Filler {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+impl names::Map for Filler {
+    fn float<const D: usize>(&mut self, at: &ParamPath, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let shape = param.lazy_shape();
         let mut values = self
             .read
-            .remove(&self.path.name())
+            .remove(&at.name())
             .expect("every expected tensor was read");
-        if self.path.is_transposed() {
+        if at.is_transposed() {
             values = transpose(&values, shape[1], shape[0]);
         }
         let (id, device) = (param.id, param.lazy_device());
@@ -366,33 +357,24 @@ struct Saved {
 }
 
 struct Saver {
-    path: ParamPath,
     dtype: Dtype,
     tensors: Vec<Saved>,
 }
 
-impl ModuleVisitor for Saver {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl names::Visit for Saver {
+    fn float<const D: usize>(&mut self, at: &ParamPath, param: &Param<Tensor<D>>) {
         let mut shape = param.shape().to_vec();
         let mut values: Vec<f32> = param
             .val()
             .without_autodiff()
             .try_into_vec_as()
             .expect("a parameter can be read as f32");
-        if self.path.is_transposed() {
+        if at.is_transposed() {
             values = transpose(&values, shape[0], shape[1]);
             shape.reverse();
         }
         self.tensors.push(Saved {
-            name: self.path.name(),
+            name: at.name(),
             shape,
             bytes: self.dtype.encode(&values),
         });

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{DType, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
+
+use crate::names::{self, ParamPath, with_value};
 
 /// A kind of number, spelt as Hugging Face's `dtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,23 +80,13 @@ pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
 /// The module with its parameters as numbers of kind `dtype`. Their ids stay, and so does autodiff where there is some;
 /// no gradient flows from the one module to the other.
 pub fn cast_module<M: Module>(module: M, dtype: Dtype) -> M {
-    module.map(&mut Caster(dtype))
+    names::map(module, &mut Caster(dtype))
 }
 
 struct Caster(Dtype);
 
-impl ModuleMapper for Caster {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (id, tensor, mapper) = param.consume();
-        let requires_grad = tensor.is_require_grad();
-        let checkpointing = tensor.gradient_checkpointing_strategy();
-        let mut tensor = cast(tensor.inner(), self.0.float().into());
-        if let Some(strategy) = checkpointing {
-            tensor = tensor.autodiff().with_gradient_checkpointing_strategy(strategy);
-        }
-        if requires_grad {
-            tensor = tensor.require_grad();
-        }
-        Param::from_mapped_value(id, tensor, mapper)
+impl names::Map for Caster {
+    fn float<const D: usize>(&mut self, _at: &ParamPath, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        with_value(param, |tensor| cast(tensor, self.0.float().into()))
     }
 }

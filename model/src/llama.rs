@@ -9,8 +9,6 @@
 //! `model.valid()`: a snapshot with the same weights (shared, not copied) on the plain device. `model.valid().train()`
 //! goes back. `burn::module::Module` must be in scope for both.
 
-use std::cell::Cell;
-
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::activation::{silu, softmax};
@@ -112,21 +110,17 @@ impl Llama {
     }
 
     /// The module with zeros for matrices and biases and ones for norms, none of them made before it is looked at.
-    ///
-    /// Parameters are numbered in the order of the fields. Optimiser states are kept by parameter id, and burn's own ids
-    /// are drawn at random: numbered ones let a state that one process saved be read by another.
     pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Llama {
         let c = config;
         let (d, f, e) = (c.hidden_size, c.intermediate_size, c.head_dim);
         let (q, kv) = (c.num_attention_heads * e, c.num_key_value_heads * e);
-        let numbers = Numbers::default();
-        let matrix = |shape| numbers.param(shape, 0.0, device);
+        let matrix = |shape| parameter(shape, 0.0, device);
         let dense = |from: usize, to: usize, bias: bool| Linear {
             weight: matrix([from, to]),
-            bias: bias.then(|| numbers.param([to], 0.0, device)),
+            bias: bias.then(|| parameter([to], 0.0, device)),
         };
         let norm = |n: usize| RmsNorm {
-            weight: numbers.param([n], 1.0, device),
+            weight: parameter([n], 1.0, device),
             eps: c.rms_norm_eps,
         };
         let layer = |_| Layer {
@@ -330,26 +324,18 @@ impl RmsNorm {
     }
 }
 
-/// Gives parameters the ids 1, 2, ….
-#[derive(Default)]
-struct Numbers {
-    last: Cell<u64>,
-}
-
-impl Numbers {
-    fn param<const D: usize>(&self, shape: [usize; D], fill: f64, device: &Device) -> Param<Tensor<D>> {
-        self.last.set(self.last.get() + 1);
-        Param::uninitialized(
-            ParamId::from(self.last.get()),
-            move |device, requires_grad| {
-                let requires_grad = requires_grad && device.is_autodiff();
-                Tensor::full(shape, fill, device).set_require_grad(requires_grad)
-            },
-            device.clone(),
-            true,
-            shape.into(),
-        )
-    }
+/// A parameter of one number throughout, not made before it is looked at.
+fn parameter<const D: usize>(shape: [usize; D], fill: f64, device: &Device) -> Param<Tensor<D>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, requires_grad| {
+            let requires_grad = requires_grad && device.is_autodiff();
+            Tensor::full(shape, fill, device).set_require_grad(requires_grad)
+        },
+        device.clone(),
+        true,
+        shape.into(),
+    )
 }
 
 /// Fills matrices with normal numbers and leaves vectors (norms 1, biases 0) as they are.

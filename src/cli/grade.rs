@@ -88,15 +88,7 @@ fn explained(verdict: &Verdict) -> String {
 }
 
 fn in_words(report: &Report) -> String {
-    let mut lines = vec![format!(
-        "{} cases, {:.2} % agreement: {} false matches, {} false mismatches; {} gold answers not readable; {:.0} grades a second",
-        report.cases,
-        100.0 * report.agreement,
-        report.false_match,
-        report.false_mismatch,
-        report.unreadable_gold,
-        report.grades_per_sec
-    )];
+    let mut lines = vec![report.to_string()];
     let cut = |text: &str| -> String {
         let line = text.replace('\n', " ");
         if line.chars().count() <= 70 {

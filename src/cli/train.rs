@@ -6,7 +6,6 @@ use gcpo_data::Problem;
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
 use crate::config::Config;
-use crate::objective::Kind;
 use crate::policy::TokenizerSource;
 use crate::recipe::{Recipe, Rl, Sft, drive};
 use crate::report::summary;
@@ -72,7 +71,7 @@ fn rl(plan: &RunPlan) -> Result<Box<dyn Recipe>> {
             )
             .into());
     }
-    if matches!(config.objective.kind, Kind::Gcpo(_)) && config.projection.integrations == 1 {
+    if config.objective_row().needs_projection() && config.projection.integrations == 1 {
         eprintln!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
              reference is π(q). That is the control without a collider, not GCPO"

@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use gcpo_data::Problem;
 
 use super::Config;
+use crate::objective::Objective;
 use crate::policy::{Policy, PromptChoice};
 use crate::{open, source};
 
@@ -15,6 +16,12 @@ impl Config {
     /// The file is missing or malformed, or there is none.
     pub fn problems(&self) -> Result<Vec<Problem>> {
         source::training(&self.data, self.seed)
+    }
+
+    /// What is maximised.
+    pub fn objective_row(&self) -> Objective {
+        self.objective
+            .row(self.projection.floor, self.projection.ratio_max)
     }
 
     /// Which prompts are used, and where completions stop.

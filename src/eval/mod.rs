@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::group::{Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
-use crate::rollout::{Completion, Engine, Limits, PromptPlan, RolloutError, Sampling};
+use crate::rollout::{Completion, Contexts, Engine, Limits, RolloutError, Sampling};
 use crate::sample::{self, Answers, answer};
 use crate::stream::{Stage, StreamKey};
 pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
@@ -139,7 +139,7 @@ pub fn evaluate(
     let per_chunk = (plan.limits.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let groups = |contexts: &dyn Fn(&Asked) -> Option<PromptPlan>| -> Vec<Group> {
+        let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
             let asked = chunk.iter().zip(first..);
             asked
                 .filter_map(|(asked, number)| {
@@ -249,9 +249,9 @@ impl Record {
 struct Asked {
     /// Its place among all problems.
     at: usize,
-    answer: PromptPlan,
+    answer: Contexts,
     /// With the contexts of an integrated answer, where it is measured.
-    integrate: Option<PromptPlan>,
+    integrate: Option<Contexts>,
 }
 
 impl Asked {
@@ -274,10 +274,10 @@ fn fitting(
         .map(|(at, problem)| {
             let integrate = plan
                 .integrate
-                .map(|n| policy.plan(problem, n, plan.candidate_tokens));
+                .map(|n| policy.contexts(problem, n, plan.candidate_tokens));
             Ok(Asked {
                 at,
-                answer: policy.answer_plan(problem)?,
+                answer: policy.answer_contexts(problem)?,
                 integrate: integrate.transpose()?,
             })
         })

@@ -25,7 +25,7 @@ use crate::policy::Policy;
 use crate::projection::ProjectionError;
 pub use batch::{Member, Micro, completion_logp, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
-use optim::{AdamWConfig, Optimizer, add_scaled, clip_grads};
+use optim::{Optimizer, add_scaled, clip_grads};
 use schedule::LrSchedule;
 pub use update::{Learnt, PolicyGradient, members};
 pub use workers::{Workers, split};
@@ -114,23 +114,13 @@ impl Learner {
         if master.is_some() {
             policy.model = policy.model.cast(train.dtype);
         }
-        let optimizer = Optimizer::new(&AdamWConfig {
-            adam_beta1: train.adam_beta1 as f32,
-            adam_beta2: train.adam_beta2 as f32,
-            adam_epsilon: train.adam_epsilon as f32,
-            weight_decay: train.weight_decay as f32,
-        });
+        let optimizer = Optimizer::new(train);
         let on = |device: &Device| policy.model.clone().fork(&device.clone().autodiff());
         Self {
             replicas: others.iter().map(on).collect(),
             master,
             optimizer,
-            schedule: LrSchedule::new(
-                train.lr_scheduler_type,
-                train.warmup_steps,
-                train.warmup_ratio,
-                updates,
-            ),
+            schedule: LrSchedule::new(train, updates),
             reference: Workers::new(Vec::new()),
             train: train.clone(),
             save_dtype,

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::learner::LrSchedulerType;
+use super::{LrSchedulerType, Train};
 
 /// A learning-rate multiplier for every optimiser step: a pure function of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,17 +13,17 @@ pub struct LrSchedule {
 }
 
 impl LrSchedule {
-    /// A schedule over `total_steps` optimiser steps.
+    /// The schedule of `[train]` over `total_steps` optimiser steps.
     ///
     /// The warm-up lasts `warmup_steps` steps, or `warmup_ratio` of all of them, rounded up, where
     /// `warmup_steps` is 0.
-    pub fn new(kind: LrSchedulerType, warmup_steps: usize, warmup_ratio: f64, total_steps: usize) -> Self {
-        let warmup_steps = match warmup_steps {
-            0 => (total_steps as f64 * warmup_ratio).ceil() as usize,
+    pub fn new(train: &Train, total_steps: usize) -> Self {
+        let warmup_steps = match train.warmup_steps {
+            0 => (total_steps as f64 * train.warmup_ratio).ceil() as usize,
             steps => steps,
         };
         Self {
-            kind,
+            kind: train.lr_scheduler_type,
             warmup_steps,
             total_steps,
         }
@@ -55,8 +55,18 @@ impl LrSchedule {
 mod tests {
     use super::*;
 
+    fn schedule(kind: LrSchedulerType, warmup_steps: usize, warmup_ratio: f64, steps: usize) -> LrSchedule {
+        let train = Train {
+            lr_scheduler_type: kind,
+            warmup_steps,
+            warmup_ratio,
+            ..Train::default()
+        };
+        LrSchedule::new(&train, steps)
+    }
+
     fn multipliers(kind: LrSchedulerType, warmup_steps: usize, steps: usize) -> Vec<f64> {
-        let schedule = LrSchedule::new(kind, warmup_steps, 0.0, 10);
+        let schedule = schedule(kind, warmup_steps, 0.0, 10);
         (0..steps).map(|step| schedule.multiplier(step)).collect()
     }
 
@@ -99,16 +109,16 @@ mod tests {
 
     #[test]
     fn the_warm_up_may_be_a_share() {
-        let by_ratio = LrSchedule::new(LrSchedulerType::Linear, 0, 0.11, 10);
-        assert_eq!(by_ratio, LrSchedule::new(LrSchedulerType::Linear, 2, 0.0, 10));
-        let both = LrSchedule::new(LrSchedulerType::Linear, 3, 0.5, 10);
-        assert_eq!(both, LrSchedule::new(LrSchedulerType::Linear, 3, 0.0, 10));
+        let by_ratio = schedule(LrSchedulerType::Linear, 0, 0.11, 10);
+        assert_eq!(by_ratio, schedule(LrSchedulerType::Linear, 2, 0.0, 10));
+        let both = schedule(LrSchedulerType::Linear, 3, 0.5, 10);
+        assert_eq!(both, schedule(LrSchedulerType::Linear, 3, 0.0, 10));
     }
 
     #[test]
     fn a_run_of_no_steps_is_no_panic() {
         for kind in [LrSchedulerType::Linear, LrSchedulerType::Cosine] {
-            assert!(LrSchedule::new(kind, 0, 0.0, 0).multiplier(0).is_finite());
+            assert!(schedule(kind, 0, 0.0, 0).multiplier(0).is_finite());
         }
     }
 }

@@ -9,17 +9,16 @@ use super::optim::grad_norms;
 use super::workers::split;
 use super::{Learner, Update, UpdateError};
 use crate::group::Group;
-use crate::objective::{BatchTotals, Hyper, LossMetrics, Objective};
-use crate::rollout::Rollout;
-use crate::rollout::{Engine, Limits, RolloutError, Sampling};
+use crate::objective::{BatchTotals, LossMetrics, Objective};
+use crate::rollout::{Engine, Limits, Rollout, RolloutError, Sampling};
 
 /// What is optimised over the groups of a step.
 #[derive(Debug, Clone)]
 pub struct PolicyGradient {
     /// The objective.
     pub objective: Objective,
-    /// Its numbers.
-    pub hyper: Hyper,
+    /// The most tokens that a completion may have.
+    pub max_completion_length: usize,
     /// The temperature by which log-probabilities are taken: the sampling's.
     pub temperature: f64,
 }
@@ -130,9 +129,8 @@ impl Learner {
             // Whole groups, sizes as equal as can be.
             for part in split(groups.len(), mini_batches) {
                 let members: Vec<Member> = members(&groups[part]).collect();
-                let totals = BatchTotals {
-                    completions: members.len(),
-                };
+                let lengths = members.iter().map(|(_, candidate)| candidate.tokens().len());
+                let totals = BatchTotals::of(lengths, what.max_completion_length);
                 let update = (step - 1) * iterations * mini_batches + updates;
                 let micros = micro_batches(&members, self.train.per_device_train_batch_size);
                 let done = self.update(update, &micros, |model, micro| what.run(model, micro, &totals));
@@ -187,7 +185,7 @@ impl PolicyGradient {
         totals: &BatchTotals,
     ) -> Result<(Tensor<1>, (LossMetrics, PolicySums)), UpdateError> {
         let micro = micro_batch(model, members, self.temperature)?;
-        let output = self.objective.loss(&micro.inputs, totals, &self.hyper)?;
+        let output = self.objective.loss(&micro.inputs, totals)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {
             let losses: Vec<f32> = output.row_loss_b.try_into_vec_as()?;

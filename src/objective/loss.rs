@@ -1,9 +1,10 @@
-//! What a loss takes and returns.
+//! The loss that every objective's row is read by, what it takes and what it returns.
 
 use burn::tensor::{Bool, Tensor};
 
 use super::metrics::MetricSums;
-use super::{Hyper, Objective, ObjectiveError};
+use super::terms::{ProjectedKl, Rows, Surrogate};
+use super::{Aggregation, Objective, ObjectiveError};
 
 /// One micro-batch, right-padded: row `b` is a completion, column `t` its t-th token.
 #[derive(Debug, Clone)]
@@ -12,17 +13,17 @@ pub struct LossInputs {
     pub logp_bt: Tensor<2>,
     /// The same under the policy that sampled, `[b, t]`.
     pub logp_old_bt: Tensor<2>,
-    /// The same under the reference model, `[b, t]`. Needed where `beta` is not 0.
+    /// The same under the reference model, `[b, t]`. Needed where β is not 0.
     pub logp_ref_bt: Option<Tensor<2>>,
     /// Each completion's weight, `[b]`, from [`Objective::weigh`].
     pub advantage_b: Tensor<1>,
     /// True where a token belongs to the completion (its EOS included), `[b, t]`.
     pub keep_bt: Tensor<2, Bool>,
-    /// The inputs of the second KL term. Needed by GCPO where `kappa` is not 0.
+    /// The inputs of the second KL term. Needed where κ is not 0.
     pub projected: Option<Projected>,
 }
 
-/// The inputs of GCPO's second KL term (eqs. 12, 13) for the rows of a [`LossInputs`].
+/// The inputs of the second KL term (eqs. 12, 13) for the rows of a [`LossInputs`].
 #[derive(Debug, Clone)]
 pub struct Projected {
     /// `log π_θ(y_{i,t} | x_i, y_{i,<t})`, `[b, t]`: carries the gradient.
@@ -37,13 +38,33 @@ pub struct Projected {
 pub struct BatchTotals {
     /// Completions in all micro-batches of the optimiser step.
     pub completions: usize,
+    /// Their tokens.
+    pub tokens: usize,
+    /// The most tokens that a completion may have (`rollout.max_completion_length`).
+    pub max_completion_length: usize,
 }
 
 impl BatchTotals {
-    pub(super) fn check(&self) -> Result<(), ObjectiveError> {
-        match self.completions {
-            0 => Err(ObjectiveError::EmptyBatch),
-            _ => Ok(()),
+    /// The totals of completions of these `lengths`, in tokens.
+    pub fn of(lengths: impl IntoIterator<Item = usize>, max_completion_length: usize) -> Self {
+        let (mut completions, mut tokens) = (0, 0);
+        for length in lengths {
+            completions += 1;
+            tokens += length;
+        }
+        Self {
+            completions,
+            tokens,
+            max_completion_length,
+        }
+    }
+
+    fn divisor(&self, aggregation: Aggregation) -> Result<f64, ObjectiveError> {
+        match aggregation {
+            _ if self.completions == 0 || self.tokens == 0 => Err(ObjectiveError::EmptyBatch),
+            Aggregation::PerSequence => Ok(self.completions as f64),
+            Aggregation::PerToken => Ok(self.tokens as f64),
+            Aggregation::ConstantLength => Ok(self.completions as f64 * self.max_completion_length as f64),
         }
     }
 }
@@ -59,8 +80,47 @@ pub struct LossOutput {
     pub sums: MetricSums,
 }
 
+impl Objective {
+    /// The loss of one micro-batch, to be minimised (eq. 10, negated):
+    /// `−aggregation of [ min(R·B, clip(R)·B) − β K − κ K' ]`.
+    ///
+    /// `totals` are those of the whole optimiser batch: the losses and gradients of its
+    /// micro-batches add up to those of the batch. A KL term whose weight is 0 is only measured,
+    /// where its inputs are there.
+    ///
+    /// # Errors
+    /// [`ObjectiveError::MissingInput`], [`ObjectiveError::Shape`], [`ObjectiveError::EmptyBatch`].
+    pub fn loss(&self, inputs: &LossInputs, totals: &BatchTotals) -> Result<LossOutput, ObjectiveError> {
+        inputs.check(self)?;
+        let divisor = totals.divisor(self.aggregation)?;
+        let rows = Rows::new(inputs);
+        let surrogate = Surrogate::new(&rows, self);
+        let kl_ref_bt = rows.kl_ref_bt(self.kl.beta);
+        let mut objective_bt = surrogate.value_bt.clone();
+        if let Some(kl_bt) = kl_ref_bt.clone().filter(|_| self.needs_reference_model()) {
+            objective_bt = objective_bt - kl_bt.mul_scalar(self.kl.beta);
+        }
+        let projected = inputs.projected.as_ref();
+        let kl_projected = projected.map(|projected| ProjectedKl::new(&rows, projected, self));
+        if let Some(kl) = kl_projected.as_ref().filter(|_| self.needs_projected_reference()) {
+            objective_bt = objective_bt - kl.value_bt.clone().mul_scalar(self.kappa);
+        }
+        let sum_b = match self.aggregation {
+            Aggregation::PerSequence => rows.token_mean_b(objective_bt),
+            Aggregation::PerToken | Aggregation::ConstantLength => rows.token_sum_b(objective_bt),
+        };
+        let row_loss_b = sum_b.div_scalar(-divisor);
+        let loss = row_loss_b.clone().sum();
+        Ok(LossOutput {
+            sums: MetricSums::of(&loss, &rows, surrogate, kl_ref_bt, kl_projected),
+            loss,
+            row_loss_b: row_loss_b.inner(),
+        })
+    }
+}
+
 impl LossInputs {
-    pub(super) fn check(&self, objective: Objective, hyper: &Hyper) -> Result<(), ObjectiveError> {
+    fn check(&self, objective: &Objective) -> Result<(), ObjectiveError> {
         let [b, t] = self.logp_bt.dims();
         if b == 0 {
             return Err(ObjectiveError::EmptyBatch);
@@ -71,9 +131,9 @@ impl LossInputs {
         shape("advantage_b", &self.advantage_b.dims(), &[b])?;
         if let Some(logp_ref_bt) = &self.logp_ref_bt {
             bt("logp_ref_bt", logp_ref_bt.dims())?;
-        } else if objective.needs_reference_model(hyper) {
+        } else if objective.needs_reference_model() {
             return Err(ObjectiveError::MissingInput {
-                objective,
+                objective: objective.name,
                 input: "the reference model's log-probabilities",
                 because: "beta > 0",
             });
@@ -81,9 +141,9 @@ impl LossInputs {
         if let Some(projected) = &self.projected {
             bt("logp_x_bt", projected.logp_x_bt.dims())?;
             bt("pi_ref_bt", projected.pi_ref_bt.dims())?;
-        } else if objective.needs_projected_reference(hyper) {
+        } else if objective.needs_projected_reference() {
             return Err(ObjectiveError::MissingInput {
-                objective,
+                objective: objective.name,
                 input: "the projected reference and the policy's log-probabilities in x_i",
                 because: "kappa > 0",
             });

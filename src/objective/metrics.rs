@@ -2,7 +2,9 @@
 
 use std::ops::{Add, AddAssign};
 
-use burn::tensor::{Tensor, TensorReadError};
+use burn::tensor::{Bool, Tensor, TensorReadError};
+
+use super::terms::{ProjectedKl, Rows, Surrogate};
 
 /// The sums of [`LossMetrics`] on the device.
 #[derive(Debug, Clone)]
@@ -11,15 +13,39 @@ pub struct MetricSums {
 }
 
 impl MetricSums {
-    /// Sums in the order of the fields of [`LossMetrics`], each `[1]`; `None` is 0.
-    pub(super) fn new(sums: [Option<Tensor<1>>; LossMetrics::COUNT]) -> Self {
-        let like = sums.iter().flatten().next().cloned();
-        let zero = like.expect("a loss is always among the sums").inner();
-        let zero = zero.zeros_like();
-        let sums = sums
-            .into_iter()
-            .map(|sum| sum.map_or_else(|| zero.clone(), Tensor::inner))
-            .collect();
+    /// Sums in the order of the fields of [`LossMetrics`], 0 for a term without inputs.
+    pub(super) fn of(
+        loss: &Tensor<1>,
+        rows: &Rows,
+        surrogate: Surrogate,
+        kl_ref_bt: Option<Tensor<2>>,
+        kl_projected: Option<ProjectedKl>,
+    ) -> Self {
+        let loss = loss.clone().inner();
+        let sum = |x: Tensor<2>, pad: &Tensor<2, Bool>| x.inner().mask_fill(pad.clone().inner(), 0.0).sum();
+        let count = |flag: Tensor<2, Bool>, pad: &Tensor<2, Bool>| sum(flag.float().cast(loss.dtype()), pad);
+        let (pad_bt, pad_br) = (&rows.pad_bt, &surrogate.pad_br);
+        let kept = |pad: &Tensor<2, Bool>| count(pad.clone().bool_not(), pad);
+        // How many tokens have a KL, and their sum.
+        let kl_sums = |kl_bt: Option<Tensor<2>>| match kl_bt {
+            Some(kl_bt) => [kept(pad_bt), sum(kl_bt, pad_bt)],
+            None => [loss.zeros_like(), loss.zeros_like()],
+        };
+        let (kl_projected_bt, clamped_bt) = kl_projected.map(|kl| (kl.value_bt, kl.clamped_bt)).unzip();
+        let [kl_ref_count, kl_ref_sum] = kl_sums(kl_ref_bt);
+        let [kl_projected_count, kl_projected_sum] = kl_sums(kl_projected_bt);
+        let sums = vec![
+            loss.clone(),
+            kept(pad_br),
+            sum(surrogate.ratio_br, pad_br),
+            count(surrogate.low_br, pad_br),
+            count(surrogate.high_br, pad_br),
+            kl_ref_count,
+            kl_ref_sum,
+            kl_projected_count,
+            kl_projected_sum,
+            clamped_bt.map_or_else(|| loss.zeros_like(), |flag_bt| count(flag_bt, pad_bt)),
+        ];
         Self {
             sums: Tensor::cat(sums, 0),
         }
@@ -84,21 +110,9 @@ pub struct LossMetrics {
 }
 
 impl LossMetrics {
-    const COUNT: usize = 10;
-
     /// Mean ratio `R`, or `None` without one.
     pub fn ratio_mean(&self) -> Option<f64> {
         share(self.ratio_sum, self.ratio_count)
-    }
-
-    /// Share of ratios clipped from below.
-    pub fn clip_low_frac(&self) -> Option<f64> {
-        share(self.clip_low_count, self.ratio_count)
-    }
-
-    /// Share of ratios clipped from above.
-    pub fn clip_high_frac(&self) -> Option<f64> {
-        share(self.clip_high_count, self.ratio_count)
     }
 
     /// Share of ratios clipped (`objective/clip_frac`).

@@ -2,12 +2,26 @@
 
 use super::*;
 use crate::testing::{device, f64s, tensor2};
-use burn::tensor::{Bool, DType, TensorData};
+use burn::tensor::{Bool, DType, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const ROWS: usize = 6;
 const WIDTH: usize = 5;
+
+const CLIP: Clip = Clip { low: 0.2, high: 0.2 };
+
+fn some_gcpo() -> Objective {
+    gcpo(2.0, 0.06, 0.04, CLIP, 1e-6, 10.0)
+}
+
+fn some_grpo() -> Objective {
+    grpo(0.04, CLIP)
+}
+
+fn group_advantage(rewards_pg: Tensor<2>) -> Vec<f64> {
+    f64s(some_grpo().weigh(rewards_pg, None).unwrap())
+}
 
 type Grid = Vec<Vec<f64>>;
 
@@ -69,14 +83,17 @@ impl Host {
         }
     }
 
-    fn run(&self, objective: Objective, hyper: &Hyper) -> Ran {
-        self.run_as(objective, hyper, DType::F64, self.lengths.len())
+    fn totals(&self) -> BatchTotals {
+        BatchTotals::of(self.lengths.iter().copied(), WIDTH + 1)
     }
 
-    fn run_as(&self, objective: Objective, hyper: &Hyper, dtype: DType, completions: usize) -> Ran {
+    fn run(&self, objective: &Objective) -> Ran {
+        self.run_as(objective, DType::F64, &self.totals())
+    }
+
+    fn run_as(&self, objective: &Objective, dtype: DType, totals: &BatchTotals) -> Ran {
         let inputs = self.inputs(dtype);
-        let totals = BatchTotals { completions };
-        let output = objective.loss(&inputs, &totals, hyper).unwrap();
+        let output = objective.loss(&inputs, totals).unwrap();
         let grads = output.loss.backward();
         let grad = |x: &Tensor<2>| x.grad(&grads).map_or(Vec::new(), f64s);
         Ran {
@@ -109,38 +126,35 @@ fn close(got: &[f64], expected: &[f64], tolerance: f64) {
 
 #[test]
 fn names_are_strict() {
-    for objective in Objective::ALL {
-        assert_eq!(objective.to_string().parse().as_ref(), Ok(objective));
+    for name in Kind::NAMES {
+        let draft = SettingsDraft {
+            kind: name.parse().unwrap(),
+            ..SettingsDraft::default()
+        };
+        let row = draft.complete().unwrap().row(1e-6, 10.0);
+        assert_eq!(row.name, *name);
     }
-    let error = "GRPO".parse::<Objective>().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "unknown objective `GRPO`: expected one of `gcpo`, `grpo`, `grpo_alpha`"
-    );
+    let error = "GRPO".parse::<KindDraft>().unwrap_err();
+    assert_eq!(error, "expected one of `gcpo`, `grpo`, `grpo_alpha`");
 }
 
 #[test]
 fn gcpo_without_its_parts_is_grpo_bit_for_bit() {
-    let mut hyper = Hyper {
-        kappa: 0.0,
-        ..Hyper::default()
-    };
     let rewards = [[1.0, 0.0, 0.3, 1.0, 0.2, 0.7]];
     let ones_pg = tensor2(&[[1.0; ROWS]]);
-    let b_pg = Objective::Gcpo.weigh(tensor2(&rewards), Some(ones_pg), &hyper);
-    let a_pg = Objective::Grpo.weigh(tensor2(&rewards), None, &hyper);
-    let weights = f64s(a_pg.unwrap());
+    let b_pg = some_gcpo().weigh(tensor2(&rewards), Some(ones_pg));
+    let weights = group_advantage(tensor2(&rewards));
     assert_eq!(f64s(b_pg.unwrap()), weights);
 
     for (seed, beta) in [(1, 0.04), (2, 0.0), (3, 0.5)] {
-        hyper.beta = beta;
+        let without = gcpo(2.0, 0.0, beta, CLIP, 1e-6, 10.0);
         let host = Host {
             advantage: weights.clone(),
             ..Host::random(seed)
         };
         for dtype in [DType::F64, DType::F32] {
-            let gcpo = host.run_as(Objective::Gcpo, &hyper, dtype, ROWS);
-            let grpo = host.run_as(Objective::Grpo, &hyper, dtype, ROWS);
+            let gcpo = host.run_as(&without, dtype, &host.totals());
+            let grpo = host.run_as(&grpo(beta, CLIP), dtype, &host.totals());
             assert_eq!(gcpo.loss.to_bits(), grpo.loss.to_bits());
             let bits = |grad: &[f64]| grad.iter().map(|g| g.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&gcpo.grad), bits(&grpo.grad));
@@ -151,61 +165,137 @@ fn gcpo_without_its_parts_is_grpo_bit_for_bit() {
     }
 }
 
-#[test]
-fn grpo_is_its_formula() {
-    let hyper = Hyper {
-        epsilon_high: 0.28,
-        ..Hyper::default()
-    };
-    let host = Host::random(5);
-    let mut expected = 0.0;
-    for i in 0..ROWS {
+/// The loss of `host` by its formula, on the host.
+fn by_hand(host: &Host, objective: &Objective) -> f64 {
+    let Clip { low, high } = objective.clip;
+    let mut loss = 0.0;
+    for (i, &length) in host.lengths.iter().enumerate() {
+        let log_ratio = |t: usize| host.logp[i][t] - host.logp_old[i][t];
+        let mean = (0..length).map(log_ratio).sum::<f64>() / length as f64;
         let mut sum = 0.0;
-        for t in 0..host.lengths[i] {
-            let ratio = (host.logp[i][t] - host.logp_old[i][t]).exp();
+        for t in 0..length {
+            let ratio = match objective.ratio {
+                Ratio::Token => log_ratio(t).exp(),
+                Ratio::Sequence => mean.exp(),
+            };
             let a = host.advantage[i];
             let x = host.logp_ref[i][t] - host.logp[i][t];
-            sum += (ratio * a).min(ratio.clamp(0.8, 1.28) * a) - 0.04 * (x.exp() - x - 1.0);
+            sum += (ratio * a).min(ratio.clamp(1.0 - low, 1.0 + high) * a);
+            sum -= objective.kl.beta * (x.exp() - x - 1.0);
         }
-        expected -= sum / host.lengths[i] as f64 / ROWS as f64;
+        loss -= match objective.aggregation {
+            Aggregation::PerSequence => sum / length as f64 / ROWS as f64,
+            Aggregation::PerToken => sum / host.lengths.iter().sum::<usize>() as f64,
+            // A completion may be one token longer than the longest.
+            Aggregation::ConstantLength => sum / (ROWS * 6) as f64,
+        };
     }
-    let grpo = host.run(Objective::Grpo, &hyper);
-    close(&[grpo.loss, grpo.metrics.loss], &[expected; 2], 1e-12);
-    // The control differs in its weights alone.
-    let control = host.run(Objective::GrpoAlpha, &hyper);
-    assert_eq!(control.loss.to_bits(), grpo.loss.to_bits());
+    loss
 }
 
 #[test]
-fn the_control_weighs_by_alpha() {
-    let hyper = Hyper {
-        alpha: 1.5,
-        ..Hyper::default()
+fn rows_are_their_formulas() {
+    let host = Host::random(5);
+    let clip = Clip { low: 0.2, high: 0.28 };
+    for ratio in [Ratio::Token, Ratio::Sequence] {
+        for aggregation in [
+            Aggregation::PerSequence,
+            Aggregation::PerToken,
+            Aggregation::ConstantLength,
+        ] {
+            let row = Objective {
+                ratio,
+                aggregation,
+                ..grpo(0.04, clip)
+            };
+            let ran = host.run(&row);
+            close(&[ran.loss, ran.metrics.loss], &[by_hand(&host, &row); 2], 1e-12);
+            let by_differences = finite_differences(&host, &row, |host| &mut host.logp);
+            close(&ran.grad, &by_differences, 1e-7);
+        }
+    }
+}
+
+#[test]
+fn a_sequence_has_one_ratio() {
+    let mut host = Host::random(6);
+    host.advantage = vec![1.0, 1.0, -1.0, 1.0, -1.0, 1.0];
+    let log_ratios = [0.5, -0.5, -0.5, 0.1, 0.1, 0.9];
+    for (i, log_ratio) in log_ratios.into_iter().enumerate() {
+        let length = host.lengths[i] as f64;
+        // Only the mean over tokens counts, not where it comes from.
+        host.logp_old[i] = host.logp[i].clone();
+        host.logp_old[i][0] -= log_ratio * length;
+    }
+    let row = Objective {
+        ratio: Ratio::Sequence,
+        ..grpo(0.0, CLIP)
     };
-    let rewards = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5]];
-    let weighed = Objective::GrpoAlpha.weigh(tensor2(&rewards), None, &hyper);
-    let plain = group_advantage(tensor2(&rewards)).mul_scalar(1.5);
-    assert_eq!(f64s(weighed.unwrap()), f64s(plain));
+    let metrics = host.run(&row).metrics;
+    assert_eq!(metrics.ratio_count, ROWS as f64);
+    assert_eq!([metrics.clip_low_count, metrics.clip_high_count], [1.0, 2.0]);
+    close(
+        &[metrics.ratio_sum],
+        &[log_ratios.map(f64::exp).iter().sum()],
+        1e-12,
+    );
+    // The KL is of tokens all the same.
+    assert_eq!(metrics.kl_ref_count, 20.0);
+}
+
+#[test]
+fn the_control_differs_from_grpo_in_its_weights_alone() {
+    let control = grpo_alpha(1.5, 0.04, CLIP);
+    let host = Host::random(5);
+    assert_eq!(
+        host.run(&control).loss.to_bits(),
+        host.run(&some_grpo()).loss.to_bits()
+    );
+    let rewards = tensor2(&[[1.0, 0.0, 0.0], [0.5, 0.5, 0.5]]);
+    let expected = group_advantage(rewards.clone()).into_iter().map(|a| a * 1.5);
+    let weighed = f64s(control.weigh(rewards, None).unwrap());
+    assert_eq!(weighed, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn rows_say_what_they_need() {
+    let needs = |row: &Objective| {
+        [
+            row.needs_integration(),
+            row.needs_projection(),
+            row.needs_projected_reference(),
+            row.needs_reference_model(),
+        ]
+    };
+    assert_eq!(needs(&some_gcpo()), [true; 4]);
+    assert_eq!(
+        needs(&gcpo(2.0, 0.0, 0.0, CLIP, 1e-6, 10.0)),
+        [true, true, false, false]
+    );
+    assert_eq!(needs(&some_grpo()), [false, false, false, true]);
+    assert_eq!(needs(&grpo_alpha(2.0, 0.0, CLIP)), [false; 4]);
+    // The κ term with any other row: the candidates are scored beside the integrations, but nothing is projected.
+    let kappa = Objective {
+        kappa: 0.06,
+        ..some_grpo()
+    };
+    assert_eq!(needs(&kappa), [true, false, true, true]);
+    let constants = [some_gcpo(), some_grpo(), grpo_alpha(1.5, 0.0, CLIP)].map(|row| row.constant_upsilon());
+    assert_eq!(constants, [None, Some(1.0), Some(1.5)]);
 }
 
 #[test]
 fn a_flat_group_weighs_nothing_whatever_upsilon_holds() {
     let rewards = tensor2(&[[0.1, 0.1, 0.1], [1.0, 0.0, 0.0]]);
     let upsilon = tensor2(&[[f64::NAN, f64::INFINITY, 2.0], [2.0, 1.0, -1.0]]);
-    let b = Objective::Gcpo.weigh(rewards.clone(), Some(upsilon), &Hyper::default());
-    let b = f64s(b.unwrap());
-    let a = f64s(group_advantage(rewards));
+    let b = f64s(some_gcpo().weigh(rewards.clone(), Some(upsilon)).unwrap());
+    let a = group_advantage(rewards);
     assert_eq!(b[..3], [0.0; 3]);
     assert_eq!(b[3..], [2.0 * a[3], a[4], -a[5]]);
 }
 
 /// Central differences of the loss in every kept cell of one grid.
-fn finite_differences(
-    host: &Host,
-    objective: Objective,
-    hyper: &Hyper,
-    cell: impl Fn(&mut Host) -> &mut Grid,
-) -> Vec<f64> {
+fn finite_differences(host: &Host, objective: &Objective, cell: impl Fn(&mut Host) -> &mut Grid) -> Vec<f64> {
     let h = 1e-6;
     let mut grad = vec![0.0; ROWS * WIDTH];
     for i in 0..ROWS {
@@ -213,7 +303,7 @@ fn finite_differences(
             let at = |step: f64| {
                 let mut moved = host.clone();
                 cell(&mut moved)[i][t] += step;
-                moved.run(objective, hyper).loss
+                moved.run(objective).loss
             };
             grad[i * WIDTH + t] = (at(h) - at(-h)) / (2.0 * h);
         }
@@ -230,25 +320,17 @@ fn gradients_are_those_of_finite_differences() {
         let mut host = Host::random(seed);
         // A row of a flat group has a weight of 0: only the KL terms move it.
         host.advantage[3] = 0.0;
-        let hyper = Hyper {
-            kappa: 0.3,
-            epsilon: 0.1,
-            epsilon_high: 0.28,
-            ratio_max: 3.0,
-            ..Hyper::default()
-        };
-        let ran = host.run(Objective::Gcpo, &hyper);
+        let clip = Clip { low: 0.1, high: 0.28 };
+        let row = gcpo(2.0, 0.3, 0.04, clip, 1e-6, 3.0);
+        let ran = host.run(&row);
         low |= ran.metrics.clip_low_count > 0.0;
         high |= ran.metrics.clip_high_count > 0.0;
         let clamped = ran.metrics.clamped_frac().unwrap();
         assert!(clamped > 0.1 && clamped < 0.9, "{clamped}");
-        let by_differences = finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp);
+        let by_differences = finite_differences(&host, &row, |host| &mut host.logp);
         close(&ran.grad, &by_differences, 1e-7);
-        let by_differences = finite_differences(&host, Objective::Gcpo, &hyper, |host| &mut host.logp_x);
+        let by_differences = finite_differences(&host, &row, |host| &mut host.logp_x);
         close(&ran.grad_x, &by_differences, 1e-7);
-        let grpo = host.run(Objective::Grpo, &hyper);
-        let by_differences = finite_differences(&host, Objective::Grpo, &hyper, |host| &mut host.logp);
-        close(&grpo.grad, &by_differences, 1e-7);
     }
     assert!(low && high, "both clip branches must occur");
 }
@@ -256,11 +338,7 @@ fn gradients_are_those_of_finite_differences() {
 /// One token: the derivative is known by hand.
 #[test]
 fn single_tokens_have_the_gradient_of_their_branch() {
-    let hyper = Hyper {
-        beta: 0.0,
-        kappa: 0.5,
-        ..Hyper::default()
-    };
+    let row = gcpo(2.0, 0.5, 0.0, CLIP, 1e-6, 10.0);
     // (log ratio, weight, expected dLoss/dlogp)
     for (log_ratio, weight, expected) in [
         (0.1_f64, 2.0, -2.0 * 0.1_f64.exp()),
@@ -274,7 +352,7 @@ fn single_tokens_have_the_gradient_of_their_branch() {
         host.lengths = vec![1];
         host.advantage = vec![weight];
         host.logp_old[0][0] = host.logp[0][0] - log_ratio;
-        let grad = host.run(Objective::Gcpo, &hyper).grad;
+        let grad = host.run(&row).grad;
         close(&grad[..1], &[expected], 1e-12);
     }
     // (π'_ref, log π_θ(x), expected dLoss/dlogp_x): ∂K'/∂log π_θ = 1 − ρ inside the clamp.
@@ -291,7 +369,7 @@ fn single_tokens_have_the_gradient_of_their_branch() {
         host.lengths = vec![1];
         host.pi_ref[0][0] = pi_ref;
         host.logp_x[0][0] = logp_x;
-        let ran = host.run(Objective::Gcpo, &hyper);
+        let ran = host.run(&row);
         close(&ran.grad_x[..1], &[expected], 1e-12);
         let clamped = if pi_ref == 0.3 { 0.0 } else { 1.0 };
         assert_eq!(ran.metrics.clamped_frac(), Some(clamped), "{pi_ref}");
@@ -300,9 +378,8 @@ fn single_tokens_have_the_gradient_of_their_branch() {
 
 #[test]
 fn padding_may_hold_anything() {
-    let hyper = Hyper::default();
     let clean = Host::random(21);
-    let expected = clean.run(Objective::Gcpo, &hyper);
+    let expected = clean.run(&some_gcpo());
     for garbage in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, -1e30] {
         let mut dirty = clean.clone();
         for i in 0..ROWS {
@@ -318,7 +395,7 @@ fn padding_may_hold_anything() {
                 }
             }
         }
-        let ran = dirty.run(Objective::Gcpo, &hyper);
+        let ran = dirty.run(&some_gcpo());
         assert_eq!(ran.loss.to_bits(), expected.loss.to_bits(), "{garbage}");
         assert_eq!(ran.grad, expected.grad, "{garbage}");
         assert_eq!(ran.grad_x, expected.grad_x, "{garbage}");
@@ -346,8 +423,7 @@ fn nan_in_a_kept_token_is_not_hidden() {
             }
         }
         let inputs = host.inputs(DType::F64);
-        let totals = BatchTotals { completions: ROWS };
-        let output = Objective::Gcpo.loss(&inputs, &totals, &Hyper::default()).unwrap();
+        let output = some_gcpo().loss(&inputs, &host.totals()).unwrap();
         assert!(f64s(output.loss)[0].is_nan(), "grid {grid}");
         let rows = f64s(output.row_loss_b);
         let bad: Vec<usize> = (0..ROWS).filter(|&b| !rows[b].is_finite()).collect();
@@ -367,28 +443,39 @@ fn far_policies_do_not_overflow() {
     // One row where both the ratio and the KL are out of range: nothing pulls on it.
     host.advantage[1] = -1.0;
     host.logp_old[1][0] = -700.0;
-    let ran = host.run_as(Objective::Gcpo, &Hyper::default(), DType::F32, ROWS);
+    let ran = host.run_as(&some_gcpo(), DType::F32, &host.totals());
     assert_eq!(ran.grad[WIDTH], 0.0);
     assert!(ran.grad.iter().chain(&ran.grad_x).all(|g| g.is_finite()));
 }
 
 #[test]
 fn micro_batches_add_up_to_the_batch() {
-    let hyper = Hyper::default();
+    adds_up(&some_gcpo());
+    adds_up(&Objective {
+        ratio: Ratio::Sequence,
+        aggregation: Aggregation::PerToken,
+        ..some_gcpo()
+    });
+    adds_up(&Objective {
+        aggregation: Aggregation::ConstantLength,
+        ..some_gcpo()
+    });
+}
+
+fn adds_up(row: &Objective) {
     let host = Host::random(31);
-    let whole = host.run(Objective::Gcpo, &hyper);
+    let whole = host.run(row);
     let (mut loss, mut grad, mut grad_x) = (0.0, vec![], vec![]);
     let mut metrics = LossMetrics::default();
     let mut sums: Option<MetricSums> = None;
     for range in [0..1, 1..4, 4..6] {
         let part = host.rows(range);
-        let ran = part.run_as(Objective::Gcpo, &hyper, DType::F64, ROWS);
+        let ran = part.run_as(row, DType::F64, &host.totals());
         loss += ran.loss;
         grad.extend(ran.grad);
         grad_x.extend(ran.grad_x);
         metrics += ran.metrics;
-        let totals = BatchTotals { completions: ROWS };
-        let output = Objective::Gcpo.loss(&part.inputs(DType::F64), &totals, &hyper);
+        let output = row.loss(&part.inputs(DType::F64), &host.totals());
         let part = output.unwrap().sums;
         sums = Some(match sums {
             Some(sums) => sums + part,
@@ -399,7 +486,7 @@ fn micro_batches_add_up_to_the_batch() {
     close(&grad, &whole.grad, 0.0);
     close(&grad_x, &whole.grad_x, 0.0);
     for metrics in [metrics, sums.unwrap().read().unwrap()] {
-        assert_eq!(metrics.ratio_count, 20.0);
+        assert_eq!(metrics.ratio_count, whole.metrics.ratio_count);
         assert_eq!(metrics.clamped_count, whole.metrics.clamped_count);
         close(&[metrics.loss], &[whole.loss], 1e-14);
         let kl = [metrics.kl_ref().unwrap(), metrics.kl_projected().unwrap()];
@@ -411,9 +498,9 @@ fn micro_batches_add_up_to_the_batch() {
 #[test]
 fn half_precision_is_computed_in_f32() {
     let host = Host::random(41);
-    let exact = host.run(Objective::Gcpo, &Hyper::default());
+    let exact = host.run(&some_gcpo());
     for dtype in [DType::F16, DType::BF16] {
-        let ran = host.run_as(Objective::Gcpo, &Hyper::default(), dtype, ROWS);
+        let ran = host.run_as(&some_gcpo(), dtype, &host.totals());
         close(&[ran.loss], &[exact.loss], 0.05);
         assert!(ran.grad.iter().all(|g| g.is_finite()));
     }
@@ -421,37 +508,36 @@ fn half_precision_is_computed_in_f32() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let hyper = Hyper::default();
-    let totals = BatchTotals { completions: 1 };
-    let full = Host::random(51).inputs(DType::F64);
+    let host = Host::random(51);
+    let (full, totals) = (host.inputs(DType::F64), host.totals());
     let error = |objective: Objective, inputs: &LossInputs, totals: &BatchTotals| {
-        let result = objective.loss(inputs, totals, &hyper);
+        let result = objective.loss(inputs, totals);
         result.unwrap_err().to_string()
     };
     let mut inputs = full.clone();
     inputs.logp_ref_bt = None;
     assert_eq!(
-        error(Objective::Grpo, &inputs, &totals),
+        error(some_grpo(), &inputs, &totals),
         "objective `grpo` with beta > 0 needs the reference model's log-probabilities"
     );
     let mut inputs = full.clone();
     inputs.projected = None;
-    assert!(error(Objective::Gcpo, &inputs, &totals).contains("with kappa > 0 needs"));
-    assert!(Objective::Grpo.loss(&inputs, &totals, &hyper).is_ok());
+    assert!(error(some_gcpo(), &inputs, &totals).contains("with kappa > 0 needs"));
+    assert!(some_grpo().loss(&inputs, &totals).is_ok());
     let mut inputs = full.clone();
     inputs.advantage_b = inputs.advantage_b.narrow(0, 0, 2);
     assert_eq!(
-        error(Objective::Grpo, &inputs, &totals),
+        error(some_grpo(), &inputs, &totals),
         "objective: `advantage_b` has shape [2], expected [6]"
     );
-    let none = BatchTotals { completions: 0 };
+    let none = BatchTotals::of([], 8);
     assert_eq!(
-        error(Objective::Grpo, &full, &none),
-        "objective: the batch has no completions"
+        error(some_grpo(), &full, &none),
+        "objective: the batch has no completions, or none with tokens"
     );
-    assert!(
-        Objective::Gcpo
-            .weigh(tensor2(&[[1.0, 0.0]]), None, &hyper)
-            .is_err()
+    let unweighed = some_gcpo().weigh(tensor2(&[[1.0, 0.0]]), None).unwrap_err();
+    assert_eq!(
+        unweighed.to_string(),
+        "objective `gcpo` with weighted advantages needs the alignment `upsilon_pg`"
     );
 }

@@ -14,12 +14,11 @@ use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
-use crate::objective::Hyper;
 use crate::policy::{Policy, PolicyError};
 use crate::projection::{AlignmentConfig, ProjectionPlan, project};
 use crate::report::{Clock, Done, RlReport, RolloutReport, Sample, StepReport};
 use crate::reward::{Reward, gradable};
-use crate::rollout::{Engine, Limits, PromptPlan, Rollout, RolloutError, Sampling, Work};
+use crate::rollout::{Contexts, Engine, Limits, Rollout, RolloutError, Sampling, Work};
 use crate::sample::{Answers, answer};
 use crate::source::Order;
 use crate::stream::Stage;
@@ -48,16 +47,12 @@ impl Rl {
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient {
-            objective: config.objective.kind.name().parse()?,
-            hyper: Hyper::new(
-                &config.objective,
-                config.projection.floor,
-                config.projection.ratio_max,
-            ),
+            objective: config.objective_row(),
+            max_completion_length: config.rollout.max_completion_length,
             temperature: Sampling::from(&config.rollout).logp_temperature(),
         };
         let mut learner = Learner::new(&config.train, config.model.save_dtype, policy, updates, others);
-        if gradient.objective.needs_reference_model(&gradient.hyper) {
+        if gradient.objective.needs_reference_model() {
             learner.keep_reference();
         }
         let rl = Self {
@@ -114,7 +109,7 @@ impl Rl {
         })?;
         let project_secs = clock.lap();
 
-        let upsilon = self.gradient.objective.constant_upsilon(&self.gradient.hyper);
+        let upsilon = self.gradient.objective.constant_upsilon();
         let report = RolloutReport {
             work: Work::of_engines(sampled).then(Work::of_engines(projected)),
             sample_secs,
@@ -137,13 +132,13 @@ impl Rl {
         picks.enumerate().map(group).collect()
     }
 
-    fn contexts(&self, problem: &Problem) -> Result<PromptPlan, PolicyError> {
+    fn contexts(&self, problem: &Problem) -> Result<Contexts, PolicyError> {
         let (config, policy) = (&self.config, &self.learner.policy);
         if !self.gradient.objective.needs_integration() {
-            return policy.answer_plan(problem);
+            return policy.answer_contexts(problem);
         }
         let n = config.rollout.num_generations;
-        policy.plan(problem, n, config.projection.candidate_tokens)
+        policy.contexts(problem, n, config.projection.candidate_tokens)
     }
 
     fn answers(&self, step: usize) -> Answers {
@@ -170,12 +165,12 @@ impl Rl {
             skip_flat_groups: config.projection.skip_flat_groups,
             context: config.features.context,
             alignment: AlignmentConfig {
-                alpha: what.hyper.alpha,
+                alpha: what.objective.alpha(),
                 similarity: config.features.similarity,
                 sigma: config.features.sigma,
             },
             weigh: what.objective.needs_projection(),
-            refer: what.objective.needs_projected_reference(&what.hyper),
+            refer: what.objective.needs_projected_reference(),
             seed: config.seed,
             step: step as u64,
         }
@@ -211,7 +206,7 @@ impl Recipe for Rl {
         clock.lap();
 
         let (what, device) = (&self.gradient, self.learner.device());
-        weigh(&mut groups, what.objective, &what.hyper, &device)?;
+        weigh(&mut groups, &what.objective, &device)?;
         self.learner.score_reference(&mut groups, &self.config.rollout)?;
         let score_secs = clock.lap();
 

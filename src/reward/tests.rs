@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::rollout::{Finish, PromptPlan};
+use crate::rollout::{Contexts, Finish};
 
 fn config(text: &str) -> Config {
     Config::from_str(text, "test.toml", &[]).unwrap()
@@ -33,7 +33,7 @@ fn groups(problems: &[Problem], texts: &[&[&str]]) -> Vec<Group> {
     let groups = problems.iter().zip(texts).enumerate();
     groups
         .map(|(number, (problem, texts))| {
-            let contexts = PromptPlan::answer_only(vec![1]).unwrap();
+            let contexts = Contexts::answer_only(vec![1]).unwrap();
             let mut group = Group::new(problem.clone(), number, "q".into(), contexts);
             group.candidates = texts.iter().map(completion).map(Candidate::new).collect();
             group

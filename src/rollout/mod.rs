@@ -18,7 +18,7 @@ use thiserror::Error;
 pub use crate::stream::{self, Stage, StreamKey};
 pub use config::{Rollout, RolloutDraft, check_sampling};
 pub use engine::{Engine, Limits, Prefix, Request, Stops, Work};
-pub use plan::{Chunk, PromptPlan};
+pub use plan::Contexts;
 pub use sampler::Sampling;
 
 /// Why a completion ended.

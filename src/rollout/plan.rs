@@ -9,32 +9,27 @@
 //!
 //! `(q)` is what the three contexts have in common, found in tokens, so that any template shares what it can.
 
+use gcpo_data::Context;
+
 use super::{Completion, RolloutError};
 
-/// A part of a context: fixed tokens, or a place that a sampled text fills.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chunk {
-    /// Tokens of the template and the question.
-    Tokens(Vec<u32>),
-    /// The k-th of the candidates that the context quotes.
-    Candidate(usize),
-    /// The integrated answer.
-    Integration,
-}
-
-/// The contexts of one query, in tokens.
+/// The contexts of one query.
 #[derive(Debug, Clone)]
-pub struct PromptPlan {
+pub struct Contexts {
     answer: Vec<u32>,
-    integrate: Vec<Chunk>,
-    project: Vec<Chunk>,
+    /// Of stage 2; empty, as the next two, where the query is only answered.
+    integrate: Context,
+    /// Of stage 3, what stands before the integration: shared by all integrations.
+    others: Context,
+    /// Of stage 3, from the integration on.
+    integration: Context,
     /// Tokens that all contexts begin with; at least one more follows in each.
     shared: usize,
     /// Candidates are quoted by their last tokens, this many (0: all).
     candidate_tokens: usize,
 }
 
-impl PromptPlan {
+impl Contexts {
     /// A query that is only answered: no second and third stage.
     ///
     /// # Errors
@@ -46,41 +41,39 @@ impl PromptPlan {
         let shared = answer.len();
         Ok(Self {
             answer,
-            integrate: Vec::new(),
-            project: Vec::new(),
+            integrate: Context::default(),
+            others: Context::default(),
+            integration: Context::default(),
             shared,
             candidate_tokens: 0,
         })
     }
 
-    /// A query with all its stages. In `project`, everything before [`Chunk::Integration`] is shared by all
-    /// integrations.
+    /// A query with all its stages.
     ///
     /// # Errors
     /// [`RolloutError::Empty`] if a context has no tokens of its own where it needs one: before the first
     /// candidate (the question), or after the last part (the mark that asks for the completion).
     pub fn new(
         answer: Vec<u32>,
-        integrate: Vec<Chunk>,
-        project: Vec<Chunk>,
+        integrate: Context,
+        project: Context,
         candidate_tokens: usize,
     ) -> Result<Self, RolloutError> {
-        let head = |name: &str, chunks: &[Chunk]| match chunks.first() {
-            Some(Chunk::Tokens(tokens)) if !tokens.is_empty() => Ok(tokens.clone()),
-            _ => Err(RolloutError::Empty(format!("the beginning of the {name} prompt"))),
-        };
-        let tail = |name: &str, chunks: &[Chunk]| match chunks.last() {
-            Some(Chunk::Tokens(tokens)) if !tokens.is_empty() => Ok(()),
-            _ => Err(RolloutError::Empty(format!("the end of the {name} prompt"))),
-        };
         if answer.is_empty() {
             return Err(RolloutError::Empty("the answer prompt".into()));
         }
-        let heads = [head("integrate", &integrate)?, head("project", &project)?];
-        tail("integrate", &integrate)?;
-        tail("project", &project)?;
+        let stages = [("integrate", &integrate), ("project", &project)];
+        for (name, context) in stages {
+            for (place, tokens) in [("beginning", context.head()), ("end", context.tail())] {
+                if tokens.is_empty() {
+                    return Err(RolloutError::Empty(format!("the {place} of the {name} prompt")));
+                }
+            }
+        }
         // Each branch must keep a token of its own, whose state predicts the first token below it.
-        let shared = heads.iter().fold(answer.len() - 1, |shared, head| {
+        let shared = stages.iter().fold(answer.len() - 1, |shared, (_, context)| {
+            let head = context.head();
             answer[..shared]
                 .iter()
                 .zip(&head[..head.len() - 1])
@@ -92,10 +85,12 @@ impl PromptPlan {
                 "what the three prompts have in common (the question)".into(),
             ));
         }
+        let (others, integration) = project.split_at_integration();
         Ok(Self {
             answer,
             integrate,
-            project,
+            others,
+            integration,
             shared,
             candidate_tokens,
         })
@@ -118,20 +113,20 @@ impl PromptPlan {
 
     /// What follows `(q)` before an integration: `y_0 … y_{n-1}` and the mark.
     pub fn integrate_branch(&self, candidates: &[impl AsRef<Completion>]) -> Vec<u32> {
-        let quoted: Vec<&Completion> = candidates.iter().map(AsRef::as_ref).collect();
-        self.fill(&self.integrate, &quoted, None).split_off(self.shared)
+        self.integrate
+            .fill(&self.quotes(candidates), None)
+            .split_off(self.shared)
     }
 
     /// What follows `(q)` in every `x_{i,j}` of one `i`: `y_{-i}`.
     pub fn others_branch(&self, candidates: &[impl AsRef<Completion>], i: usize) -> Vec<u32> {
-        let cut = self.integration_at();
-        self.fill(&self.project[..cut], &others(candidates, i), None)
-            .split_off(self.shared)
+        self.before_integration(candidates, i).split_off(self.shared)
     }
 
-    /// What follows [`PromptPlan::others_branch`]: `y_{n,j}` and the mark.
+    /// What follows [`Contexts::others_branch`]: `y_{n,j}` and the mark.
     pub fn integration_branch(&self, integration: &Completion) -> Vec<u32> {
-        self.fill(&self.project[self.integration_at()..], &[], Some(integration))
+        self.integration
+            .fill(&[], Some(integration.quote(self.candidate_tokens)))
     }
 
     /// The whole context `x_{i,j}`.
@@ -141,7 +136,9 @@ impl PromptPlan {
         i: usize,
         integration: &Completion,
     ) -> Vec<u32> {
-        self.fill(&self.project, &others(candidates, i), Some(integration))
+        let mut context = self.before_integration(candidates, i);
+        context.extend(self.integration_branch(integration));
+        context
     }
 
     /// Checks that the longest context that can come still fits, its completion included.
@@ -149,11 +146,15 @@ impl PromptPlan {
     /// # Errors
     /// [`RolloutError::TooLong`] naming the context.
     pub fn check_fits(&self, max_completion_length: usize, max_positions: usize) -> Result<(), RolloutError> {
-        let length = |chunks: &[Chunk]| self.longest(chunks, max_completion_length);
+        let quote = self.longest_quote(max_completion_length);
+        let project = self.others.length(quote) + self.integration.length(quote);
         let contexts = [
             ("the question with its answer", self.answer.len()),
-            ("the context of the integrated answer", length(&self.integrate)),
-            ("the context of the projection", length(&self.project)),
+            (
+                "the context of the integrated answer",
+                self.integrate.length(quote),
+            ),
+            ("the context of the projection", project),
         ];
         for (what, tokens) in contexts {
             let needed = tokens + max_completion_length;
@@ -173,66 +174,41 @@ impl PromptPlan {
     pub fn prefixes(&self, n: usize, integrations: usize, max_completion_length: usize) -> Vec<usize> {
         let mut lengths = vec![self.shared, self.answer.len() - self.shared];
         if integrations > 0 && !self.integrate.is_empty() {
-            let (others, integration) = self.project.split_at(self.integration_at());
-            let length = |chunks: &[Chunk]| self.longest(chunks, max_completion_length);
-            lengths.push(length(&self.integrate) - self.shared);
-            lengths.extend(vec![length(others) - self.shared; n]);
-            lengths.extend(vec![length(integration); n * integrations]);
+            let quote = self.longest_quote(max_completion_length);
+            lengths.push(self.integrate.length(quote) - self.shared);
+            lengths.extend(vec![self.others.length(quote) - self.shared; n]);
+            lengths.extend(vec![self.integration.length(quote); n * integrations]);
         }
         lengths
     }
 
-    /// Tokens of a context, at most.
-    fn longest(&self, chunks: &[Chunk], max_completion_length: usize) -> usize {
-        let quote = match self.candidate_tokens {
+    /// Tokens of a candidate that another context quotes, at most.
+    fn longest_quote(&self, max_completion_length: usize) -> usize {
+        match self.candidate_tokens {
             0 => max_completion_length,
             limit => limit.min(max_completion_length),
-        };
-        let length = |chunk: &Chunk| match chunk {
-            Chunk::Tokens(tokens) => tokens.len(),
-            Chunk::Candidate(_) | Chunk::Integration => quote,
-        };
-        chunks.iter().map(length).sum()
-    }
-
-    fn integration_at(&self) -> usize {
-        self.project
-            .iter()
-            .position(|c| *c == Chunk::Integration)
-            .unwrap_or(self.project.len())
-    }
-
-    fn fill(
-        &self,
-        chunks: &[Chunk],
-        candidates: &[&Completion],
-        integration: Option<&Completion>,
-    ) -> Vec<u32> {
-        let mut context = Vec::new();
-        for chunk in chunks {
-            context.extend_from_slice(match chunk {
-                Chunk::Tokens(tokens) => tokens,
-                Chunk::Candidate(k) => candidates[*k].quote(self.candidate_tokens),
-                Chunk::Integration => integration
-                    .expect("a context with an integration is given one")
-                    .quote(self.candidate_tokens),
-            });
         }
-        context
     }
-}
 
-fn others(candidates: &[impl AsRef<Completion>], i: usize) -> Vec<&Completion> {
-    candidates
-        .iter()
-        .enumerate()
-        .filter(|(k, _)| *k != i)
-        .map(|(_, c)| c.as_ref())
-        .collect()
+    fn quotes<'a>(&self, candidates: &'a [impl AsRef<Completion>]) -> Vec<&'a [u32]> {
+        candidates
+            .iter()
+            .map(|y| y.as_ref().quote(self.candidate_tokens))
+            .collect()
+    }
+
+    /// `(q)` and `y_{-i}`.
+    fn before_integration(&self, candidates: &[impl AsRef<Completion>], i: usize) -> Vec<u32> {
+        let mut others = self.quotes(candidates);
+        others.remove(i);
+        self.others.fill(&others, None)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use gcpo_data::Part;
+
     use super::*;
     use crate::rollout::Finish;
 
@@ -252,72 +228,69 @@ mod tests {
         }
     }
 
-    fn plan(candidate_tokens: usize) -> PromptPlan {
+    fn contexts(candidate_tokens: usize) -> Contexts {
         let q = vec![1, 2, 3];
-        let first = Chunk::Tokens([q.clone(), vec![50]].concat());
-        let mut integrate = vec![first.clone(), Chunk::Candidate(0)];
+        let first = Part::Tokens([q.clone(), vec![50]].concat());
+        let mut integrate = vec![first.clone(), Part::Candidate(0)];
         let mut project = integrate.clone();
         for k in 1..3 {
-            integrate.extend([Chunk::Tokens(vec![50]), Chunk::Candidate(k)]);
+            integrate.extend([Part::Tokens(vec![50]), Part::Candidate(k)]);
         }
-        project.extend([Chunk::Tokens(vec![50]), Chunk::Candidate(1)]);
-        integrate.push(Chunk::Tokens(vec![51]));
-        project.extend([
-            Chunk::Tokens(vec![51]),
-            Chunk::Integration,
-            Chunk::Tokens(vec![50]),
-        ]);
-        PromptPlan::new(vec![1, 2, 3, 50], integrate, project, candidate_tokens).unwrap()
+        project.extend([Part::Tokens(vec![50]), Part::Candidate(1)]);
+        integrate.push(Part::Tokens(vec![51]));
+        project.extend([Part::Tokens(vec![51]), Part::Integration, Part::Tokens(vec![50])]);
+        let (integrate, project) = (Context::new(integrate), Context::new(project));
+        Contexts::new(vec![1, 2, 3, 50], integrate, project, candidate_tokens).unwrap()
     }
 
     #[test]
     fn branches_join_to_the_contexts() {
-        let plan = plan(0);
+        let contexts = contexts(0);
         let ys = [
             completion(&[10, EOS]),
             completion(&[20, 21]),
             completion(&[30, EOS]),
         ];
         let y_n = completion(&[40, 41, EOS]);
-        assert_eq!(plan.root(), [1, 2, 3]);
-        assert_eq!(plan.answer_branch(), [50]);
-        assert_eq!(plan.integrate_branch(&ys), [50, 10, 50, 20, 21, 50, 30, 51]);
-        assert_eq!(plan.others_branch(&ys, 1), [50, 10, 50, 30, 51]);
-        assert_eq!(plan.integration_branch(&y_n), [40, 41, 50]);
+        assert_eq!(contexts.root(), [1, 2, 3]);
+        assert_eq!(contexts.answer_branch(), [50]);
+        assert_eq!(contexts.integrate_branch(&ys), [50, 10, 50, 20, 21, 50, 30, 51]);
+        assert_eq!(contexts.others_branch(&ys, 1), [50, 10, 50, 30, 51]);
+        assert_eq!(contexts.integration_branch(&y_n), [40, 41, 50]);
         let joined = [
-            plan.root(),
-            &plan.others_branch(&ys, 1),
-            &plan.integration_branch(&y_n),
+            contexts.root(),
+            &contexts.others_branch(&ys, 1),
+            &contexts.integration_branch(&y_n),
         ]
         .concat();
-        assert_eq!(plan.project(&ys, 1, &y_n), joined);
+        assert_eq!(contexts.project(&ys, 1, &y_n), joined);
     }
 
     #[test]
     fn quotes_keep_their_last_tokens() {
-        let plan = plan(1);
+        let contexts = contexts(1);
         let ys = [
             completion(&[10, 11, EOS]),
             completion(&[20, 21]),
             completion(&[EOS]),
         ];
-        assert_eq!(plan.integrate_branch(&ys), [50, 11, 50, 21, 50, 51]);
+        assert_eq!(contexts.integrate_branch(&ys), [50, 11, 50, 21, 50, 51]);
     }
 
     #[test]
     fn every_branch_keeps_a_token_of_its_own() {
         // The answer prompt is a prefix of the others: one token of it must stay below (q).
-        let body = |mark: u32| vec![Chunk::Tokens(vec![1, 2, 3, mark]), Chunk::Tokens(vec![9])];
-        let plan = PromptPlan::new(vec![1, 2, 3], body(4), body(5), 0).unwrap();
-        assert_eq!(plan.root(), [1, 2]);
-        assert_eq!(plan.answer_branch(), [3]);
+        let body = |mark: u32| Context::new(vec![Part::Tokens(vec![1, 2, 3, mark]), Part::Tokens(vec![9])]);
+        let contexts = Contexts::new(vec![1, 2, 3], body(4), body(5), 0).unwrap();
+        assert_eq!(contexts.root(), [1, 2]);
+        assert_eq!(contexts.answer_branch(), [3]);
     }
 
     #[test]
     fn contexts_that_cannot_fit_are_refused_by_name() {
-        let plan = plan(0);
-        assert!(plan.check_fits(4, 3 + 3 * 5 + 1 + 4).is_ok());
-        let error = plan.check_fits(4, 20).unwrap_err().to_string();
+        let contexts = contexts(0);
+        assert!(contexts.check_fits(4, 3 + 3 * 5 + 1 + 4).is_ok());
+        let error = contexts.check_fits(4, 20).unwrap_err().to_string();
         assert!(
             error.contains("integrated answer takes 23 tokens") && error.contains("20 positions"),
             "{error}"

@@ -62,15 +62,33 @@ fn errors_say_what_and_where() {
     ));
 }
 
+/// As Python 3 and glibc write them in the C locale.
 #[test]
-fn dates_are_gregorian() {
+fn times_are_written_as_in_python() {
+    let written = |format: &str, secs: i64| strftime(format, Timestamp::from_second(secs).unwrap()).unwrap();
     for (days, date) in [
-        (0, (1970, 1, 1)),
-        (-1, (1969, 12, 31)),
-        (11_016, (2000, 2, 29)),
-        (20_148, (2025, 3, 1)),
+        (0, "1970-01-01"),
+        (-1, "1969-12-31"),
+        (11_016, "2000-02-29"),
+        (20_148, "2025-03-01"),
     ] {
-        assert_eq!(civil(days), date);
+        assert_eq!(written("%Y-%m-%d", days * 86_400), date);
+        assert_eq!(written("%F", days * 86_400), date);
+    }
+    // Sunday 2 March 2025, 00:05:09.
+    let secs = 20_149 * 86_400 + 309;
+    for (format, text) in [
+        ("%a %A|%b %h %B", "Sun Sunday|Mar Mar March"),
+        ("%d|%-d|%e|%m|%-m|%y|%Y", "02|2| 2|03|3|25|2025"),
+        ("%H|%-H|%I|%-I|%M|%-M|%S|%-S|%p", "00|0|12|12|05|5|09|9|AM"),
+        ("%T %Z 100%%é", "00:05:09 UTC 100%é"),
+    ] {
+        assert_eq!(written(format, secs), text, "{format}");
+    }
+    assert_eq!(written("%I %-I %p", 20_149 * 86_400 + 13 * 3600), "01 1 PM");
+    for (format, refused) in [("%d %f", "%f is not"), ("%", "% is not"), ("%-", "% is not")] {
+        let error = strftime(format, Timestamp::UNIX_EPOCH).unwrap_err().to_string();
+        assert!(error.contains(refused), "{error}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Problems whose answers are programs (HumanEval). A program that runs them grades them; this crate runs nothing.
 
-use super::{DatasetError, file, rows};
+use super::error::DatasetError;
+use super::{file, rows};
 use serde::Deserialize;
 use std::path::Path;
 

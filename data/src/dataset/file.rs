@@ -1,6 +1,6 @@
 //! Where the bytes of a data set come from: a file, gzipped or not, or the Hugging Face hub.
 
-use super::DatasetError;
+use super::error::DatasetError;
 use std::borrow::Cow;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

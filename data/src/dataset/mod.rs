@@ -2,7 +2,7 @@
 //! that models are compared on.
 
 mod code;
-pub(crate) mod equation;
+mod error;
 mod file;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -12,114 +12,20 @@ mod suite;
 mod vary;
 
 pub use code::{CodeProblem, load_code};
+pub use error::DatasetError;
 pub use file::{HUB, is_on_hub};
 pub use preset::{AnswerRule, BadRows, Preset};
 pub use suite::{Answers, Suite};
 
 use crate::Problem;
-use crate::grade::{after_hashes, last_boxed};
+use crate::grade::{after_hashes, equation, last_boxed};
+use crate::nearest;
 use num_rational::BigRational;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rows::Row;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-
-/// Why a data set cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The file's name does not say its format.
-    #[error(
-        "{path}: the format is taken from the extension, and this is none of .jsonl, .ndjson, .json, .csv, .parquet (or one \
-         of them and .gz)"
-    )]
-    Extension {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file needs a part of the program that was left out when it was built.
-    #[error("{path}: {what} needs the feature `{feature}`: build with `--features {feature}`, or {instead}")]
-    Feature {
-        /// The file.
-        path: PathBuf,
-        /// What is in the way.
-        what: &'static str,
-        /// The feature of the build.
-        feature: &'static str,
-        /// What to do without it.
-        instead: &'static str,
-    },
-    /// The file is damaged, or not what its extension says.
-    #[error("{path}: {message}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// A file could not be had from the hub.
-    #[error("{path}: {message}; download it yourself and give the file's path")]
-    Hub {
-        /// The address.
-        path: PathBuf,
-        /// What went wrong.
-        message: String,
-    },
-    /// A row cannot be used.
-    #[error("{path}:{line}: {message}")]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// The line that the row begins on, counted from 1.
-        line: usize,
-        /// Which field, what is wrong, what to do.
-        message: String,
-    },
-    /// There is nothing in the file.
-    #[error("{path}: no problem in it ({skipped} rows skipped)")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// Rows left out as bad.
-        skipped: usize,
-    },
-    /// No problem can be had with other numbers.
-    #[error(
-        "{path}: no row has both numbers and an equation for them, so no problem can be varied; set variants = 0"
-    )]
-    NoVariants {
-        /// The file.
-        path: PathBuf,
-    },
-    /// No suite has this name.
-    #[error("no suite is called {name:?}; did you mean {nearest:?}? Known: {known}")]
-    UnknownSuite {
-        /// The name as given.
-        name: String,
-        /// The known name that is most like it.
-        nearest: String,
-        /// All known names.
-        known: String,
-    },
-    /// No preset has this name.
-    #[error("no preset is called {name:?}; did you mean {nearest:?}? Known: {known}")]
-    UnknownPreset {
-        /// The name as given.
-        name: String,
-        /// The known name that is most like it.
-        nearest: String,
-        /// All known names.
-        known: String,
-    },
-}
+use std::path::Path;
 
 /// A row that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -362,9 +268,10 @@ fn text(row: &Row, field: &str) -> Result<Option<String>, String> {
             return Err(format!("`{name}` is null; give it a value or drop the row"));
         }
         let has: Vec<&str> = row.fields.keys().map(String::as_str).collect();
-        let nearest = preset::nearest(names[0], has.iter().copied()).unwrap_or_default();
+        let hint = nearest(names[0], has.iter().copied())
+            .map_or_else(String::new, |nearest| format!(" (nearest: `{nearest}`)"));
         return Err(format!(
-            "no field `{}`; the row has {} (nearest: `{nearest}`); choose another preset or name the field in one",
+            "no field `{}`; the row has {}{hint}; choose another preset or name the field in one",
             names.join("` or `"),
             has.join(", ")
         ));

@@ -1,14 +1,13 @@
 //! Rows of a Parquet file, as the Hugging Face hub keeps data sets.
 
-use super::DatasetError;
-use super::rows::Row;
+use super::error::DatasetError;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fs::File;
 use std::path::Path;
 
-/// Every row, numbered from 1.
-pub(super) fn rows(path: &Path) -> Result<Vec<Row>, DatasetError> {
+/// The fields of every row.
+pub(super) fn rows(path: &Path) -> Result<Vec<Map<String, Value>>, DatasetError> {
     let damaged = |error: parquet::errors::ParquetError| DatasetError::Damaged {
         path: path.to_owned(),
         message: format!(
@@ -20,14 +19,12 @@ pub(super) fn rows(path: &Path) -> Result<Vec<Row>, DatasetError> {
         source,
     })?;
     let reader = SerializedFileReader::new(file).map_err(damaged)?;
-    let mut rows = Vec::new();
-    for (at, row) in reader.get_row_iter(None).map_err(damaged)?.enumerate() {
-        let Value::Object(fields) = row.map_err(damaged)?.to_json_value() else {
-            unreachable!("a row is a group of fields")
-        };
-        rows.push(Row { line: at + 1, fields });
-    }
-    Ok(rows)
+    let rows = reader.get_row_iter(None).map_err(damaged)?;
+    rows.map(|row| match row.map_err(damaged)?.to_json_value() {
+        Value::Object(fields) => Ok(fields),
+        _ => unreachable!("a row is a group of fields"),
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -71,8 +68,8 @@ mod tests {
 
         let rows = rows(&path).unwrap();
         assert_eq!(rows.len(), 2);
-        assert_eq!((rows[1].line, &rows[1].fields["question"]), (2, &"2 + 2?".into()));
-        assert_eq!(rows[1].fields["answer"], 4);
+        assert_eq!(rows[1]["question"], "2 + 2?");
+        assert_eq!(rows[1]["answer"], 4);
 
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
@@ -92,7 +89,7 @@ mod tests {
         assert_eq!(rows.len(), 1209);
         assert!(
             rows.iter()
-                .all(|row| row.fields["reward_model"]["ground_truth"].is_string())
+                .all(|row| row["reward_model"]["ground_truth"].is_string())
         );
     }
 }

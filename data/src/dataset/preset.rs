@@ -1,6 +1,7 @@
 //! Which field is what: a preset is a row of field names.
 
-use super::{DatasetError, Suite};
+use super::error::DatasetError;
+use super::suite::Suite;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::LazyLock;
 
@@ -166,11 +167,7 @@ impl Preset {
         let found = PRESETS.iter().find(|(known, _)| *known == name_of_rows);
         found
             .map(|(_, preset)| preset)
-            .ok_or_else(|| DatasetError::UnknownPreset {
-                name: name.to_owned(),
-                nearest: nearest(name, Self::names()).unwrap_or_default().to_owned(),
-                known: Self::names().collect::<Vec<_>>().join(", "),
-            })
+            .ok_or_else(|| DatasetError::unknown("preset", name, Self::names()))
     }
 
     /// The names that [`Preset::named`] knows.
@@ -181,26 +178,4 @@ impl Preset {
             .filter(|suite| suite.preset_name().is_some_and(|rows| rows != suite.name));
         own.chain(suites.map(|suite| suite.name))
     }
-}
-
-/// The candidate with the fewest edits (insert, delete, replace) to `name`, whatever the case.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
-    candidates.min_by_key(|candidate| edits(&name, &candidate.to_lowercase()))
-}
-
-/// Levenshtein's distance, one row at a time.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -1,13 +1,14 @@
 //! Rows of a file, whatever its format: field names with JSON values, and the line they begin on.
 
-use super::{DatasetError, file};
+use super::error::DatasetError;
+use super::file;
 use serde_json::{Map, Value};
 use std::path::Path;
 
 /// One row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The line it begins on, counted from 1.
+    /// The line it begins on, counted from 1; in a Parquet file the row's number.
     pub line: usize,
     /// Its fields. From a CSV file all are strings.
     pub fields: Map<String, Value>,
@@ -35,7 +36,8 @@ pub fn read(path: &Path) -> Result<Vec<Row>, DatasetError> {
 
 #[cfg(feature = "parquet")]
 fn parquet(path: &Path) -> Result<Vec<Row>, DatasetError> {
-    super::parquet::rows(path)
+    let rows = super::parquet::rows(path)?.into_iter().enumerate();
+    Ok(rows.map(|(at, fields)| Row { line: at + 1, fields }).collect())
 }
 
 #[cfg(not(feature = "parquet"))]

@@ -1,6 +1,6 @@
 //! The suites that models are compared on, by name.
 
-use super::{DatasetError, Preset, preset};
+use super::error::DatasetError;
 
 /// What a suite's answers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +51,9 @@ impl Suite {
     /// # Errors
     /// There is none; the message lists the known ones and the nearest.
     pub fn named(name: &str) -> Result<&'static Suite, DatasetError> {
-        let names = || Self::NAMED.iter().map(|suite| suite.name);
+        let names = Self::NAMED.iter().map(|suite| suite.name);
         let found = Self::NAMED.iter().find(|suite| suite.name == name);
-        found.ok_or_else(|| DatasetError::UnknownSuite {
-            name: name.to_owned(),
-            nearest: preset::nearest(name, names()).unwrap_or_default().to_owned(),
-            known: names().collect::<Vec<_>>().join(", "),
-        })
+        found.ok_or_else(|| DatasetError::unknown("suite", name, names))
     }
 
     /// The name of the preset that reads its rows; none where the answers are programs.
@@ -66,12 +62,6 @@ impl Suite {
             Answers::Mathematics(name) => Some(name),
             Answers::Programs => None,
         }
-    }
-
-    /// The preset that reads its rows; none where the answers are programs.
-    pub fn preset(&self) -> Option<&'static Preset> {
-        self.preset_name()
-            .map(|name| Preset::named(name).expect("every suite's preset is known"))
     }
 }
 
@@ -98,14 +88,16 @@ const fn suite(
 mod tests {
     use super::*;
     use crate::Grader;
-    use crate::dataset::load_all;
+    use crate::dataset::{Preset, load_all};
     use crate::testing::shared;
     use std::collections::HashSet;
 
     #[test]
     fn every_suite_has_its_rows_and_unknown_ones_their_nearest() {
         for suite in &Suite::NAMED {
-            assert_eq!(suite.preset().is_none(), suite.answers == Answers::Programs);
+            if let Answers::Mathematics(preset) = suite.answers {
+                assert_eq!(Preset::named(suite.name).unwrap(), Preset::named(preset).unwrap());
+            }
             assert_eq!(Suite::named(suite.name).unwrap(), suite);
             assert!(suite.hub.is_none_or(|hub| hub.starts_with(crate::dataset::HUB)));
         }
@@ -114,7 +106,6 @@ mod tests {
             error.contains("did you mean \"math500\"") && error.contains("olympiadbench"),
             "{error}"
         );
-        assert_eq!(Preset::named("math500").unwrap(), Preset::named("math").unwrap());
         assert!(Preset::names().any(|name| name == "amc23"));
         let names: Vec<_> = Preset::names().collect();
         assert_eq!(
@@ -164,7 +155,7 @@ mod tests {
             let Some(path) = shared(&format!("data/{file}")) else {
                 return;
             };
-            let loaded = load_all(&path, Suite::named(name).unwrap().preset().unwrap()).unwrap();
+            let loaded = load_all(&path, Preset::named(name).unwrap()).unwrap();
             assert_eq!(
                 (loaded.problems.len(), loaded.skipped.len()),
                 (count, 0),

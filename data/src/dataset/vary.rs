@@ -1,6 +1,6 @@
 //! The same problem with other numbers: more to train on, where the data give the equation behind a problem.
 
-use super::equation::{Worked, work};
+use crate::grade::equation::{Worked, work};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive};
@@ -55,8 +55,8 @@ fn like(number: &BigRational, rng: &mut impl Rng) -> BigRational {
 
 #[cfg(test)]
 mod tests {
-    use super::super::equation::plain;
     use super::*;
+    use crate::grade::equation::plain;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
     use std::collections::HashSet;

@@ -2,6 +2,7 @@
 
 use super::{By, Grader, Rule};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Instant;
 
 /// A labelled pair of answers. Further fields of a line are its own business.
@@ -53,6 +54,23 @@ pub struct Report {
     pub grades_per_sec: f64,
     /// Every case on which they differ.
     pub disagreements: Vec<Disagreement>,
+}
+
+/// The counts in one line.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} cases, {:.2} % agreement: {} false matches, {} false mismatches; {} gold answers not readable; {:.0} \
+             grades a second",
+            self.cases,
+            100.0 * self.agreement,
+            self.false_match,
+            self.false_mismatch,
+            self.unreadable_gold,
+            self.grades_per_sec
+        )
+    }
 }
 
 /// A line that is no case.

@@ -3,9 +3,9 @@
 use super::choice;
 use super::extract::{self, Rule};
 use super::find;
-use super::math::compare::{By, Comparison, Outcome, words};
+use super::math::compare::{Comparison, words};
 use super::math::{self, Answer, Dialect};
-use super::{GradeError, Verdict, cut};
+use super::outcome::{By, GradeError, Outcome, Verdict, cut};
 
 /// A gold answer, read once and checked against as often as there are candidates.
 #[derive(Debug, Clone)]

@@ -8,72 +8,20 @@
 
 pub mod cases;
 mod choice;
+pub(crate) mod equation;
 mod extract;
 mod find;
 mod judge;
 pub mod math;
 pub mod number;
+mod outcome;
 mod spelling;
 
-use crate::dataset::equation;
 pub use extract::{Rule, UnknownRule, after_hashes, last_boxed};
 pub use judge::Gold;
-pub use math::compare::By;
 use number::Number;
-
-/// A gold answer that cannot be checked against.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GradeError {
-    /// The gold answer does not read as exactly one number.
-    #[error(
-        "the gold answer {gold:?} is not one number, so nothing can be checked against it; \
-         drop the problem or give its answer as a number (42, -1.5, 3/4, 1 1/2, 50%)"
-    )]
-    Gold {
-        /// The answer as given, cut to 80 characters.
-        gold: String,
-    },
-    /// The gold answer does not read as mathematics, nor as words.
-    #[error("the gold answer {gold:?} cannot be read: {why}; correct it or drop the problem")]
-    Unreadable {
-        /// The answer as given, cut to 80 characters.
-        gold: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The gold answer is prose that does not say which part of it is the answer.
-    #[error(
-        "the gold answer {gold:?} is a text without an answer that stands out; \
-         put the answer alone, in \\boxed{{}} or behind ####"
-    )]
-    Ambiguous {
-        /// The answer as given, cut to 80 characters.
-        gold: String,
-    },
-    /// The gold answer has no value: it divides by zero, or it is too large to work with.
-    #[error("the gold answer {gold:?} has no value that could be compared (a division by zero?); correct it")]
-    NoValue {
-        /// The answer as given, cut to 80 characters.
-        gold: String,
-    },
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// The completion's answer equals the gold one.
-    pub correct: bool,
-    /// The completion's answer as it stands there; `None` where there was none.
-    pub answer: Option<String>,
-    /// How it was found. A rule without an answer: a box that never closed.
-    pub rule: Option<Rule>,
-    /// What decided; `None` where there was nothing to compare.
-    pub by: Option<By>,
-    /// The gold answer as it was read, cut to 80 characters.
-    pub gold: String,
-    /// The completion's answer as it was read, cut to 80 characters; `None` where it could not be.
-    pub reading: Option<String>,
-}
+use outcome::cut;
+pub use outcome::{By, GradeError, Verdict};
 
 /// What a grader takes for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -188,11 +136,6 @@ impl Grader {
             Takes::Mathematics => Gold::read(gold).map(|_| ()),
         }
     }
-}
-
-/// The first 80 characters.
-fn cut(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 /// The number that a gold answer is.

@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         if let Some((value, end)) = self.latex_fraction(at) {
             return Some((value, end));
         }
-        let (first, mut end) = self.decimal(at)?;
+        let (first, end) = self.decimal(at)?;
         let whole_part = first.denom().is_one();
         // 1\frac{1}{2}
         let next = self.spaces(end);
@@ -253,6 +253,11 @@ impl<'a> Reader<'a> {
                 return divide(&first, &denom).map(|value| (value, stop));
             }
         }
+        self.with_power(first, end, next)
+    }
+
+    /// `first`, which ends at `end` (`next`: behind the spaces), with the power of ten that may follow.
+    fn with_power(&self, first: BigRational, mut end: usize, next: usize) -> Option<(BigRational, usize)> {
         let mut value = first;
         // 1.5e3
         if matches!(self.byte(end), b'e' | b'E')

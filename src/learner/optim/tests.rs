@@ -1,6 +1,6 @@
 use super::*;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::Distribution;
+use burn::tensor::{Device, Distribution};
 
 #[derive(Module, Debug)]
 struct Stack {
@@ -83,10 +83,10 @@ fn grads_of(module: &Stack, x: Tensor<2>) -> GradientsParams {
     GradientsParams::from_grads(loss.backward(), module)
 }
 
-fn config() -> AdamWConfig {
-    AdamWConfig {
+fn config() -> Train {
+    Train {
         weight_decay: 0.1,
-        ..AdamWConfig::default()
+        ..Train::default()
     }
 }
 

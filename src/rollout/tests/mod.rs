@@ -4,16 +4,16 @@ mod lanes;
 
 use std::path::Path;
 
-use gcpo_data::Problem;
+use gcpo_data::{Context, Part, Problem};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::tokens::{Padding, Tokens};
 
 use super::*;
-use crate::config::Grader;
-use crate::projection::{AlignmentConfig, FeatureContext, Projected, ProjectionPlan, project_wave};
-use crate::reward::Reward;
+use crate::group::{Candidate, Group};
+use crate::projection::{AlignmentConfig, FeatureContext, ProjectionPlan, project};
+use crate::sample::{Answers, answer};
 use crate::testing::device;
 
 const EOS: [u32; 2] = [1, 2];
@@ -54,7 +54,7 @@ fn key(prompt: u64, sample: u64) -> StreamKey {
 }
 
 /// Questions of different lengths with the marks 20 (answer) and 21 (final).
-fn plans(n: usize) -> Vec<PromptPlan> {
+fn plans(n: usize) -> Vec<Contexts> {
     [
         vec![3, 4, 5],
         vec![6, 7, 8, 9, 10],
@@ -64,53 +64,41 @@ fn plans(n: usize) -> Vec<PromptPlan> {
     .into_iter()
     .map(|q| {
         let context = |count: usize| {
-            let mut chunks = vec![Chunk::Tokens([q.clone(), vec![20]].concat()), Chunk::Candidate(0)];
+            let mut chunks = vec![Part::Tokens([q.clone(), vec![20]].concat()), Part::Candidate(0)];
             for k in 1..count {
-                chunks.extend([Chunk::Tokens(vec![20]), Chunk::Candidate(k)]);
+                chunks.extend([Part::Tokens(vec![20]), Part::Candidate(k)]);
             }
             chunks
         };
         let mut integrate = context(n);
-        integrate.push(Chunk::Tokens(vec![21]));
+        integrate.push(Part::Tokens(vec![21]));
         let mut project = context(n - 1);
-        project.extend([
-            Chunk::Tokens(vec![21]),
-            Chunk::Integration,
-            Chunk::Tokens(vec![20]),
-        ]);
-        PromptPlan::new([q, vec![20]].concat(), integrate, project, 0).unwrap()
+        project.extend([Part::Tokens(vec![21]), Part::Integration, Part::Tokens(vec![20])]);
+        let (integrate, project) = (Context::new(integrate), Context::new(project));
+        Contexts::new([q, vec![20]].concat(), integrate, project, 0).unwrap()
     })
     .collect()
 }
 
 /// A whole step's sampling and scoring; rewards alternate, the last prompt's are flat.
-fn run(engine: &Engine, context: FeatureContext) -> Projected {
+fn run(engine: &Engine, context: FeatureContext) -> Vec<Group> {
     let (n, j, m) = (3, 2, 2);
-    let problems: Vec<Problem> = (0..4)
-        .map(|i| Problem {
-            id: i.to_string(),
-            question: String::new(),
-            answer: "1".into(),
-            ..Problem::default()
-        })
+    let contexts = plans(n).into_iter().enumerate();
+    let mut groups: Vec<Group> = contexts
+        .map(|(number, contexts)| Group::new(Problem::default(), number, String::new(), contexts))
         .collect();
-    let how = AnswerPlan {
+    let how = Answers {
         num_generations: n,
         integrations: j,
         with_hidden: context == FeatureContext::InContext,
         seed: 4,
         step: 2,
         stage: Stage::Answer,
-        first_prompt: 0,
     };
-    let rollouts = answer(engine, problems, plans(n), how).unwrap();
-    let mut reward = Reward::accuracy(&Grader::default());
-    let text = |c: &Completion| c.tokens.len().to_string();
-    let mut graded = reward.grade(rollouts, 2, |_| String::new(), text).unwrap();
-    for rewards in &mut graded.rewards[..3] {
-        *rewards = vec![0.0, 1.0, 0.0];
+    answer(engine, &mut groups, &how).unwrap();
+    for group in &mut groups[..3] {
+        group.candidates[1].reward = 1.0;
     }
-    graded.rewards[3] = vec![1.0; 3];
     let plan = ProjectionPlan {
         integrations: j,
         samples: m,
@@ -122,12 +110,8 @@ fn run(engine: &Engine, context: FeatureContext) -> Projected {
         seed: 4,
         step: 2,
     };
-    let waves = std::mem::take(&mut graded.rollouts.waves);
-    let found: Vec<_> = waves
-        .iter()
-        .map(|wave| project_wave(engine, &graded, wave, &plan).unwrap())
-        .collect();
-    Projected::new(graded, found)
+    project(engine, &mut groups, &plan).unwrap();
+    groups
 }
 
 fn close(a: &[f32], b: &[f32]) {
@@ -160,7 +144,18 @@ fn one_plan_gives_one_result_however_it_is_run() {
     };
     for context in [FeatureContext::Response, FeatureContext::InContext] {
         let whole = run(&with(&fused, 512, usize::MAX), context);
-        assert!(whole.upsilon[..3].iter().all(Option::is_some) && whole.upsilon[3].is_none());
+        let candidates = |groups: &[Group]| -> Vec<Candidate> {
+            groups.iter().flat_map(|group| group.candidates.clone()).collect()
+        };
+        for (number, group) in whole.iter().enumerate() {
+            assert!(
+                group
+                    .candidates
+                    .iter()
+                    .all(|c| c.upsilon.is_some() == (number < 3))
+            );
+            assert!(group.root.is_none(), "the prefixes are let go of");
+        }
         let ways = [
             ("one row", with(&fused, 1, usize::MAX)),
             ("five rows", with(&fused, 5, usize::MAX)),
@@ -179,29 +174,19 @@ fn one_plan_gives_one_result_however_it_is_run() {
         ];
         for (name, engine) in ways {
             let parts = run(&engine, context);
-            let texts = |p: &Projected| {
-                let of = |all: &[Vec<Completion>]| -> Vec<Vec<u32>> {
-                    all.iter().flatten().map(|c| c.tokens.clone()).collect()
+            for (a, b) in whole.iter().zip(&parts) {
+                let tokens = |group: &Group| -> Vec<Vec<u32>> {
+                    group.integrations.iter().map(|c| c.tokens.clone()).collect()
                 };
-                (of(&p.graded.rollouts.candidates), of(&p.integrations))
-            };
-            assert_eq!(texts(&whole), texts(&parts), "{name}");
-            for (a, b) in whole
-                .colliders
-                .iter()
-                .flatten()
-                .zip(parts.colliders.iter().flatten())
-            {
-                assert_eq!(a.context, b.context);
-                close(&a.logp_x.concat(), &b.logp_x.concat());
+                assert_eq!(tokens(a), tokens(b), "{name}");
             }
-            for (a, b) in whole
-                .upsilon
-                .iter()
-                .flatten()
-                .flatten()
-                .zip(parts.upsilon.iter().flatten().flatten())
-            {
+            for (a, b) in candidates(&whole).into_iter().zip(candidates(&parts)) {
+                assert_eq!(a.tokens(), b.tokens(), "{name}");
+                let (of_a, of_b) = (a.collider.unwrap(), b.collider.unwrap());
+                assert_eq!(of_a.context, of_b.context);
+                close(&of_a.logp_x.concat(), &of_b.logp_x.concat());
+                assert_eq!(a.upsilon.is_some(), b.upsilon.is_some());
+                let (a, b) = (a.upsilon.unwrap_or(0.0), b.upsilon.unwrap_or(0.0));
                 assert!((a - b).abs() < 1e-3, "{a} {b}");
             }
         }

@@ -269,6 +269,7 @@ impl Parser<'_> {
         })
     }
 
+    /// What stands behind a value and belongs to it: powers, subscripts, primes, units. One match: a row a mark.
     pub fn attached(&mut self, base: Node) -> Read<Node> {
         let mut value = base;
         let start = self.at;

@@ -106,21 +106,35 @@ impl<'a> Parser<'a> {
             self.tokens[at].at = token.at + head.len();
             return self.function(names::function(head).unwrap_or("sin"));
         }
-        if self.integrals > 0 && word.starts_with('d') {
-            if let [_, letter] = word.as_bytes() {
-                self.at += 1;
-                self.differentials.push((*letter as char).to_string());
-                return Ok(Node::int(1));
-            }
-            if word == "d"
-                && let Some(letter) = self.peek_at(1).and_then(|t| names::letter(t.text))
-            {
-                self.at += 2;
-                self.differentials.push(letter.to_owned());
-                return Ok(Node::int(1));
-            }
+        if self.differential(word) {
+            return Ok(Node::int(1));
         }
-        // Letters side by side: the first now, the rest with the next factor.
+        self.first_letter(word)
+    }
+
+    /// `dx` in an integral.
+    fn differential(&mut self, word: &str) -> bool {
+        if self.integrals == 0 || !word.starts_with('d') {
+            return false;
+        }
+        if let [_, letter] = word.as_bytes() {
+            self.at += 1;
+            self.differentials.push((*letter as char).to_string());
+            return true;
+        }
+        if word == "d"
+            && let Some(letter) = self.peek_at(1).and_then(|t| names::letter(t.text))
+        {
+            self.at += 2;
+            self.differentials.push(letter.to_owned());
+            return true;
+        }
+        false
+    }
+
+    /// Letters side by side: the first now, the rest with the next factor.
+    fn first_letter(&mut self, word: &'a str) -> Read<Node> {
+        let token = self.tokens[self.at];
         let (first, rest) = word.split_at(1);
         if rest.is_empty() {
             self.at += 1;

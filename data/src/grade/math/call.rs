@@ -6,6 +6,7 @@ use super::node::{Const, Node, Relation};
 use super::parse::{Parser, Read};
 
 impl Parser<'_> {
+    /// A command where a value belongs. One match: a row a command.
     pub fn command(&mut self, name: &str) -> Read<Node> {
         let fence = match name {
             "lfloor" => Some(("rfloor", "floor")),
@@ -47,14 +48,7 @@ impl Parser<'_> {
                 } else {
                     self.raw_argument()?
                 };
-                return Ok(match letter.as_str() {
-                    "R" => Node::NumberSet('ℝ'),
-                    "Z" => Node::NumberSet('ℤ'),
-                    "Q" => Node::NumberSet('ℚ'),
-                    "N" => Node::NumberSet('ℕ'),
-                    "C" => Node::NumberSet('ℂ'),
-                    _ => Node::Symbol(format!("mathbb {letter}")),
-                });
+                return Ok(number_set(&letter));
             }
             "int" => return self.integral(),
             "sum" | "prod" => return self.series(if name == "sum" { "Sum" } else { "Product" }),
@@ -457,4 +451,16 @@ fn builder(first: &Node, rest: &[(Relation, Node)]) -> Option<(Node, Vec<(Relati
 
 fn is_minus_one(node: &Node) -> bool {
     matches!(node, Node::Neg(one) if **one == Node::int(1))
+}
+
+/// `\mathbb{R}` and its kin.
+fn number_set(letter: &str) -> Node {
+    match letter {
+        "R" => Node::NumberSet('ℝ'),
+        "Z" => Node::NumberSet('ℤ'),
+        "Q" => Node::NumberSet('ℚ'),
+        "N" => Node::NumberSet('ℕ'),
+        "C" => Node::NumberSet('ℂ'),
+        _ => Node::Symbol(format!("mathbb {letter}")),
+    }
 }

@@ -6,59 +6,8 @@ use super::node::{Const, Func, Node, Rat, Relation};
 use super::points::equal_at_points;
 use super::poly::{Atoms, Form};
 use super::region::{self, infinite};
+use crate::grade::outcome::{By, Outcome};
 use num_traits::{Signed, Zero};
-use serde::Serialize;
-use std::fmt;
-
-/// What decided. Of a compound answer, the last of these that was needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    /// Exact rational numbers.
-    Exact,
-    /// The same words or the same letter.
-    Text,
-    /// Kind or length: a tuple is no number, three values are not two.
-    Shape,
-    /// The symbolic normal form.
-    Symbolic,
-    /// Evaluation with about thirty digits at several points.
-    Numeric,
-    /// One is a decimal of four digits or more, and the other rounds to it.
-    Rounding,
-    /// Nothing could decide; that is no match.
-    Undecided,
-}
-
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            By::Exact => "exact",
-            By::Text => "text",
-            By::Shape => "shape",
-            By::Symbolic => "symbolic",
-            By::Numeric => "numeric",
-            By::Rounding => "rounding",
-            By::Undecided => "undecided",
-        })
-    }
-}
-
-/// Equal or not, and what decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// They are the same.
-    pub equal: bool,
-    /// What decided.
-    pub by: By,
-}
-
-impl Outcome {
-    pub(super) const fn of(equal: bool, by: By) -> Self {
-        Self { equal, by }
-    }
-    pub(super) const DIFFERENT: Self = Self::of(false, By::Shape);
-}
 
 /// Pairs of parts that are compared before it is given up.
 const MAX_PAIRS: usize = 2_000;
@@ -310,34 +259,8 @@ impl Comparison {
         if self.scalars > MAX_PAIRS {
             return Outcome::of(false, By::Undecided);
         }
-        match (a, b) {
-            (Node::Percent(a), Node::Percent(b)) | (Node::Degrees(a), Node::Degrees(b)) => {
-                return self.scalar(a, b);
-            }
-            // 50% is meant as 50 or as 1/2.
-            (Node::Percent(inside), other) | (other, Node::Percent(inside)) => {
-                let first = self.scalar(inside, other);
-                let hundredth = Node::Div(inside.clone(), Node::int(100).into());
-                return if first.equal {
-                    first
-                } else {
-                    self.scalar(&hundredth, other)
-                };
-            }
-            (Node::Degrees(inside), other) | (other, Node::Degrees(inside)) => {
-                let first = self.scalar(inside, other);
-                if first.equal {
-                    return first;
-                }
-                let turn = Node::Div(Node::Const(Const::Pi).into(), Node::int(180).into());
-                return self.scalar(&Node::Mul(vec![(**inside).clone(), turn]), other);
-            }
-            (Node::Based(x, p, _), Node::Based(y, q, _)) => return Outcome::of(x == y && p == q, By::Exact),
-            // A numeral in another base is not its value: 40_9 answers another question than 36 does.
-            (Node::Based(_, base, _), _) | (_, Node::Based(_, base, _)) if *base != 10 => {
-                return Outcome::DIFFERENT;
-            }
-            _ => {}
+        if let Some(outcome) = self.marked(a, b) {
+            return outcome;
         }
         if let (Some(a), Some(b)) = (rational(a), rational(b)) {
             return Outcome::of(a == b, By::Exact);
@@ -373,6 +296,36 @@ impl Comparison {
             return outcome;
         }
         equal_at_points(a, b)
+    }
+
+    /// Two scalars of which one is in percent, in degrees or in a base of its own; `None` where neither is.
+    fn marked(&mut self, a: &Node, b: &Node) -> Option<Outcome> {
+        Some(match (a, b) {
+            (Node::Percent(a), Node::Percent(b)) | (Node::Degrees(a), Node::Degrees(b)) => self.scalar(a, b),
+            // 50% is meant as 50 or as 1/2.
+            (Node::Percent(inside), other) | (other, Node::Percent(inside)) => {
+                let hundredth = Node::Div(inside.clone(), Node::int(100).into());
+                self.either(inside, &hundredth, other)
+            }
+            (Node::Degrees(inside), other) | (other, Node::Degrees(inside)) => {
+                let turn = Node::Div(Node::Const(Const::Pi).into(), Node::int(180).into());
+                let radians = Node::Mul(vec![(**inside).clone(), turn]);
+                self.either(inside, &radians, other)
+            }
+            (Node::Based(x, p, _), Node::Based(y, q, _)) => Outcome::of(x == y && p == q, By::Exact),
+            // A numeral in another base is not its value: 40_9 answers another question than 36 does.
+            (Node::Based(_, base, _), _) | (_, Node::Based(_, base, _)) if *base != 10 => Outcome::DIFFERENT,
+            _ => return None,
+        })
+    }
+
+    fn either(&mut self, first: &Node, second: &Node, other: &Node) -> Outcome {
+        let outcome = self.scalar(first, other);
+        if outcome.equal {
+            outcome
+        } else {
+            self.scalar(second, other)
+        }
     }
 
     /// Whether one is a decimal that the other rounds to.

@@ -79,31 +79,14 @@ impl Point {
                 self.value(a)?.over(below)
             }
             Node::Neg(a) => self.value(a)?.neg(),
-            Node::Pow(base, exponent) => {
-                let (base, exponent_value) = (self.value(base)?, self.value(exponent)?);
-                // The real cube root, as in the normal form.
-                match &**exponent {
-                    Node::Div(p, q) if base.is_real() && base.re.hi < 0.0 && **q == Node::int(3) => {
-                        let root = base
-                            .neg()
-                            .pow(Complex::ONE.over(Complex::real(Wide::new(3.0))))
-                            .neg();
-                        let p = self.value(p)?;
-                        root.pow(p)
-                    }
-                    _ => base.pow(exponent_value),
-                }
-            }
+            Node::Pow(base, exponent) => self.power(base, exponent)?,
+            Node::Root(a, 2) => self.value(a)?.sqrt(),
             Node::Root(a, n) => {
                 let inside = self.value(a)?;
                 let odd = n % 2 == 1 && inside.is_real() && inside.re.hi < 0.0;
-                if *n == 2 {
-                    inside.sqrt()
-                } else {
-                    let exponent = Complex::ONE.over(Complex::real(Wide::new(f64::from(*n))));
-                    let root = if odd { inside.neg() } else { inside }.pow(exponent);
-                    if odd { root.neg() } else { root }
-                }
+                let exponent = Complex::ONE.over(Complex::real(Wide::new(f64::from(*n))));
+                let root = if odd { inside.neg() } else { inside }.pow(exponent);
+                if odd { root.neg() } else { root }
             }
             Node::Percent(a) => self.value(a)?.over(Complex::real(Wide::new(100.0))),
             Node::Degrees(a) => self.value(a)?,
@@ -117,23 +100,38 @@ impl Point {
             Node::Set(items) | Node::List(items) | Node::Tuple(items) if items.len() == 1 => {
                 self.value(&items[0])?
             }
-            Node::Call(Func::Applied(name), args) => {
-                // An unknown function is some smooth function of its arguments, the same wherever it is met.
-                let mut sum = Wide::new(unit(&name.as_str()));
-                for (place, arg) in args.iter().enumerate() {
-                    let arg = self.value(arg)?;
-                    let factor = Wide::new(1.0 + unit(&(name.as_str(), place)));
-                    sum = sum + (arg.re + arg.im * Wide::new(0.7)) * factor;
-                }
-                let (sin, _) = sum.sin_cos();
-                Complex::real(sin + Wide::new(1.5))
-            }
+            Node::Call(Func::Applied(name), args) => self.unknown(name, args)?,
             Node::Call(Func::Named(name), args) => self.named(name, args)?,
             _ => return None,
         };
         value.is_finite().then_some(value)
     }
 
+    fn power(&mut self, base: &Node, exponent: &Node) -> Option<Complex> {
+        let (base, value) = (self.value(base)?, self.value(exponent)?);
+        match exponent {
+            // The real cube root, as in the normal form.
+            Node::Div(p, q) if base.is_real() && base.re.hi < 0.0 && **q == Node::int(3) => {
+                let third = Complex::ONE.over(Complex::real(Wide::new(3.0)));
+                Some(base.neg().pow(third).neg().pow(self.value(p)?))
+            }
+            _ => Some(base.pow(value)),
+        }
+    }
+
+    /// An unknown function is some smooth function of its arguments, the same wherever it is met.
+    fn unknown(&mut self, name: &str, args: &[Node]) -> Option<Complex> {
+        let mut sum = Wide::new(unit(&name));
+        for (place, arg) in args.iter().enumerate() {
+            let arg = self.value(arg)?;
+            let factor = Wide::new(1.0 + unit(&(name, place)));
+            sum = sum + (arg.re + arg.im * Wide::new(0.7)) * factor;
+        }
+        let (sin, _) = sum.sin_cos();
+        Some(Complex::real(sin + Wide::new(1.5)))
+    }
+
+    /// A known function. One match: a row a function.
     fn named(&mut self, name: &str, args: &[Node]) -> Option<Complex> {
         if let ("Sum" | "Product", [body, Node::Symbol(variable), from, to]) = (name, args) {
             return self.series(name == "Sum", body, variable, from, to);
@@ -149,7 +147,6 @@ impl Point {
                 _ => value,
             });
         }
-        let inverse = |x: Complex| (!x.is_zero()).then(|| Complex::ONE.over(x));
         let all_real = values.iter().all(|value| value.is_real());
         Some(match (name, values.as_slice()) {
             ("sin", [x]) => x.sin_cos().0,
@@ -164,19 +161,7 @@ impl Point {
             ("acot", [x]) => inverse(*x)?.atan(),
             ("asec", [x]) => Complex::real(PI * Wide::new(0.5)).minus(inverse(*x)?.asin()),
             ("acsc", [x]) => inverse(*x)?.asin(),
-            ("sinh" | "cosh" | "tanh" | "coth" | "sech" | "csch", [x]) => {
-                let (up, down) = (x.exp(), x.neg().exp());
-                let half = Complex::real(Wide::new(0.5));
-                let (sinh, cosh) = (up.minus(down).times(half), up.plus(down).times(half));
-                match name {
-                    "sinh" => sinh,
-                    "cosh" => cosh,
-                    "tanh" => sinh.over(cosh),
-                    "coth" => cosh.over(sinh),
-                    "sech" => inverse(cosh)?,
-                    _ => inverse(sinh)?,
-                }
-            }
+            ("sinh" | "cosh" | "tanh" | "coth" | "sech" | "csch", [x]) => hyperbolic(name, *x)?,
             ("asinh", [x]) => x.plus(x.times(*x).plus(Complex::ONE).sqrt()).ln(),
             ("acosh", [x]) => {
                 let root = x.plus(Complex::ONE).sqrt().times(x.minus(Complex::ONE).sqrt());
@@ -355,5 +340,23 @@ pub fn sign(value: Complex) -> Option<i32> {
     real.then(|| {
         let zero = value.re.abs().hi <= 1e-24;
         if zero { 0 } else { value.re.hi.signum() as i32 }
+    })
+}
+
+fn inverse(x: Complex) -> Option<Complex> {
+    (!x.is_zero()).then(|| Complex::ONE.over(x))
+}
+
+fn hyperbolic(name: &str, x: Complex) -> Option<Complex> {
+    let (up, down) = (x.exp(), x.neg().exp());
+    let half = Complex::real(Wide::new(0.5));
+    let (sinh, cosh) = (up.minus(down).times(half), up.plus(down).times(half));
+    Some(match name {
+        "sinh" => sinh,
+        "cosh" => cosh,
+        "tanh" => sinh.over(cosh),
+        "coth" => cosh.over(sinh),
+        "sech" => inverse(cosh)?,
+        _ => inverse(sinh)?,
     })
 }

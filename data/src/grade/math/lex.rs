@@ -1,6 +1,6 @@
 //! Text into tokens: LaTeX, plain mathematics and SymPy's spelling of it.
 
-use super::{MAX_BYTES, MAX_TOKENS, Unreadable};
+use super::limits::{MAX_BYTES, MAX_TOKENS, Unreadable};
 
 /// How a text that can be read in two ways is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -239,27 +239,30 @@ impl<'a> Lexer<'a> {
         (!self.byte(next).is_ascii_digit()).then_some(next)
     }
 
+    /// A backslash before `next`, which is no letter.
+    fn escaped(&mut self, at: usize, next: u8) {
+        match next {
+            // Row of a matrix; elsewhere a line break, or a backslash doubled by mistake: `\\frac`.
+            b'\\' if self.environments > 0 => self.push(Kind::Command, at, at + 2),
+            b'\\' => self.skip(at + 1 + usize::from(!self.byte(at + 2).is_ascii_alphabetic())),
+            b'{' | b'}' => self.push(Kind::Command, at + 1, at + 2),
+            b'|' => self.push(Kind::Sign('|'), at + 1, at + 2),
+            b'%' => self.push(Kind::Sign('%'), at + 1, at + 2),
+            0 | b'0'..=b'9' => self.skip(at + 1),
+            b'&' | b'_' | b'#' => self.skip(at + 2),
+            _ => {
+                // \, \; \: \! \$ \( \) \[ \] and a stray backslash.
+                let c = self.text[at + 1..].chars().next().map_or(0, char::len_utf8);
+                self.skip(at + 1 + c);
+            }
+        }
+    }
+
     fn command(&mut self) {
         let at = self.at;
         let next = self.byte(at + 1);
         if !next.is_ascii_alphabetic() {
-            return match next {
-                // Row of a matrix; elsewhere a line break, or a backslash doubled by mistake: `\\frac`.
-                b'\\' if self.environments > 0 => self.push(Kind::Command, at, at + 2),
-                b'\\' => self.skip(at + 1 + usize::from(!self.byte(at + 2).is_ascii_alphabetic())),
-                b'{' => self.push(Kind::Command, at + 1, at + 2),
-                b'}' => self.push(Kind::Command, at + 1, at + 2),
-                b'|' => self.push(Kind::Sign('|'), at + 1, at + 2),
-                b'%' => self.push(Kind::Sign('%'), at + 1, at + 2),
-                0 => self.skip(at + 1),
-                b'0'..=b'9' => self.skip(at + 1),
-                b'&' | b'_' | b'#' => self.skip(at + 2),
-                _ => {
-                    // \, \; \: \! \$ \( \) \[ \] and a stray backslash.
-                    let c = self.text[at + 1..].chars().next().map_or(0, char::len_utf8);
-                    self.skip(at + 1 + c);
-                }
-            };
+            return self.escaped(at, next);
         }
         let from = at + 1;
         let mut end = from;

@@ -1,7 +1,7 @@
 //! A tree into its normal form.
 
-use super::MAX_BITS;
 use super::integers::{binomial, factorial, gcd, lcm, primes};
+use super::limits::MAX_BITS;
 use super::node::{Const, Func, Node, Rat};
 use super::poly::{Atom, Atoms, Beyond, Done, Exp, Form, Mono, Poly, powered};
 use num_bigint::BigInt;
@@ -252,40 +252,10 @@ impl Atoms {
     /// The value of a function where it is simple.
     fn worked(&mut self, name: &str, args: &[Form]) -> Done<Option<Form>> {
         let numbers: Option<Vec<Rat>> = args.iter().map(Form::value).collect();
-        let whole = |value: BigInt| Some(Form::number(Rat::from_integer(value)));
-        if let Some(numbers) = &numbers {
-            let value = match (name, numbers.as_slice()) {
-                ("Abs", [x]) => Some(Form::number(x.abs())),
-                ("floor", [x]) => Some(Form::number(x.floor())),
-                ("ceiling", [x]) => Some(Form::number(x.ceil())),
-                ("sign", [x]) => Some(Form::number(x.signum())),
-                ("Max", all) => all.iter().max().cloned().map(Form::number),
-                ("Min", all) => all.iter().min().cloned().map(Form::number),
-                ("Mod", [_, m]) if m.is_zero() => return Err(Beyond),
-                ("Mod", [a, m]) => Some(Form::number(a - m * (a / m).floor())),
-                ("gcd", all) => all
-                    .iter()
-                    .map(Signed::abs)
-                    .reduce(|a, b| gcd(&a, &b))
-                    .map(Form::number),
-                ("lcm", all) => all
-                    .iter()
-                    .map(Signed::abs)
-                    .reduce(|a, b| lcm(&a, &b))
-                    .map(Form::number),
-                ("factorial", [n]) => factorial(n).and_then(whole),
-                ("binomial", [n, k]) => binomial(n, k).and_then(whole),
-                ("ln", [x]) if x.is_one() => Some(Form::number(Rat::zero())),
-                ("log", [x, b]) if !b.is_one() && x.is_one() => Some(Form::number(Rat::zero())),
-                ("sin" | "tan" | "sinh" | "tanh" | "asin" | "atan" | "asinh", [x]) if x.is_zero() => {
-                    Some(Form::number(Rat::zero()))
-                }
-                ("cos" | "cosh", [x]) if x.is_zero() => Some(Form::number(Rat::one())),
-                _ => None,
-            };
-            if value.is_some() {
-                return Ok(value);
-            }
+        if let Some(numbers) = numbers
+            && let Some(value) = of_numbers(name, &numbers)?
+        {
+            return Ok(Some(value));
         }
         Ok(match (name, args) {
             ("gcd" | "lcm", [first, rest @ ..]) => {
@@ -452,4 +422,38 @@ fn positive(form: Form) -> Form {
 
 fn leads_negative(form: &Form) -> bool {
     form.num.0.values().next_back().is_some_and(Signed::is_negative)
+}
+
+/// The value of a function of numbers where it is simple.
+fn of_numbers(name: &str, numbers: &[Rat]) -> Done<Option<Form>> {
+    let whole = |value: BigInt| Some(Form::number(Rat::from_integer(value)));
+    Ok(match (name, numbers) {
+        ("Abs", [x]) => Some(Form::number(x.abs())),
+        ("floor", [x]) => Some(Form::number(x.floor())),
+        ("ceiling", [x]) => Some(Form::number(x.ceil())),
+        ("sign", [x]) => Some(Form::number(x.signum())),
+        ("Max", all) => all.iter().max().cloned().map(Form::number),
+        ("Min", all) => all.iter().min().cloned().map(Form::number),
+        ("Mod", [_, m]) if m.is_zero() => return Err(Beyond),
+        ("Mod", [a, m]) => Some(Form::number(a - m * (a / m).floor())),
+        ("gcd", all) => all
+            .iter()
+            .map(Signed::abs)
+            .reduce(|a, b| gcd(&a, &b))
+            .map(Form::number),
+        ("lcm", all) => all
+            .iter()
+            .map(Signed::abs)
+            .reduce(|a, b| lcm(&a, &b))
+            .map(Form::number),
+        ("factorial", [n]) => factorial(n).and_then(whole),
+        ("binomial", [n, k]) => binomial(n, k).and_then(whole),
+        ("ln", [x]) if x.is_one() => Some(Form::number(Rat::zero())),
+        ("log", [x, b]) if !b.is_one() && x.is_one() => Some(Form::number(Rat::zero())),
+        ("sin" | "tan" | "sinh" | "tanh" | "asin" | "atan" | "asinh", [x]) if x.is_zero() => {
+            Some(Form::number(Rat::zero()))
+        }
+        ("cos" | "cosh", [x]) if x.is_zero() => Some(Form::number(Rat::one())),
+        _ => None,
+    })
 }

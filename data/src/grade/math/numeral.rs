@@ -1,9 +1,9 @@
 //! Numbers as they are written: thousands, decimals, mixed numbers, repeating ends.
 
 use super::lex::Kind;
+use super::limits::{MAX_BITS, Unreadable};
 use super::node::{Node, Rat};
 use super::parse::{Parser, Read};
-use super::{MAX_BITS, Unreadable};
 use num_bigint::BigInt;
 use num_traits::{One, Zero};
 
@@ -17,31 +17,7 @@ impl Parser<'_> {
         // 1,234,567 outside of brackets is one number; in a list whose members are shorter it is not.
         let lead = text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 3 && !text.starts_with('0');
         if self.brackets == 0 && lead && !follows_comma {
-            let mut end = self.at;
-            let group = |at: usize| {
-                let comma = self.tokens.get(at)?;
-                let digits = self.tokens.get(at + 1)?;
-                let whole = digits.text.split('.').next().unwrap_or("").len() == 3;
-                (comma.text == "," && !comma.spaced && !digits.spaced && digits.kind == Kind::Number && whole)
-                    .then_some(digits.text)
-            };
-            let mut joined = text.clone();
-            while let Some(digits) = group(end) {
-                joined.push_str(digits);
-                end += 2;
-                if digits.contains('.') {
-                    break;
-                }
-            }
-            let goes_on = self.tokens.get(end).is_some_and(|t| t.text == "," && !t.spaced)
-                && self
-                    .tokens
-                    .get(end + 1)
-                    .is_some_and(|t| t.kind == Kind::Number && !t.spaced);
-            if !goes_on {
-                text = joined;
-                self.at = end;
-            }
+            self.thousands(&mut text);
         }
         let Some(value) = literal(&text) else {
             return Err(Unreadable::TooBig);
@@ -85,6 +61,33 @@ impl Parser<'_> {
             return Ok(Node::Add(vec![value, part]));
         }
         Ok(value)
+    }
+
+    /// The groups of three digits that go on from `text`, taken into it if they are the whole number.
+    fn thousands(&mut self, text: &mut String) {
+        let mut end = self.at;
+        let group = |at: usize| {
+            let comma = self.tokens.get(at)?;
+            let digits = self.tokens.get(at + 1)?;
+            let whole = digits.text.split('.').next().unwrap_or("").len() == 3;
+            (comma.text == "," && !comma.spaced && !digits.spaced && digits.kind == Kind::Number && whole)
+                .then_some(digits.text)
+        };
+        let mut joined = text.clone();
+        while let Some(digits) = group(end) {
+            joined.push_str(digits);
+            end += 2;
+            if digits.contains('.') {
+                break;
+            }
+        }
+        let comma = self.tokens.get(end).is_some_and(|t| t.text == "," && !t.spaced);
+        let next = self.tokens.get(end + 1);
+        let goes_on = comma && next.is_some_and(|t| t.kind == Kind::Number && !t.spaced);
+        if !goes_on {
+            *text = joined;
+            self.at = end;
+        }
     }
 
     /// `0.1\overline{6}`.

@@ -1,9 +1,9 @@
 //! Lists, statements and sets: the outer levels of the grammar, and the parser's own state.
 
 use super::lex::{Dialect, Kind, Token, lex};
+use super::limits::{MAX_CHAIN, MAX_DEPTH, Unreadable};
 use super::names;
 use super::node::{Join, Node, Relation};
-use super::{MAX_CHAIN, MAX_DEPTH, Unreadable};
 
 pub(super) type Read<T> = Result<T, Unreadable>;
 

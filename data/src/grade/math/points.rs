@@ -1,10 +1,10 @@
 //! The last resort: both sides evaluated at several points.
 
 use super::answer::has_variables;
-use super::compare::{By, Outcome};
 use super::eval::{Point, near, sign};
 use super::node::{Func, Node};
 use super::wide::Wide;
+use crate::grade::outcome::{By, Outcome};
 
 /// Powers that have branches, and logarithms: where variables are negative, two right answers may differ.
 fn has_branches(node: &Node) -> bool {

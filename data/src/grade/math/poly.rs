@@ -5,7 +5,7 @@
 //! to expand), powers with symbolic exponents and values of functions. `i² = -1` and `(√p)² = p` are applied wherever
 //! terms meet, so two rational functions with radicals are equal if and only if their cross-product is zero.
 
-use super::MAX_BITS;
+use super::limits::MAX_BITS;
 use super::node::Rat;
 use super::terms::merged;
 pub use super::terms::{Beyond, Done, Exp, Form, Mono, Poly, powered};
@@ -295,14 +295,19 @@ impl Atoms {
         }
         let mut form = Form::whole(Poly::term(coefficient, out));
         for (sum, power) in sums {
-            let sum = Form::whole(sum);
-            for _ in 0..power.abs() {
-                form = if power > 0 {
-                    self.mul(&form, &sum)?
-                } else {
-                    self.divide(&form, &sum)?
-                };
-            }
+            form = self.times_power(form, sum, power)?;
+        }
+        Ok(form)
+    }
+
+    fn times_power(&mut self, mut form: Form, sum: Poly, power: i64) -> Done<Form> {
+        let sum = Form::whole(sum);
+        for _ in 0..power.abs() {
+            form = if power > 0 {
+                self.mul(&form, &sum)?
+            } else {
+                self.divide(&form, &sum)?
+            };
         }
         Ok(form)
     }

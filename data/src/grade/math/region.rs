@@ -188,32 +188,42 @@ fn solved_pair(left: &Node, relation: Relation, right: &Node, quantity: &mut Opt
             slope.clone().into(),
         )
     };
-    let infinity = || Node::Const(Const::Infinity);
-    let minus_infinity = || Node::Neg(infinity().into());
     let bound = |node: Node| if infinite(&node).is_some() { node } else { at(node) };
-    let below = |to: Node, closed| Node::Interval(minus_infinity().into(), to.into(), false, closed);
-    let above = |from: Node, closed| Node::Interval(from.into(), infinity().into(), closed, false);
     if inside.is_some() {
         let (upper, lower) = (bound(fixed.clone()), bound(Node::Neg(fixed.clone().into())));
         let (low, high) = if positive { (lower, upper) } else { (upper, lower) };
-        let within = |closed| Node::Interval(low.clone().into(), high.clone().into(), closed, closed);
-        let outside = |closed| {
-            Node::Joined(
-                Join::Union,
-                below(low.clone(), closed).into(),
-                above(high.clone(), closed).into(),
-            )
-        };
-        return Some(match relation {
-            Relation::Less => within(false),
-            Relation::LessEqual => within(true),
-            Relation::Greater => outside(false),
-            Relation::GreaterEqual => outside(true),
-            _ => return None,
-        });
+        return two_sided(relation, low, high);
     }
     let relation = if positive { relation } else { mirrored(relation) };
-    let bound = bound(fixed.clone());
+    one_sided(relation, bound(fixed.clone()))
+}
+
+fn below(to: Node, closed: bool) -> Node {
+    let from = Node::Neg(Node::Const(Const::Infinity).into());
+    Node::Interval(from.into(), to.into(), false, closed)
+}
+
+fn above(from: Node, closed: bool) -> Node {
+    Node::Interval(from.into(), Node::Const(Const::Infinity).into(), closed, false)
+}
+
+/// `|x|` in this relation to a bound: between the two bounds of `x`, or outside of them.
+fn two_sided(relation: Relation, low: Node, high: Node) -> Option<Node> {
+    let outside = |low, high, closed| {
+        let (below, above) = (below(low, closed), above(high, closed));
+        Node::Joined(Join::Union, below.into(), above.into())
+    };
+    Some(match relation {
+        Relation::Less => Node::Interval(low.into(), high.into(), false, false),
+        Relation::LessEqual => Node::Interval(low.into(), high.into(), true, true),
+        Relation::Greater => outside(low, high, false),
+        Relation::GreaterEqual => outside(low, high, true),
+        _ => return None,
+    })
+}
+
+/// `x` in this relation to a bound.
+fn one_sided(relation: Relation, bound: Node) -> Option<Node> {
     Some(match relation {
         Relation::Less => below(bound, false),
         Relation::LessEqual => below(bound, true),

@@ -1,10 +1,11 @@
 //! Equations and inequalities compared.
 
-use super::compare::{By, Comparison, Outcome};
+use super::compare::Comparison;
 use super::node::{Func, Node, Relation};
 use super::points::proportional_at_points;
 use super::poly::Atoms;
 use super::region::{self, mirrored};
+use crate::grade::outcome::{By, Outcome};
 use num_traits::Signed;
 
 impl Comparison {

@@ -76,30 +76,19 @@ impl Display for Within<'_> {
 }
 
 impl Display for Node {
+    /// One match: a row a kind of node.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Node::Int(value) => write!(f, "{value}"),
             Node::Decimal(value, _) if value.denom().bits() > 300 => write!(f, "{value}"),
-            Node::Decimal(value, _) => f.write_str(&crate::dataset::equation::exact(value)),
+            Node::Decimal(value, _) => f.write_str(&crate::grade::equation::exact(value)),
             Node::Based(_, base, digits) => write!(f, "{digits}_{base}"),
             Node::Symbol(name) => f.write_str(name),
             Node::Const(Const::Pi) => f.write_str("π"),
             Node::Const(Const::E) => f.write_str("e"),
             Node::Const(Const::I) => f.write_str("i"),
             Node::Const(Const::Infinity) => f.write_str("∞"),
-            Node::Add(parts) => {
-                for (place, part) in parts.iter().enumerate() {
-                    match part {
-                        Node::Neg(inside) if place > 0 => write!(f, " - {}", Within(inside, 2))?,
-                        Node::PlusMinus(inside, flipped) if place > 0 => {
-                            write!(f, " {} {}", if *flipped { '∓' } else { '±' }, Within(inside, 2))?;
-                        }
-                        part if place > 0 => write!(f, " + {part}")?,
-                        part => write!(f, "{part}")?,
-                    }
-                }
-                Ok(())
-            }
+            Node::Add(parts) => sum(f, parts),
             Node::Mul(parts) => {
                 for (place, part) in parts.iter().enumerate() {
                     if place > 0 {
@@ -115,12 +104,11 @@ impl Display for Node {
             Node::Pow(a, b) => write!(f, "{}^{}", Within(a, 4), Within(b, 4)),
             Node::Root(a, 2) => write!(f, "sqrt({a})"),
             Node::Root(a, n) => write!(f, "root({a}, {n})"),
-            Node::Call(Func::Named(name), args) => {
-                f.write_str(name)?;
-                listed(f, "(", args, ")")
-            }
-            Node::Call(Func::Applied(name), args) => {
-                f.write_str(name)?;
+            Node::Call(function, args) => {
+                f.write_str(match function {
+                    Func::Named(name) => name,
+                    Func::Applied(name) => name,
+                })?;
                 listed(f, "(", args, ")")
             }
             Node::Percent(a) => write!(f, "{}%", Within(a, 3)),
@@ -146,16 +134,7 @@ impl Display for Node {
                 write!(f, "{} {sign} {}", Within(a, 1), Within(b, 1))
             }
             Node::NumberSet(set) => write!(f, "{set}"),
-            Node::Matrix(rows) => {
-                f.write_str("[")?;
-                for (place, row) in rows.iter().enumerate() {
-                    if place > 0 {
-                        f.write_str(", ")?;
-                    }
-                    listed(f, "[", row, "]")?;
-                }
-                f.write_str("]")
-            }
+            Node::Matrix(rows) => matrix(f, rows),
             Node::Ratio(parts) => {
                 for (place, part) in parts.iter().enumerate() {
                     if place > 0 {
@@ -170,4 +149,29 @@ impl Display for Node {
             Node::Truth(truth) => write!(f, "{truth}"),
         }
     }
+}
+
+fn sum(f: &mut Formatter<'_>, parts: &[Node]) -> Result {
+    for (place, part) in parts.iter().enumerate() {
+        match part {
+            Node::Neg(inside) if place > 0 => write!(f, " - {}", Within(inside, 2))?,
+            Node::PlusMinus(inside, flipped) if place > 0 => {
+                write!(f, " {} {}", if *flipped { '∓' } else { '±' }, Within(inside, 2))?;
+            }
+            part if place > 0 => write!(f, " + {part}")?,
+            part => write!(f, "{part}")?,
+        }
+    }
+    Ok(())
+}
+
+fn matrix(f: &mut Formatter<'_>, rows: &[Vec<Node>]) -> Result {
+    f.write_str("[")?;
+    for (place, row) in rows.iter().enumerate() {
+        if place > 0 {
+            f.write_str(", ")?;
+        }
+        listed(f, "[", row, "]")?;
+    }
+    f.write_str("]")
 }

@@ -4,6 +4,34 @@ use super::lex::Kind;
 use super::node::{Func, Join, Node, Relation};
 use super::parse::{Parser, Read};
 
+/// SymPy's classes that take arguments.
+const CLASSES: [&str; 24] = [
+    "Interval",
+    "Union",
+    "Intersection",
+    "Complement",
+    "FiniteSet",
+    "Matrix",
+    "ImmutableMatrix",
+    "Eq",
+    "Ne",
+    "Lt",
+    "Le",
+    "Gt",
+    "Ge",
+    "Integral",
+    "Derivative",
+    "Sum",
+    "Product",
+    "Limit",
+    "Rational",
+    "Pow",
+    "Add",
+    "Mul",
+    "root",
+    "Tuple",
+];
+
 impl Parser<'_> {
     /// SymPy's classes, by their names, where they are called.
     pub fn sympy(&mut self, word: &str) -> Read<Option<Node>> {
@@ -21,32 +49,6 @@ impl Parser<'_> {
             self.at += 1;
             return Ok(simple);
         }
-        const CLASSES: [&str; 24] = [
-            "Interval",
-            "Union",
-            "Intersection",
-            "Complement",
-            "FiniteSet",
-            "Matrix",
-            "ImmutableMatrix",
-            "Eq",
-            "Ne",
-            "Lt",
-            "Le",
-            "Gt",
-            "Ge",
-            "Integral",
-            "Derivative",
-            "Sum",
-            "Product",
-            "Limit",
-            "Rational",
-            "Pow",
-            "Add",
-            "Mul",
-            "root",
-            "Tuple",
-        ];
         if !CLASSES.contains(&word) {
             return Ok(None);
         }
@@ -92,9 +94,9 @@ impl Parser<'_> {
     }
 }
 
-/// The node that a SymPy class with these arguments is.
+/// The node that a SymPy class with these arguments is. One match: a row a class.
 fn class(name: &str, kind: &str, mut args: Vec<Node>) -> Option<Node> {
-    if args.len() > super::MAX_CHAIN {
+    if args.len() > super::limits::MAX_CHAIN {
         return None;
     }
     let joined = |join: Join, args: Vec<Node>| {
@@ -143,22 +145,7 @@ fn class(name: &str, kind: &str, mut args: Vec<Node>) -> Option<Node> {
                 _ => Node::Pow(first.into(), Node::Div(Node::int(1).into(), second.into()).into()),
             })
         }
-        "Matrix" | "ImmutableMatrix" => {
-            let rows = match args.into_iter().next()? {
-                Node::Matrix(rows) => rows,
-                Node::Tuple(rows) => {
-                    // A column: the brackets of a row of one are gone.
-                    let rows_of = rows.iter().map(super::atom::row).collect::<Option<_>>();
-                    rows_of.unwrap_or_else(|| rows.into_iter().map(|cell| vec![cell]).collect())
-                }
-                Node::Interval(a, b, true, true) => match (super::atom::row(&a), super::atom::row(&b)) {
-                    (Some(a), Some(b)) => vec![a, b],
-                    _ => vec![vec![*a], vec![*b]],
-                },
-                one => vec![vec![one]],
-            };
-            Some(Node::Matrix(rows))
-        }
+        "Matrix" | "ImmutableMatrix" => Some(Node::Matrix(rows(args.into_iter().next()?))),
         "Integral" | "Sum" | "Product" | "Derivative" => {
             let range = (args.len() == 2).then(|| args.remove(1))?;
             match range {
@@ -177,5 +164,22 @@ fn class(name: &str, kind: &str, mut args: Vec<Node>) -> Option<Node> {
         }
         "Limit" => Some(Node::call("Limit", args)),
         _ => None,
+    }
+}
+
+/// The rows of a matrix.
+fn rows(node: Node) -> Vec<Vec<Node>> {
+    match node {
+        Node::Matrix(rows) => rows,
+        Node::Tuple(rows) => {
+            // A column: the brackets of a row of one are gone.
+            let rows_of = rows.iter().map(super::atom::row).collect::<Option<_>>();
+            rows_of.unwrap_or_else(|| rows.into_iter().map(|cell| vec![cell]).collect())
+        }
+        Node::Interval(a, b, true, true) => match (super::atom::row(&a), super::atom::row(&b)) {
+            (Some(a), Some(b)) => vec![a, b],
+            _ => vec![vec![*a], vec![*b]],
+        },
+        one => vec![vec![one]],
     }
 }

@@ -1,5 +1,6 @@
-use super::compare::{By, Comparison};
+use super::compare::Comparison;
 use super::{Answer, Dialect, Unreadable, read};
+use crate::grade::By;
 
 fn answer(text: &str) -> Answer {
     read(text, Dialect::Common).unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -1,6 +1,6 @@
 //! Equations of data sets, worked step by step in exact rationals.
 
-use crate::grade::number;
+use super::number;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};

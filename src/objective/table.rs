@@ -1,6 +1,45 @@
-//! `[objective]`.
+//! The objectives, a row each: its values, and its keys in `[objective]`.
 
+use super::{Aggregation, Baseline, Clip, Kl, Objective, Ratio, Scale, Weight};
 use crate::section::{Check, ConfigError, section, variants, within};
+
+/// Group Relative Policy Optimization (Shao et al., arXiv 2402.03300).
+pub fn grpo(beta: f64, clip: Clip) -> Objective {
+    Objective {
+        name: "grpo",
+        baseline: Baseline::Mean,
+        scale: Scale::GroupStd,
+        ratio: Ratio::Token,
+        clip,
+        aggregation: Aggregation::PerSequence,
+        kl: Kl { beta },
+        weight: Weight::One,
+        kappa: 0.0,
+        floor: 0.0,
+        ratio_max: f64::INFINITY,
+    }
+}
+
+/// The control `GRPO × α`: what GCPO is where every cosine is 1 and κ is 0.
+pub fn grpo_alpha(alpha: f64, beta: f64, clip: Clip) -> Objective {
+    Objective {
+        name: "grpo_alpha",
+        weight: Weight::Alpha(alpha),
+        ..grpo(beta, clip)
+    }
+}
+
+/// Group Causal Policy Optimization (eqs. 10 to 13): GRPO with advantages times `Υ` and a second KL term.
+pub fn gcpo(alpha: f64, kappa: f64, beta: f64, clip: Clip, floor: f64, ratio_max: f64) -> Objective {
+    Objective {
+        name: "gcpo",
+        weight: Weight::Upsilon(alpha),
+        kappa,
+        floor,
+        ratio_max,
+        ..grpo(beta, clip)
+    }
+}
 
 section! {
     /// `[objective]`: what is maximised.
@@ -33,6 +72,21 @@ variants! {
         Grpo = "grpo" of GrpoDraft(),
         /// GRPO with advantages times α: GCPO with every Υ = α and κ = 0.
         GrpoAlpha = "grpo_alpha" of GrpoAlphaDraft(),
+    }
+}
+
+impl Settings {
+    /// The objective, with the clamps of `[projection]`.
+    pub fn row(&self, floor: f64, ratio_max: f64) -> Objective {
+        let clip = Clip {
+            low: self.epsilon,
+            high: self.epsilon_high,
+        };
+        match &self.kind {
+            Kind::Gcpo(own) => gcpo(own.alpha, own.kappa, self.beta, clip, floor, ratio_max),
+            Kind::Grpo(_) => grpo(self.beta, clip),
+            Kind::GrpoAlpha(own) => grpo_alpha(own.alpha, self.beta, clip),
+        }
     }
 }
 
