@@ -9,9 +9,10 @@ use gcpo_model::device::Opened;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::completion_logp;
 use serde::Serialize;
 
-use crate::batch::{Batch, Row, completion_logp, micro_batch};
+use crate::batch::{Batch, Row, micro_batch};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::objective::{BatchTotals, Hyper, Objective};

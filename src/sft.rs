@@ -10,10 +10,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use gcpo_data::{Form, Problem, right_solution, wrong_solution};
+use gcpo_model::logp::completion_logp;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::batch::completion_logp;
 use crate::config::{Config, Solutions};
 use crate::drive::Trainer;
 use crate::eval::Evaluated;

@@ -14,27 +14,24 @@
 //!
 //! No gradient flows through a cache. Give [`crate::llama::Llama::forward`] a model without autodiff (`model.valid()`).
 
+mod bias;
 mod level;
 mod own;
 
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::config::ModelConfig;
 use crate::dtype::{cast, widen};
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
+use bias::indices;
 use level::Level;
 use own::Own;
 
-/// Added to scores that must not count. Finite, so that a part which is hidden as a whole gives no NaN;
-/// large enough that `exp` of it is exactly 0 beside any real score.
-pub(crate) const HIDDEN: f32 = -1e30;
-
-/// Keys and values of one layer, each `[k, rows or nodes, t, e]`.
-type KeysValues = (Tensor<4>, Tensor<4>);
+pub(crate) use bias::{causal_bias, filling_bias};
 
 /// Keys and values of the rows of a batch.
 ///
@@ -339,45 +336,11 @@ impl Cache {
     }
 }
 
-fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
-    let ids: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-    Tensor::from_data(TensorData::new(ids, [values.len()]), device)
-}
-
-/// `[1, rows, 1, slots]`: [`HIDDEN`] where hidden, else 0.
-fn bias(hidden: &[Vec<bool>], slots: usize, device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = hidden
-        .iter()
-        .flat_map(|row| row.iter().map(|&hide| if hide { HIDDEN } else { 0.0 }))
-        .collect();
-    Tensor::from_data(TensorData::new(values, [1, hidden.len(), 1, slots]), device)
-}
-
-/// `[1, 1, g * t, from + t]`: token `i` of the new ones sees the `from` before them and new ones up to itself.
-pub(crate) fn causal_bias(groups: usize, width: usize, from: usize, device: &Device) -> Tensor<4> {
-    let slots = from + width;
-    let mut values = vec![0f32; groups * width * slots];
-    for (row, out) in values.chunks_mut(slots).enumerate() {
-        out[from + row % width + 1..].fill(HIDDEN);
-    }
-    Tensor::from_data(TensorData::new(values, [1, 1, groups * width, slots]), device)
-}
-
-/// `[1, b, 1, t]` for left-padded ragged rows; absent where there is no filling before a real token.
-pub(crate) fn filling_bias(tokens: &Tokens, device: &Device) -> Option<Tensor<4>> {
-    let hidden: Vec<Vec<bool>> = (0..tokens.rows())
-        .map(|row| (0..tokens.width()).map(|c| c < tokens.start(row)).collect())
-        .collect();
-    hidden
-        .iter()
-        .any(|row| row.contains(&true))
-        .then(|| bias(&hidden, tokens.width(), device))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use super::bias::HIDDEN;
     use super::*;
     use crate::llama::Llama;
 
@@ -394,7 +357,7 @@ mod tests {
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
         let mut cache = Cache::new(&config, 3, &device);
-        let step = || Tokens::step(Tensor::from_data([1, 2, 3], &device));
+        let step = || Tokens::step(&[1, 2, 3], &device);
         let in_place = |cache: &Cache| {
             let mut blocks = cache.own.layers.iter().flatten();
             blocks.all(|(keys, values)| keys.can_mut() && values.can_mut())
@@ -416,7 +379,7 @@ mod tests {
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
         let mut root = Cache::new(&config, 1, &device);
-        let step = |rows: usize| Tokens::step(Tensor::zeros([rows], &device));
+        let step = |rows: usize| Tokens::step(&vec![0; rows], &device);
         model.forward(&step(1), Some(&mut root));
         let trunk = root.fork(&[0, 0, 0]);
         let mut lanes = trunk.lanes(&[0, 1]);

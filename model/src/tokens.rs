@@ -51,15 +51,12 @@ impl Tokens {
         }
     }
 
-    /// One token a row, already on the device: a step of decoding.
-    ///
-    /// # Shapes
-    /// `ids_b`: `[b]`
-    pub fn step(ids_b: Tensor<1, Int>) -> Self {
-        let rows = ids_b.dims()[0];
+    /// One token a row: a step of decoding.
+    pub fn step(tokens: &[u32], device: &Device) -> Self {
+        let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
         Self {
-            ids_bt: ids_b.reshape([rows, 1]),
-            lengths: vec![1; rows],
+            ids_bt: Tensor::from_data(TensorData::new(ids, [tokens.len(), 1]), device),
+            lengths: vec![1; tokens.len()],
             padding: Padding::Right,
         }
     }

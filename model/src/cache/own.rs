@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use super::{HIDDEN, KeysValues, bias};
+use super::bias::{HIDDEN, bias};
+use super::level::KeysValues;
 use crate::config::ModelConfig;
 use crate::tokens::Tokens;
 

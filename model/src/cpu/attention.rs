@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::math::softmax_lines;
 use super::product::{PANEL, product};
 use super::segment::{BlockShape, Segment};
+use crate::host::softmax_lines;
 
 /// Scores held at once, in numbers.
 const SCORES: usize = 1 << 16;
