@@ -31,7 +31,7 @@ use bias::indices;
 use level::Level;
 use own::Own;
 
-pub(crate) use bias::{causal_bias, filling_bias};
+pub(crate) use bias::{causal_bias, padding_bias};
 
 /// Keys and values of the rows of a batch.
 ///
@@ -58,41 +58,28 @@ pub(crate) struct Step {
     from: usize,
     /// `[1, 1, g * t, slots]`: a token does not see those after it; absent for single tokens.
     causal: Option<Tensor<4>>,
-    /// `[1, b, 1, slots]`: filling and what belongs to a row's predecessor; absent where there is none that a real
+    /// `[1, b, 1, slots]`: padding and what belongs to a row's predecessor; absent where there is none that a real
     /// token could see.
     hidden: Option<Tensor<4>>,
 }
 
 impl Cache {
-    /// An empty cache for `rows` rows.
+    /// An empty cache for `rows` rows; keys and values are of a model with parameters of `dtype`.
     ///
     /// # Panics
     /// `rows` is 0.
-    pub fn new(config: &ModelConfig, rows: usize, device: &Device) -> Self {
+    pub fn new(config: &ModelConfig, rows: usize, device: &Device, dtype: DType) -> Self {
         assert!(rows > 0, "a cache needs at least one row");
         let device = device.clone().without_autodiff();
         Self {
             config: Arc::new(config.clone()),
             rope: RopeTable::new(config, 256.min(config.max_position_embeddings), &device),
             device,
-            dtype: DType::F32,
+            dtype,
             lengths: vec![0; rows],
             levels: Vec::new(),
             own: Own::empty(config.num_hidden_layers, rows),
         }
-    }
-
-    /// An empty cache that holds keys and values of a model with parameters of kind `dtype` ([`Llama::dtype`]), f32 by
-    /// default.
-    ///
-    /// [`Llama::dtype`]: crate::llama::Llama::dtype
-    ///
-    /// # Panics
-    /// The cache is not empty.
-    pub fn of_dtype(mut self, dtype: DType) -> Self {
-        assert!(self.levels.is_empty() && self.own.live() == 0, "an empty cache");
-        self.dtype = dtype;
-        self
     }
 
     /// Number of rows, `b`.
@@ -128,6 +115,11 @@ impl Cache {
             let (layers, hidden) = self.own.read();
             levels.push(Level::freeze(layers, hidden).remapped(parents, &self.device));
         }
+        self.below(parents, levels)
+    }
+
+    /// Rows with nothing of their own below those of this cache.
+    fn below(&self, parents: &[usize], levels: Vec<Level>) -> Cache {
         Cache {
             config: self.config.clone(),
             device: self.device.clone(),
@@ -154,15 +146,7 @@ impl Cache {
         assert!(self.own.live() == 0, "lanes: fork the trunk first");
         let seated =
             |level: &Level| level.seated(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
-        Cache {
-            config: self.config.clone(),
-            device: self.device.clone(),
-            dtype: self.dtype,
-            rope: self.rope.clone(),
-            lengths: rows.iter().map(|&r| self.lengths[r]).collect(),
-            levels: self.levels.iter().map(seated).collect(),
-            own: Own::empty(self.config.num_hidden_layers, rows.len()),
-        }
+        self.below(rows, self.levels.iter().map(seated).collect())
     }
 
     /// Rows start afresh: for each seat `(row, of_trunk)`, row `row` of this cache now continues row `of_trunk` of the
@@ -239,11 +223,6 @@ impl Cache {
                 .map(|level| level.len() * level.width())
                 .sum::<usize>();
         slots * self.token_bytes()
-    }
-
-    /// Bytes of the own part alone, with its room: what a [`Cache::fork`] of this cache would not share.
-    pub fn own_bytes(&self) -> usize {
-        self.own.capacity * self.rows() * self.token_bytes()
     }
 
     fn token_bytes(&self) -> usize {
@@ -356,7 +335,7 @@ mod tests {
         let config = config();
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
-        let mut cache = Cache::new(&config, 3, &device);
+        let mut cache = Cache::new(&config, 3, &device, DType::F32);
         let step = || Tokens::step(&[1, 2, 3], &device);
         let in_place = |cache: &Cache| {
             let mut blocks = cache.own.layers.iter().flatten();
@@ -378,7 +357,7 @@ mod tests {
         let config = config();
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
-        let mut root = Cache::new(&config, 1, &device);
+        let mut root = Cache::new(&config, 1, &device, DType::F32);
         let step = |rows: usize| Tokens::step(&vec![0; rows], &device);
         model.forward(&step(1), Some(&mut root));
         let trunk = root.fork(&[0, 0, 0]);

@@ -1,6 +1,6 @@
 //! A model ready to generate: one door, two ways behind it.
 //!
-//! Where the parameters are f32 on the processor's backend, [`crate::cpu`] runs them; everywhere else the tensor
+//! Where the parameters are f32 on the processor's backend, fused code (`cpu`) runs them; everywhere else the tensor
 //! operations of [`crate::llama`] over [`crate::cache::Cache`] do. Both give the same numbers up to rounding, and a test
 //! says so.
 //!

@@ -63,7 +63,8 @@ impl Runtime for Network {
     }
 
     fn cache(self: Arc<Self>, rows: usize) -> Box<dyn KvCache> {
-        let cache = Cache::new(self.0.config(), rows, &self.0.device()).of_dtype(self.0.dtype());
+        let model = &self.0;
+        let cache = Cache::new(model.config(), rows, &model.device(), model.dtype());
         Box::new(Rows { network: self, cache })
     }
 

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 pub enum Padding {
     /// Tokens end at the right edge.
     Left,
-    /// Tokens begin at the left edge. The cheaper one: causal attention hides the filling by itself.
+    /// Tokens begin at the left edge. The cheaper one: causal attention hides the padding by itself.
     Right,
 }
 
@@ -18,7 +18,7 @@ pub struct Tokens {
     pub ids_bt: Tensor<2, Int>,
     /// Real tokens of each row.
     pub lengths: Vec<usize>,
-    /// Where the filling is.
+    /// Where the padding is.
     pub padding: Padding,
 }
 
@@ -85,14 +85,8 @@ impl Tokens {
         (start..start + self.lengths[row]).contains(&column)
     }
 
-    /// Whether any row is shorter than the rectangle.
-    pub fn is_ragged(&self) -> bool {
-        let width = self.width();
-        self.lengths.iter().any(|&length| length < width)
-    }
-
     /// Position of every cell, row by row, where row `r` has already seen `seen[r]` tokens.
-    /// Filling before a row gets its first position, filling after it runs on.
+    /// Padding before a row gets its first position, padding after it runs on.
     pub fn positions(&self, seen: &[usize]) -> Vec<usize> {
         let width = self.width();
         let mut positions = Vec::with_capacity(self.rows() * width);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Gradients, Int, Tensor, TensorData};
+use burn::tensor::{DType, Gradients, Int, Tensor, TensorData};
 use common::device;
 use gcpo_model::cache::Cache;
 use gcpo_model::checkpoint;
@@ -107,7 +107,7 @@ fn golden_logits_are_those_of_transformers() {
             let plain = model.lm_head(model.forward(&tokens, None));
             let error = logits_error(plain, &tokens, &logits);
             assert!(error < 1e-4, "{family} {side}: {error}");
-            let mut cache = Cache::new(model.config(), tokens.rows(), &device());
+            let mut cache = Cache::new(model.config(), tokens.rows(), &device(), DType::F32);
             let cached = model.lm_head(model.forward(&tokens, Some(&mut cache)));
             let error = logits_error(cached, &tokens, &logits);
             assert!(error < 1e-4, "{family} {side}, cached: {error}");

@@ -98,19 +98,12 @@ impl Engine<'_> {
                 batch.clear();
             }
         }
-        let hidden_bd = with_hidden.then(|| {
-            let mut order = vec![0; requests.len()];
-            for (at, &place) in kept.places.iter().enumerate() {
-                order[place] = at;
-            }
-            pick(&Tensor::cat(kept.parts, 0), &order)
-        });
         Ok(Sampled {
             completions: done
                 .into_iter()
                 .map(|done| done.expect("every request was answered"))
                 .collect(),
-            hidden_bd,
+            hidden_bd: with_hidden.then(|| kept.in_order()),
         })
     }
 
@@ -368,6 +361,15 @@ impl Kept {
         if !picks.is_empty() {
             self.parts.push(pick(hidden_bd, picks));
         }
+    }
+
+    /// `[completions, d]`, in the order of their places.
+    fn in_order(self) -> Tensor<2> {
+        let mut order = vec![0; self.places.len()];
+        for (at, &place) in self.places.iter().enumerate() {
+            order[place] = at;
+        }
+        pick(&Tensor::cat(self.parts, 0), &order)
     }
 }
 

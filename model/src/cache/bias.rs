@@ -32,8 +32,8 @@ pub(crate) fn causal_bias(groups: usize, width: usize, from: usize, device: &Dev
     Tensor::from_data(TensorData::new(values, [1, 1, groups * width, slots]), device)
 }
 
-/// `[1, b, 1, t]` for left-padded ragged rows; absent where there is no filling before a real token.
-pub(crate) fn filling_bias(tokens: &Tokens, device: &Device) -> Option<Tensor<4>> {
+/// `[1, b, 1, t]` for left-padded ragged rows; absent where there is no padding before a real token.
+pub(crate) fn padding_bias(tokens: &Tokens, device: &Device) -> Option<Tensor<4>> {
     let hidden: Vec<Vec<bool>> = (0..tokens.rows())
         .map(|row| (0..tokens.width()).map(|c| c < tokens.start(row)).collect())
         .collect();

@@ -137,6 +137,7 @@ struct Group<'a> {
 impl WithSimd for Group<'_> {
     type Output = ();
 
+    // Long: scores, softmax and mix share buffers that lines borrow from, and all of it is compiled for one processor.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Heads {

@@ -13,14 +13,12 @@ mod serve;
 mod spec;
 #[cfg(test)]
 mod tests;
-mod under_test;
 
 pub(crate) use backends::processor_f32;
 pub use backends::threads;
 pub use error::DeviceError;
 pub use memory::Memory;
-pub use open::{Listed, Missing, list, open};
+pub use open::{Listed, Missing, list, of_tests, of_tests_in_f64, open};
 pub use probe::Opened;
 pub use serve::Server;
 pub use spec::{DeviceSpec, Kind, Remote};
-pub use under_test::{of_tests, of_tests_in_f64};

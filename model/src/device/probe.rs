@@ -54,7 +54,7 @@ pub(super) fn sum(device: &Device) {
     assert!(right, "a sum came out wrong");
 }
 
-/// The kinds of number that a device computes with.
+/// The number formats that a device computes with.
 pub(super) fn dtypes(device: &Device) -> Vec<Dtype> {
     let works = |dtype: &Dtype| quietly(|| device.supports_dtype(dtype.float())).unwrap_or(false);
     Dtype::ALL.into_iter().filter(works).collect()
