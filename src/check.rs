@@ -9,11 +9,12 @@ use gcpo_model::device::Opened;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::completion_logp;
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::group::Group;
-use crate::learner::{Member, completion_logp, members, micro_batch};
+use crate::learner::{Member, members, micro_batch};
 use crate::objective::{BatchTotals, Objective};
 use crate::open;
 use crate::policy::Policy;

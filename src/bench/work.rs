@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
-use gcpo_model::logp::token_logp;
-use gcpo_model::tokens::{Padding, Tokens};
+use gcpo_model::logp::completion_logp;
 
 use super::{Plan, Work};
 use crate::config::{Config, Rollout};
@@ -147,22 +146,12 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     let policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
     let mut learner = Learner::new(&config.train, plan.dtype, policy, plan.repeats + 1, &[]);
     let [rows, width] = plan.shape.batch();
-    let texts = random_ids(plan, rows, width);
-    let device = device.clone();
+    // Every token but a row's last is run, and every one but its first is learnt.
+    let texts = random_ids(plan, rows, width + 1);
     Ok(Box::new(move |number| {
         learner.update(number - 1, &[()], |model, ()| {
-            let tokens = Tokens::new(&texts, Padding::Right, &device.clone().autodiff());
-            let hidden_btd = model.forward(&tokens, None).narrow(1, 0, width - 1);
-            let targets: Vec<i64> = texts
-                .iter()
-                .flat_map(|row| row[1..].iter().map(|&id| i64::from(id)))
-                .collect();
-            let targets = TensorData::new(targets, [rows, width - 1]);
-            let targets_bt = Tensor::<2, Int>::from_data(targets, &device).autodiff();
-            let loss = token_logp(model, hidden_btd, targets_bt, 1.0)
-                .logp_bt
-                .mean()
-                .neg();
+            let pairs: Vec<(&[u32], &[u32])> = texts.iter().map(|row| row.split_at(1)).collect();
+            let loss = completion_logp(model, &pairs, 1.0).logp_bt.mean().neg();
             Ok((loss, ()))
         })?;
         Ok(Done {

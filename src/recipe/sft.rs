@@ -4,11 +4,12 @@ use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use gcpo_data::Problem;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::completion_logp;
 
 use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
-use crate::learner::{Learner, UpdateError, completion_logp};
+use crate::learner::{Learner, UpdateError};
 use crate::policy::Policy;
 use crate::report::{Clock, Done, Sample, SftReport, StepReport};
 use crate::source::Order;

@@ -20,7 +20,6 @@ use crate::config;
 use super::{RolloutError, Sampled, Sampling, StreamKey};
 
 /// A batch of nodes of the tree at one depth, run and frozen.
-#[derive(Clone)]
 pub struct Prefix {
     /// The tokens of each node.
     nodes: Vec<Arc<Node>>,
@@ -29,9 +28,8 @@ pub struct Prefix {
 }
 
 /// What a prefix left behind when it was run.
-#[derive(Clone)]
 pub(super) struct Run {
-    pub cache: KvCache,
+    pub cache: Box<dyn KvCache>,
     /// `[b, d]`: state after the final norm at each node's last token.
     pub hidden_bd: Tensor<2>,
 }
@@ -335,7 +333,7 @@ impl<'a> Engine<'a> {
         for wave in requests.chunks(lanes) {
             let tokens: Vec<&[u32]> = wave.iter().map(|request| request.1).collect();
             let parents: Vec<usize> = wave.iter().map(|request| request.0).collect();
-            let Run { cache, hidden_bd } = match &prefix.run {
+            let Run { mut cache, hidden_bd } = match &prefix.run {
                 Some(run) => Run {
                     cache: run.cache.fork(&parents),
                     hidden_bd: pick(&run.hidden_bd, &parents),
@@ -347,7 +345,7 @@ impl<'a> Engine<'a> {
             };
             self.note(|work| work.prefilled += tokens.iter().map(|t| t.len() - 1).sum::<usize>());
             let temperature = self.sampling.logp_temperature();
-            scores.extend(self.model.score(cache, hidden_bd, &tokens, temperature));
+            scores.extend(cache.score(hidden_bd, &tokens, temperature));
         }
         self.note(|work| work.score_secs += started.elapsed().as_secs_f64());
         Ok(scores)
@@ -388,14 +386,15 @@ impl<'a> Engine<'a> {
         pick(&Tensor::cat(rows, 0), &picks)
     }
 
-    fn count_prefilled(&self, rows: &[impl AsRef<[u32]>]) {
-        let tokens: usize = rows.iter().map(|r| r.as_ref().len()).sum();
+    fn count_prefilled(&self, rows: &[&[u32]]) {
+        let tokens: usize = rows.iter().map(|row| row.len()).sum();
         self.note(|work| work.prefilled += tokens);
     }
 
-    fn run(&self, mut cache: KvCache, segments: &[impl AsRef<[u32]>]) -> Run {
-        self.count_prefilled(segments);
-        let hidden_bd = self.model.advance(&mut cache, segments);
+    fn run(&self, mut cache: Box<dyn KvCache>, segments: &[impl AsRef<[u32]>]) -> Run {
+        let segments: Vec<&[u32]> = segments.iter().map(AsRef::as_ref).collect();
+        self.count_prefilled(&segments);
+        let hidden_bd = cache.advance(&segments);
         Run { cache, hidden_bd }
     }
 }

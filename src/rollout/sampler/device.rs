@@ -261,7 +261,7 @@ fn pick(weights_bv: Tensor<2>, uniforms_b1: Tensor<2>) -> Tensor<2> {
         .reshape([rows * blocks, width])
         .select(0, block_id_b1.squeeze_dim::<1>(1) + row_starts_b);
     let place_b1 = first_above(weights_bw.clone(), weights_bw.cumsum(1), rest_b1);
-    // What is no number must not point outside.
+    // NaN must not point outside.
     (block_b1 * width as f32 + place_b1).clamp(0.0, vocab as f32 - 1.0)
 }
 

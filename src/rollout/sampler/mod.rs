@@ -10,7 +10,7 @@ mod tests;
 
 use std::cell::RefCell;
 
-use gcpo_model::cpu::math::exponentials_of;
+use gcpo_model::host::exponentials_of;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
@@ -112,7 +112,7 @@ impl Sampling {
         let inverse = 1.0 / self.logp_temperature();
         let max = peak(logits)?;
         scratch.weights.resize(logits.len(), 0.0);
-        let total = weights(logits, inverse as f32, max, &mut scratch.weights);
+        let total = exponentials_of(logits, inverse as f32, max, &mut scratch.weights);
         let logp = |token: usize| log_share(logits[token], max, inverse, total);
         let penalise = self.penalises() && !seen.is_empty();
         if !penalise && self.temperature > 0.0 && !self.filters(logits.len()) {
@@ -138,7 +138,7 @@ impl Sampling {
             });
         }
         let mut kept = match penalise {
-            true => weights(from, inverse as f32, top, &mut scratch.weights),
+            true => exponentials_of(from, inverse as f32, top, &mut scratch.weights),
             false => total,
         };
         if self.filters(from.len()) {
@@ -243,11 +243,6 @@ fn peak(logits: &[f32]) -> Option<f32> {
     take(rest);
     let max = best.into_iter().fold(f32::NEG_INFINITY, f32::max);
     (max.is_finite() && damaged == [0; LANES]).then_some(max)
-}
-
-/// `exp((logit - max) * inverse)` of every logit, and their sum.
-fn weights(logits: &[f32], inverse: f32, max: f32, out: &mut [f32]) -> f64 {
-    exponentials_of(logits, inverse, max, out)
 }
 
 fn sum(values: &[f32]) -> f64 {

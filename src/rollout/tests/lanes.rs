@@ -69,7 +69,7 @@ fn stop_strings_end_completions_and_stay() {
         if let Some(hidden_bd) = sampled.hidden_bd {
             for (row, completion) in sampled.completions.iter().enumerate().take(8) {
                 let whole = [&[3, 4, 5], completion.text()].concat();
-                let read: Vec<f32> = model.read(&[whole]).try_into_vec_as().unwrap();
+                let read: Vec<f32> = model.read(&[&whole]).try_into_vec_as().unwrap();
                 let kept: Vec<f32> = hidden_bd.clone().narrow(0, row, 1).try_into_vec_as().unwrap();
                 close(&kept, &read);
             }
@@ -172,7 +172,7 @@ fn ten_thousand_tokens_have_the_log_probabilities_of_the_trainers_forward() {
                 .zip(&completions)
                 .map(|(&row, c)| (prompts[row].as_slice(), c.tokens.as_slice()))
                 .collect();
-            let trained = crate::learner::completion_logp(&model, &pairs, temperature).logp_bt;
+            let trained = gcpo_model::logp::completion_logp(&model, &pairs, temperature).logp_bt;
             let trained: Vec<f32> = trained.try_into_vec_as().unwrap();
             let sampled: Vec<f32> = completions.iter().flat_map(|c| c.logp.clone()).collect();
             assert_eq!((sampled.len(), trained.len()), (10_000, 10_000));

@@ -246,7 +246,7 @@ fn the_tree_gives_what_flat_sampling_gives_token_for_token() {
         .zip(&tree.completions)
         .map(|(x, c)| (x.as_slice(), c.tokens.as_slice()))
         .collect();
-    let trained = crate::learner::completion_logp(&model, &pairs, 0.8).logp_bt;
+    let trained = gcpo_model::logp::completion_logp(&model, &pairs, 0.8).logp_bt;
     let t = trained.dims()[1];
     let trained: Vec<f32> = trained.try_into_vec_as().unwrap();
     for (row, (score, completion)) in engine
