@@ -12,38 +12,33 @@ use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, Draft};
 use crate::group::Group;
 use crate::learner::{Member, members, micro_batch};
-use crate::objective::{BatchTotals, Objective};
-use crate::open;
-use crate::policy::Policy;
+use crate::objective::BatchTotals;
+use crate::policy::{ModelPath, Policy, PromptStyle};
 use crate::projection::{AlignmentConfig, align};
 use crate::recipe::Rl;
-use crate::rollout::{Completion, Engine, Limits, Request, Sampling};
-use crate::source;
+use crate::reward::GraderKind;
+use crate::rollout::{Completion, Engine, Limits, Request, Rollout, Sampling};
+use crate::source::Generator;
 use crate::stream::{Stage, StreamKey, uniform};
 use crate::weigh::weigh;
 
 /// A step of GCPO with the model in the binary.
-const RUN: &str = "
-    [model]
-    path = \"quickstart\"
-    [data]
-    generator = \"arithmetic\"
-    [prompt]
-    style = \"marks\"
-    [rollout]
-    num_generations = 4
-    max_completion_length = 12
-    [projection]
-    skip_flat_groups = false
-    [grader]
-    kind = \"numbers\"
-    [objective]
-    beta = 0.04
-    [train]
-    prompts_per_step = 4";
+fn config() -> Result<Config> {
+    let mut draft = Draft::new("gcpo check");
+    draft.model.path = Some(ModelPath::Quickstart);
+    draft.data.generator = Some(Generator::Arithmetic);
+    draft.prompt.style = Some(PromptStyle::Marks);
+    draft.rollout.num_generations = Some(4);
+    draft.rollout.max_completion_length = Some(12);
+    draft.projection.skip_flat_groups = Some(false);
+    draft.grader.kind = Some(GraderKind::Numbers);
+    draft.objective.beta = Some(0.04);
+    draft.train.prompts_per_step = Some(4);
+    Ok(draft.finish()?)
+}
 
 /// Rows and tokens of the logits that are drawn from.
 const DRAWS: [usize; 2] = [2048, 517];
@@ -71,10 +66,10 @@ impl Part {
 /// # Errors
 /// The device fails on one of them.
 pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
-    let config = Config::from_str(RUN, "gcpo check", &[])?;
+    let config = config()?;
     let cpu = gcpo_model::device::open(&"cpu".parse()?)?.device;
-    let exact = open::policy(&config, Vec::new, &cpu.autodiff())?;
-    let tested = open::policy(&config, Vec::new, &opened.device.clone().autodiff())?;
+    let exact = config.policy(Vec::new, &cpu.autodiff())?;
+    let tested = config.policy(Vec::new, &opened.device.clone().autodiff())?;
     let model = tested.model.cast(dtype);
     // What rounding does to numbers of a kind, seen on the processor in the same kind, and room for another order of sums.
     let room = |full: f64, bf16: f64| match dtype {
@@ -121,20 +116,16 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
 
 /// The groups of a step that the processor rolled out.
 fn step_groups(config: &Config, policy: &Policy) -> Result<Vec<Group>> {
-    let mut rl = Rl::new(config.clone(), policy.clone(), source::training(config)?, &[])?;
+    let mut rl = Rl::new(config.clone(), policy.clone(), config.problems()?, &[])?;
     let (mut groups, _) = rl.roll_out(1)?;
     let device = policy.model.device().inner();
-    weigh(&mut groups, &objective(config), &device)?;
+    weigh(&mut groups, &config.objective_row(), &device)?;
     for candidate in groups.iter_mut().flat_map(|group| &mut group.candidates) {
         // A reference that differs, so that its KL term has a gradient.
         let logp_old = &candidate.completion.logp;
         candidate.logp_ref = Some(logp_old.iter().map(|logp| logp - 0.25).collect());
     }
     Ok(groups)
-}
-
-fn objective(config: &Config) -> Objective {
-    Objective::of(&config.objective, &config.projection)
 }
 
 /// The losses of a step's rows and their gradients, parameter by parameter.
@@ -171,7 +162,7 @@ fn gradients(model: &Llama, rows: &[Member], config: &Config) -> Result<Gradient
     let micro = micro_batch(model, rows, 1.0)?;
     let lengths = rows.iter().map(|(_, candidate)| candidate.tokens().len());
     let totals = BatchTotals::of(lengths, config.rollout.max_completion_length);
-    let output = objective(config).loss(&micro.inputs, &totals)?;
+    let output = config.objective_row().loss(&micro.inputs, &totals)?;
     let losses = output.row_loss_b.try_into_vec_as()?;
     let grads = GradientsParams::from_grads(output.loss.backward(), model);
     let mut collect = Collect(&grads, Vec::new());
@@ -219,7 +210,7 @@ fn decoding(model: &Llama, policy: &Policy, rows: &[Member]) -> Result<f64> {
     let inference = Inference::new(model);
     let limits = Limits {
         max_completion_length: 24,
-        ..Limits::from(&Config::default().rollout)
+        ..Limits::from(&Rollout::default())
     };
     let engine = Engine::new(&inference, &policy.eos, Sampling::default(), limits);
     let contexts: Vec<&[u32]> = rows.iter().map(|(group, _)| group.contexts.answer()).collect();

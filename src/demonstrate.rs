@@ -3,12 +3,15 @@
 //! A share of the demonstrations may be wrong on purpose, where the source can make wrong ones: the model then knows
 //! the right procedure and wavers, which gives every group a spread of rewards (gcpo.md, section 8).
 
+mod config;
+
 use gcpo_data::{Form, NoSolution, Problem, PromptError, TokenizerError, right_solution, wrong_solution};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::config::{Sft, Solutions};
+pub use config::{Sft, SftDraft, Solutions};
+
 use crate::policy::{Policy, PolicyError};
 use crate::stream::{StreamKey, uniform};
 
@@ -67,7 +70,7 @@ pub fn check(problem: &Problem, how: &Sft) -> Result<(), (Option<&'static str>, 
     right_solution(problem, form).map_err(|missing| (None, missing))?;
     for (key, share) in [
         ("sft.wrong_frac", how.wrong_frac),
-        ("sft.candidate_wrong_frac", candidate_wrong_frac(how)),
+        ("sft.candidate_wrong_frac", how.candidate_wrong_frac),
     ] {
         if share > 0.0 {
             let any = &mut ChaCha8Rng::from_seed([0; 32]);
@@ -99,11 +102,11 @@ pub fn demonstration(
     };
     let encode = |text: &str| tokenizer.encode(text, false);
     let quoted = |rng: &mut ChaCha8Rng, count: usize| -> Result<Vec<Vec<u32>>, DemonstrationError> {
-        let shown = candidate_wrong_frac(how);
+        let shown = how.candidate_wrong_frac;
         (0..count).map(|_| Ok(encode(&waver(rng, shown)?)?)).collect()
     };
     let right = || right_solution(problem, form);
-    let n = how.candidates.unwrap_or_default();
+    let n = how.candidates;
     let (context, candidates, integration, target) = match prompt(&mut rng, how) {
         Prompt::Answer => {
             let context = prompts.answer(question, tokenizer)?;
@@ -144,10 +147,6 @@ fn prompt(rng: &mut ChaCha8Rng, how: &Sft) -> Prompt {
         (false, true) => Prompt::Project,
         (false, false) => Prompt::Answer,
     }
-}
-
-fn candidate_wrong_frac(how: &Sft) -> f64 {
-    how.candidate_wrong_frac.unwrap_or(how.wrong_frac)
 }
 
 /// How the demonstrations' solutions are written.

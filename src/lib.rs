@@ -22,6 +22,7 @@ pub mod reward;
 pub mod rollout;
 pub mod run;
 pub mod sample;
+pub mod section;
 pub mod source;
 pub mod stream;
 pub mod weigh;

@@ -10,21 +10,29 @@ use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
 
-use crate::config::{Config, ModelPath, PromptStyle, Shape, TokenizerSource};
-use crate::policy::{Policy, PromptChoice};
+use crate::policy::{
+    Model, ModelPath, Policy, PromptChoice, PromptStyle, Shape, ShapeDraft, TokenizerSource,
+};
+use crate::section::{Known as _, Value as _};
 
 /// Special tokens of tokenizers that are made here. The second ends a completion.
 const SPECIALS: &[&str] = &["<pad>", "<eos>", "<q>", "<a>", "<final>"];
 
-/// The policy of a run, in f32. `texts` are what a tokenizer is learnt from, if it is to be.
+/// The policy that `[model]` says, in f32; random weights are drawn from `seed`. `texts` are what a tokenizer is learnt from, if it
+/// is to be.
 ///
 /// # Errors
 /// A file is missing or wrong, or the parts do not belong together.
-pub fn policy(config: &Config, texts: impl FnOnce() -> Vec<String>, device: &Device) -> Result<Policy> {
-    let choice = prompt_choice(config);
-    match &config.model.path {
-        Some(path) => load(path, &choice, Dtype::F32, device),
-        None => random(config, texts, &choice, device),
+pub fn policy(
+    model: &Model,
+    choice: &PromptChoice,
+    seed: u64,
+    texts: impl FnOnce() -> Vec<String>,
+    device: &Device,
+) -> Result<Policy> {
+    match &model.path {
+        Some(path) => load(path, choice, Dtype::F32, device),
+        None => random(model, choice, seed, texts, device),
     }
 }
 
@@ -64,29 +72,17 @@ pub fn prompt_style(tokenizer: &Tokenizer) -> (PromptStyle, &'static str) {
     }
 }
 
-/// `[prompt]`, resolved.
-pub fn prompt_choice(config: &Config) -> PromptChoice {
-    PromptChoice {
-        templates: config.templates(),
-        chat: config.prompt.style == PromptStyle::Chat,
-        system: config.prompt.system.clone(),
-        stop: config.rollout.stop.clone(),
-    }
-}
-
 /// A network of `[model.shape]` with random weights.
 fn random(
-    config: &Config,
-    texts: impl FnOnce() -> Vec<String>,
+    model: &Model,
     choice: &PromptChoice,
+    seed: u64,
+    texts: impl FnOnce() -> Vec<String>,
     device: &Device,
 ) -> Result<Policy> {
-    let shape = config
-        .model
-        .shape
-        .as_ref()
-        .context("model.init = \"random\" needs [model.shape]")?;
-    let tokenizer = match &config.model.tokenizer {
+    let shape = model.shape.as_ref();
+    let shape = shape.context("model.init = \"random\" needs [model.shape]")?;
+    let tokenizer = match &model.tokenizer {
         Some(TokenizerSource::Path(path)) => Tokenizer::load(path)?,
         Some(TokenizerSource::Arithmetic) => Tokenizer::char_level(arithmetic::ALPHABET, SPECIALS)?,
         Some(TokenizerSource::Train) => {
@@ -101,15 +97,15 @@ fn random(
     };
     let model_config = model_config(shape, &tokenizer)?;
     let generation = GenerationConfig::from_config(&model_config);
-    let model = Llama::init(&model_config, config.seed, device);
+    let model = Llama::init(&model_config, seed, device);
     Ok(Policy::from_parts(model, tokenizer, generation, choice)?)
 }
 
 /// `[model.shape]` with what the tokenizer decides.
 fn model_config(shape: &Shape, tokenizer: &Tokenizer) -> Result<ModelConfig> {
-    let mut json = serde_json::to_value(shape)?;
-    let fields = json.as_object_mut().expect("a struct is an object");
-    fields.retain(|_, value| !value.is_null());
+    let draft: ShapeDraft = shape.known();
+    let mut json = serde_json::to_value(draft.write())?;
+    let fields = json.as_object_mut().expect("a section is an object");
     fields
         .entry("vocab_size")
         .or_insert_with(|| tokenizer.vocab_size().into());

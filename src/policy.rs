@@ -1,11 +1,11 @@
 //! A checkpoint as the program uses it: a network, its tokenizer, its prompts, and the files that belong to it.
 
+mod config;
+
 use std::path::Path;
 
 use burn::tensor::Device;
-use gcpo_data::{
-    ChatError, ChatTemplate, Problem, PromptError, Prompts, Templates, Tokenizer, TokenizerError,
-};
+use gcpo_data::{ChatError, ChatTemplate, Problem, PromptError, Prompts, Tokenizer, TokenizerError};
 use gcpo_model::checkpoint::{self, CheckpointError};
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
@@ -13,7 +13,11 @@ use gcpo_model::llama::Llama;
 use gcpo_model::quickstart;
 use thiserror::Error;
 
-use crate::rollout::{Completion, Contexts, RolloutError};
+pub use config::{
+    Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
+};
+
+use crate::rollout::{Completion, Contexts, Rollout, RolloutError};
 
 /// Why a checkpoint cannot be used as a policy.
 #[derive(Debug, Error)]
@@ -90,14 +94,20 @@ pub type StopCheck<'a> = dyn Fn(&[u32]) -> bool + 'a;
 /// Which prompts to use with a checkpoint, and where their completions stop.
 #[derive(Debug, Clone)]
 pub struct PromptChoice {
-    /// The three templates.
-    pub templates: Templates,
-    /// Whether they go through the checkpoint's chat template.
-    pub chat: bool,
-    /// System message of the chat template.
-    pub system: Option<String>,
+    /// The prompts.
+    pub prompt: Prompt,
     /// Texts that end a completion.
     pub stop: Vec<String>,
+}
+
+impl PromptChoice {
+    /// What a config says.
+    pub fn of(prompt: &Prompt, rollout: &Rollout) -> Self {
+        Self {
+            prompt: prompt.clone(),
+            stop: rollout.stop.clone(),
+        }
+    }
 }
 
 impl Policy {
@@ -182,13 +192,18 @@ impl Policy {
                 model: vocabulary,
             });
         }
+        let wants_chat = prompts.prompt.style == PromptStyle::Chat;
         let chat = match ChatTemplate::of(&tokenizer)? {
-            Some(template) if prompts.chat => Some(template),
-            None if prompts.chat => return Err(PolicyError::NoChatTemplate(name.into())),
+            Some(template) if wants_chat => Some(template),
+            None if wants_chat => return Err(PolicyError::NoChatTemplate(name.into())),
             _ => None,
         };
         let stop = prompts.stop.clone();
-        let prompts = Prompts::new(&prompts.templates, chat, prompts.system.as_deref())?;
+        let prompts = Prompts::new(
+            &prompts.prompt.templates(),
+            chat,
+            prompts.prompt.system.as_deref(),
+        )?;
         Ok(Self {
             stop,
             model,

@@ -1,5 +1,7 @@
 //! Problems of a run, and the order in which it meets them.
 
+mod config;
+
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -7,7 +9,8 @@ use gcpo_data::Problem;
 use gcpo_data::arithmetic::{self, Split};
 use gcpo_data::dataset::{self, Loaded, Suite};
 
-use crate::config::{self, Config, Generator, Source};
+pub use config::{Generator, Preset, Source, SourceDraft, check_place};
+
 use crate::rollout::stream::permutation;
 use crate::rollout::{Stage, StreamKey};
 
@@ -18,96 +21,33 @@ const HELD_OUT_SEED: u64 = 0x6863_706f;
 ///
 /// # Errors
 /// The file is missing or malformed, or there is none.
-pub fn training(config: &Config) -> Result<Vec<Problem>> {
-    Ok(load(&config.data, Split::Train, config.seed)
+pub fn training(data: &Source, seed: u64) -> Result<Vec<Problem>> {
+    Ok(load(data, Split::Train, seed)
         .context("the training problems ([data])")?
         .problems)
 }
 
-/// The problems of `[eval]`, with the rows of the file that were left out; none if the run is not evaluated.
+/// Problems that no run trains on, of a file or built in, with the rows of the file that were left out; none if the source says
+/// neither.
 ///
 /// # Errors
 /// The file is missing or malformed.
-pub fn held_out(config: &Config) -> Result<Loaded> {
-    let source = config.eval.source();
+pub fn held_out(source: &Source) -> Result<Loaded> {
     if source.path.is_none() && source.generator.is_none() {
         return Ok(Loaded {
             problems: Vec::new(),
             skipped: Vec::new(),
         });
     }
-    load(&source, Split::Test, HELD_OUT_SEED).context("the held-out problems ([eval])")
-}
-
-/// A set of problems to measure on.
-#[derive(Debug)]
-pub struct Set {
-    /// What it is called.
-    pub name: String,
-    /// Where it is from, for people.
-    pub data: String,
-    /// Answers to each problem.
-    pub samples: usize,
-    /// The problems, and the rows that were left out.
-    pub loaded: Loaded,
-}
-
-/// What `gcpo eval` measures on: the `[[eval.suite]]`s, else the problems of `[eval]`; none if it says neither.
-///
-/// # Errors
-/// A file is missing or malformed.
-pub fn sets(config: &Config) -> Result<Vec<Set>> {
-    let eval = &config.eval;
-    if eval.suite.is_empty() {
-        let loaded = held_out(config)?;
-        let named = match (&eval.path, &eval.preset) {
-            (None, _) => "arithmetic",
-            (Some(_), Some(config::Preset::Named(name))) => name,
-            (Some(path), _) => path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("eval"),
-        };
-        let set = Set {
-            name: named.to_owned(),
-            data: match &eval.path {
-                Some(path) => path.display().to_string(),
-                None => "arithmetic (built in, held out)".to_owned(),
-            },
-            samples: eval.samples,
-            loaded,
-        };
-        return Ok(if set.loaded.problems.is_empty() {
-            Vec::new()
-        } else {
-            vec![set]
-        });
-    }
-    let sets = eval.suite.iter().map(|suite| {
-        let whole = Source {
-            path: suite.path.clone(),
-            preset: suite.preset.clone(),
-            generator: None,
-            limit: 0,
-            ..eval.source()
-        };
-        Ok(Set {
-            name: suite.name.clone(),
-            data: whole
-                .path
-                .as_ref()
-                .map_or(String::new(), |path| path.display().to_string()),
-            samples: suite.samples.unwrap_or(eval.samples),
-            loaded: load(&whole, Split::Test, HELD_OUT_SEED)
-                .with_context(|| format!("the suite {}", suite.name))?,
-        })
-    });
-    sets.collect()
+    load(source, Split::Test, HELD_OUT_SEED)
 }
 
 /// The evaluation-only suite that a run is about to train on, as far as its preset or its file says so.
-pub fn trains_on(config: &Config) -> Option<&'static Suite> {
-    let Some(config::Preset::Named(preset)) = &config.data.preset else {
+pub fn trains_on(data: &Source) -> Option<&'static Suite> {
+    let Some(Preset::Named(preset)) = &data.preset else {
         return None;
     };
-    let file = config.data.path.as_ref()?;
+    let file = data.path.as_ref()?;
     Suite::NAMED
         .iter()
         .filter(|suite| suite.evaluation_only)
@@ -185,6 +125,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::section::Value as _;
 
     #[test]
     fn every_epoch_holds_every_problem_once_in_another_order() {
@@ -205,8 +146,9 @@ mod tests {
     #[test]
     fn training_on_what_models_are_compared_on_is_noticed() {
         let named = |data: &str| {
-            let config = Config::from_str(&format!("[data]\n{data}"), "a.toml", &[]).unwrap();
-            trains_on(&config).map(|suite| suite.name)
+            let draft = SourceDraft::read(toml::Value::Table(data.parse().unwrap()));
+            let data = draft.unwrap().complete().unwrap();
+            trains_on(&data).map(|suite| suite.name)
         };
         assert_eq!(named("path = \"f.jsonl\"\npreset = \"aime24\""), Some("aime24"));
         let hub = Suite::named("math500").unwrap().hub.unwrap();

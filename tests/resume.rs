@@ -8,7 +8,6 @@ use anyhow::Result;
 use gcpo::config::Config;
 use gcpo::recipe::{Outcome, Rl, drive, resume};
 use gcpo::run::{RunDir, Stop};
-use gcpo::{open, source};
 use gcpo_model::device::of_tests;
 use serde_json::Value;
 
@@ -45,8 +44,8 @@ fn run(dir: &Path, sets: &[&str], goes_on: bool, stop: &Stop) -> Result<Outcome>
         .map(|set| (*set).to_owned())
         .collect();
     let config = Config::from_str(RUN, "test.toml", &sets)?;
-    let problems = source::training(&config)?;
-    let policy = open::policy(&config, Vec::new, &of_tests().autodiff())?;
+    let problems = config.problems()?;
+    let policy = config.policy(Vec::new, &of_tests().autodiff())?;
     let mut rl = Rl::new(config.clone(), policy, problems, &[])?;
     let run = if goes_on {
         RunDir::open(dir)?
@@ -291,11 +290,8 @@ fn a_loss_or_gradient_that_is_not_finite_stops_the_run_names_the_problem_and_kee
         "{error}"
     );
     let saved = weights(&path.join("checkpoints/step-0"));
-    let policy = open::policy(
-        &Config::from_str(RUN, "t", &["data.generator=arithmetic".into()]).unwrap(),
-        Vec::new,
-        &of_tests(),
-    );
+    let config = Config::from_str(RUN, "t", &["data.generator=arithmetic".into()]).unwrap();
+    let policy = config.policy(Vec::new, &of_tests());
     let fresh = dir.path().join("fresh");
     fs::create_dir(&fresh).unwrap();
     policy

@@ -47,7 +47,8 @@ fn entry(how: &[&str], more: &str) -> String {
 }
 
 fn start(config: &str) -> Result<Reward, RewardError> {
-    Reward::start(&Config::from_str(config, "test.toml", &[]).unwrap())
+    let config = Config::from_str(config, "test.toml", &[]).unwrap();
+    Reward::start(&config.grader, &config.reward)
 }
 
 /// Two problems with three completions each, of 1 to 6 letters.

@@ -19,7 +19,8 @@ use gcpo_model::device::{self, Opened};
 use gcpo_model::dtype::Dtype;
 use serde::Serialize;
 
-use crate::config::ObjectiveName as Objective;
+use crate::objective::KindDraft;
+use crate::policy::ShapeDraft;
 use crate::report::thousands;
 use work::{Done, prepare};
 
@@ -54,14 +55,14 @@ pub enum Work {
 }
 
 /// What to measure.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Size of the network.
     pub shape: Shape,
     /// What is measured.
     pub work: Work,
     /// Of `rollout` and `step`.
-    pub objective: Objective,
+    pub objective: KindDraft,
     /// Candidates of a prompt in `rollout` and `step`; as many integrations, and samples of each context.
     pub group: usize,
     /// Whether every completion and every score of `rollout` and `step` runs its whole context by itself.
@@ -121,21 +122,25 @@ impl Shape {
         }
     }
 
-    /// `[model.shape]` without the vocabulary.
-    fn toml(self) -> &'static str {
-        match self {
-            Self::Tiny => {
-                "hidden_size = 128\nnum_hidden_layers = 4\nnum_attention_heads = 4\nnum_key_value_heads = 2\n\
-                 intermediate_size = 384"
-            }
-            Self::Small => {
-                "hidden_size = 384\nnum_hidden_layers = 6\nnum_attention_heads = 6\nnum_key_value_heads = 6\n\
-                 intermediate_size = 1024"
-            }
-            Self::Half => {
-                "hidden_size = 896\nnum_hidden_layers = 24\nnum_attention_heads = 14\nnum_key_value_heads = 2\n\
-                 intermediate_size = 4864\ntie_word_embeddings = true\nrope_theta = 1e6"
-            }
+    /// `[model.shape]`.
+    fn draft(self) -> ShapeDraft {
+        let [width, layers, heads, key_value_heads, feed_forward] = match self {
+            Self::Tiny => [128, 4, 4, 2, 384],
+            Self::Small => [384, 6, 6, 6, 1024],
+            Self::Half => [896, 24, 14, 2, 4864],
+        };
+        let half = self == Self::Half;
+        ShapeDraft {
+            vocab_size: Some(self.vocabulary()),
+            max_position_embeddings: Some(65_536),
+            hidden_size: Some(width),
+            num_hidden_layers: Some(layers),
+            num_attention_heads: Some(heads),
+            num_key_value_heads: Some(key_value_heads),
+            intermediate_size: Some(feed_forward),
+            tie_word_embeddings: Some(half),
+            rope_theta: half.then_some(1e6),
+            ..ShapeDraft::default()
         }
     }
 
@@ -194,7 +199,7 @@ pub fn measure(plan: &Plan, opened: &Opened) -> Result<Report> {
         dtype: plan.dtype,
         shape: plan.shape,
         work: plan.work,
-        objective: plan.objective.to_string(),
+        objective: plan.objective.name().to_owned(),
         group: plan.group,
         flat: plan.flat,
         repeats: plan.repeats,
@@ -269,12 +274,12 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 
-    fn report(work: Work, objective: Objective) -> Report {
+    fn report(work: Work, objective: &str) -> Report {
         let opened = device::open(&"cpu".parse().unwrap()).unwrap();
         let plan = Plan {
             shape: Shape::Tiny,
             work,
-            objective,
+            objective: objective.parse().unwrap(),
             group: 2,
             flat: false,
             dtype: Dtype::F32,
@@ -285,14 +290,11 @@ mod tests {
 
     #[test]
     fn every_work_counts_the_tokens_of_its_contract() {
-        assert_eq!(report(Work::Decode, Objective::Gcpo).tokens, 32 * 64);
-        assert_eq!(report(Work::Train, Objective::Gcpo).tokens, 16 * 128);
+        assert_eq!(report(Work::Decode, "gcpo").tokens, 32 * 64);
+        assert_eq!(report(Work::Train, "gcpo").tokens, 16 * 128);
         // n + J + n·J·M completions of each of 8 prompts, nothing skipped and nothing ended early.
-        assert_eq!(
-            report(Work::Rollout, Objective::Gcpo).tokens,
-            8 * (2 + 2 + 8) * 48
-        );
-        let step = report(Work::Step, Objective::Grpo);
+        assert_eq!(report(Work::Rollout, "gcpo").tokens, 8 * (2 + 2 + 8) * 48);
+        let step = report(Work::Step, "grpo");
         assert_eq!(step.tokens, 8 * 2 * 48);
         assert!(step.stage_secs["train"] > 0.0 && step.stage_secs["score"] > 0.0);
         assert_eq!(step.secs.len(), 1);

@@ -9,12 +9,13 @@ use gcpo_model::inference::Inference;
 use gcpo_model::logp::completion_logp;
 
 use super::{Plan, Work};
-use crate::config::{Config, Rollout};
-use crate::learner::Learner;
-use crate::open;
+use crate::config::{Config, Draft};
+use crate::learner::{Learner, LrSchedulerType};
+use crate::policy::{Init, PromptStyle, TokenizerSource};
 use crate::recipe::{Recipe as _, Rl};
 use crate::report::{RlReport, RolloutReport};
-use crate::rollout::{Engine, Limits, Request, Sampling};
+use crate::reward::GraderKind;
+use crate::rollout::{Engine, Limits, Request, Rollout, Sampling};
 use crate::stream::{Stage, StreamKey, uniform};
 
 /// Prompts of `rollout` and `step`.
@@ -99,11 +100,7 @@ impl Done {
 }
 
 fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
-    let model = Inference::new(
-        &open::policy(&config(plan)?, Vec::new, device)?
-            .model
-            .cast(plan.dtype),
-    );
+    let model = Inference::new(&config(plan)?.policy(Vec::new, device)?.model.cast(plan.dtype));
     let (width, new) = DECODE;
     let prompts = random_ids(plan, plan.shape.prompts(), width);
     Ok(Box::new(move |_| {
@@ -125,11 +122,7 @@ fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
 }
 
 fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
-    let model = Inference::new(
-        &open::policy(&config(plan)?, Vec::new, device)?
-            .model
-            .cast(plan.dtype),
-    );
+    let model = Inference::new(&config(plan)?.policy(Vec::new, device)?.model.cast(plan.dtype));
     let prompts = random_ids(plan, plan.shape.prompts(), PREFILL);
     Ok(Box::new(move |_| {
         let engine = Engine::new(&model, &[], Sampling::default(), limits(1));
@@ -143,7 +136,7 @@ fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
 
 fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     let config = config(plan)?;
-    let policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
+    let policy = config.policy(Vec::new, &device.clone().autodiff())?;
     let mut learner = Learner::new(&config.train, plan.dtype, policy, plan.repeats + 1, &[]);
     let [rows, width] = plan.shape.batch();
     // Every token but a row's last is run, and every one but its first is learnt.
@@ -163,7 +156,7 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
 
 fn trainer(plan: &Plan, device: &Device) -> Result<Rl> {
     let config = config(plan)?;
-    let mut policy = open::policy(&config, Vec::new, &device.clone().autodiff())?;
+    let mut policy = config.policy(Vec::new, &device.clone().autodiff())?;
     policy.eos.clear();
     Ok(Rl::new(config, policy, problems(), &[])?.sharing_prefixes(!plan.flat))
 }
@@ -175,44 +168,24 @@ fn limits(max_completion_length: usize) -> Limits {
     }
 }
 
-/// A run with the plan's numbers.
+/// A run with the plan's numbers. What is not named is as a user has it by default: eight rows in a pass cost fewer processor
+/// seconds than 16 or 64.
 fn config(plan: &Plan) -> Result<Config> {
-    let Plan {
-        shape,
-        objective,
-        group,
-        dtype,
-        ..
-    } = plan;
-    // What is not named is as a user has it by default: eight rows in a pass cost fewer processor seconds than 16 or 64.
-    let text = format!(
-        "[model]
-         init = \"random\"
-         tokenizer = \"arithmetic\"
-         [model.shape]
-         vocab_size = {vocabulary}
-         max_position_embeddings = 65536
-         {shape}
-         [prompt]
-         style = \"marks\"
-         [rollout]
-         num_generations = {group}
-         max_completion_length = {COMPLETION}
-         [projection]
-         skip_flat_groups = false
-         [grader]
-         kind = \"numbers\"
-         [objective]
-         name = \"{objective}\"
-         beta = 0.04
-         [train]
-         dtype = \"{dtype}\"
-         prompts_per_step = {PROMPTS}
-         lr_scheduler_type = \"constant\"",
-        shape = shape.toml(),
-        vocabulary = shape.vocabulary()
-    );
-    Ok(Config::from_str(&text, "gcpo bench", &[])?)
+    let mut draft = Draft::new("gcpo bench");
+    draft.model.init = Some(Init::Random);
+    draft.model.tokenizer = Some(TokenizerSource::Arithmetic);
+    draft.model.shape = plan.shape.draft();
+    draft.prompt.style = Some(PromptStyle::Marks);
+    draft.rollout.num_generations = Some(plan.group);
+    draft.rollout.max_completion_length = Some(COMPLETION);
+    draft.projection.skip_flat_groups = Some(false);
+    draft.grader.kind = Some(GraderKind::Numbers);
+    draft.objective.kind = plan.objective.clone();
+    draft.objective.beta = Some(0.04);
+    draft.train.dtype = Some(plan.dtype);
+    draft.train.prompts_per_step = Some(PROMPTS);
+    draft.train.lr_scheduler_type = Some(LrSchedulerType::Constant);
+    Ok(draft.finish()?)
 }
 
 /// Random digits as questions; answers of one digit, so that random texts hit some of them.

@@ -8,7 +8,8 @@ use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
 
 use crate::bench::{Shape, Work};
-use crate::config::{ModelPath, ObjectiveName as Objective};
+use crate::objective::KindDraft;
+use crate::policy::ModelPath;
 
 /// Group Causal Policy Optimization: RL post-training of language models.
 ///
@@ -248,7 +249,7 @@ pub struct BenchArgs {
     pub work: Work,
     /// Objective of `rollout` and `step`: gcpo, grpo, grpo_alpha
     #[arg(long, value_name = "NAME", default_value = "gcpo")]
-    pub objective: Objective,
+    pub objective: KindDraft,
     /// Candidates of each prompt, `num_generations`
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one)]
     pub group: usize,

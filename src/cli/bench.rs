@@ -15,7 +15,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let plan = Plan {
         shape: args.shape,
         work: args.work,
-        objective: args.objective,
+        objective: args.objective.clone(),
         group: args.group,
         flat: args.flat,
         dtype: args.dtype.dtype,

@@ -10,16 +10,16 @@ use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
-use crate::config::{Config, ModelPath};
+use crate::config::{Config, ConfigError, Draft};
 use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, by_problem, fingerprint};
 use crate::eval::report::{self, Difference, Group, Mean, Report};
 use crate::eval::stats::Estimate;
-use crate::eval::{EvalPlan, evaluate};
+use crate::eval::{EvalPlan, EvalSuiteDraft, Set, evaluate};
+use crate::policy::{ModelPath, PromptDraft};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration, grid, thousands};
 use crate::reward::Reward;
 use crate::run::RunDir;
-use crate::source::Set;
 use crate::{open, source};
 
 /// Rows left out of a file that are named one by one; the rest is counted.
@@ -65,7 +65,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
     // The command line sees to it that there is one.
     let model = args.model.as_ref().context("give --model DIR")?;
     let config = config(args, model)?;
-    let sets = source::sets(&config)?;
+    let sets = config.eval.sets()?;
     ensure!(
         !sets.is_empty(),
         "{} names no problems to evaluate on: set eval.path and eval.preset or [[eval.suite]], or give --suite, or --data and --preset",
@@ -92,7 +92,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
         }
     }
     let name = name(model);
-    let header = Header::new(&name, &config, sets.iter().map(suite_header).collect());
+    let header = Header::new(&name, config.to_toml(), sets.iter().map(suite_header).collect());
     let file = match &args.out {
         Some(file) => file.clone(),
         None => free_file(Path::new("runs"), Timestamp::now()),
@@ -104,10 +104,10 @@ fn measure(args: &EvalArgs) -> Result<()> {
 
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let policy = open::load(model, &open::prompt_choice(&config), dtype, &opened.device)?;
+    let policy = open::load(model, &config.prompts(), dtype, &opened.device)?;
     // Nothing is written before a model is there to be measured.
     let (mut log, kept) = if args.resume && file.exists() {
-        Log::resume(&file, &header)?
+        Log::resume(&file, &header, |saved| differing(&config, saved))?
     } else {
         (Log::create(&file, &header)?, Vec::new())
     };
@@ -215,7 +215,9 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
         args.out.as_deref() != Some(file),
         "--out and --regrade name the same file; write the new verdicts beside the old ones"
     );
-    let config = Config::from_str(&header.config, &file.display().to_string(), &args.sets)?;
+    let mut draft = Draft::read_written(&header.config, &file.display().to_string())?;
+    draft.set_all(&args.sets)?;
+    let config = draft.finish()?;
     let reward = Reward::accuracy(&config.grader);
     let mut changed = 0;
     for record in &mut records {
@@ -263,66 +265,80 @@ fn compare(first: &Path, second: &Path, json: bool) -> Result<()> {
     print_line(differences(&found).trim_end())
 }
 
+/// Keys that decide completions and are other than in the config of an evaluation that was stopped. The suites are compared by
+/// themselves.
+fn differing(config: &Config, saved: &str) -> Result<Vec<String>, ConfigError> {
+    const SECTIONS: [&str; 7] = [
+        "run.",
+        "data.",
+        "checkpoint.",
+        "reward",
+        "objective.",
+        "sft.",
+        "train.",
+    ];
+    const FREE: [&str; 4] = [
+        "rollout.max_rows",
+        "rollout.memory_budget",
+        "eval.every",
+        "eval.suite",
+    ];
+    let saved = Draft::read_written(saved, "eval.jsonl")?.finish()?;
+    let mut keys = saved.differences(config);
+    keys.retain(|key| {
+        let matters = !SECTIONS.iter().any(|section| key.starts_with(section));
+        key == "train.dtype" || (matters && !FREE.contains(&key.as_str()))
+    });
+    Ok(keys)
+}
+
 /// The run's config, or one of the suites or the data file with everything else as it is by default.
 fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
-    let mut text = toml::Table::new();
-    let mut sets = args.sets.clone();
-    if let Some(path) = &args.config {
-        // What is wrong with the file is said by `Config::load` below.
-        let file = std::fs::read_to_string(path).ok();
-        text = file.and_then(|file| file.parse().ok()).unwrap_or_default();
-    } else if let (Some(data), Some(preset)) = (&args.data, &args.preset) {
+    let mut draft = match &args.config {
+        Some(path) => Draft::load(path)?,
+        None => Draft::new("gcpo eval"),
+    };
+    let eval = &mut draft.eval;
+    if let (Some(data), Some(preset)) = (&args.data, &args.preset) {
         Preset::named(preset)?;
-        let mut eval = toml::Table::new();
-        eval.insert("path".into(), data.to_string_lossy().into_owned().into());
-        eval.insert("preset".into(), preset.as_str().into());
-        // The whole file: whoever names a file means all of it.
-        eval.insert("size".into(), 0.into());
-        text.insert("eval".into(), eval.into());
+        eval.path = Some(data.clone());
+        eval.preset = Some(source::Preset::Named(preset.clone()));
+        // Whoever names a file means all of it.
+        eval.size = Some(0);
     }
-    // The names of the suites, so that they can be told by number.
-    let of_file = text.get("eval").and_then(|eval| eval.get("suite"));
-    let of_file = of_file.and_then(toml::Value::as_array).into_iter().flatten();
-    let mut suites: Vec<String> = of_file
-        .map(|suite| {
-            suite
-                .get("name")
-                .and_then(toml::Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect();
-    let mut given = Vec::new();
     for suite in &args.suites {
-        let (name, file) = match suite.split_once('=') {
-            Some((name, file)) => (name, Some(file)),
-            None => (suite.as_str(), None),
-        };
-        let number = suites.iter().position(|known| known == name).unwrap_or_else(|| {
-            suites.push(name.to_owned());
-            suites.len() - 1
-        });
-        given.push(format!("eval.suite.{number}.name={}", toml::Value::from(name)));
-        if let Some(file) = file {
-            given.push(format!("eval.suite.{number}.path={}", toml::Value::from(file)));
-        }
+        add_suite(&mut eval.suite, suite);
     }
     if let Some(samples) = args.samples {
-        given.push(format!("eval.samples={samples}"));
-        given.extend((0..suites.len()).map(|number| format!("eval.suite.{number}.samples={samples}")));
+        eval.samples = Some(samples);
+        for suite in &mut eval.suite {
+            suite.samples = Some(samples);
+        }
     }
-    if args.config.is_none() && !sets.iter().any(|set| set.trim_start().starts_with("prompt.")) {
+    draft.set_all(&args.sets)?;
+    if args.config.is_none() && draft.prompt == PromptDraft::default() {
         let (style, why) = open::prompt_style(&open::tokenizer(model)?);
         eprintln!("prompts in the style \"{style}\": {why} (`--set prompt.style=…` takes another)");
-        let mut prompt = toml::Table::new();
-        prompt.insert("style".into(), style.to_string().into());
-        text.insert("prompt".into(), prompt.into());
+        draft.prompt.style = Some(style);
     }
-    sets.splice(0..0, given);
-    Ok(match &args.config {
-        Some(path) => Config::load(path, &sets)?,
-        None => Config::from_str(&text.to_string(), "gcpo eval", &sets)?,
-    })
+    Ok(draft.finish()?)
+}
+
+/// Takes `NAME` or `NAME=FILE` for one of the suites, a new one if there is none of this name.
+fn add_suite(suites: &mut Vec<EvalSuiteDraft>, given: &str) {
+    let (name, file) = match given.split_once('=') {
+        Some((name, file)) => (name, Some(file.into())),
+        None => (given, None),
+    };
+    let same = |suite: &EvalSuiteDraft| suite.name.as_deref() == Some(name);
+    let at = suites.iter().position(same).unwrap_or_else(|| {
+        suites.push(EvalSuiteDraft {
+            name: Some(name.to_owned()),
+            ..EvalSuiteDraft::default()
+        });
+        suites.len() - 1
+    });
+    suites[at].path = file.or(suites[at].path.take());
 }
 
 fn name(model: &ModelPath) -> String {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::GenerateArgs;
 use super::run::{open_device, print_line, read_input};
-use crate::config::Config;
+use crate::config::Draft;
 use crate::open;
 use crate::policy::Policy;
 use crate::report::Progress;
@@ -53,19 +53,17 @@ struct Answer<'a> {
 /// # Errors
 /// The model or the input cannot be read, or a prompt is malformed, empty, or too long.
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let config = Config::from_str("", "gcpo generate", &args.sets)?;
+    let mut draft = Draft::new("gcpo generate");
+    draft.set_all(&args.sets)?;
+    // A length that nobody asked for gives way to the model's positions.
+    let asked = draft.rollout.max_completion_length;
+    let config = draft.finish()?;
     // Malformed rows are said before a large model is loaded.
     let texts = texts(args)?;
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let policy = open::load(&args.model, &open::prompt_choice(&config), dtype, &opened.device)?;
+    let policy = open::load(&args.model, &config.prompts(), dtype, &opened.device)?;
     let how = &config.rollout;
-    // A length that nobody asked for gives way to the model's positions.
-    let asked = args
-        .sets
-        .iter()
-        .any(|set| set.starts_with("rollout.max_completion_length"))
-        .then_some(how.max_completion_length);
     let prompts: Result<Vec<Prompt>> = texts
         .into_iter()
         .map(|(place, text)| {

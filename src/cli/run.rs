@@ -114,7 +114,7 @@ pub fn open_device(spec: &DeviceSpec, dtype: Dtype) -> Result<Opened> {
 
 /// Where the run is written, or which one goes on.
 fn place(config: &Config, args: &RunArgs, runs: &Path, now: Timestamp) -> Result<Place> {
-    let name = config.run.name.as_deref().unwrap_or("run");
+    let name = &config.run.name;
     let asked = args.run_dir.as_ref().or(config.run.dir.as_ref());
     Ok(match (&args.resume, asked) {
         (None, Some(dir)) => Place::New(dir.clone()),

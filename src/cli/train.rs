@@ -5,13 +5,13 @@ use gcpo_data::Problem;
 
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
-use crate::config::{Config, TokenizerSource};
-use crate::objective::Objective;
+use crate::config::Config;
+use crate::policy::TokenizerSource;
 use crate::recipe::{Recipe, Rl, Sft, drive};
 use crate::report::summary;
 use crate::reward::gradable;
 use crate::run::Stop;
-use crate::{open, source};
+use crate::source;
 
 /// Problems left out that are named one by one; the rest is counted.
 const LEFT_OUT_NAMED: usize = 5;
@@ -42,7 +42,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
 pub fn sft(args: &TrainArgs) -> Result<()> {
     run(&RunPlan::from_file(&args.config, &args.run)?, |plan| {
         warn_of_suite(&plan.config);
-        let problems = source::training(&plan.config)?;
+        let problems = plan.config.problems()?;
         let texts = || {
             problems
                 .iter()
@@ -50,7 +50,7 @@ pub fn sft(args: &TrainArgs) -> Result<()> {
                 .flatten()
                 .collect()
         };
-        let policy = open::policy(&plan.config, texts, &plan.device.clone().autodiff())?;
+        let policy = plan.config.policy(texts, &plan.device.clone().autodiff())?;
         Ok(Box::new(Sft::new(
             plan.config.clone(),
             policy,
@@ -71,21 +71,21 @@ fn rl(plan: &RunPlan) -> Result<Box<dyn Recipe>> {
             )
             .into());
     }
-    if Objective::of(&config.objective, &config.projection).needs_projection() && config.integrations() == 1 {
+    if config.objective_row().needs_projection() && config.projection.integrations == 1 {
         eprintln!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
              reference is π(q). That is the control without a collider, not GCPO"
         );
     }
     warn_of_suite(config);
-    let problems = with_gold(config, source::training(config)?)?;
-    let policy = open::policy(config, Vec::new, &plan.device.clone().autodiff())?;
+    let problems = with_gold(config, config.problems()?)?;
+    let policy = config.policy(Vec::new, &plan.device.clone().autodiff())?;
     Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
 }
 
 /// Says so where a run trains on what models are compared on.
 fn warn_of_suite(config: &Config) {
-    if let Some(suite) = source::trains_on(config) {
+    if let Some(suite) = source::trains_on(&config.data) {
         eprintln!(
             "warning: {} is for evaluation only: no number of a model that was trained on it can be compared any more",
             suite.name
@@ -95,7 +95,12 @@ fn warn_of_suite(config: &Config) {
 
 /// The problems that can be graded. What is wrong with them is said before a model is loaded.
 fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
-    let found = gradable(config, problems, config.data.skip_unreadable)?;
+    let found = gradable(
+        &config.grader,
+        &config.reward,
+        problems,
+        config.data.skip_unreadable,
+    )?;
     for problem in found.left_out.iter().take(LEFT_OUT_NAMED) {
         eprintln!("left out: {problem}");
     }
@@ -111,7 +116,7 @@ fn run(plan: &RunPlan, recipe: impl FnOnce(&RunPlan) -> Result<Box<dyn Recipe>>)
     let stop = Stop::on_ctrl_c().context("cannot take over Ctrl-C")?;
     eprintln!(
         "{} on {}, written to {}",
-        plan.config.run.name.as_deref().unwrap_or("run"),
+        plan.config.run.name,
         plan.device_name,
         run.path().display()
     );

@@ -1,71 +1,168 @@
 //! What a run means: one TOML file, strict and checked, with every value filled in.
 //!
+//! What was typed is a [`Draft`], in which every value may be absent and which commands edit; what it means is a [`Config`],
+//! complete and checked. The sections are those of the rooms, each declared there ([`crate::section`]).
+//!
 //! Unknown keys, wrong types and impossible values are errors that name the file, the line and the field. `--set key=value`
 //! takes any key by its dotted path and is checked the same way. Relative paths are relative to the current directory, as
-//! in TRL. The keys are in `schema.rs`, what must hold between them in `check.rs`.
+//! in TRL.
 
 mod check;
-mod error;
-mod eval;
+mod foreign;
 mod origin;
-mod reward;
-mod schema;
-mod size;
+mod rooms;
+mod set;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use gcpo_data::Templates;
-use gcpo_data::dataset::is_on_hub;
-use serde::{Deserialize, Serialize};
+use toml::Table;
+use toml::de::DeTable;
 
-pub use error::ConfigError;
+use crate::demonstrate::{Sft, SftDraft};
+use crate::eval::{Eval, EvalDraft};
+use crate::learner::{Train, TrainDraft};
+use crate::objective::{Settings, SettingsDraft};
+use crate::policy::{Model, ModelDraft, Prompt, PromptDraft};
+use crate::projection::{Features, FeaturesDraft, Projection, ProjectionDraft};
+use crate::reward::{self, GraderConfig, GraderDraft, RewardConfig, RewardDraft};
+use crate::rollout::{Rollout, RolloutDraft};
+use crate::run::{Checkpoint, CheckpointDraft, Run, RunDraft};
+pub use crate::section::ConfigError;
+use crate::section::{Known, Section, Value as _, section};
+use crate::source::{Source, SourceDraft};
 use origin::Origin;
-pub use schema::{
-    Checkpoint, Eval, EvalSuite, FeatureContext, Features, Generator, Grader, GraderKind, Init,
-    LrSchedulerType, Model, ModelPath, Objective, ObjectiveName, Preset, Projection, Prompt, PromptStyle,
-    Reward, RewardName, RewardStyle, Rollout, Run, Sft, Shape, Similarity, Solutions, Source,
-    TokenizerSource, Train,
-};
-pub use size::ByteSize;
 
-/// A whole run. What [`Config::load`] returns has passed [`Config::check`] and has its optional values filled in.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Seed of everything drawn: weights, data order, samples. Default: 0. Source: this project (TRL: 42).
-    pub seed: u64,
-    /// The network and its tokenizer.
-    pub model: Model,
-    /// The problems to train on.
-    pub data: Source,
-    /// The three prompts.
-    pub prompt: Prompt,
-    /// How answers are sampled.
-    pub rollout: Rollout,
-    /// Integrations, projections and the clamp of the projected reference.
-    pub projection: Projection,
-    /// How a text is represented for Υ.
-    pub features: Features,
-    /// What is maximised.
-    pub objective: Objective,
-    /// Steps, batches and the optimiser.
-    pub train: Train,
-    /// How a final answer is checked.
-    pub grader: Grader,
-    /// What a completion earns: the weighted sum of these. Default: `accuracy` alone. Source: this project.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub reward: Vec<Reward>,
-    /// What demonstrations are made of.
-    pub sft: Sft,
-    /// How pass@1 is measured.
-    pub eval: Eval,
-    /// When the trainer's state is saved.
-    pub checkpoint: Checkpoint,
-    /// Where the run is written.
-    pub run: Run,
-    /// Where each value was given; for messages only.
-    #[serde(skip)]
-    origin: Origin,
+section! {
+    /// A whole run: complete, and possible as far as can be seen without its files.
+    pub struct Config from Draft {
+        /// Where each value was given; for messages, and for the run's name.
+        origin: Origin of Origin => Ok::<Origin, ConfigError>(origin),
+        /// Seed of everything drawn: weights, data order, samples. Source: this project (TRL: 42).
+        pub seed: u64 = 0,
+        /// The network and its tokenizer.
+        pub model: Model of ModelDraft => model.complete(),
+        /// The problems to train on.
+        pub data: Source of SourceDraft => data.complete(),
+        /// The three prompts.
+        pub prompt: Prompt of PromptDraft => prompt.complete(),
+        /// How answers are sampled.
+        pub rollout: Rollout of RolloutDraft => rollout.complete(),
+        /// Integrations, projections and the clamp of the projected reference.
+        pub projection: Projection of ProjectionDraft => projection.complete(&rollout),
+        /// How a text is represented for Υ.
+        pub features: Features of FeaturesDraft => features.complete(),
+        /// What is maximised.
+        pub objective: Settings of SettingsDraft => objective.complete(),
+        /// Steps, batches and the optimiser.
+        pub train: Train of TrainDraft => train.complete(),
+        /// How a final answer is checked.
+        pub grader: GraderConfig of GraderDraft => grader.complete(),
+        /// What a completion earns: the weighted sum of these.
+        pub reward: Vec<RewardConfig> of Vec<RewardDraft> => reward::complete(reward, rollout.max_completion_length),
+        /// What demonstrations are made of.
+        pub sft: Sft of SftDraft => sft.complete(&rollout),
+        /// How pass@1 is measured.
+        pub eval: Eval of EvalDraft => eval.complete(&data, &rollout),
+        /// When the trainer's state is saved.
+        pub checkpoint: Checkpoint of CheckpointDraft => checkpoint.complete(),
+        /// Where the run is written.
+        pub run: Run of RunDraft => run.complete(origin.stem()),
+    }
+}
+
+impl Draft {
+    /// Nothing given, under the name `name` in messages.
+    pub fn new(name: &str) -> Self {
+        Self {
+            origin: Origin::of(name),
+            ..Self::default()
+        }
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, is no TOML, or has an unknown key or a value of a wrong type.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        Self::read(&text_of(path, &name)?, &name)
+    }
+
+    /// Reads a file's text; `name` is what to call it in messages.
+    ///
+    /// # Errors
+    /// As [`Draft::load`].
+    pub fn read(text: &str, name: &str) -> Result<Self, ConfigError> {
+        let spanned = DeTable::parse(text).map_err(|error| origin::syntax(text, name, &error))?;
+        let mut origin = Origin::of(name);
+        origin.add_lines(text, spanned.get_ref());
+        let table = text.parse().map_err(|error| origin::syntax(text, name, &error))?;
+        Self::of_table(table, origin)
+    }
+
+    /// Reads a config that the program wrote. Where it named the keys of every objective, as up to 0.1.0, those of the others are
+    /// left out: they meant nothing.
+    ///
+    /// # Errors
+    /// As [`Draft::load`].
+    pub fn read_written(text: &str, name: &str) -> Result<Self, ConfigError> {
+        let mut table: Table = text.parse().map_err(|error| origin::syntax(text, name, &error))?;
+        if let Some(objective) = table.get_mut("objective").and_then(toml::Value::as_table_mut) {
+            let keys = SettingsDraft::keys();
+            let name = objective
+                .get("name")
+                .and_then(toml::Value::as_str)
+                .unwrap_or("gcpo")
+                .to_owned();
+            objective.retain(|key, _| {
+                let mut of = keys.iter().filter(|known| known.path == key).peekable();
+                of.peek().is_none() || of.any(|known| known.of.iter().all(|(_, word)| *word == name))
+            });
+        }
+        Self::of_table(table, Origin::of(name))
+    }
+
+    /// Applies sets, each `key=value`, in order; they may say together what would be impossible one by one.
+    ///
+    /// # Errors
+    /// One is no set, names an unknown key or has a value of a wrong type.
+    pub fn set_all(&mut self, sets: &[String]) -> Result<(), ConfigError> {
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new();
+        self.put_keys(&mut table);
+        let mut origin = self.origin.clone();
+        for set in sets {
+            let path = set::apply(set, &mut table)?;
+            origin.add_set(path, set);
+        }
+        *self = Self::of_table(table, origin)?;
+        Ok(())
+    }
+
+    /// Applies one set, `key=value`.
+    ///
+    /// # Errors
+    /// As [`Draft::set_all`].
+    pub fn set(&mut self, set: &str) -> Result<(), ConfigError> {
+        self.set_all(&[set.to_owned()])
+    }
+
+    /// The run that is meant.
+    ///
+    /// # Errors
+    /// A key that must be given is not, or a value is impossible, by itself or beside another one.
+    pub fn finish(self) -> Result<Config, ConfigError> {
+        let origin = self.origin.clone();
+        self.complete().map_err(|error| origin.blame(error))
+    }
+
+    fn of_table(table: Table, origin: Origin) -> Result<Self, ConfigError> {
+        let read = <Self as crate::section::Value>::read(toml::Value::Table(table));
+        let read = read.map_err(|error| origin.blame(foreign::explained(error)))?;
+        Ok(Self { origin, ..read })
+    }
 }
 
 impl Config {
@@ -74,13 +171,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key, a wrong type or an impossible value; a set likewise.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            ConfigError::new(format!("cannot be read: {e}"))
-                .in_file(&name)
-                .help("give the path of a run's TOML file, such as `configs/quickstart.toml`")
-        })?;
-        Self::from_str(&text, &name, sets)
+        Self::of(Draft::load(path)?, sets)
     }
 
     /// As [`Config::load`], with the file's text and the name to call it by in messages.
@@ -88,160 +179,61 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_str(text: &str, name: &str, sets: &[String]) -> Result<Self, ConfigError> {
-        let (mut config, origin) = origin::read(text, name, sets)?;
-        config.origin = origin;
-        config.resolve();
-        config.check()?;
-        Ok(config)
+        Self::of(Draft::read(text, name)?, sets)
+    }
+
+    /// Reads the file that a run wrote, as [`Draft::read_written`] does.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn of_run(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        Draft::read_written(&text_of(path, &name)?, &name)?.finish()
+    }
+
+    fn of(mut draft: Draft, sets: &[String]) -> Result<Self, ConfigError> {
+        draft.set_all(sets)?;
+        draft.finish()
     }
 
     /// An error about `field` (its dotted path): `what` is wrong with it, and what to do (`help`). It names the file and
     /// line, or the `--set`, that gave the field its value.
     pub fn blame(&self, field: &str, what: impl Into<String>, help: impl Into<String>) -> ConfigError {
-        self.origin.blame(field, ConfigError::new(what).help(help))
+        self.origin.blame(ConfigError::new(what).under(field).help(help))
     }
 
     /// The whole run as a file that repeats it: every value, paths absolute, without `run.dir`.
     pub fn to_toml(&self) -> String {
-        let mut config = self.clone();
-        config.run.dir = None;
-        toml::to_string(&config).expect("a config holds only what TOML can write")
+        toml::to_string(&self.table()).expect("a config holds only what TOML can write")
     }
 
     /// Dotted paths of the keys in which two runs differ, in the file's order. Where they are written is left out.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let table = |config: &Self| toml::from_str(&config.to_toml()).expect("a written config reads back");
-        origin::differences(&table(self), &table(other))
+        set::differences(&self.table(), &other.table())
     }
 
-    /// Integrations a query, J.
-    pub fn integrations(&self) -> usize {
-        self.projection
-            .integrations
-            .unwrap_or(self.rollout.num_generations)
-    }
-
-    /// Samples of each projection context, M.
-    pub fn projection_samples(&self) -> usize {
-        self.projection.samples.unwrap_or(self.rollout.num_generations)
-    }
-
-    /// Upper clip of the ratio.
-    pub fn epsilon_high(&self) -> f64 {
-        self.objective.epsilon_high.unwrap_or(self.objective.epsilon)
-    }
-
-    /// Candidates shown by an integrate demonstration.
-    pub fn sft_candidates(&self) -> usize {
-        self.sft.candidates.unwrap_or(self.rollout.num_generations)
-    }
-
-    /// Share of wrong candidates in the prompts of demonstrations.
-    pub fn candidate_wrong_frac(&self) -> f64 {
-        self.sft.candidate_wrong_frac.unwrap_or(self.sft.wrong_frac)
-    }
-
-    /// How evaluation samples: `[rollout]` with what `[eval]` says instead; `num_generations` is `eval.samples`.
-    pub fn eval_rollout(&self) -> Rollout {
-        let (eval, rollout) = (&self.eval, &self.rollout);
-        Rollout {
-            num_generations: eval.samples,
-            max_completion_length: eval
-                .max_completion_length
-                .unwrap_or(rollout.max_completion_length),
-            temperature: eval.temperature.unwrap_or(rollout.temperature),
-            top_k: eval.top_k.unwrap_or(rollout.top_k),
-            top_p: eval.top_p.unwrap_or(rollout.top_p),
-            min_p: eval.min_p.unwrap_or(rollout.min_p),
-            repetition_penalty: eval.repetition_penalty.unwrap_or(rollout.repetition_penalty),
-            stop: rollout.stop.clone(),
-            max_rows: rollout.max_rows,
-            memory_budget: rollout.memory_budget,
+    fn table(&self) -> Table {
+        let mut draft: Draft = self.known();
+        draft.run.dir = None;
+        match draft.write() {
+            toml::Value::Table(table) => table,
+            _ => unreachable!("a section is a table"),
         }
     }
+}
 
-    /// The three prompts: what `[prompt]` gives, else those of its style.
-    pub fn templates(&self) -> Templates {
-        let prompt = &self.prompt;
-        let style = match prompt.style {
-            PromptStyle::Plain => Templates::plain(),
-            PromptStyle::Chat => Templates::default(),
-            PromptStyle::Marks => Templates::marks(),
-        };
-        Templates {
-            answer: prompt.answer.clone().unwrap_or(style.answer),
-            integrate: prompt.integrate.clone().unwrap_or(style.integrate),
-            project: prompt.project.clone().unwrap_or(style.project),
-        }
-    }
+fn text_of(path: &Path, name: &str) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|e| {
+        ConfigError::new(format!("cannot be read: {e}"))
+            .in_place(name)
+            .help("give the path of a run's TOML file, such as `configs/quickstart.toml`")
+    })
+}
 
-    /// Fills in what other fields decide, and makes paths absolute.
-    fn resolve(&mut self) {
-        let templates = self.templates();
-        self.prompt.answer = Some(templates.answer);
-        self.prompt.integrate = Some(templates.integrate);
-        self.prompt.project = Some(templates.project);
-        self.projection.integrations = Some(self.integrations());
-        self.projection.samples = Some(self.projection_samples());
-        self.objective.epsilon_high = Some(self.epsilon_high());
-        self.sft.candidates = Some(self.sft_candidates());
-        self.sft.candidate_wrong_frac = Some(self.candidate_wrong_frac());
-
-        if self.eval.path.is_none() && self.eval.generator.is_none() {
-            self.eval.generator = self.data.generator;
-        }
-        if self.eval.path.is_some() && self.eval.preset.is_none() {
-            self.eval.preset = self.data.preset.clone();
-        }
-        let sampling = self.eval_rollout();
-        self.eval.temperature = Some(sampling.temperature);
-        self.eval.top_k = Some(sampling.top_k);
-        self.eval.top_p = Some(sampling.top_p);
-        self.eval.min_p = Some(sampling.min_p);
-        self.eval.repetition_penalty = Some(sampling.repetition_penalty);
-        self.eval.max_completion_length = Some(sampling.max_completion_length);
-
-        if self.reward.is_empty() {
-            self.reward.push(Reward::new(RewardName::Accuracy));
-        }
-        for reward in &mut self.reward {
-            reward.resolve(self.rollout.max_completion_length);
-        }
-
-        if let Some(shape) = &mut self.model.shape {
-            shape.num_key_value_heads = shape.num_key_value_heads.or(shape.num_attention_heads);
-            shape.head_dim = shape.head_dim.or_else(|| {
-                let heads = shape.num_attention_heads.filter(|&heads| heads > 0)?;
-                Some(shape.hidden_size? / heads)
-            });
-        }
-        if self.run.name.is_none() {
-            self.run.name = Some(self.origin.stem());
-        }
-
-        let samples = self.eval.samples;
-        for suite in &mut self.eval.suite {
-            suite.resolve(samples);
-        }
-
-        let here = |path: &mut PathBuf| {
-            if !is_on_hub(path)
-                && let Ok(absolute) = std::path::absolute(&*path)
-            {
-                *path = absolute;
-            }
-        };
-        if let Some(ModelPath::Dir(path)) = &mut self.model.path {
-            here(path);
-        }
-        if let Some(TokenizerSource::Path(path)) = &mut self.model.tokenizer {
-            here(path);
-        }
-        self.data.path.iter_mut().for_each(here);
-        self.eval.path.iter_mut().for_each(here);
-        let suites = self.eval.suite.iter_mut();
-        suites.filter_map(|suite| suite.path.as_mut()).for_each(here);
-        self.run.dir.iter_mut().for_each(here);
+impl Default for Config {
+    fn default() -> Self {
+        let complete = Draft::default().finish();
+        complete.expect("the defaults are possible")
     }
 }
 

@@ -1,6 +1,13 @@
 //! What a user is told, and what a file means.
 
+use gcpo_data::dataset::Suite;
+
 use super::*;
+use crate::learner::LrSchedulerType;
+use crate::objective::Kind;
+use crate::policy::ModelPath;
+use crate::reward::RewardKind;
+use crate::source::{Generator, Preset};
 
 const FILE: &str = r#"seed = 3
 
@@ -33,16 +40,14 @@ fn error(text: &str, sets: &[&str]) -> String {
 #[test]
 fn the_empty_file_is_every_default() {
     let config = read("", &[]).unwrap();
-    assert_eq!(config.objective.name, ObjectiveName::Gcpo);
+    let Kind::Gcpo(gcpo) = &config.objective.kind else {
+        panic!("{:?}", config.objective)
+    };
     assert_eq!(
-        (
-            config.objective.alpha,
-            config.objective.kappa,
-            config.train.learning_rate
-        ),
+        (gcpo.alpha, gcpo.kappa, config.train.learning_rate),
         (2.0, 0.06, 1e-6)
     );
-    assert_eq!(config.run.name.as_deref(), Some("a"));
+    assert_eq!(config.run.name, "a");
 }
 
 #[test]
@@ -50,19 +55,17 @@ fn optional_values_follow_the_others() {
     let config = read(FILE, &["eval.temperature=0"]).unwrap();
     assert_eq!(
         (config.projection.integrations, config.projection.samples),
-        (Some(4), Some(4))
+        (4, 4)
     );
-    assert_eq!(config.sft.candidates, Some(4));
-    assert_eq!(config.sft.candidate_wrong_frac, Some(0.0));
-    assert_eq!(config.objective.epsilon_high, Some(0.2));
+    assert_eq!(config.sft.candidates, 4);
+    assert_eq!(config.sft.candidate_wrong_frac, 0.0);
+    assert_eq!(config.objective.epsilon_high, 0.2);
     assert_eq!(config.eval.generator, Some(Generator::Arithmetic));
-    assert_eq!(
-        (config.eval.temperature, config.eval.top_p),
-        (Some(0.0), Some(1.0))
-    );
-    assert_eq!(config.eval.max_completion_length, Some(256));
+    assert_eq!((config.eval.temperature, config.eval.top_p), (0.0, 1.0));
+    assert_eq!(config.eval.max_completion_length, 256);
     let config = read(FILE, &["projection.samples=2"]).unwrap();
-    assert_eq!((config.integrations(), config.projection_samples()), (4, 2));
+    let projection = &config.projection;
+    assert_eq!((projection.integrations, projection.samples), (4, 2));
 }
 
 #[test]
@@ -211,11 +214,11 @@ fn sets_take_any_path_and_any_value() {
     ];
     let config = read(&FILE.replace("generator = \"arithmetic\"", ""), &sets).unwrap();
     assert_eq!(config.model.path, Some(ModelPath::Dir("/some/where".into())));
-    assert_eq!(config.objective.name, ObjectiveName::Grpo);
+    assert_eq!(config.objective.kind.name(), "grpo");
     assert_eq!(config.train.lr_scheduler_type, LrSchedulerType::Cosine);
     assert!(!config.projection.skip_flat_groups);
     assert!(matches!(&config.data.preset, Some(Preset::Fields(fields)) if fields.question == ["q"]));
-    assert_eq!(config.run.name.as_deref(), Some("2026-01-01"));
+    assert_eq!(config.run.name, "2026-01-01");
     // A shape may come in parts, in any order.
     let shape = [
         "hidden_size=8",
@@ -227,7 +230,7 @@ fn sets_take_any_path_and_any_value() {
     sets.extend(["model.init=random".into(), "model.tokenizer=arithmetic".into()]);
     let config = Config::from_str("", "a.toml", &sets).unwrap();
     let shape = config.model.shape.unwrap();
-    assert_eq!((shape.num_key_value_heads, shape.head_dim), (Some(2), Some(4)));
+    assert_eq!((shape.num_key_value_heads, shape.head_dim), (2, 4));
 }
 
 #[test]
@@ -305,10 +308,10 @@ fn rewards_are_a_list_that_is_accuracy_by_default() {
     let [reward] = &config.reward[..] else {
         panic!("{:?}", config.reward)
     };
-    assert_eq!(
-        (reward.name, reward.weight, reward.correct, reward.wrong),
-        (RewardName::Accuracy, 1.0, Some(1.0), Some(0.0))
-    );
+    let RewardKind::Accuracy(accuracy) = &reward.kind else {
+        panic!("{reward:?}")
+    };
+    assert_eq!((reward.weight, accuracy.correct, accuracy.wrong), (1.0, 1.0, 0.0));
     assert_eq!(read("reward = []", &[]).unwrap().reward, config.reward);
     let config = read(
         REWARDS,
@@ -319,25 +322,28 @@ fn rewards_are_a_list_that_is_accuracy_by_default() {
         ],
     )
     .unwrap();
-    let names: Vec<_> = config.reward.iter().map(Reward::label).collect();
-    assert_eq!(names, ["accuracy", "length", "again"]);
-    assert_eq!((config.reward[1].weight, config.reward[1].cache), (2.0, Some(20)));
-    assert_eq!(
-        (config.reward[2].ngram_size, config.reward[2].max_penalty),
-        (Some(3), Some(-1.0))
-    );
+    let labels: Vec<_> = config.reward.iter().map(|reward| &reward.label).collect();
+    assert_eq!(labels, ["accuracy", "length", "again"]);
     let text = config.to_toml();
+    assert!(
+        text.contains("style = \"soft_overlong\"\ncache = 20\nlabel = \"length\"\nweight = 2.0"),
+        "{text}"
+    );
+    assert!(
+        text.contains("ngram_size = 3\nmax_penalty = -1.0\nlabel = \"again\""),
+        "{text}"
+    );
     assert_eq!(read(&text, &[]).unwrap().to_toml(), text);
     // Each reward is complete with its defaults, which are those that the keys' documentation states.
     for (sets, lines) in [
         (&["reward.0.name=format"][..], "style = \"boxed\"\ngates = false"),
         (
             &["reward.0.name=length"],
-            "style = \"soft_overlong\"\nmax_length = 256\ncache = 51",
+            "max_length = 256\nstyle = \"soft_overlong\"\ncache = 51",
         ),
         (
             &["reward.0.name=length", "reward.0.style=cosine"],
-            "style = \"cosine\"\nmax_length = 256\nmin_value_wrong = -1.0\nmax_value_wrong = -0.5\n\
+            "max_length = 256\nstyle = \"cosine\"\nmin_value_wrong = -1.0\nmax_value_wrong = -0.5\n\
              min_value_correct = 0.5\nmax_value_correct = 1.0",
         ),
         (
@@ -490,4 +496,148 @@ fn expressions_are_taught_where_the_grader_takes_them() {
         let found = read(FILE, &[set, "sft.solutions=expression"]);
         assert_eq!(found.is_ok(), good, "{set}: {found:?}");
     }
+}
+
+fn suites(text: &str) -> Result<Config, String> {
+    Config::from_str(text, "a.toml", &[]).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_suite_knows_its_samples_its_rows_and_where_it_is_from() {
+    let text = "[eval]\nsamples = 8\n[[eval.suite]]\nname = \"aime24\"\n[[eval.suite]]\nname = \"math500\"\npath = \"m.jsonl\"\n\
+                [[eval.suite]]\nname = \"mine\"\npath = \"x.csv\"\npreset = {question = \"q\", answer = \"a\"}\nsamples = 2\n";
+    let config = suites(text).unwrap();
+    let samples: Vec<_> = config.eval.suite.iter().map(|suite| suite.samples).collect();
+    assert_eq!(samples, [16, 8, 2]);
+    // An address on the hub is none of this machine's paths.
+    let hub = config.eval.suite[0].path.as_ref().unwrap();
+    assert_eq!(Suite::named("aime24").unwrap().hub, hub.to_str());
+    assert!(config.eval.suite[1].path.as_ref().unwrap().is_absolute());
+    assert_eq!(config.eval.suite[1].preset, Some(Preset::Named("math".into())));
+    // Written and read again it is the same run.
+    assert_eq!(suites(&config.to_toml()).unwrap().eval, config.eval);
+}
+
+#[test]
+fn a_suite_that_cannot_be_is_blamed_on_its_line() {
+    for (text, message) in [
+        (
+            "[[eval.suite]]\nname = \"amc24\"",
+            "a.toml:2: `eval.suite.0.name`: no suite is called \"amc24\"; did you mean \"amc23\"?",
+        ),
+        (
+            "[[eval.suite]]\nname = \"minerva\"",
+            "a.toml:2: `eval.suite.0.name`: no file of \"minerva\" is given",
+        ),
+        (
+            "[[eval.suite]]\nname = \"humaneval\"",
+            "`eval.suite.0.name`: the answers of \"humaneval\" are programs",
+        ),
+        (
+            "[[eval.suite]]\nname = \"aime24\"\n[[eval.suite]]\nname = \"aime24\"",
+            "a.toml:4: `eval.suite.1.name`: two suites",
+        ),
+        (
+            "[[eval.suite]]\nname = \"x\"\npreset = \"y\"",
+            "a.toml:3: `eval.suite.0.preset`: no preset is called",
+        ),
+        (
+            "[[eval.suite]]\nname = \"aime24\"\nsamples = 0",
+            "a.toml:3: `eval.suite.0.samples`: 0 is too small",
+        ),
+        (
+            "[[eval.suite]]\nname = \"aime24\"\n[eval]\nevery = 2",
+            "`eval.every`: suites are for `gcpo eval`",
+        ),
+    ] {
+        let error = suites(text).unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn names_of_other_programs_are_known() {
+    for (line, said) in [
+        ("train.save_steps", "`save_steps` is `checkpoint.every` here"),
+        ("train.loss_type", "`loss_type` is `objective.name` here"),
+        ("train.bf16", "`bf16` is `train.dtype` here"),
+        ("bf16", "`bf16` is `train.dtype` here"),
+        ("actor.optim.lr", "`lr` is `train.learning_rate` here"),
+        (
+            "actor_rollout_ref.rollout.n",
+            "`rollout.n` is `rollout.num_generations` here",
+        ),
+        ("algorithm.kl_coef", "`kl_coef` is `objective.beta` here"),
+        ("train.output_dir", "`output_dir` is `run.dir` here"),
+        ("train.logging_steps", "every step is written to metrics.jsonl"),
+        ("rollout.max_prompt_length", "prompts are never cut"),
+        (
+            "train.temperature",
+            "did you mean `rollout.temperature` or `eval.temperature`?",
+        ),
+        ("rollout.max_grad_norm", "did you mean `train.max_grad_norm`?"),
+        (
+            "objective.max_completion_length",
+            "did you mean `rollout.max_completion_length`",
+        ),
+    ] {
+        let text = error(FILE, &[&format!("{line}=1")]);
+        assert!(
+            text.contains("no such key") && text.contains(said),
+            "{line}: {text}"
+        );
+    }
+    // Where a key is named, it is one.
+    let keys = Draft::keys();
+    for key in foreign::keys() {
+        assert!(keys.iter().any(|known| known.path == key), "{key}");
+    }
+}
+
+#[test]
+fn an_objective_takes_its_own_keys_only() {
+    let file = FILE.replace("name = \"gcpo\"", "name = \"gcpo\"\nkappa = 0.1");
+    assert_eq!(
+        error(&file, &["objective.name=grpo"]),
+        "configs/a.toml:14: `objective.kappa`: `grpo` has no such key, `gcpo` has; remove it; `grpo` takes name, beta, epsilon, \
+         epsilon_high"
+    );
+    assert!(read(&file, &["objective={name=\"grpo\"}"]).is_ok());
+    // Sets are taken together, in any order.
+    assert!(read("", &["objective.kappa=0.1", "objective.name=gcpo"]).is_ok());
+}
+
+#[test]
+fn a_config_that_an_older_program_wrote_is_read() {
+    let old = "[objective]\nname = \"grpo\"\nalpha = 2.0\nkappa = 0.06\nbeta = 0.04\nepsilon = 0.2\nepsilon_high = 0.2\n\
+               [rollout]\nmemory_budget = \"4 GiB\"\n";
+    let config = Draft::read_written(old, "config.toml").unwrap().finish().unwrap();
+    assert_eq!(
+        (config.objective.kind.name(), config.objective.beta),
+        ("grpo", 0.04)
+    );
+    assert_eq!(
+        config.differences(
+            &read(
+                "[objective]\nname = \"grpo\"\nbeta = 0.04\n",
+                &["run.name=config"]
+            )
+            .unwrap()
+        ),
+        Vec::<String>::new()
+    );
+    assert!(Draft::read_written("[objective]\nkapa = 1", "config.toml").is_err());
+}
+
+#[test]
+fn a_command_edits_what_was_typed() {
+    let mut draft = Draft::read(FILE, "configs/a.toml").unwrap();
+    draft.eval.samples = Some(3);
+    draft.set("rollout.temperature=0.5").unwrap();
+    draft.rollout.top_k = Some(7);
+    let config = draft.finish().unwrap();
+    assert_eq!(
+        (config.eval.samples, config.eval.temperature, config.eval.top_k),
+        (3, 0.5, 7)
+    );
 }

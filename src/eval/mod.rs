@@ -1,8 +1,10 @@
 //! How often is the policy right? Sampled answers to problems that it was not trained on ([`evaluate`]), kept one by one
 //! ([`record`]), and what can be said of them ([`report`], [`stats`]).
 
+mod config;
 pub mod record;
 pub mod report;
+mod sets;
 pub mod stats;
 
 use gcpo_data::Problem;
@@ -16,8 +18,10 @@ use crate::reward::{Reward, RewardError};
 use crate::rollout::{Completion, Contexts, Engine, Limits, RolloutError, Sampling};
 use crate::sample::{self, Answers, answer};
 use crate::stream::{Stage, StreamKey};
+pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
 use record::{Kind, Record, RecordError, by_problem};
 use report::Report;
+pub use sets::Set;
 
 /// How an evaluation samples.
 #[derive(Debug, Clone, Copy)]

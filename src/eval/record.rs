@@ -11,9 +11,9 @@ use gcpo_data::Problem;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
 use crate::rollout::Finish;
 use crate::run::log::{self, JsonLog};
+use crate::section::ConfigError;
 
 /// The form of the file.
 const VERSION: u32 = 1;
@@ -140,42 +140,26 @@ pub enum RecordError {
 
 impl Header {
     /// Of an evaluation that is about to begin.
-    pub fn new(model: &str, config: &Config, suites: Vec<SuiteHeader>) -> Self {
+    pub fn new(model: &str, config: String, suites: Vec<SuiteHeader>) -> Self {
         Self {
             gcpo_eval: VERSION,
             model: model.to_owned(),
             suites,
-            config: config.to_toml(),
+            config,
         }
     }
 
-    /// What this evaluation has other than `saved`, in words; none if it may go on with what was saved.
-    fn difference(&self, saved: &Self) -> Result<Option<String>, ConfigError> {
+    /// What this evaluation has other than `saved`, in words; none if it may go on with what was saved. `differing` names the keys
+    /// that decide completions and are other in a saved config.
+    fn difference(
+        &self,
+        saved: &Self,
+        differing: impl Fn(&str) -> Result<Vec<String>, ConfigError>,
+    ) -> Result<Option<String>, ConfigError> {
         if self.model != saved.model {
             return Ok(Some(format!("model ({})", saved.model)));
         }
-        let read = |header: &Self| Config::from_str(&header.config, "eval.jsonl", &[]);
-        let mut keys = read(saved)?.differences(&read(self)?);
-        // The suites are compared below; the rest changes no completion.
-        let sections = [
-            "run.",
-            "data.",
-            "checkpoint.",
-            "reward",
-            "objective.",
-            "sft.",
-            "train.",
-        ];
-        let free = [
-            "rollout.max_rows",
-            "rollout.memory_budget",
-            "eval.every",
-            "eval.suite",
-        ];
-        keys.retain(|key| {
-            let matters = !sections.iter().any(|section| key.starts_with(section));
-            key == "train.dtype" || (matters && !free.contains(&key.as_str()))
-        });
+        let keys = differing(&saved.config)?;
         if !keys.is_empty() {
             return Ok(Some(format!("`{}`", keys.join("`, `"))));
         }
@@ -267,14 +251,19 @@ impl Log {
         Ok(log)
     }
 
-    /// An evaluation that was stopped: its file, cut to the problems that are whole, and their records.
+    /// An evaluation that was stopped: its file, cut to the problems that are whole, and their records. `differing` names the keys
+    /// that decide completions and are other in the config that it was begun with.
     ///
     /// # Errors
     /// The file cannot be read, or is of another evaluation.
-    pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), RecordError> {
+    pub fn resume(
+        path: &Path,
+        header: &Header,
+        differing: impl Fn(&str) -> Result<Vec<String>, ConfigError>,
+    ) -> Result<(Self, Vec<Record>), RecordError> {
         let text = log::read(path).map_err(at(path))?;
         let (saved, mut records) = parse(path, &text)?;
-        if let Some(what) = header.difference(&saved)? {
+        if let Some(what) = header.difference(&saved, differing)? {
             return Err(RecordError::Differs {
                 path: path.to_owned(),
                 what,

@@ -1,6 +1,7 @@
 //! What learns: a policy with its optimiser and its reference model, on one device or several.
 
 mod batch;
+mod config;
 pub mod optim;
 pub mod schedule;
 mod update;
@@ -19,11 +20,11 @@ use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use thiserror::Error;
 
-use crate::config::Train;
 use crate::objective::ObjectiveError;
 use crate::policy::Policy;
 use crate::projection::ProjectionError;
 pub use batch::{Member, Micro, micro_batch};
+pub use config::{LrSchedulerType, Train, TrainDraft};
 use optim::{Optimizer, add_scaled, clip_grads};
 use schedule::LrSchedule;
 pub use update::{Learnt, PolicyGradient, members};

@@ -15,7 +15,7 @@ use gcpo_model::dtype::widen;
 use gcpo_model::names::{self, ParamPath, Parameter, parameters, with_value};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::config::Train;
+use super::Train;
 
 /// Why a state of the optimiser could not be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::config::{LrSchedulerType, Train};
+use super::{LrSchedulerType, Train};
 
 /// A learning-rate multiplier for every optimiser step: a pure function of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,9 @@ use super::batch::{Member, micro_batch};
 use super::optim::grad_norms;
 use super::workers::split;
 use super::{Learner, Update, UpdateError};
-use crate::config::Rollout;
 use crate::group::Group;
 use crate::objective::{BatchTotals, LossMetrics, Objective};
-use crate::rollout::{Engine, Limits, RolloutError, Sampling};
+use crate::rollout::{Engine, Limits, Rollout, RolloutError, Sampling};
 
 /// What is optimised over the groups of a step.
 #[derive(Debug, Clone)]

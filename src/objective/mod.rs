@@ -20,7 +20,10 @@ mod terms;
 pub use advantage::ADVANTAGE_EPS;
 pub use loss::{BatchTotals, LossInputs, LossOutput, Projected};
 pub use metrics::{LossMetrics, MetricSums};
-pub use table::{gcpo, grpo, grpo_alpha};
+pub use table::{
+    Gcpo, GcpoDraft, Grpo, GrpoAlpha, GrpoAlphaDraft, GrpoDraft, Kind, KindDraft, Settings, SettingsDraft,
+    gcpo, grpo, grpo_alpha,
+};
 
 /// A training objective: all that [`Objective::weigh`] and [`Objective::loss`] read.
 ///
@@ -124,12 +127,6 @@ pub enum Weight {
 /// Why an objective could not be computed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ObjectiveError {
-    /// There is no objective of that name.
-    #[error("unknown objective `{name}`: expected one of {}", table::names())]
-    UnknownName {
-        /// What was asked for.
-        name: String,
-    },
     /// An input that the objective needs is not there.
     #[error("objective `{objective}` with {because} needs {input}")]
     MissingInput {

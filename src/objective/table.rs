@@ -1,9 +1,7 @@
-//! The objectives, a row each.
+//! The objectives, a row each: its values, and its keys in `[objective]`.
 
-use std::str::FromStr;
-
-use super::{Aggregation, Baseline, Clip, Kl, Objective, ObjectiveError, Ratio, Scale, Weight};
-use crate::config::{self, ObjectiveName};
+use super::{Aggregation, Baseline, Clip, Kl, Objective, Ratio, Scale, Weight};
+use crate::section::{Check, ConfigError, section, variants, within};
 
 /// Group Relative Policy Optimization (Shao et al., arXiv 2402.03300).
 pub fn grpo(beta: f64, clip: Clip) -> Objective {
@@ -43,44 +41,89 @@ pub fn gcpo(alpha: f64, kappa: f64, beta: f64, clip: Clip, floor: f64, ratio_max
     }
 }
 
-// What follows joins the table to the config as it is now. It goes when `[objective]` is a section of this room.
-
-const NAMES: [ObjectiveName; 3] = [ObjectiveName::Gcpo, ObjectiveName::Grpo, ObjectiveName::GrpoAlpha];
-
-pub(super) fn names() -> String {
-    NAMES.map(|name| format!("`{name}`")).join(", ")
-}
-
-impl FromStr for ObjectiveName {
-    type Err = ObjectiveError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let mut known = NAMES.into_iter();
-        known
-            .find(|known| known.to_string() == name)
-            .ok_or_else(|| ObjectiveError::UnknownName { name: name.into() })
+section! {
+    /// `[objective]`: what is maximised.
+    pub struct Settings from SettingsDraft {
+        /// What is maximised.
+        pub kind: Kind of KindDraft => kind.complete(),
+        /// Weight of the KL term towards the reference model; 0 loads none. Source: TRL.
+        pub beta: f64 = 0.0,
+        /// Lower clip of the ratio. Source: TRL.
+        pub epsilon: f64 = 0.2,
+        /// Upper clip of the ratio. Source: TRL.
+        pub epsilon_high: f64 => epsilon,
     }
 }
 
-impl Objective {
-    /// The row of a run's `[objective]` and `[projection]`.
-    pub fn of(objective: &config::Objective, projection: &config::Projection) -> Self {
-        let (alpha, beta) = (objective.alpha, objective.beta);
+impl Check for Settings {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("beta", self.beta, 0.0, f64::MAX)?;
+        within("epsilon", self.epsilon, 0.0, 1.0)?;
+        within("epsilon_high", self.epsilon_high, 0.0, f64::MAX)
+    }
+}
+
+variants! {
+    /// What is maximised: `"gcpo"`, `"grpo"`, or `"grpo_alpha"` (GRPO with advantages times `alpha`, a control). Source: paper, eq. 10.
+    pub enum Kind from KindDraft by name = "gcpo" {
+        /// Group Causal Policy Optimization.
+        Gcpo = "gcpo" of GcpoDraft(),
+        /// Group Relative Policy Optimization.
+        Grpo = "grpo" of GrpoDraft(),
+        /// GRPO with advantages times α: GCPO with every Υ = α and κ = 0.
+        GrpoAlpha = "grpo_alpha" of GrpoAlphaDraft(),
+    }
+}
+
+impl Settings {
+    /// The objective, with the clamps of `[projection]`.
+    pub fn row(&self, floor: f64, ratio_max: f64) -> Objective {
         let clip = Clip {
-            low: objective.epsilon,
-            high: objective.epsilon_high.unwrap_or(objective.epsilon),
+            low: self.epsilon,
+            high: self.epsilon_high,
         };
-        match objective.name {
-            ObjectiveName::Gcpo => gcpo(
-                alpha,
-                objective.kappa,
-                beta,
-                clip,
-                projection.floor,
-                projection.ratio_max,
-            ),
-            ObjectiveName::Grpo => grpo(beta, clip),
-            ObjectiveName::GrpoAlpha => grpo_alpha(alpha, beta, clip),
+        match &self.kind {
+            Kind::Gcpo(own) => gcpo(own.alpha, own.kappa, self.beta, clip, floor, ratio_max),
+            Kind::Grpo(_) => grpo(self.beta, clip),
+            Kind::GrpoAlpha(own) => grpo_alpha(own.alpha, self.beta, clip),
         }
+    }
+}
+
+section! {
+    /// GCPO's own keys.
+    pub struct Gcpo from GcpoDraft {
+        /// Scale of Υ. Source: paper, figure 3.
+        pub alpha: f64 = 2.0,
+        /// Weight of the second KL term, towards the projected reference. Source: paper, figure 3.
+        pub kappa: f64 = 0.06,
+    }
+}
+
+impl Check for Gcpo {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("alpha", self.alpha, 0.0, f64::MAX)?;
+        within("kappa", self.kappa, 0.0, f64::MAX)
+    }
+}
+
+section! {
+    /// GRPO has none.
+    pub struct Grpo from GrpoDraft {}
+}
+
+impl Check for Grpo {}
+
+section! {
+    /// The control's own key.
+    pub struct GrpoAlpha from GrpoAlphaDraft {
+        /// What every advantage is multiplied by. Source: paper, figure 3.
+        pub alpha: f64 = 2.0,
+    }
+}
+
+impl Check for GrpoAlpha {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("alpha", self.alpha, 0.0, f64::MAX)
     }
 }

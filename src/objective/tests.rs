@@ -1,7 +1,6 @@
 //! The losses against each other, against finite differences, and on bad padding.
 
 use super::*;
-use crate::config::ObjectiveName;
 use crate::testing::{device, f64s, tensor2};
 use burn::tensor::{Bool, DType, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
@@ -127,21 +126,16 @@ fn close(got: &[f64], expected: &[f64], tolerance: f64) {
 
 #[test]
 fn names_are_strict() {
-    let names = [ObjectiveName::Gcpo, ObjectiveName::Grpo, ObjectiveName::GrpoAlpha];
-    let config = crate::config::Config::default();
-    for name in names {
-        assert_eq!(name.to_string().parse(), Ok(name));
-        let section = crate::config::Objective {
-            name,
-            ..config.objective.clone()
+    for name in Kind::NAMES {
+        let draft = SettingsDraft {
+            kind: name.parse().unwrap(),
+            ..SettingsDraft::default()
         };
-        assert_eq!(Objective::of(&section, &config.projection).name, name.to_string());
+        let row = draft.complete().unwrap().row(1e-6, 10.0);
+        assert_eq!(row.name, *name);
     }
-    let error = "GRPO".parse::<ObjectiveName>().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "unknown objective `GRPO`: expected one of `gcpo`, `grpo`, `grpo_alpha`"
-    );
+    let error = "GRPO".parse::<KindDraft>().unwrap_err();
+    assert_eq!(error, "expected one of `gcpo`, `grpo`, `grpo_alpha`");
 }
 
 #[test]

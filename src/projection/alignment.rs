@@ -1,6 +1,6 @@
 //! `Υ`: how well a candidate agrees with the projected prediction (eq. 11).
 
-use crate::config::Similarity;
+use super::Similarity;
 use burn::tensor::Tensor;
 use gcpo_model::dtype::widen;
 

@@ -6,13 +6,14 @@
 //! [`project`] samples stages 2 and 3 with the rollout engine; the rest are pure functions of tensors.
 
 mod alignment;
+mod config;
 mod reference;
 mod stages;
 
-pub use crate::config::{FeatureContext, Similarity};
 pub use alignment::{
     Alignment, AlignmentConfig, ProjectionError, ProjectionMeans, Summary, align, projection_means,
     similarity,
 };
+pub use config::{FeatureContext, Features, FeaturesDraft, Projection, ProjectionDraft, Similarity};
 pub use reference::{project_prediction, reference};
 pub use stages::{ProjectionPlan, project};

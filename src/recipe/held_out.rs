@@ -10,7 +10,6 @@ use crate::policy::Policy;
 use crate::report::Evaluation;
 use crate::reward::Reward;
 use crate::rollout::{Limits, Sampling};
-use crate::source;
 
 /// The held-out problems of a run, and how they are asked and graded.
 pub struct HeldOut {
@@ -26,7 +25,7 @@ impl HeldOut {
     /// The problems cannot be read.
     pub fn of(config: &Config) -> Result<Self> {
         Ok(Self {
-            problems: source::held_out(config)?.problems,
+            problems: config.eval.held_out()?.problems,
             plan: eval_plan(config),
             reward: Reward::accuracy(&config.grader),
         })
@@ -59,7 +58,7 @@ impl HeldOut {
 
 /// How `[eval]` samples.
 pub fn eval_plan(config: &Config) -> EvalPlan {
-    let how = config.eval_rollout();
+    let how = config.eval.rollout(&config.rollout);
     EvalPlan {
         samples: how.num_generations,
         sampling: Sampling::from(&how),

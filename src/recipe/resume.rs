@@ -19,7 +19,7 @@ const FREE_SECTIONS: [&str; 3] = ["run.", "eval.", "checkpoint."];
 /// # Errors
 /// There is none, or the run's saved config differs from `config` in more than [`FREE`] and [`FREE_SECTIONS`] name.
 pub fn resume(run: &RunDir, config: &Config) -> Result<SavedStep, RunDirError> {
-    let saved = Config::load(&run.config(), &[])?;
+    let saved = Config::of_run(&run.config())?;
     let mut keys = saved.differences(config);
     keys.retain(|key| {
         let free = FREE.contains(&key.as_str());

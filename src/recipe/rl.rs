@@ -11,15 +11,14 @@ use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
 use super::{HeldOut, Recipe, StepError};
-use crate::config::{Config, Rollout};
+use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
-use crate::objective::Objective;
 use crate::policy::{Policy, PolicyError};
 use crate::projection::{AlignmentConfig, ProjectionPlan, project};
 use crate::report::{Clock, Done, RlReport, RolloutReport, Sample, StepReport};
 use crate::reward::{Reward, gradable};
-use crate::rollout::{Contexts, Engine, Limits, RolloutError, Sampling, Work};
+use crate::rollout::{Contexts, Engine, Limits, Rollout, RolloutError, Sampling, Work};
 use crate::sample::{Answers, answer};
 use crate::source::Order;
 use crate::stream::Stage;
@@ -44,11 +43,11 @@ impl Rl {
     /// A problem's contexts cannot fit the model, its gold answer or the held-out problems cannot be read, or a reward's
     /// program cannot be started.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        let reward = Reward::start(&config)?;
-        let problems = gradable(&config, problems, false)?.problems;
+        let reward = Reward::start(&config.grader, &config.reward)?;
+        let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient {
-            objective: Objective::of(&config.objective, &config.projection),
+            objective: config.objective_row(),
             max_completion_length: config.rollout.max_completion_length,
             temperature: Sampling::from(&config.rollout).logp_temperature(),
         };
@@ -146,7 +145,11 @@ impl Rl {
         let projects = self.gradient.objective.needs_projection();
         Answers {
             num_generations: self.config.rollout.num_generations,
-            integrations: if projects { self.config.integrations() } else { 0 },
+            integrations: if projects {
+                self.config.projection.integrations
+            } else {
+                0
+            },
             with_hidden: projects && self.projection(step).in_context(),
             seed: self.config.seed,
             step: step as u64,
@@ -157,8 +160,8 @@ impl Rl {
     fn projection(&self, step: usize) -> ProjectionPlan {
         let (config, what) = (&self.config, &self.gradient);
         ProjectionPlan {
-            integrations: config.integrations(),
-            samples: config.projection_samples(),
+            integrations: config.projection.integrations,
+            samples: config.projection.samples,
             skip_flat_groups: config.projection.skip_flat_groups,
             context: config.features.context,
             alignment: AlignmentConfig {

@@ -4,7 +4,7 @@
 //! waits for the other to have read; its standard error is shown as it comes.
 
 use std::io::{self, BufRead, BufReader, Read, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,7 +16,39 @@ use thiserror::Error;
 
 use super::Case;
 use crate::group::Score;
-use crate::{config, report};
+use crate::report;
+use crate::section::{Check, ConfigError, at_least, impossible, positive, required, section, within};
+
+section! {
+    /// Any program.
+    pub struct Command from CommandDraft {
+        /// The program and its arguments. Started once and kept running; it reads a line of JSON for each completion
+        /// and writes one for each. Default: none, it must be given. Source: this project.
+        pub command: Vec<String> => required(
+            "command",
+            "add the program and its arguments, such as `command = [\"python3\", \"reward.py\"]`",
+        )?,
+        /// Seconds in which a batch must be answered. Source: this project.
+        pub timeout_secs: f64 = 60.0,
+        /// Completions that are asked about before the first answer is waited for. Source: this project.
+        pub batch_size: usize = 64,
+    }
+}
+
+impl Check for Command {
+    fn check(&self) -> Result<(), ConfigError> {
+        let help = "begin with the program";
+        match self.command.first() {
+            None => impossible("command", "it is empty", help)?,
+            Some(program) if program.is_empty() => impossible("command", "the program has no name", help)?,
+            Some(_) => {}
+        }
+        positive("timeout_secs", self.timeout_secs)?;
+        // A day: more than any clock needs to hold.
+        within("timeout_secs", self.timeout_secs, 0.0, 86_400.0)?;
+        at_least("batch_size", self.batch_size, 1)
+    }
+}
 
 /// Longest line that is read.
 const LINE_BYTES: usize = 1 << 20;
@@ -144,9 +176,9 @@ impl Program {
     ///
     /// # Errors
     /// [`ProgramError::Start`].
-    pub fn start(config: &config::Reward) -> Result<Self, ProgramError> {
-        let words = config.command.clone().unwrap_or_default();
-        let (label, command) = (config.label(), words.join(" "));
+    pub fn start(config: &Command, label: &str) -> Result<Self, ProgramError> {
+        let words = &config.command;
+        let (label, command) = (label.to_owned(), words.join(" "));
         let failed = |source| ProgramError::Start {
             label: label.clone(),
             command: command.clone(),
@@ -155,7 +187,7 @@ impl Program {
         let (program, arguments) = words
             .split_first()
             .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        let mut start = Command::new(program);
+        let mut start = process::Command::new(program);
         start
             .args(arguments)
             .stdin(Stdio::piped())
@@ -195,8 +227,8 @@ impl Program {
             }
         });
         Ok(Self {
-            timeout: Duration::from_secs_f64(config.timeout_secs.unwrap_or(60.0)),
-            batch_size: config.batch_size.unwrap_or(64),
+            timeout: Duration::from_secs_f64(config.timeout_secs),
+            batch_size: config.batch_size,
             label,
             command,
             child,

@@ -2,29 +2,35 @@
 
 use gcpo_data::grade::last_boxed;
 
-use crate::config::{self, RewardStyle};
+use crate::section::{Check, section, words};
 
-/// A form that a completion has, or has not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Format {
-    style: RewardStyle,
-    gates: bool,
+section! {
+    /// A form that a completion has, or has not.
+    pub struct Format from FormatDraft {
+        /// `"boxed"` (an answer in `\boxed{…}`), `"think"` (`<think>…</think>`, then an answer) or `"think_answer"`
+        /// (`<think>…</think><answer>…</answer>`). Source: open-r1 and TRL.
+        pub style: FormatStyle = FormatStyle::Boxed,
+        /// A completion of another form counts as wrong, whatever its answer, and the form itself earns nothing; without
+        /// it, the form earns 1. Source: this project.
+        pub gates: bool = true,
+    }
+}
+
+impl Check for Format {}
+
+words! {
+    /// Which form.
+    FormatStyle {
+        /// An answer in a box.
+        Boxed = "boxed",
+        /// A thought, then an answer.
+        Think = "think",
+        /// A thought and an answer, each in its tags.
+        ThinkAnswer = "think_answer",
+    }
 }
 
 impl Format {
-    /// What the `[[reward]]` says.
-    pub fn of(config: &config::Reward) -> Self {
-        Self {
-            style: config.style.unwrap_or(RewardStyle::Boxed),
-            gates: config.gates.unwrap_or(true),
-        }
-    }
-
-    /// Whether a completion without this form counts as wrong.
-    pub fn gates(&self) -> bool {
-        self.gates
-    }
-
     /// Whether the completion has this form.
     ///
     /// * `boxed`: its last closed `\boxed{…}` behind the thought, if there was one, is not empty.
@@ -38,10 +44,9 @@ impl Format {
     pub fn holds(&self, prompt: &str, completion: &str) -> bool {
         let opened = prompt.trim_end().ends_with("<think>");
         match self.style {
-            RewardStyle::Think => after_thought(opened, completion).is_some_and(|rest| !rest.is_empty()),
-            RewardStyle::ThinkAnswer => after_thought(opened, completion).is_some_and(is_answer),
-            // The two styles of `length` are refused by the config's check.
-            RewardStyle::Boxed | RewardStyle::SoftOverlong | RewardStyle::Cosine => {
+            FormatStyle::Think => after_thought(opened, completion).is_some_and(|rest| !rest.is_empty()),
+            FormatStyle::ThinkAnswer => after_thought(opened, completion).is_some_and(is_answer),
+            FormatStyle::Boxed => {
                 let answer = completion.rsplit("</think>").next().unwrap_or_default();
                 last_boxed(answer).is_some_and(|inside| !inside.trim().is_empty())
             }
@@ -77,12 +82,12 @@ fn is_answer(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn format(style: RewardStyle) -> Format {
+    fn format(style: FormatStyle) -> Format {
         Format { style, gates: true }
     }
 
     #[track_caller]
-    fn holds(style: RewardStyle, cases: &[(&str, bool)]) {
+    fn holds(style: FormatStyle, cases: &[(&str, bool)]) {
         for (text, expected) in cases {
             assert_eq!(format(style).holds("q", text), *expected, "{text:?}");
         }
@@ -91,7 +96,7 @@ mod tests {
     #[test]
     fn a_box_holds_something_and_stands_behind_the_thought() {
         holds(
-            RewardStyle::Boxed,
+            FormatStyle::Boxed,
             &[
                 ("so \\boxed{42}.", true),
                 ("so \\boxed{\\frac{1}{2}}", true),
@@ -109,7 +114,7 @@ mod tests {
     #[test]
     fn a_thought_is_closed_once_and_answered() {
         holds(
-            RewardStyle::Think,
+            FormatStyle::Think,
             &[
                 ("<think>a</think>b", true),
                 ("\n<think>\na\nb\n</think>\n\nb", true),
@@ -123,7 +128,7 @@ mod tests {
                 ("b", false),
             ],
         );
-        let think = format(RewardStyle::Think);
+        let think = format(FormatStyle::Think);
         assert!(think.holds("<|assistant|><think>\n", "a</think>b"));
         assert!(!think.holds("<|assistant|><think>\n", "<think>a</think>b"));
         assert!(!think.holds("<think>\n", "a"));
@@ -132,7 +137,7 @@ mod tests {
     #[test]
     fn an_answer_stands_alone_in_its_tags() {
         holds(
-            RewardStyle::ThinkAnswer,
+            FormatStyle::ThinkAnswer,
             &[
                 ("<think>\na\n</think>\n<answer>\nb\n</answer>", true),
                 ("<think>a</think><answer>b</answer>\n", true),

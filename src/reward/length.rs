@@ -2,56 +2,88 @@
 
 use std::f64::consts::PI;
 
-use crate::config::{self, RewardStyle};
+use crate::section::{Check, ConfigError, at_least, impossible, section, variants, within};
 
-/// A curve over the length.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Length {
+section! {
+    /// A curve over the length.
+    pub struct Length from LengthDraft(max_completion_length: usize) {
+        /// Tokens, the EOS included, from which on the punishment is whole, DAPO's L_max; with `"cosine"`, where the curve
+        /// ends. Default: `rollout.max_completion_length`. Source: DAPO, eq. 13; open-r1 (`cosine_max_len`).
+        pub max_length: usize => max_completion_length,
+        /// The curve.
+        pub curve: Curve of CurveDraft => curve.complete(max_length),
+    }
+}
+
+impl Check for Length {
+    fn check(&self) -> Result<(), ConfigError> {
+        at_least("max_length", self.max_length, 1)?;
+        match &self.curve {
+            Curve::SoftOverlong(SoftOverlong { cache }) if *cache > self.max_length => impossible(
+                "cache",
+                format!("{cache} is more than the {} of `max_length`", self.max_length),
+                "give less",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+variants! {
+    /// The curve: `"soft_overlong"` or `"cosine"`. Source: DAPO (soft overlong), open-r1 (cosine).
+    pub enum Curve from CurveDraft by style = "soft_overlong" (max_length: usize) {
+        /// DAPO's punishment of what is nearly too long.
+        SoftOverlong = "soft_overlong" of SoftOverlongDraft(max_length),
+        /// From short to long, by whether the answer is right.
+        Cosine = "cosine" of CosineDraft(),
+    }
+}
+
+section! {
     /// DAPO's soft overlong punishment.
-    SoftOverlong {
-        /// L_max.
-        max_length: f64,
-        /// L_cache.
-        cache: f64,
-    },
+    pub struct SoftOverlong from SoftOverlongDraft(max_length: usize) {
+        /// Tokens before `max_length` over which the punishment grows from 0 to 1, DAPO's L_cache. Source: DAPO (4096 of 20480).
+        pub cache: usize => max_length / 5,
+    }
+}
+
+impl Check for SoftOverlong {}
+
+section! {
     /// A cosine from no length to `max_length`.
-    Cosine {
-        /// Where it ends.
-        max_length: f64,
-        /// Of a wrong answer: at no length, at `max_length`.
-        wrong: [f64; 2],
-        /// Of a right answer: at no length, at `max_length`.
-        correct: [f64; 2],
-    },
+    pub struct Cosine from CosineDraft {
+        /// Reward of a wrong answer of no length. Source: open-r1.
+        pub min_value_wrong: f64 = -1.0,
+        /// Reward of a wrong answer of `max_length`. Source: open-r1.
+        pub max_value_wrong: f64 = -0.5,
+        /// Reward of a right answer of `max_length`. Source: open-r1.
+        pub min_value_correct: f64 = 0.5,
+        /// Reward of a right answer of no length. Source: open-r1.
+        pub max_value_correct: f64 = 1.0,
+    }
+}
+
+impl Check for Cosine {
+    fn check(&self) -> Result<(), ConfigError> {
+        let finite = |key, value| within(key, value, f64::MIN, f64::MAX);
+        finite("min_value_wrong", self.min_value_wrong)?;
+        finite("max_value_wrong", self.max_value_wrong)?;
+        finite("min_value_correct", self.min_value_correct)?;
+        finite("max_value_correct", self.max_value_correct)
+    }
 }
 
 impl Length {
-    /// What the `[[reward]]` says, which the config has filled in.
-    pub fn of(config: &config::Reward) -> Self {
-        let max_length = config.max_length.unwrap_or(1) as f64;
-        if config.style == Some(RewardStyle::Cosine) {
-            let value = |given: Option<f64>| given.unwrap_or(0.0);
-            return Self::Cosine {
-                max_length,
-                wrong: [value(config.min_value_wrong), value(config.max_value_wrong)],
-                correct: [value(config.max_value_correct), value(config.min_value_correct)],
-            };
-        }
-        Self::SoftOverlong {
-            max_length,
-            cache: config.cache.unwrap_or(0) as f64,
-        }
-    }
-
     /// The reward of a completion of so many tokens.
     ///
     /// Soft overlong is eq. 13 of DAPO (arXiv 2503.14476): 0 up to L_max − L_cache, then falling linearly to −1 at L_max,
     /// and −1 beyond. The cosine is open-r1's `get_cosine_scaled_reward` (after arXiv 2502.03373), which counts characters
     /// and lets the curve turn back beyond `max_length`; here it counts tokens and stays.
     pub fn value(&self, tokens: usize, right: bool) -> f64 {
-        let tokens = tokens as f64;
-        match *self {
-            Self::SoftOverlong { max_length, cache } => {
+        let (tokens, max_length) = (tokens as f64, self.max_length as f64);
+        match &self.curve {
+            Curve::SoftOverlong(SoftOverlong { cache }) => {
+                let cache = *cache as f64;
                 if tokens <= max_length - cache {
                     0.0
                 } else if tokens <= max_length {
@@ -60,12 +92,11 @@ impl Length {
                     -1.0
                 }
             }
-            Self::Cosine {
-                max_length,
-                wrong,
-                correct,
-            } => {
-                let [short, long] = if right { correct } else { wrong };
+            Curve::Cosine(of) => {
+                let (short, long) = match right {
+                    true => (of.max_value_correct, of.min_value_correct),
+                    false => (of.min_value_wrong, of.max_value_wrong),
+                };
                 let progress = (tokens / max_length).min(1.0);
                 long + 0.5 * (short - long) * (1.0 + (progress * PI).cos())
             }
@@ -79,10 +110,11 @@ mod tests {
 
     #[test]
     fn soft_overlong_is_equation_13() {
-        let length = Length::SoftOverlong {
-            max_length: 100.0,
-            cache: 20.0,
+        let soft_overlong = |max_length, cache| Length {
+            max_length,
+            curve: Curve::SoftOverlong(SoftOverlong { cache }),
         };
+        let length = soft_overlong(100, 20);
         // The second is the example of TRL's `get_soft_overlong_punishment`.
         for (tokens, expected) in [
             (80, 0.0),
@@ -95,19 +127,15 @@ mod tests {
             assert_eq!(length.value(tokens, true), expected, "{tokens}");
             assert_eq!(length.value(tokens, false), expected, "{tokens}");
         }
-        let hard = Length::SoftOverlong {
-            max_length: 10.0,
-            cache: 0.0,
-        };
+        let hard = soft_overlong(10, 0);
         assert_eq!((hard.value(10, true), hard.value(11, true)), (0.0, -1.0));
     }
 
     #[test]
     fn the_cosine_prefers_short_right_answers_and_long_wrong_ones() {
-        let length = Length::Cosine {
-            max_length: 100.0,
-            wrong: [-1.0, -0.5],
-            correct: [1.0, 0.5],
+        let length = Length {
+            max_length: 100,
+            curve: Curve::Cosine(CosineDraft::default().complete().unwrap()),
         };
         // By hand from the formula.
         for (tokens, right, expected) in [

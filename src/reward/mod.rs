@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod command;
+mod config;
 mod format;
 mod length;
 mod repetition;
@@ -11,15 +12,14 @@ mod repetition;
 use gcpo_data::{GradeError, Grader, Problem, Rule, Verdict};
 use thiserror::Error;
 
-use crate::config::{self, Config, GraderKind, RewardName};
 use crate::group::{Candidate, Group, Score};
 use crate::rollout::Completion;
-use accuracy::Accuracy;
 use command::Program;
 pub use command::ProgramError;
+pub use config::{
+    GraderConfig, GraderDraft, GraderKind, RewardConfig, RewardDraft, RewardKind, RewardKindDraft, complete,
+};
 use format::Format;
-use length::Length;
-use repetition::Repetition;
 
 /// Why there is no reward.
 #[derive(Debug, Error)]
@@ -88,22 +88,12 @@ impl Case<'_> {
     }
 }
 
-/// What one `[[reward]]` does.
-#[derive(Debug)]
-enum Kind {
-    Accuracy(Accuracy),
-    Format(Format),
-    Length(Length),
-    Repetition(Repetition),
-    Command(Box<Program>),
-}
-
+/// One `[[reward]]` at work.
 #[derive(Debug)]
 struct Part {
-    label: String,
-    /// Unused by a format that gates.
-    weight: f64,
-    kind: Kind,
+    config: RewardConfig,
+    /// Of a reward that is a program.
+    program: Option<Box<Program>>,
 }
 
 /// What a completion is worth.
@@ -117,15 +107,15 @@ pub struct Reward {
 
 impl Reward {
     /// The reward without any `[[reward]]`: 1 for a right answer, 0 for any other.
-    pub fn accuracy(config: &config::Grader) -> Self {
-        let entry = config::Reward::new(RewardName::Accuracy);
+    pub fn accuracy(grader: &GraderConfig) -> Self {
+        let accuracy = RewardDraft::default().complete(0);
+        let config = accuracy.expect("the defaults are possible");
         Self {
-            grader: grader(config),
+            grader: grader.grader(),
             asks: true,
             parts: vec![Part {
-                label: entry.label(),
-                weight: entry.weight,
-                kind: Kind::Accuracy(Accuracy::of(&entry)),
+                config,
+                program: None,
             }],
         }
     }
@@ -134,25 +124,21 @@ impl Reward {
     ///
     /// # Errors
     /// [`ProgramError::Start`].
-    pub fn start(config: &Config) -> Result<Self, RewardError> {
-        let part = |entry: &config::Reward| -> Result<Part, RewardError> {
-            let kind = match entry.name {
-                RewardName::Accuracy => Kind::Accuracy(Accuracy::of(entry)),
-                RewardName::Format => Kind::Format(Format::of(entry)),
-                RewardName::Length => Kind::Length(Length::of(entry)),
-                RewardName::Repetition => Kind::Repetition(Repetition::of(entry)),
-                RewardName::Command => Kind::Command(Box::new(Program::start(entry)?)),
+    pub fn start(grader: &GraderConfig, rewards: &[RewardConfig]) -> Result<Self, RewardError> {
+        let part = |config: &RewardConfig| -> Result<Part, RewardError> {
+            let program = match &config.kind {
+                RewardKind::Command(command) => Some(Box::new(Program::start(command, &config.label)?)),
+                _ => None,
             };
             Ok(Part {
-                label: entry.label(),
-                weight: entry.weight,
-                kind,
+                config: config.clone(),
+                program,
             })
         };
         Ok(Self {
-            grader: grader(&config.grader),
-            asks: config.reward.iter().any(config::Reward::needs_verdict),
-            parts: config.reward.iter().map(part).collect::<Result<_, _>>()?,
+            grader: grader.grader(),
+            asks: rewards.iter().any(RewardConfig::needs_verdict),
+            parts: rewards.iter().map(part).collect::<Result<_, _>>()?,
         })
     }
 
@@ -187,7 +173,7 @@ impl Reward {
 
     /// What the rewards are called, in their order.
     pub fn labels(&self) -> Vec<&str> {
-        self.parts.iter().map(|part| part.label.as_str()).collect()
+        self.parts.iter().map(|part| part.config.label.as_str()).collect()
     }
 
     /// Grades every candidate of step `step`: fills in its text, by `text`, its scores and its reward.
@@ -231,9 +217,10 @@ impl Reward {
     /// The weighted sum of the rewards that apply; none if none does.
     fn sum(&self, scores: &[Score]) -> Option<f64> {
         let mut sum = None;
-        for (part, score) in self.parts.iter().zip(scores).filter(|(part, _)| !part.gates()) {
+        let parts = self.parts.iter().map(|part| &part.config);
+        for (config, score) in parts.zip(scores).filter(|(config, _)| !config.gates()) {
             if let Some(value) = score.value {
-                *sum.get_or_insert(0.0) += part.weight * value;
+                *sum.get_or_insert(0.0) += config.weight * value;
             }
         }
         sum
@@ -257,14 +244,19 @@ impl Reward {
                     .map(|(case, &right)| Score::of(value(case, right)))
                     .collect()
             };
-            found.push(match &mut part.kind {
-                Kind::Accuracy(accuracy) => each(&|_, right| accuracy.value(right)),
-                Kind::Format(format) => each(&|case, _| f64::from(case.has(format))),
-                Kind::Length(length) => {
+            found.push(match &part.config.kind {
+                RewardKind::Accuracy(accuracy) => each(&|_, right| accuracy.value(right)),
+                RewardKind::Format(format) => each(&|case, _| f64::from(case.has(format))),
+                RewardKind::Length(length) => {
                     each(&|case, right| length.value(case.candidate.tokens().len(), right))
                 }
-                Kind::Repetition(repetition) => each(&|case, _| repetition.value(case.candidate.tokens())),
-                Kind::Command(program) => program.ask(cases, step)?,
+                RewardKind::Repetition(repetition) => {
+                    each(&|case, _| repetition.value(case.candidate.tokens()))
+                }
+                RewardKind::Command(_) => {
+                    let program = part.program.as_mut().expect("it was started");
+                    program.ask(cases, step)?
+                }
             });
         }
         Ok(found)
@@ -275,15 +267,20 @@ impl Reward {
 ///
 /// # Errors
 /// [`RewardError::Golds`] without `skip`, [`RewardError::NoGold`] if none is left.
-pub fn gradable(config: &Config, problems: Vec<Problem>, skip: bool) -> Result<Gradable, RewardError> {
+pub fn gradable(
+    grader: &GraderConfig,
+    rewards: &[RewardConfig],
+    problems: Vec<Problem>,
+    skip: bool,
+) -> Result<Gradable, RewardError> {
     let mut found = Gradable {
         problems,
         left_out: Vec::new(),
     };
-    if !config.reward.iter().any(config::Reward::needs_verdict) {
+    if !rewards.iter().any(RewardConfig::needs_verdict) {
         return Ok(found);
     }
-    let (count, grader) = (found.problems.len(), grader(&config.grader));
+    let (count, grader) = (found.problems.len(), grader.grader());
     let mut first = None;
     found.problems.retain(|problem| {
         let Err(source) = grader.accepts(&problem.answer) else {
@@ -309,29 +306,24 @@ pub fn gradable(config: &Config, problems: Vec<Problem>, skip: bool) -> Result<G
 }
 
 impl Part {
-    /// Whether this is a condition, and no summand.
-    fn gates(&self) -> bool {
-        matches!(&self.kind, Kind::Format(format) if format.gates())
-    }
-
     /// Whether a right answer may count, as far as this reward is concerned.
     fn lets_pass(&self, case: &Case<'_>) -> bool {
-        match &self.kind {
-            Kind::Format(format) if format.gates() => case.has(format),
+        match &self.config.kind {
+            RewardKind::Format(format) if format.gates => case.has(format),
             _ => true,
         }
     }
 }
 
-/// What `[grader]` says.
-fn grader(config: &config::Grader) -> Grader {
-    let grader = match config.kind {
-        GraderKind::Math => Grader::math(),
-        GraderKind::Numbers => Grader::new().with_expressions(config.expressions),
-    };
-    grader
-        .with_rounding(config.rounding)
-        .with_rules(config.rules.clone())
+impl GraderConfig {
+    /// What it says, at work.
+    fn grader(&self) -> Grader {
+        let grader = match self.kind {
+            GraderKind::Math => Grader::math(),
+            GraderKind::Numbers => Grader::new().with_expressions(self.expressions),
+        };
+        grader.with_rounding(self.rounding).with_rules(self.rules.clone())
+    }
 }
 
 #[cfg(test)]

@@ -2,24 +2,31 @@
 
 use std::collections::HashSet;
 
-use crate::config;
+use crate::section::{Check, ConfigError, at_least, impossible, section, within};
 
-/// A penalty for n-grams of tokens that are not the first of their kind.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Repetition {
-    ngram_size: usize,
-    max_penalty: f64,
+section! {
+    /// A penalty for n-grams of tokens that are not the first of their kind.
+    pub struct Repetition from RepetitionDraft {
+        /// Tokens of an n-gram. Source: TRL (`get_repetition_penalty_reward`).
+        pub ngram_size: usize = 3,
+        /// Reward where every n-gram is the same; 0 or less. Source: TRL.
+        pub max_penalty: f64 = -1.0,
+    }
+}
+
+impl Check for Repetition {
+    fn check(&self) -> Result<(), ConfigError> {
+        at_least("ngram_size", self.ngram_size, 1)?;
+        within("max_penalty", self.max_penalty, f64::MIN, f64::MAX)?;
+        if self.max_penalty > 0.0 {
+            let what = "a penalty above 0 would reward repetition";
+            return impossible("max_penalty", what, "give 0 or less");
+        }
+        Ok(())
+    }
 }
 
 impl Repetition {
-    /// What the `[[reward]]` says.
-    pub fn of(config: &config::Reward) -> Self {
-        Self {
-            ngram_size: config.ngram_size.unwrap_or(3),
-            max_penalty: config.max_penalty.unwrap_or(-1.0),
-        }
-    }
-
     /// `(1 − different n-grams / n-grams) · max_penalty`; 0 for fewer tokens than one n-gram has.
     ///
     /// TRL's `get_repetition_penalty_reward`, over tokens as in arXiv 2502.03373, appendix C.2. open-r1 has the same

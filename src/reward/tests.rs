@@ -1,10 +1,16 @@
 //! Rewards together: sums, gates, and what cannot be graded.
 
 use super::*;
+use crate::config::Config;
 use crate::rollout::{Contexts, Finish};
 
 fn config(text: &str) -> Config {
     Config::from_str(text, "test.toml", &[]).unwrap()
+}
+
+fn start(text: &str) -> Result<Reward, RewardError> {
+    let config = config(text);
+    Reward::start(&config.grader, &config.reward)
 }
 
 fn problem(id: &str, answer: &str) -> Problem {
@@ -45,7 +51,7 @@ fn text(completion: &Completion) -> String {
 
 fn grade(rewards: &str, problems: &[Problem], texts: &[&[&str]]) -> Result<Vec<Group>, RewardError> {
     let mut groups = groups(problems, texts);
-    Reward::start(&config(rewards))?.grade(&mut groups, 1, text)?;
+    start(rewards)?.grade(&mut groups, 1, text)?;
     Ok(groups)
 }
 
@@ -109,7 +115,7 @@ fn a_format_that_does_not_gate_adds_its_weight() {
     for (found, expected) in rewards(&graded).into_iter().zip(expected) {
         assert!((found - expected).abs() < 1e-12, "{:?}", rewards(&graded));
     }
-    let reward = Reward::start(&config(rewards_text)).unwrap();
+    let reward = start(rewards_text).unwrap();
     assert_eq!(reward.labels(), ["accuracy", "format", "repetition", "long"]);
 }
 
@@ -121,14 +127,14 @@ fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
         problem("worse", "\\frac{1}{"),
     ];
     let refused = |config: &Config, problems: &[Problem], skip| {
-        let found = gradable(config, problems.to_vec(), skip);
+        let found = gradable(&config.grader, &config.reward, problems.to_vec(), skip);
         found.err().unwrap().to_string()
     };
     let text = refused(&config(""), &problems, false);
     assert!(text.starts_with("problem `bad` and 1 more of the 3: "), "{text}");
     assert!(text.contains("data.skip_unreadable=true"), "{text}");
     assert!(refused(&config(""), &problems[1..2], false).starts_with("none of the 1 problems"));
-    let found = gradable(&config(""), problems.to_vec(), true).unwrap();
+    let found = gradable(&config("").grader, &config("").reward, problems.to_vec(), true).unwrap();
     assert_eq!(found.problems, problems[..1]);
     assert!(found.left_out[1].to_string().starts_with("problem `worse`: "));
     let text = refused(&config(""), &problems[1..], true);
@@ -136,7 +142,9 @@ fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
     // Whoever does not ask for an answer may have none.
     let other = config("[[reward]]\nname = \"repetition\"");
     assert_eq!(
-        gradable(&other, problems.to_vec(), false).unwrap().problems,
+        gradable(&other.grader, &other.reward, problems.to_vec(), false)
+            .unwrap()
+            .problems,
         problems
     );
     assert!(grade("[[reward]]\nname = \"repetition\"", &problems[1..2], &[&["x"]]).is_ok());

@@ -15,8 +15,6 @@ use std::time::Instant;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use gcpo_model::inference::{Inference, KvCache};
 
-use crate::config;
-
 use super::{RolloutError, Sampled, Sampling, StreamKey};
 
 /// A batch of nodes of the tree at one depth, run and frozen.
@@ -109,12 +107,12 @@ pub struct Limits {
     pub memory_budget: usize,
 }
 
-impl From<&config::Rollout> for Limits {
-    fn from(how: &config::Rollout) -> Self {
+impl From<&super::Rollout> for Limits {
+    fn from(how: &super::Rollout) -> Self {
         Self {
             max_completion_length: how.max_completion_length,
             max_rows: how.max_rows,
-            memory_budget: how.memory_budget.bytes(),
+            memory_budget: usize::try_from(how.memory_budget.as_u64()).unwrap_or(usize::MAX),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`engine`] runs prefixes and samples below them, and [`sampler`] turns one row of logits into one token. Every sample
 //! has random numbers of its own ([`stream`](crate::stream)), so that no result depends on how work was batched.
 
+mod config;
 pub mod engine;
 mod lanes;
 pub mod plan;
@@ -15,6 +16,7 @@ use burn::tensor::Tensor;
 use thiserror::Error;
 
 pub use crate::stream::{self, Stage, StreamKey};
+pub use config::{Rollout, RolloutDraft, check_sampling};
 pub use engine::{Engine, Limits, Prefix, Request, Stops, Work};
 pub use plan::Contexts;
 pub use sampler::Sampling;

@@ -64,7 +64,7 @@ pub fn checkpoint(dir: &Path) {
     "#;
     let config = gcpo::config::Config::from_str(config, "test.toml", &[]).unwrap();
     let opened = gcpo_model::device::open(&"cpu".parse().unwrap()).unwrap();
-    let policy = gcpo::open::policy(&config, Vec::new, &opened.device).unwrap();
+    let policy = config.policy(Vec::new, &opened.device).unwrap();
     fs::create_dir_all(dir).unwrap();
     policy.save(dir, gcpo_model::dtype::Dtype::F32).unwrap();
 }

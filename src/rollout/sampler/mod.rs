@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use gcpo_model::host::exponentials_of;
 use serde::{Deserialize, Serialize};
 
-use crate::config;
+use super::Rollout;
 
 /// Weights that are added up before the scan looks at single ones.
 const BLOCK: usize = 64;
@@ -48,8 +48,8 @@ impl Default for Sampling {
     }
 }
 
-impl From<&config::Rollout> for Sampling {
-    fn from(how: &config::Rollout) -> Self {
+impl From<&Rollout> for Sampling {
+    fn from(how: &Rollout) -> Self {
         Self {
             repetition_penalty: how.repetition_penalty,
             temperature: how.temperature,

@@ -1,0 +1,39 @@
+//! What the rooms make of a whole config.
+
+use anyhow::Result;
+use burn::tensor::Device;
+use gcpo_data::Problem;
+
+use super::Config;
+use crate::objective::Objective;
+use crate::policy::{Policy, PromptChoice};
+use crate::{open, source};
+
+impl Config {
+    /// The problems to train on.
+    ///
+    /// # Errors
+    /// The file is missing or malformed, or there is none.
+    pub fn problems(&self) -> Result<Vec<Problem>> {
+        source::training(&self.data, self.seed)
+    }
+
+    /// What is maximised.
+    pub fn objective_row(&self) -> Objective {
+        self.objective
+            .row(self.projection.floor, self.projection.ratio_max)
+    }
+
+    /// Which prompts are used, and where completions stop.
+    pub fn prompts(&self) -> PromptChoice {
+        PromptChoice::of(&self.prompt, &self.rollout)
+    }
+
+    /// The policy, in f32. `texts` are what a tokenizer is learnt from, if it is to be.
+    ///
+    /// # Errors
+    /// A file is missing or wrong, or the parts do not belong together.
+    pub fn policy(&self, texts: impl FnOnce() -> Vec<String>, device: &Device) -> Result<Policy> {
+        open::policy(&self.model, &self.prompts(), self.seed, texts, device)
+    }
+}

@@ -1,0 +1,171 @@
+//! `[eval]` and `[[eval.suite]]`.
+
+use std::path::PathBuf;
+
+use gcpo_data::dataset::{Answers, Suite};
+
+use crate::rollout::{Rollout, check_sampling};
+use crate::section::{Check, ConfigError, at_least, complete_all, impossible, required, section, within};
+use crate::source::{Generator, Preset, Source, check_place};
+
+section! {
+    /// `[eval]`: how pass@1 is measured while training, and by `gcpo eval CONFIG.toml`.
+    pub struct Eval from EvalDraft(data: &Source, rollout: &Rollout) {
+        /// Evaluate before the first step, after each so many steps and after the last one; 0 = never. Source: this project.
+        pub every: usize = 0,
+        /// A file of held-out problems, as `data.path`. Source: this project.
+        pub path: Option<PathBuf>,
+        /// How the file's rows are read, as `data.preset`. Default: `data.preset`. Source: this project.
+        pub preset: Option<Preset> => path.as_ref().and(data.preset.clone()),
+        /// Built-in held-out problems; no training set holds one of them. Default: `data.generator`, unless `path` is given.
+        /// Source: this project.
+        pub generator: Option<Generator> => data.generator.filter(|_| path.is_none()),
+        /// At most so many problems, the first ones; 0 takes the whole file. Source: this project.
+        pub size: usize = 512,
+        /// Completions for each problem; pass@1 is their mean. Source: this project.
+        pub samples: usize = 1,
+        /// Sampling temperature; 0 is greedy. Source: this project.
+        pub temperature: f64 => rollout.temperature,
+        /// As `rollout.top_k`. Source: this project.
+        pub top_k: usize => rollout.top_k,
+        /// As `rollout.top_p`. Source: this project.
+        pub top_p: f64 => rollout.top_p,
+        /// As `rollout.min_p`. Source: this project.
+        pub min_p: f64 => rollout.min_p,
+        /// As `rollout.repetition_penalty`. Source: this project.
+        pub repetition_penalty: f64 => rollout.repetition_penalty,
+        /// Longest completion in tokens. Source: this project.
+        pub max_completion_length: usize => rollout.max_completion_length,
+        /// Measure integrated answers y_n too, given `rollout.num_generations` candidates. Source: this project.
+        pub integrated: bool = false,
+        /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
+        /// is an error before anything is sampled. Source: this project.
+        pub skip_too_long: bool = false,
+        /// The sets of problems that `gcpo eval CONFIG.toml` measures, in place of `path` and `generator`, which are what training
+        /// is judged by.
+        pub suite: Vec<EvalSuite> of Vec<EvalSuiteDraft> => complete_all(suite, |draft| draft.of_suite(samples)),
+    }
+}
+
+impl Check for Eval {
+    fn check(&self) -> Result<(), ConfigError> {
+        check_place(self.path.as_ref(), self.preset.as_ref(), self.generator)?;
+        if self.generator.is_some() {
+            at_least("size", self.size, 1)?;
+        }
+        at_least("samples", self.samples, 1)?;
+        at_least("max_completion_length", self.max_completion_length, 1)?;
+        within("temperature", self.temperature, 0.0, f64::MAX)?;
+        check_sampling(self.top_p, self.min_p, self.repetition_penalty)?;
+        for (number, suite) in self.suite.iter().enumerate() {
+            let name = &suite.name;
+            if self.suite[..number].iter().any(|other| other.name == *name) {
+                let help = "give each its own; with a `preset`, any name will do";
+                let field = format!("suite.{number}.name");
+                return impossible(&field, format!("two suites are called {name:?}"), help);
+            }
+        }
+        if self.every > 0 && !self.suite.is_empty() && self.path.is_none() && self.generator.is_none() {
+            return impossible(
+                "every",
+                "suites are for `gcpo eval`: there is nothing to measure while training",
+                "give `eval.path`, or leave `eval.every` out",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Eval {
+    /// How evaluation samples: `[rollout]` with what `[eval]` says instead; `num_generations` is `eval.samples`.
+    pub fn rollout(&self, rollout: &Rollout) -> Rollout {
+        Rollout {
+            num_generations: self.samples,
+            max_completion_length: self.max_completion_length,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            ..rollout.clone()
+        }
+    }
+
+    /// The held-out problems as a source of the same kind as `[data]`: `size` of them, in the file's order.
+    pub fn source(&self) -> Source {
+        Source {
+            path: self.path.clone(),
+            preset: self.preset.clone(),
+            generator: self.generator,
+            count: self.size,
+            limit: self.size,
+            variants: 0,
+            skip_unreadable: false,
+            shuffle: false,
+        }
+    }
+}
+
+section! {
+    /// `[[eval.suite]]`: a set of problems that models are compared on. All of its problems are asked; the rest is as `[eval]` says.
+    pub struct EvalSuite from EvalSuiteDraft(answers: usize) {
+        /// Its name: `"aime24"`, `"aime25"`, `"amc23"`, `"math500"`, `"minerva"`, `"olympiadbench"`, `"gsm8k"`, `"svamp"`, `"mawps"`; or
+        /// any other with a `preset`. Default: none, it must be given. Source: this project.
+        pub name: String => required("name", "add `name = …`")?,
+        /// Its file. Default: the suite's on the Hugging Face hub, in a build with `--features hub`. Source: this project.
+        pub path: Option<PathBuf>,
+        /// How the file's rows are read, as `data.preset`. Default: the suite's own. Source: this project.
+        pub preset: Option<Preset>,
+        /// Answers to each problem. Default: 16 of `aime24`, `aime25` and `amc23`, 4 of `math500`, `minerva` and `olympiadbench`, 1 of
+        /// others; `eval.samples` where that is more. Source: this project (the paper says pass@1, and not of how many samples).
+        pub samples: usize => answers,
+    }
+}
+
+impl EvalSuiteDraft {
+    /// The whole suite: what the program knows of its name, unless a preset makes it another one.
+    fn of_suite(mut self, samples: usize) -> Result<EvalSuite, ConfigError> {
+        let named = self.name.as_ref().and_then(|name| Suite::named(name).ok());
+        if let (Some(suite), None) = (named, &self.preset) {
+            self.samples.get_or_insert(suite.samples.max(samples));
+            self.path = self.path.or_else(|| suite.hub.map(Into::into));
+            self.preset = suite.preset_name().map(|rows| Preset::Named(rows.into()));
+        }
+        self.complete(samples)
+    }
+}
+
+impl Check for EvalSuite {
+    fn check(&self) -> Result<(), ConfigError> {
+        let name = &self.name;
+        match (&self.preset, Suite::named(name)) {
+            (Some(preset), _) => {
+                if let Err(error) = preset.rows() {
+                    return impossible("preset", error.to_string(), "or give a table of field names");
+                }
+            }
+            (None, Ok(suite)) if suite.answers == Answers::Programs => {
+                return impossible(
+                    "name",
+                    format!(
+                        "the answers of {name:?} are programs, which must be run to be graded, and this program runs none"
+                    ),
+                    "sample with `gcpo generate`, and run what gcpo_data::dataset::CodeProblem puts together where it can do no harm",
+                );
+            }
+            (None, Err(error)) => {
+                return impossible("name", error.to_string(), "or give its `path` and `preset`");
+            }
+            (None, Ok(_)) => {}
+        }
+        if self.path.is_none() {
+            let from = Suite::named(name).map_or(String::new(), |suite| format!(" ({})", suite.from));
+            return impossible(
+                "name",
+                format!("no file of {name:?} is given"),
+                format!("give its `path`, or `--suite {name}=FILE`{from}"),
+            );
+        }
+        at_least("samples", self.samples, 1)
+    }
+}

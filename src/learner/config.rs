@@ -1,0 +1,104 @@
+//! `[train]`.
+
+use gcpo_model::device::DeviceSpec;
+use gcpo_model::dtype::Dtype;
+
+use crate::section::{Check, ConfigError, at_least, impossible, positive, section, within, words};
+
+section! {
+    /// `[train]`: steps, batches and the optimiser, for `gcpo train` and `gcpo sft`.
+    pub struct Train from TrainDraft {
+        /// Number of steps: rollouts in `gcpo train`, optimiser updates in `gcpo sft`. Source: this project.
+        pub max_steps: usize = 100,
+        /// Queries a step (`gcpo train`). Source: paper, section 5.
+        pub prompts_per_step: usize = 256,
+        /// Optimiser updates in one pass over a rollout; each takes whole groups (`gcpo train`). Source: this project.
+        pub mini_batches: usize = 1,
+        /// Passes over a rollout, TRL's μ (`gcpo train`). Source: TRL.
+        pub num_iterations: usize = 1,
+        /// Sequences in one forward and backward pass. In `gcpo train` it changes memory and speed only: gradients are accumulated
+        /// over the mini-batch. In `gcpo sft` a step sees this many times `gradient_accumulation_steps`. Source: TRL.
+        pub per_device_train_batch_size: usize = 8,
+        /// Forward and backward passes in one update of `gcpo sft`; `gcpo train` works it out from the mini-batch. Source: TRL.
+        pub gradient_accumulation_steps: usize = 1,
+        /// What the network computes with, as far as the device does. In 16 bits the optimiser updates a copy of the weights in
+        /// float32, and norms, softmax, log-probabilities and losses are in float32.
+        /// Source: verl (`dtype`; TRL has `bf16`, `fp16`).
+        pub dtype: Dtype = Dtype::F32,
+        /// Devices that train together, each on its share of the prompts and rows, `["cuda:0", "cuda:1"]`; the first holds the optimiser.
+        /// Those of other machines, which `gcpo serve` lends, are `"remote:host:3000"`; each server must reach the others by these names.
+        /// Without any it is the one of `--device`. Source: this project.
+        pub devices: Vec<DeviceSpec> = Vec::<DeviceSpec>::new(),
+        /// Peak learning rate. Source: paper, section 5, and TRL.
+        pub learning_rate: f64 = 1e-6,
+        /// Decoupled weight decay of AdamW. Source: paper, section 5.
+        pub weight_decay: f64 = 0.01,
+        /// AdamW's β1. Source: TRL.
+        pub adam_beta1: f64 = 0.9,
+        /// AdamW's β2. Source: TRL.
+        pub adam_beta2: f64 = 0.999,
+        /// AdamW's ε. Source: TRL.
+        pub adam_epsilon: f64 = 1e-8,
+        /// Largest norm of the gradient of all parameters together; 0 does not clip. Source: TRL.
+        pub max_grad_norm: f64 = 1.0,
+        /// Course of the learning rate: `"constant"` is without a warm-up; `"linear"` and `"cosine"` fall to 0 after it. Source: TRL.
+        pub lr_scheduler_type: LrSchedulerType = LrSchedulerType::Linear,
+        /// Updates over which the learning rate rises linearly from 0; wins over `warmup_ratio`. Source: TRL.
+        pub warmup_steps: usize = 0,
+        /// The same as a share of all updates. Source: TRL.
+        pub warmup_ratio: f64 = 0.0,
+    }
+}
+
+impl Check for Train {
+    fn check(&self) -> Result<(), ConfigError> {
+        at_least("prompts_per_step", self.prompts_per_step, 1)?;
+        at_least("mini_batches", self.mini_batches, 1)?;
+        at_least("num_iterations", self.num_iterations, 1)?;
+        at_least("per_device_train_batch_size", self.per_device_train_batch_size, 1)?;
+        at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)?;
+        if !self.prompts_per_step.is_multiple_of(self.mini_batches) {
+            let what = format!(
+                "{} mini-batches do not divide {} queries a step",
+                self.mini_batches, self.prompts_per_step
+            );
+            return impossible(
+                "mini_batches",
+                what,
+                "choose a divisor of `train.prompts_per_step`",
+            );
+        }
+        within("learning_rate", self.learning_rate, 0.0, f64::MAX)?;
+        within("weight_decay", self.weight_decay, 0.0, f64::MAX)?;
+        for (key, beta) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
+            within(key, beta, 0.0, 1.0)?;
+            if beta == 1.0 {
+                return impossible(key, "it must be below 1", "0.9 and 0.999 are usual");
+            }
+        }
+        positive("adam_epsilon", self.adam_epsilon)?;
+        within("max_grad_norm", self.max_grad_norm, 0.0, f64::MAX)?;
+        within("warmup_ratio", self.warmup_ratio, 0.0, 1.0)
+    }
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        let complete = TrainDraft::default().complete();
+        complete.expect("the defaults are possible")
+    }
+}
+
+words! {
+    /// Course of the learning rate.
+    LrSchedulerType {
+        /// Stays at the peak, without a warm-up.
+        Constant = "constant",
+        /// Stays at the peak after the warm-up.
+        ConstantWithWarmup = "constant_with_warmup",
+        /// Falls linearly to 0 after the warm-up.
+        Linear = "linear",
+        /// Falls as half a cosine to 0 after the warm-up.
+        Cosine = "cosine",
+    }
+}

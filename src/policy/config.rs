@@ -1,0 +1,264 @@
+//! `[model]` and `[prompt]`.
+
+use std::path::PathBuf;
+
+use gcpo_data::Templates;
+use gcpo_model::dtype::Dtype;
+use toml::Value as Toml;
+
+use crate::section::{Check, ConfigError, Value, at_least, impossible, required, section, text, words};
+
+section! {
+    /// `[model]`: the network that is trained, and its tokenizer.
+    pub struct Model from ModelDraft {
+        /// A checkpoint directory in Hugging Face layout, or `"quickstart"` for the one in the binary. Either this or `init`.
+        /// Source: this project.
+        pub path: Option<ModelPath>,
+        /// How to make a network without a checkpoint: `"random"` draws one of `shape` from `seed`. Source: this project.
+        pub init: Option<Init>,
+        /// The tokenizer: a directory or `tokenizer.json`, `"arithmetic"` (characters, built in) or `"train"` (a byte-level BPE
+        /// learned from the demonstrations; `gcpo sft` only). Default: the checkpoint's own. Source: this project.
+        pub tokenizer: Option<TokenizerSource>,
+        /// Number format of the weights in saved checkpoints. Source: this project (a resume needs exact weights).
+        pub save_dtype: Dtype = Dtype::F32,
+        /// The network's shape where `init = "random"`.
+        pub shape: Option<Shape> of ShapeDraft => match shape == ShapeDraft::default() {
+            true => Ok(None),
+            false => shape.complete().map(Some),
+        },
+    }
+}
+
+impl Check for Model {
+    fn check(&self) -> Result<(), ConfigError> {
+        match (&self.path, self.init, &self.shape) {
+            (Some(_), Some(_), _) => impossible(
+                "init",
+                "a model is either loaded (`model.path`) or made (`model.init`), not both",
+                "remove one of the two",
+            ),
+            (_, Some(Init::Random), None) => impossible(
+                "init",
+                "random weights need a shape",
+                "add a section [model.shape] with hidden_size, intermediate_size, num_hidden_layers and num_attention_heads",
+            ),
+            (_, Some(Init::Random), Some(shape)) => match &self.tokenizer {
+                None => impossible(
+                    "init",
+                    "random weights bring no tokenizer",
+                    "set `model.tokenizer` to a directory, \"arithmetic\" or \"train\"",
+                ),
+                Some(TokenizerSource::Train) if shape.vocab_size.is_none() => impossible(
+                    "shape.vocab_size",
+                    "a tokenizer that is learned needs its size",
+                    "add `vocab_size = …`, 256 or more, to [model.shape]",
+                ),
+                _ => Ok(()),
+            },
+            (_, None, Some(_)) => impossible(
+                "shape",
+                "a shape is for random weights only",
+                "add `init = \"random\"` to [model] or remove the shape",
+            ),
+            (Some(ModelPath::Quickstart), None, _) if self.tokenizer.is_some() => impossible(
+                "tokenizer",
+                "the quickstart checkpoint brings its own tokenizer",
+                "remove the key",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+section! {
+    /// `[model.shape]`: the shape of a network made from random weights, in the names of Hugging Face's `config.json`.
+    pub struct Shape from ShapeDraft {
+        /// Family: `"llama"`, `"qwen2"` or `"qwen3"`. Source: Hugging Face.
+        pub model_type: String = String::from("llama"),
+        /// Rows of the embedding. Default: what the tokenizer needs. Source: this project.
+        pub vocab_size: Option<usize>,
+        /// Width of the residual stream. Default: none, it must be given. Source: Hugging Face.
+        pub hidden_size: usize => of_shape("hidden_size")?,
+        /// Width inside the MLP. Default: none, it must be given. Source: Hugging Face.
+        pub intermediate_size: usize => of_shape("intermediate_size")?,
+        /// Number of layers. Default: none, it must be given. Source: Hugging Face.
+        pub num_hidden_layers: usize => of_shape("num_hidden_layers")?,
+        /// Number of query heads. Default: none, it must be given. Source: Hugging Face.
+        pub num_attention_heads: usize => of_shape("num_attention_heads")?,
+        /// Number of key/value heads. Source: Hugging Face.
+        pub num_key_value_heads: usize => num_attention_heads,
+        /// Width of one head. Default: `hidden_size / num_attention_heads`. Source: Hugging Face.
+        pub head_dim: usize => hidden_size / num_attention_heads.max(1),
+        /// Longest context in tokens. Source: Hugging Face (Llama).
+        pub max_position_embeddings: usize = 2048,
+        /// Base of the rotary position embedding. Source: Hugging Face (Llama).
+        pub rope_theta: f64 = 10000.0,
+        /// Epsilon of the RMS norms. Source: Hugging Face (Llama).
+        pub rms_norm_eps: f64 = 1e-6,
+        /// Whether the head is the embedding. Source: Hugging Face.
+        pub tie_word_embeddings: bool = false,
+        /// Standard deviation of the random weights. Source: Hugging Face.
+        pub initializer_range: f64 = 0.02,
+    }
+}
+
+fn of_shape(key: &str) -> Result<usize, ConfigError> {
+    required(key, &format!("add `{key} = …` to [model.shape]"))
+}
+
+impl Check for Shape {
+    fn check(&self) -> Result<(), ConfigError> {
+        at_least("hidden_size", self.hidden_size, 1)?;
+        at_least("intermediate_size", self.intermediate_size, 1)?;
+        at_least("num_hidden_layers", self.num_hidden_layers, 1)?;
+        at_least("num_attention_heads", self.num_attention_heads, 1)?;
+        if !self
+            .num_attention_heads
+            .is_multiple_of(self.num_key_value_heads.max(1))
+        {
+            let what = "it must divide `num_attention_heads`";
+            return impossible("num_key_value_heads", what, "choose a divisor");
+        }
+        Ok(())
+    }
+}
+
+section! {
+    /// `[prompt]`: the three prompts of GCPO as Jinja over `question`, `candidates` (a list) and `integration`.
+    pub struct Prompt from PromptDraft {
+        /// Which default prompts: `"plain"` (English text), `"chat"` (English text inside the checkpoint's chat template) or
+        /// `"marks"` (`<q> … <a> … <final>`, for tiny tokenizers). Source: this project.
+        pub style: PromptStyle = PromptStyle::Plain,
+        /// System message of the chat template; `"chat"` style only. Source: this project.
+        pub system: Option<String>,
+        /// Stage 1, a query alone: Jinja over `question`. Default: of `style`. Source: this project.
+        pub answer: String => style.templates().answer,
+        /// Stage 2, a query and all candidates: Jinja over `question` and `candidates`. Default: of `style`. Source: this project.
+        pub integrate: String => style.templates().integrate,
+        /// Stage 3, a query, the other candidates and an integration: Jinja over `question`, `candidates` and `integration`.
+        /// Default: of `style`. Source: this project.
+        pub project: String => style.templates().project,
+    }
+}
+
+impl Check for Prompt {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.system.is_some() && self.style != PromptStyle::Chat {
+            return impossible(
+                "system",
+                format!("style \"{}\" has no system message", self.style),
+                "set `prompt.style = \"chat\"` or remove the key",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Prompt {
+    /// The three prompts.
+    pub fn templates(&self) -> Templates {
+        Templates {
+            answer: self.answer.clone(),
+            integrate: self.integrate.clone(),
+            project: self.project.clone(),
+        }
+    }
+}
+
+words! {
+    /// How a network is made without a checkpoint.
+    Init {
+        /// Random weights of `model.shape`.
+        Random = "random",
+    }
+}
+
+words! {
+    /// Which default prompts.
+    PromptStyle {
+        /// English text.
+        Plain = "plain",
+        /// English text inside the checkpoint's chat template.
+        Chat = "chat",
+        /// Short marks between the parts, for tiny tokenizers.
+        Marks = "marks",
+    }
+}
+
+impl PromptStyle {
+    /// Its prompts.
+    fn templates(self) -> Templates {
+        match self {
+            Self::Plain => Templates::plain(),
+            Self::Chat => Templates::default(),
+            Self::Marks => Templates::marks(),
+        }
+    }
+}
+
+/// `model.path`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelPath {
+    /// The tiny checkpoint in the binary.
+    Quickstart,
+    /// A directory in Hugging Face layout.
+    Dir(PathBuf),
+}
+
+/// `model.tokenizer`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenizerSource {
+    /// The built-in tokenizer of characters.
+    Arithmetic,
+    /// A byte-level BPE learned from the demonstrations.
+    Train,
+    /// A directory that holds a `tokenizer.json`, or such a file.
+    Path(PathBuf),
+}
+
+/// A path, or one of a few words instead.
+macro_rules! path_or_word {
+    ($name:ident, $wants:literal, $($word:literal => $variant:ident,)+ else $other:ident) => {
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                match text {
+                    $($word => Self::$variant,)+
+                    path => Self::$other(path.into()),
+                }
+            }
+        }
+
+        impl Value for $name {
+            fn wants() -> String {
+                $wants.into()
+            }
+
+            fn read(value: Toml) -> Result<Self, ConfigError> {
+                text(value, $wants).map(|text| text.as_str().into())
+            }
+
+            fn write(&self) -> Toml {
+                match self {
+                    $(Self::$variant => $word.into(),)+
+                    Self::$other(path) => path.write(),
+                }
+            }
+
+            fn settled(self) -> Self {
+                match self {
+                    Self::$other(path) => Self::$other(path.settled()),
+                    word => word,
+                }
+            }
+        }
+    };
+}
+
+path_or_word!(ModelPath, "a directory in quotes, or \"quickstart\"", "quickstart" => Quickstart, else Dir);
+path_or_word!(
+    TokenizerSource,
+    "a path in quotes, \"arithmetic\" or \"train\"",
+    "arithmetic" => Arithmetic,
+    "train" => Train,
+    else Path
+);

@@ -1,0 +1,68 @@
+//! `[rollout]`.
+
+use bytesize::ByteSize;
+
+use crate::section::{Check, ConfigError, at_least, impossible, positive, section, within};
+
+section! {
+    /// `[rollout]`: how answers are sampled.
+    pub struct Rollout from RolloutDraft {
+        /// Candidates for each query, the paper's n. Source: TRL.
+        pub num_generations: usize = 8,
+        /// Longest completion in tokens, of every stage. Source: TRL.
+        pub max_completion_length: usize = 256,
+        /// Sampling temperature; logits are divided by it in the rollout and in the trainer alike. Source: TRL.
+        pub temperature: f64 = 1.0,
+        /// Sample among the k likeliest tokens; 0 takes all. Source: TRL.
+        pub top_k: usize = 0,
+        /// Sample among the likeliest tokens that hold this much probability. Source: TRL.
+        pub top_p: f64 = 1.0,
+        /// Sample among tokens at least this likely, relative to the likeliest. Source: TRL (there `None`).
+        pub min_p: f64 = 0.0,
+        /// Logits of tokens that prompt or completion hold already are divided by it where positive, else multiplied, before the
+        /// temperature; above 1 discourages repetition. The trainer's policy is without it. Source: TRL.
+        pub repetition_penalty: f64 = 1.0,
+        /// Texts that end a completion, as well as the tokens that do; they stay part of it. Source: transformers (`stop_strings`).
+        pub stop: Vec<String> = Vec::<String>::new(),
+        /// How many rows are decoded together. It changes memory and speed, never a result. Source: this project.
+        pub max_rows: usize = 512,
+        /// Bytes of keys and values held at a time (`"512 MiB"`, `"4 GiB"`, or a number); what does not fit runs later. It changes memory
+        /// and speed, never a result. Source: this project.
+        pub memory_budget: ByteSize = ByteSize::gib(4),
+    }
+}
+
+impl Check for Rollout {
+    fn check(&self) -> Result<(), ConfigError> {
+        at_least("num_generations", self.num_generations, 1)?;
+        at_least("max_completion_length", self.max_completion_length, 1)?;
+        at_least("max_rows", self.max_rows, 1)?;
+        if self.memory_budget.0 == 0 {
+            return impossible("memory_budget", "0 is too small", "give 1 or more");
+        }
+        if self.stop.iter().any(String::is_empty) {
+            let what = "an empty text would end every completion at once";
+            return impossible("stop", what, "leave it out");
+        }
+        positive("temperature", self.temperature)?;
+        check_sampling(self.top_p, self.min_p, self.repetition_penalty)
+    }
+}
+
+/// What must hold of these three, in `[rollout]` and in `[eval]`.
+///
+/// # Errors
+/// The first that is impossible.
+pub fn check_sampling(top_p: f64, min_p: f64, repetition_penalty: f64) -> Result<(), ConfigError> {
+    positive("top_p", top_p)?;
+    within("top_p", top_p, 0.0, 1.0)?;
+    within("min_p", min_p, 0.0, 1.0)?;
+    positive("repetition_penalty", repetition_penalty)
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        let complete = RolloutDraft::default().complete();
+        complete.expect("the defaults are possible")
+    }
+}

@@ -1,0 +1,168 @@
+//! `[data]`: where problems come from.
+
+use std::path::PathBuf;
+
+use gcpo_data::dataset::{AnswerRule, BadRows, DatasetError, Preset as Rows};
+use toml::{Table, Value as Toml};
+
+use crate::section::{Check, ConfigError, Unknown, Value, at_least, impossible, section, words};
+
+section! {
+    /// `[data]`: where problems come from: a file (`path`, `preset`) or the built-in generator (`generator`, `count`).
+    pub struct Source from SourceDraft {
+        /// A file of problems: JSONL, JSON or CSV. Either this or `generator`. Source: this project.
+        pub path: Option<PathBuf>,
+        /// How the file's rows are read: a preset's name (`"gsm8k"`, `"svamp"`, `"math"`, …) or a table of field names.
+        /// Default: none, it must be given with `path`. Source: this project.
+        pub preset: Option<Preset>,
+        /// Built-in problems instead of a file. Source: this project.
+        pub generator: Option<Generator>,
+        /// How many problems the generator makes. Source: this project.
+        pub count: usize = 4096,
+        /// Use only this many problems of the file, the first ones; 0 takes all. Source: this project.
+        pub limit: usize = 0,
+        /// Train also on so many copies of each problem with other numbers in it, drawn from `seed`, where the file gives the
+        /// numbers and the equation (`"mawps"`, `"svamp"`). Source: this project.
+        pub variants: usize = 0,
+        /// Leave out problems whose gold answer the grader cannot read; without it one such problem is an error before anything is
+        /// sampled. Source: this project.
+        pub skip_unreadable: bool = false,
+        /// Draw the problems in an order shuffled anew each epoch, from `seed`. Source: TRL (`shuffle_dataset`).
+        pub shuffle: bool = true,
+    }
+}
+
+impl Check for Source {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.path.is_none() && self.variants > 0 {
+            return impossible(
+                "variants",
+                "only problems of a file can be varied",
+                "add `path = …` to the section, or remove the key and raise `count`",
+            );
+        }
+        check_place(self.path.as_ref(), self.preset.as_ref(), self.generator)?;
+        match self.generator {
+            Some(_) => at_least("count", self.count, 1),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What must hold of these three, in `[data]` and in `[eval]`.
+///
+/// # Errors
+/// They do not say one place.
+pub fn check_place(
+    path: Option<&PathBuf>,
+    preset: Option<&Preset>,
+    generator: Option<Generator>,
+) -> Result<(), ConfigError> {
+    if let Some(Err(error)) = preset.map(Preset::rows) {
+        return impossible("preset", error.to_string(), "or give a table of field names");
+    }
+    match (path, generator) {
+        (Some(_), Some(_)) => impossible(
+            "generator",
+            "problems come from a file (`path`) or a generator, not both",
+            "remove one of the two",
+        ),
+        (Some(_), None) if preset.is_none() => impossible(
+            "path",
+            "a file needs a preset that says how its rows are read",
+            "add `preset = \"gsm8k\"` or another one to the section",
+        ),
+        (None, _) if preset.is_some() => impossible(
+            "preset",
+            "a preset is for a file",
+            "add `path = …` to the section or remove the key",
+        ),
+        _ => Ok(()),
+    }
+}
+
+words! {
+    /// A built-in source of problems.
+    Generator {
+        /// Generated arithmetic problems.
+        Arithmetic = "arithmetic",
+    }
+}
+
+/// `data.preset`: how the rows of a file are read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Preset {
+    /// A preset that the program knows.
+    Named(String),
+    /// A table of field names: the keys of [`gcpo_data::dataset::Preset`].
+    Fields(Box<Rows>),
+}
+
+impl Preset {
+    /// How rows are read.
+    ///
+    /// # Errors
+    /// There is no preset of this name.
+    pub fn rows(&self) -> Result<&Rows, DatasetError> {
+        match self {
+            Self::Named(name) => Rows::named(name),
+            Self::Fields(rows) => Ok(rows),
+        }
+    }
+}
+
+impl Value for Preset {
+    fn wants() -> String {
+        "a preset's name or a table of field names".into()
+    }
+
+    fn read(value: Toml) -> Result<Self, ConfigError> {
+        match value {
+            Toml::String(name) => Ok(Self::Named(name)),
+            Toml::Table(fields) => rows(fields).map(|rows| Self::Fields(Box::new(rows))),
+            other => Err(ConfigError::wrong_type(&other, &Self::wants())),
+        }
+    }
+
+    fn write(&self) -> Toml {
+        match self {
+            Self::Named(name) => name.as_str().into(),
+            Self::Fields(rows) => Toml::try_from(rows).expect("field names are TOML"),
+        }
+    }
+}
+
+/// A table of field names.
+fn rows(fields: Table) -> Result<Rows, ConfigError> {
+    // All fields that there are.
+    let name = || Some(String::new());
+    let all = Rows {
+        question: Vec::new(),
+        answer: String::new(),
+        answer_rule: AnswerRule::default(),
+        id: name(),
+        solution: name(),
+        numbers: name(),
+        equation: name(),
+        blank: name(),
+        subject: name(),
+        level: name(),
+        bad_rows: BadRows::default(),
+    };
+    let known = Table::try_from(all).expect("field names are TOML");
+    if let Some(key) = fields.keys().find(|key| !known.contains_key(*key)) {
+        let known = known.keys().cloned().collect();
+        return Err(ConfigError::unknown(
+            key,
+            Unknown {
+                leaf: key.clone(),
+                known,
+            },
+        ));
+    }
+    serde_path_to_error::deserialize(fields).map_err(|error| {
+        let path = error.path().to_string();
+        let said = ConfigError::new(error.into_inner().message());
+        if path == "." { said } else { said.under(&path) }
+    })
+}
