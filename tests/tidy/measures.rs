@@ -1,6 +1,7 @@
 //! How large and how tangled the code is: `cargo test --test tidy measures -- --nocapture`.
 
-use super::source::{CRATES, arrows, circles, functions, program_files};
+use super::graph::{arrows, circles};
+use super::source::{CRATES, functions, program_files};
 use super::{FUNCTION_LINES, room};
 use std::collections::BTreeSet;
 
