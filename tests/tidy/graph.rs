@@ -30,7 +30,7 @@ pub fn arrows(dir: &str) -> Vec<Arrow> {
     for (path, _, found) in &uses {
         for used in found.iter().filter(|used| used.exported) {
             exports.insert(
-                [path.as_slice(), &[used.name.clone()]].concat(),
+                [path.as_slice(), std::slice::from_ref(&used.name)].concat(),
                 used.path.clone(),
             );
         }
