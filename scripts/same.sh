@@ -7,7 +7,7 @@
 # it; samples, scores, grades and evaluates. Of each it compares what is written: metrics.jsonl without the times,
 # samples.jsonl, and every file of the last checkpoint. One line a comparison.
 #
-#     STEPS=4 scripts/same.sh …       cuts the quickstart short (its 60 steps take about five minutes for both builds)
+#     STEPS=4 scripts/same.sh …       cuts the quickstart short (all of it takes about six minutes otherwise)
 #     KEEP=DIR scripts/same.sh …      keeps what was written in DIR
 #
 # Needs bash, coreutils, cmp and sed.
