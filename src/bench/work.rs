@@ -15,7 +15,7 @@ use crate::policy::{Init, PromptStyle, TokenizerSource};
 use crate::recipe::{Recipe as _, Rl};
 use crate::report::{RlReport, RolloutReport};
 use crate::reward::GraderKind;
-use crate::rollout::{Engine, Limits, Request, Rollout, Sampling};
+use crate::rollout::{Engine, Request, Rollout};
 use crate::stream::{Stage, StreamKey, uniform};
 
 /// Prompts of `rollout` and `step`.
@@ -104,7 +104,7 @@ fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
     let (width, new) = DECODE;
     let prompts = random_ids(plan, plan.shape.prompts(), width);
     Ok(Box::new(move |_| {
-        let engine = Engine::new(&model, &[], Sampling::default(), limits(new));
+        let engine = Engine::new(&model, &[], &completions_of(new));
         let root = engine.root(&prompts);
         let requests: Vec<Request> = (0..prompts.len())
             .map(|row| Request {
@@ -125,7 +125,7 @@ fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
     let model = Inference::new(&config(plan)?.policy(Vec::new, device)?.model.cast(plan.dtype));
     let prompts = random_ids(plan, plan.shape.prompts(), PREFILL);
     Ok(Box::new(move |_| {
-        let engine = Engine::new(&model, &[], Sampling::default(), limits(1));
+        let engine = Engine::new(&model, &[], &completions_of(1));
         engine.root(&prompts);
         Ok(Done {
             tokens: engine.work().prefilled,
@@ -161,10 +161,11 @@ fn trainer(plan: &Plan, device: &Device) -> Result<Rl> {
     Ok(Rl::new(config, policy, problems(), &[])?.sharing_prefixes(!plan.flat))
 }
 
-fn limits(max_completion_length: usize) -> Limits {
-    Limits {
+/// Sampling as it is by default, of so many tokens.
+fn completions_of(max_completion_length: usize) -> Rollout {
+    Rollout {
         max_completion_length,
-        ..Limits::from(&Rollout::default())
+        ..Rollout::default()
     }
 }
 

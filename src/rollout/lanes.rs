@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::engine::{Engine, Prefix, Request, pick};
 use super::sampler::Draw;
-use super::{Completion, Finish, RolloutError, Sampled, Sampling, StreamKey};
+use super::{Completion, Finish, Rollout, RolloutError, Sampled, StreamKey};
 use crate::stream::uniform;
 
 /// Where rows cannot be reordered, those without members are dropped once this share of them has ended and nothing waits.
@@ -122,8 +122,8 @@ impl Engine<'_> {
             context
         };
         let draws = match self.model.logits(hidden_bd.clone()) {
-            Logits::Host(logits) => batch.draw_on_host(&self.sampling, &logits, context),
-            Logits::Device(logits_bv) => batch.draw_on_device(&self.sampling, logits_bv, context),
+            Logits::Host(logits) => batch.draw_on_host(&self.how, &logits, context),
+            Logits::Device(logits_bv) => batch.draw_on_device(&self.how, logits_bv, context),
         };
         for (row, draws) in batch.rows.iter_mut().zip(draws) {
             for (member, draw) in row.members.iter_mut().zip(draws) {
@@ -219,7 +219,7 @@ impl Batch {
     /// A token for each row's members.
     fn draw_on_host(
         &mut self,
-        sampling: &Sampling,
+        how: &Rollout,
         logits: &[f32],
         context: impl Fn(&Member) -> Vec<u32> + Sync,
     ) -> Vec<Vec<Option<Draw>>> {
@@ -228,11 +228,11 @@ impl Batch {
             .par_iter_mut()
             .zip(logits.par_chunks_exact(vocab))
             .map(|(row, logits)| {
-                let seen = match (sampling.penalises(), row.members.first()) {
+                let seen = match (how.penalises(), row.members.first()) {
                     (true, Some(member)) => context(member),
                     _ => Vec::new(),
                 };
-                let draw = |member: &mut Member| sampling.draw(logits, &seen, uniform(&mut member.rng));
+                let draw = |member: &mut Member| how.draw(logits, &seen, uniform(&mut member.rng));
                 row.members.iter_mut().map(draw).collect()
             })
             .collect()
@@ -241,17 +241,17 @@ impl Batch {
     /// A token for each row's one member; where it has none, one that nobody reads.
     fn draw_on_device(
         &mut self,
-        sampling: &Sampling,
+        how: &Rollout,
         logits_bv: Tensor<2>,
         context: impl Fn(&Member) -> Vec<u32>,
     ) -> Vec<Vec<Option<Draw>>> {
-        let seen = sampling.penalises().then(|| self.seen(&logits_bv, context));
+        let seen = how.penalises().then(|| self.seen(&logits_bv, context));
         let member_uniform = |row: &mut Row| {
             let member = row.members.first_mut();
             member.map_or(0.0, |member| uniform(&mut member.rng))
         };
         let uniforms: Vec<f64> = self.rows.iter_mut().map(member_uniform).collect();
-        let draws = sampling.draw_on_device(logits_bv, seen, &uniforms);
+        let draws = how.draw_on_device(logits_bv, seen, &uniforms);
         draws.into_iter().map(|draw| vec![draw]).collect()
     }
 
@@ -416,7 +416,7 @@ impl Member {
             self.finish = Some(Finish::Eos);
         } else if engine.stops.is_some_and(|stops| stops(&self.tokens)) {
             self.finish = Some(Finish::Stop);
-        } else if self.tokens.len() == engine.limits.max_completion_length {
+        } else if self.tokens.len() == engine.how.max_completion_length {
             self.finish = Some(Finish::Length);
         }
     }
