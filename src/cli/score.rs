@@ -126,7 +126,9 @@ fn batch_end(rows: &[Vec<u32>], start: usize, tokens: usize) -> usize {
 fn score(model: &Llama, rows: &[Vec<u32>]) -> Result<Vec<Scored>> {
     // A row of fewer than two tokens has nothing to score.
     let long = rows.iter().filter(|ids| ids.len() > 1);
-    let pairs: Vec<(&[u32], &[u32])> = long.map(|ids| ids.split_at(1)).collect();
+    // With one more behind it, which nobody asks about, a row's last token is run too: results keep their last bits.
+    let longer: Vec<Vec<u32>> = long.map(|ids| [ids.as_slice(), &[0]].concat()).collect();
+    let pairs: Vec<(&[u32], &[u32])> = longer.iter().map(|ids| ids.split_at(1)).collect();
     let mut logps: Vec<f32> = Vec::new();
     let mut width = 0;
     if !pairs.is_empty() {
