@@ -5,7 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Int, Tensor, TensorData};
 use common::device;
 use gcpo_model::cache::Cache;
