@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What PyTorch's own stack does in the works of `gcpo bench`, on this machine: the other side of the README's ratios.
+"""What PyTorch's own stack does in the works of `gcpo bench`, on this machine: the other side of the ratios in docs/measured.md.
 
     pip install torch transformers            # decode, train
     pip install trl datasets accelerate       # step

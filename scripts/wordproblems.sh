@@ -1,5 +1,5 @@
 #!/bin/bash
-# The main job on real word problems, from random weights to the table in the README:
+# The main job on real word problems, from random weights to the table in docs/measured.md:
 #
 #     scripts/wordproblems.sh DATA_DIR OUT_DIR [GSM8K.jsonl]
 #

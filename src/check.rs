@@ -9,17 +9,18 @@ use gcpo_model::device::Opened;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::completion_logp;
 use serde::Serialize;
 
 use crate::config::{Config, Draft};
 use crate::group::Group;
-use crate::learner::{Member, completion_logp, members, micro_batch};
+use crate::learner::{Member, members, micro_batch};
 use crate::objective::BatchTotals;
 use crate::policy::{ModelPath, Policy, PromptStyle};
-use crate::projection::{AlignmentConfig, align};
+use crate::projection::{Features, align};
 use crate::recipe::Rl;
 use crate::reward::GraderKind;
-use crate::rollout::{Completion, Engine, Limits, Request, Rollout, Sampling};
+use crate::rollout::{Completion, Engine, Request, Rollout};
 use crate::source::Generator;
 use crate::stream::{Stage, StreamKey, uniform};
 use crate::weigh::weigh;
@@ -207,11 +208,11 @@ fn largest(a: impl Iterator<Item = f32>, b: impl Iterator<Item = f32>) -> f64 {
 /// The engine's log-probabilities against the forward's, both on the device.
 fn decoding(model: &Llama, policy: &Policy, rows: &[Member]) -> Result<f64> {
     let inference = Inference::new(model);
-    let limits = Limits {
+    let how = Rollout {
         max_completion_length: 24,
-        ..Limits::from(&Rollout::default())
+        ..Rollout::default()
     };
-    let engine = Engine::new(&inference, &policy.eos, Sampling::default(), limits);
+    let engine = Engine::new(&inference, &policy.eos, &how);
     let contexts: Vec<&[u32]> = rows.iter().map(|(group, _)| group.contexts.answer()).collect();
     let requests: Vec<Request> = (0..rows.len())
         .map(|row| Request { row, key: key(row) })
@@ -241,11 +242,11 @@ fn draws(device: &Device) -> Result<[f64; 2]> {
         .map(|_| (8.0 * uniform(&mut rng)) as f32)
         .collect();
     let uniforms: Vec<f64> = (0..rows).map(|_| uniform(&mut rng)).collect();
-    let how = Sampling {
+    let how = Rollout {
         temperature: 0.8,
         top_k: 50,
         top_p: 0.9,
-        ..Sampling::default()
+        ..Rollout::default()
     };
     let logits_bv = Tensor::<2>::from_data(TensorData::new(logits.clone(), DRAWS), device);
     let drawn = how.draw_on_device(logits_bv, None, &uniforms);
@@ -273,7 +274,7 @@ fn projection(device: &Device) -> Result<f64> {
     let upsilon = |device: &Device| -> Result<Vec<f32>> {
         let z_pgd = Tensor::<3>::from_data(TensorData::new(z.clone(), [4, 4, 64]), device);
         let projections = Tensor::<5>::from_data(TensorData::new(projections.clone(), SHAPE), device);
-        Ok(align(z_pgd, projections, &AlignmentConfig::default())?
+        Ok(align(z_pgd, projections, 2.0, &Features::default())?
             .upsilon_pg
             .try_into_vec_as()?)
     };

@@ -9,6 +9,7 @@ use gcpo_data::{ChatError, ChatTemplate, Problem, PromptError, Prompts, Tokenize
 use gcpo_model::checkpoint::{self, CheckpointError};
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
+use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::quickstart;
 use thiserror::Error;
@@ -17,7 +18,8 @@ pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
 
-use crate::rollout::{Completion, Contexts, Rollout, RolloutError};
+use crate::group::Group;
+use crate::rollout::{Completion, Contexts, Engine, Rollout, RolloutError, Work};
 
 /// Why a checkpoint cannot be used as a policy.
 #[derive(Debug, Error)]
@@ -260,11 +262,46 @@ impl Policy {
         .map_err(|source| PolicyError::contexts(problem, source))
     }
 
-    /// The prompt of a candidate as text, special tokens kept.
-    pub fn prompt_text(&self, contexts: &Contexts) -> String {
-        self.tokenizer
+    /// A problem as a group that is yet to be asked, number `number` of its step. With `quoted = Some((n, tokens))` it has the
+    /// contexts of all stages for `n` candidates ([`Policy::contexts`]), without only that of the answer.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if a prompt cannot be made of it.
+    pub fn group(
+        &self,
+        problem: &Problem,
+        number: usize,
+        quoted: Option<(usize, usize)>,
+    ) -> Result<Group, PolicyError> {
+        let contexts = match quoted {
+            None => self.answer_contexts(problem)?,
+            Some((n, candidate_tokens)) => self.contexts(problem, n, candidate_tokens)?,
+        };
+        let prompt = self
+            .tokenizer
             .decode(contexts.answer(), false)
-            .unwrap_or_default()
+            .unwrap_or_default();
+        Ok(Group::new(problem.clone(), number, prompt, contexts))
+    }
+
+    /// Does `work` with an engine over `model`, this policy's network ready to generate, and says how much work it was.
+    /// `shares_prefixes` as [`Engine::sharing`].
+    ///
+    /// # Errors
+    /// That of `work`.
+    pub fn with_engine(
+        &self,
+        model: &Inference,
+        how: &Rollout,
+        shares_prefixes: bool,
+        work: &mut dyn FnMut(&Engine) -> Result<(), RolloutError>,
+    ) -> Result<Work, RolloutError> {
+        let stops = self.stops();
+        let engine = Engine::new(model, &self.eos, how)
+            .with_stops(stops.as_deref())
+            .sharing(shares_prefixes);
+        work(&engine)?;
+        Ok(engine.work())
     }
 
     /// The three prompts.

@@ -81,12 +81,38 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Loaded> {
     Ok(loaded)
 }
 
+/// The problems of a run, and the order in which it meets them.
+#[derive(Debug, Clone)]
+pub struct Problems {
+    all: Vec<Problem>,
+    order: Order,
+}
+
+impl Problems {
+    /// Some problems, at least one, that a run with this seed trains on.
+    pub fn new(all: Vec<Problem>, source: &Source, seed: u64) -> Self {
+        let order = Order::new(all.len(), source.shuffle, seed);
+        Self { all, order }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Problem] {
+        &self.all
+    }
+
+    /// The problems of step `step` (from 1), `size` of them, with their numbers in it. They may go on into the next epoch.
+    pub fn of_step(&self, step: usize, size: usize) -> impl Iterator<Item = (usize, &Problem)> {
+        let picks = self.order.step(step, size);
+        picks.map(|pick| &self.all[pick]).enumerate()
+    }
+}
+
 /// The order in which the problems are met: a new permutation of all of them each epoch.
 ///
 /// A step's problems depend on the seed and the step's number alone, so a resumed run goes on where it was, also in
 /// the middle of an epoch.
 #[derive(Debug, Clone)]
-pub struct Order {
+struct Order {
     count: usize,
     shuffle: bool,
     seed: u64,
@@ -94,13 +120,13 @@ pub struct Order {
 
 impl Order {
     /// An order of `count` problems, which must not be 0.
-    pub fn new(count: usize, shuffle: bool, seed: u64) -> Self {
+    fn new(count: usize, shuffle: bool, seed: u64) -> Self {
         assert!(count > 0);
         Self { count, shuffle, seed }
     }
 
     /// The problems of step `step` (from 1), `size` of them. They may go on into the next epoch.
-    pub fn step(&self, step: usize, size: usize) -> impl Iterator<Item = usize> + '_ {
+    fn step(&self, step: usize, size: usize) -> impl Iterator<Item = usize> + '_ {
         let mut epoch = (usize::MAX, Vec::new());
         ((step - 1) * size..step * size).map(move |at| {
             if !self.shuffle {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use gcpo::objective::{BatchTotals, Clip, LossInputs, LossMetrics, Objective, Projected, gcpo, grpo};
-use gcpo::projection::{AlignmentConfig, Similarity, align, reference};
+use gcpo::projection::{Features, Similarity, align, reference};
 use gcpo_model::device::{of_tests, of_tests_in_f64};
 use serde::Deserialize;
 
@@ -111,12 +111,14 @@ impl OnDevice<'_> {
         let z_pgd = self.floats(self.case.z.concat(), [1, n, d]);
         let flat = self.case.projections.concat().concat().concat();
         let projections_pgjmd = self.floats(flat, [1, n, integrations, samples, d]);
-        let config = AlignmentConfig {
-            alpha: self.case.hyper.alpha,
+        let features = Features {
             similarity: self.case.hyper.similarity,
-            sigma: 1.0,
+            ..Features::default()
         };
-        align(z_pgd, projections_pgjmd, &config).unwrap().upsilon_pg
+        let alpha = self.case.hyper.alpha;
+        align(z_pgd, projections_pgjmd, alpha, &features)
+            .unwrap()
+            .upsilon_pg
     }
 
     fn pi_ref_bt(&self) -> Tensor<2> {

@@ -6,7 +6,7 @@
 //! `1/√samples`.
 
 use burn::tensor::{DType, Tensor, TensorData};
-use gcpo::projection::{AlignmentConfig, align, projection_means, reference};
+use gcpo::projection::{Features, align, projection_means, reference};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -246,7 +246,7 @@ fn features_converge_in_samples() {
         let means = projection_means(projections_pgjmd.clone()).unwrap();
         let first_got = values(means.first_pgd);
         let average_got = values(means.average_pgd);
-        let aligned = align(z_pgd, projections_pgjmd, &AlignmentConfig::default());
+        let aligned = align(z_pgd, projections_pgjmd, 2.0, &Features::default());
         let errors_now = [
             rms(&first_got, &first),
             rms(&average_got, &average),

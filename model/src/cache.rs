@@ -14,27 +14,24 @@
 //!
 //! No gradient flows through a cache. Give [`crate::llama::Llama::forward`] a model without autodiff (`model.valid()`).
 
+mod bias;
 mod level;
 mod own;
 
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::config::ModelConfig;
 use crate::dtype::{cast, widen};
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
+use bias::indices;
 use level::Level;
 use own::Own;
 
-/// Added to scores that must not count. Finite, so that a part which is hidden as a whole gives no NaN;
-/// large enough that `exp` of it is exactly 0 beside any real score.
-pub(crate) const HIDDEN: f32 = -1e30;
-
-/// Keys and values of one layer, each `[k, rows or nodes, t, e]`.
-type KeysValues = (Tensor<4>, Tensor<4>);
+pub(crate) use bias::{causal_bias, padding_bias};
 
 /// Keys and values of the rows of a batch.
 ///
@@ -61,41 +58,28 @@ pub(crate) struct Step {
     from: usize,
     /// `[1, 1, g * t, slots]`: a token does not see those after it; absent for single tokens.
     causal: Option<Tensor<4>>,
-    /// `[1, b, 1, slots]`: filling and what belongs to a row's predecessor; absent where there is none that a real
+    /// `[1, b, 1, slots]`: padding and what belongs to a row's predecessor; absent where there is none that a real
     /// token could see.
     hidden: Option<Tensor<4>>,
 }
 
 impl Cache {
-    /// An empty cache for `rows` rows.
+    /// An empty cache for `rows` rows; keys and values are of a model with parameters of `dtype`.
     ///
     /// # Panics
     /// `rows` is 0.
-    pub fn new(config: &ModelConfig, rows: usize, device: &Device) -> Self {
+    pub fn new(config: &ModelConfig, rows: usize, device: &Device, dtype: DType) -> Self {
         assert!(rows > 0, "a cache needs at least one row");
         let device = device.clone().without_autodiff();
         Self {
             config: Arc::new(config.clone()),
             rope: RopeTable::new(config, 256.min(config.max_position_embeddings), &device),
             device,
-            dtype: DType::F32,
+            dtype,
             lengths: vec![0; rows],
             levels: Vec::new(),
             own: Own::empty(config.num_hidden_layers, rows),
         }
-    }
-
-    /// An empty cache that holds keys and values of a model with parameters of kind `dtype` ([`Llama::dtype`]), f32 by
-    /// default.
-    ///
-    /// [`Llama::dtype`]: crate::llama::Llama::dtype
-    ///
-    /// # Panics
-    /// The cache is not empty.
-    pub fn of_dtype(mut self, dtype: DType) -> Self {
-        assert!(self.levels.is_empty() && self.own.live() == 0, "an empty cache");
-        self.dtype = dtype;
-        self
     }
 
     /// Number of rows, `b`.
@@ -131,6 +115,11 @@ impl Cache {
             let (layers, hidden) = self.own.read();
             levels.push(Level::freeze(layers, hidden).remapped(parents, &self.device));
         }
+        self.below(parents, levels)
+    }
+
+    /// Rows with nothing of their own below those of this cache.
+    fn below(&self, parents: &[usize], levels: Vec<Level>) -> Cache {
         Cache {
             config: self.config.clone(),
             device: self.device.clone(),
@@ -157,15 +146,7 @@ impl Cache {
         assert!(self.own.live() == 0, "lanes: fork the trunk first");
         let seated =
             |level: &Level| level.seated(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
-        Cache {
-            config: self.config.clone(),
-            device: self.device.clone(),
-            dtype: self.dtype,
-            rope: self.rope.clone(),
-            lengths: rows.iter().map(|&r| self.lengths[r]).collect(),
-            levels: self.levels.iter().map(seated).collect(),
-            own: Own::empty(self.config.num_hidden_layers, rows.len()),
-        }
+        self.below(rows, self.levels.iter().map(seated).collect())
     }
 
     /// Rows start afresh: for each seat `(row, of_trunk)`, row `row` of this cache now continues row `of_trunk` of the
@@ -242,11 +223,6 @@ impl Cache {
                 .map(|level| level.len() * level.width())
                 .sum::<usize>();
         slots * self.token_bytes()
-    }
-
-    /// Bytes of the own part alone, with its room: what a [`Cache::fork`] of this cache would not share.
-    pub fn own_bytes(&self) -> usize {
-        self.own.capacity * self.rows() * self.token_bytes()
     }
 
     fn token_bytes(&self) -> usize {
@@ -339,45 +315,11 @@ impl Cache {
     }
 }
 
-fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
-    let ids: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-    Tensor::from_data(TensorData::new(ids, [values.len()]), device)
-}
-
-/// `[1, rows, 1, slots]`: [`HIDDEN`] where hidden, else 0.
-fn bias(hidden: &[Vec<bool>], slots: usize, device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = hidden
-        .iter()
-        .flat_map(|row| row.iter().map(|&hide| if hide { HIDDEN } else { 0.0 }))
-        .collect();
-    Tensor::from_data(TensorData::new(values, [1, hidden.len(), 1, slots]), device)
-}
-
-/// `[1, 1, g * t, from + t]`: token `i` of the new ones sees the `from` before them and new ones up to itself.
-pub(crate) fn causal_bias(groups: usize, width: usize, from: usize, device: &Device) -> Tensor<4> {
-    let slots = from + width;
-    let mut values = vec![0f32; groups * width * slots];
-    for (row, out) in values.chunks_mut(slots).enumerate() {
-        out[from + row % width + 1..].fill(HIDDEN);
-    }
-    Tensor::from_data(TensorData::new(values, [1, 1, groups * width, slots]), device)
-}
-
-/// `[1, b, 1, t]` for left-padded ragged rows; absent where there is no filling before a real token.
-pub(crate) fn filling_bias(tokens: &Tokens, device: &Device) -> Option<Tensor<4>> {
-    let hidden: Vec<Vec<bool>> = (0..tokens.rows())
-        .map(|row| (0..tokens.width()).map(|c| c < tokens.start(row)).collect())
-        .collect();
-    hidden
-        .iter()
-        .any(|row| row.contains(&true))
-        .then(|| bias(&hidden, tokens.width(), device))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use super::bias::HIDDEN;
     use super::*;
     use crate::llama::Llama;
 
@@ -393,8 +335,8 @@ mod tests {
         let config = config();
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
-        let mut cache = Cache::new(&config, 3, &device);
-        let step = || Tokens::step(Tensor::from_data([1, 2, 3], &device));
+        let mut cache = Cache::new(&config, 3, &device, DType::F32);
+        let step = || Tokens::step(&[1, 2, 3], &device);
         let in_place = |cache: &Cache| {
             let mut blocks = cache.own.layers.iter().flatten();
             blocks.all(|(keys, values)| keys.can_mut() && values.can_mut())
@@ -415,8 +357,8 @@ mod tests {
         let config = config();
         let device = crate::test_device();
         let model = Llama::init(&config, 1, &device);
-        let mut root = Cache::new(&config, 1, &device);
-        let step = |rows: usize| Tokens::step(Tensor::zeros([rows], &device));
+        let mut root = Cache::new(&config, 1, &device, DType::F32);
+        let step = |rows: usize| Tokens::step(&vec![0; rows], &device);
         model.forward(&step(1), Some(&mut root));
         let trunk = root.fork(&[0, 0, 0]);
         let mut lanes = trunk.lanes(&[0, 1]);

@@ -1,6 +1,6 @@
 //! Checkpoints in Hugging Face layout: `config.json`, `generation_config.json`, `model.safetensors` or shards of it.
 //!
-//! Strict: a tensor that is missing, too many, of another shape or of another kind of number is an error that names it.
+//! Strict: a tensor that is missing, too many, of another shape or of another number format is an error that names it.
 //! Tolerated, because Hugging Face checkpoints in the wild have them: `lm_head.weight` beside a tied embedding, and
 //! `rotary_emb.inv_freq` buffers. Neither holds anything that the configuration does not say.
 //!
@@ -25,9 +25,7 @@ use crate::names::{self, ParamPath, parameters};
 mod error;
 
 pub use error::CheckpointError;
-
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+use error::{INDEX, WEIGHTS};
 
 /// Largest weights file that [`save`] writes, in bytes; larger models are written in shards.
 pub const SHARD_BYTES: usize = 5_000_000_000;
@@ -56,7 +54,7 @@ impl Dtype {
     }
 }
 
-/// Reads the model in a Hugging Face directory as numbers of kind `dtype`, with gradients where `device` has autodiff.
+/// Reads the model in a Hugging Face directory in format `dtype`, with gradients where `device` has autodiff.
 ///
 /// # Errors
 /// Files that are missing or damaged, a configuration that is not supported, weights that do not fit it.

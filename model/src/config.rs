@@ -9,9 +9,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+mod rope;
+
 pub use crate::fields::ConfigError;
 use crate::fields::{Reader, ids_to_json};
-use crate::rope::RopeScaling;
+pub use rope::RopeScaling;
 
 /// The family of a checkpoint: it decides which projections have biases and whether q and k are normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,65 +232,16 @@ impl From<ModelConfig> for Value {
 
 impl Reader<'_> {
     fn config(&self) -> Result<ModelConfig, ConfigError> {
-        let model_type = match self.string("model_type")? {
-            Some("llama") => ModelType::Llama,
-            Some("qwen2") => ModelType::Qwen2,
-            Some("qwen3") => ModelType::Qwen3,
-            Some(other) => {
-                return Err(self.error(
-                    "model_type",
-                    format!("is \"{other}\"; supported are llama, qwen2 (also Qwen2.5) and qwen3"),
-                ));
-            }
-            None => {
-                return Err(self.error(
-                    "model_type",
-                    "is missing; write llama, qwen2 or qwen3".to_string(),
-                ));
-            }
-        };
+        let model_type = self.model_type()?;
         self.refuse_unsupported()?;
-
         let hidden_size = self.size("hidden_size")?;
         let num_attention_heads = self.size("num_attention_heads")?;
-        let num_key_value_heads = match self.optional_size("num_key_value_heads")? {
-            Some(heads) => heads,
-            None if model_type == ModelType::Llama => num_attention_heads,
-            None => {
-                return Err(self.error(
-                    "num_key_value_heads",
-                    "is missing; write the number of key/value heads".to_string(),
-                ));
-            }
-        };
-        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
-            return Err(self.error(
-                "num_key_value_heads",
-                format!("is {num_key_value_heads}, which does not divide num_attention_heads = {num_attention_heads}"),
-            ));
-        }
-        let head_dim = match self.optional_size("head_dim")? {
-            Some(head_dim) => head_dim,
-            // The default of transformers' Qwen3Config.
-            None if model_type == ModelType::Qwen3 => 128,
-            None if hidden_size.is_multiple_of(num_attention_heads) => hidden_size / num_attention_heads,
-            None => {
-                return Err(self.error(
-                    "hidden_size",
-                    format!("is {hidden_size}, no multiple of num_attention_heads = {num_attention_heads}; mend one of them or write head_dim"),
-                ));
-            }
-        };
-        if !head_dim.is_multiple_of(2) {
-            return Err(self.error(
-                "head_dim",
-                format!("is {head_dim}; rotary positions need an even number"),
-            ));
-        }
-        let (rope_theta, rope_scaling) = self.rope()?;
+        let num_key_value_heads = self.key_value_heads(model_type, num_attention_heads)?;
+        let head_dim = self.head_dim(model_type, hidden_size, num_attention_heads)?;
+        let (rope_theta, rope_scaling) = rope::read(self)?;
         let vocab_size = self.size("vocab_size")?;
         let attention_bias = self.flag("attention_bias")?.unwrap_or(false);
-        let config = ModelConfig {
+        Ok(ModelConfig {
             model_type,
             vocab_size,
             hidden_size,
@@ -307,18 +260,67 @@ impl Reader<'_> {
             tie_word_embeddings: self.flag("tie_word_embeddings")?.unwrap_or(false),
             initializer_range: self.positive("initializer_range")?.unwrap_or(0.02),
             bos_token_id: self.id("bos_token_id")?,
-            eos_token_id: self.ids("eos_token_id")?.unwrap_or_default(),
+            eos_token_id: self.ids_below("eos_token_id", vocab_size)?.unwrap_or_default(),
             pad_token_id: self.id("pad_token_id")?,
-        };
-        for &id in &config.eos_token_id {
-            if id as usize >= vocab_size {
+        })
+    }
+
+    fn model_type(&self) -> Result<ModelType, ConfigError> {
+        match self.string("model_type")? {
+            Some("llama") => Ok(ModelType::Llama),
+            Some("qwen2") => Ok(ModelType::Qwen2),
+            Some("qwen3") => Ok(ModelType::Qwen3),
+            Some(other) => Err(self.error(
+                "model_type",
+                format!("is \"{other}\"; supported are llama, qwen2 (also Qwen2.5) and qwen3"),
+            )),
+            None => Err(self.error(
+                "model_type",
+                "is missing; write llama, qwen2 or qwen3".to_string(),
+            )),
+        }
+    }
+
+    fn key_value_heads(&self, model_type: ModelType, query_heads: usize) -> Result<usize, ConfigError> {
+        let heads = match self.optional_size("num_key_value_heads")? {
+            Some(heads) => heads,
+            None if model_type == ModelType::Llama => query_heads,
+            None => {
                 return Err(self.error(
-                    "eos_token_id",
-                    format!("holds {id}, beyond vocab_size = {vocab_size}"),
+                    "num_key_value_heads",
+                    "is missing; write the number of key/value heads".to_string(),
                 ));
             }
+        };
+        match query_heads.is_multiple_of(heads) {
+            true => Ok(heads),
+            false => Err(self.error(
+                "num_key_value_heads",
+                format!("is {heads}, which does not divide num_attention_heads = {query_heads}"),
+            )),
         }
-        Ok(config)
+    }
+
+    fn head_dim(&self, model_type: ModelType, d: usize, heads: usize) -> Result<usize, ConfigError> {
+        let head_dim = match self.optional_size("head_dim")? {
+            Some(head_dim) => head_dim,
+            // The default of transformers' Qwen3Config.
+            None if model_type == ModelType::Qwen3 => 128,
+            None if d.is_multiple_of(heads) => d / heads,
+            None => {
+                return Err(self.error(
+                    "hidden_size",
+                    format!("is {d}, no multiple of num_attention_heads = {heads}; mend one of them or write head_dim"),
+                ));
+            }
+        };
+        match head_dim.is_multiple_of(2) {
+            true => Ok(head_dim),
+            false => Err(self.error(
+                "head_dim",
+                format!("is {head_dim}; rotary positions need an even number"),
+            )),
+        }
     }
 
     /// Names what would be computed wrongly if it were ignored.
@@ -375,78 +377,5 @@ impl Reader<'_> {
             ));
         }
         Ok(())
-    }
-
-    /// `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of 4.
-    fn rope(&self) -> Result<(f64, RopeScaling), ConfigError> {
-        let parameters = self.object("rope_parameters")?;
-        let (name, scaling) = match parameters {
-            Some(map) => ("rope_parameters", Some(map)),
-            None => ("rope_scaling", self.object("rope_scaling")?),
-        };
-        let nested = scaling.map(|map| Reader { map, path: self.path });
-        let dotted = |field: &str| format!("{name}.{field}");
-        let mut theta = self.positive("rope_theta")?;
-        let Some(rope) = nested else {
-            return Ok((theta.unwrap_or(10_000.0), RopeScaling::Default));
-        };
-        if let Some(inner) = rope.number("rope_theta")? {
-            theta = Some(inner);
-        }
-        let theta = theta.unwrap_or(10_000.0);
-        if theta <= 0.0 {
-            return Err(self.error(&dotted("rope_theta"), format!("is {theta}; it must be > 0")));
-        }
-        if let Some(share) = rope.number("partial_rotary_factor")?
-            && share != 1.0
-        {
-            return Err(self.error(
-                &dotted("partial_rotary_factor"),
-                format!("is {share}; it must be 1"),
-            ));
-        }
-        let kind = match rope.string("rope_type")? {
-            Some(kind) => Some(kind),
-            None => rope.string("type")?,
-        };
-        let need = |field: &str| -> Result<f64, ConfigError> {
-            match rope.number(field)? {
-                Some(value) if value > 0.0 => Ok(value),
-                Some(value) => Err(self.error(&dotted(field), format!("is {value}; it must be > 0"))),
-                None => Err(self.error(
-                    &dotted(field),
-                    format!("is missing; rope type \"{}\" needs it", kind.unwrap_or("default")),
-                )),
-            }
-        };
-        let scaling = match kind {
-            None | Some("default") => RopeScaling::Default,
-            Some("linear") => RopeScaling::Linear {
-                factor: need("factor")?,
-            },
-            Some("llama3") => {
-                let low_freq_factor = need("low_freq_factor")?;
-                let high_freq_factor = need("high_freq_factor")?;
-                if high_freq_factor <= low_freq_factor {
-                    return Err(self.error(
-                        &dotted("high_freq_factor"),
-                        format!("is {high_freq_factor}; it must be greater than low_freq_factor = {low_freq_factor}"),
-                    ));
-                }
-                RopeScaling::Llama3 {
-                    factor: need("factor")?,
-                    low_freq_factor,
-                    high_freq_factor,
-                    original_max_position_embeddings: need("original_max_position_embeddings")? as usize,
-                }
-            }
-            Some(other) => {
-                return Err(self.error(
-                    &dotted("rope_type"),
-                    format!("is \"{other}\"; supported are default, linear and llama3"),
-                ));
-            }
-        };
-        Ok((theta, scaling))
     }
 }

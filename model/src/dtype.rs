@@ -1,4 +1,4 @@
-//! The kinds of number that weights are kept, computed with and saved in.
+//! The number formats that weights are kept, computed with and saved in.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{self, ParamPath, with_value};
 
-/// A kind of number, spelt as Hugging Face's `dtype`.
+/// A number format, spelt as Hugging Face's `dtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Dtype {
     /// 32 bits.
@@ -69,7 +69,7 @@ pub fn widen<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// `x` as numbers of kind `dtype`; differentiable, and free where it is of that kind already.
+/// `x` in format `dtype`; differentiable, and free where it is in that format already.
 pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     match x.dtype() == dtype {
         true => x,
@@ -77,7 +77,7 @@ pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     }
 }
 
-/// The module with its parameters as numbers of kind `dtype`. Their ids stay, and so does autodiff where there is some;
+/// The module with its parameters in format `dtype`. Their ids stay, and so does autodiff where there is some;
 /// no gradient flows from the one module to the other.
 pub fn cast_module<M: Module>(module: M, dtype: Dtype) -> M {
     names::map(module, &mut Caster(dtype))

@@ -159,4 +159,13 @@ impl Reader<'_> {
             Some(id) => Ok(Some(vec![self.to_id(field, id)?])),
         }
     }
+
+    /// [`Reader::ids`], all of which must be below `vocab_size`.
+    pub fn ids_below(&self, field: &str, vocab_size: usize) -> Result<Option<Vec<u32>>, ConfigError> {
+        let ids = self.ids(field)?;
+        match ids.iter().flatten().find(|&&id| id as usize >= vocab_size) {
+            Some(id) => Err(self.error(field, format!("holds {id}, beyond vocab_size = {vocab_size}"))),
+            None => Ok(ids),
+        }
+    }
 }

@@ -44,16 +44,9 @@ impl GenerationConfig {
             source,
         })?;
         let reader = Reader { map: &map, path };
-        let eos = reader.ids("eos_token_id")?;
+        let eos = reader.ids_below("eos_token_id", config.vocab_size)?;
         let pad = reader.id("pad_token_id")?;
         let bos = reader.id("bos_token_id")?;
-        if let Some(id) = eos.iter().flatten().find(|&&id| id as usize >= config.vocab_size) {
-            return Err(ConfigError::Field {
-                path: path.into(),
-                field: "eos_token_id".into(),
-                problem: format!("holds {id}, beyond vocab_size = {}", config.vocab_size),
-            });
-        }
         Ok(Self {
             eos_token_id: eos.unwrap_or_else(|| config.eos_token_id.clone()),
             pad_token_id: pad.or(config.pad_token_id),

@@ -3,17 +3,20 @@
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
-pub mod cpu;
+mod cpu;
 pub mod device;
 pub mod dtype;
 mod fields;
 pub mod generation;
+pub mod host;
 pub mod inference;
 pub mod llama;
 pub mod logp;
 pub mod names;
 pub mod quickstart;
 pub mod rope;
+mod runtime;
+mod tensors;
 pub mod tokens;
 
 /// The device that the unit tests run on; those in `tests/` have a function of their own.

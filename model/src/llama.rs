@@ -17,7 +17,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
-use crate::cache::{Cache, Step, causal_bias, filling_bias};
+use crate::cache::{Cache, Step, causal_bias, padding_bias};
 use crate::config::ModelConfig;
 use crate::dtype::{Dtype, cast, cast_module, widen};
 use crate::rope::{RopeTable, Rotation};
@@ -177,7 +177,7 @@ impl Llama {
     ///
     /// Without a cache: plain causal attention over each row, differentiable; for training and scoring.
     /// With a cache: each row continues what the cache holds for it, and its new tokens are appended;
-    /// take `model.valid()`. States of filling are finite and meaningless.
+    /// take `model.valid()`. States of padding are finite and meaningless.
     ///
     /// # Shapes
     /// `tokens`: `[b, t]` to `[b, t, d]`
@@ -197,11 +197,11 @@ impl Llama {
         let positions = tokens.positions(&vec![0; rows]);
         let rotation = RopeTable::new(&self.config, width, &device).at(&positions);
         let causal = causal_bias(self.config.groups(), width, 0, &device);
-        let filling = filling_bias(tokens, &device);
+        let padding = padding_bias(tokens, &device);
         let mut attend = |_: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
             let mut scores = widen(q.matmul(k.swap_dims(2, 3))) + causal.clone();
-            if let Some(filling) = &filling {
-                scores = scores + filling.clone();
+            if let Some(padding) = &padding {
+                scores = scores + padding.clone();
             }
             cast(softmax(scores, 3), v.dtype()).matmul(v)
         };

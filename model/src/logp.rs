@@ -1,10 +1,12 @@
-//! Log-probabilities of given tokens, without the logits of a whole batch at once.
+//! The door for log-probabilities: contexts and tokens in, values out and, with autodiff, their gradient. The logits of a
+//! whole batch are never held at once.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::dtype::widen;
 use crate::llama::Llama;
+use crate::tokens::{Padding, Tokens};
 
 /// Logits that are held at once, in numbers.
 const LOGITS_AT_ONCE: usize = 1 << 22;
@@ -12,74 +14,69 @@ const LOGITS_AT_ONCE: usize = 1 << 22;
 /// Log-probabilities of tokens and the entropies of the distributions they came from.
 #[derive(Debug, Clone)]
 pub struct TokenLogp {
-    /// `[b, t]`: log-probability of each target; differentiable.
+    /// `[b, t]`: log-probability of each token; differentiable.
     pub logp_bt: Tensor<2>,
     /// `[b, t]`: entropy of the distribution, in nats; carries no gradient.
     pub entropy_bt: Tensor<2>,
 }
 
-/// As [`TokenLogp`], for tokens picked out of a batch.
-#[derive(Debug, Clone)]
-pub struct FlatLogp {
-    /// `[n]`: log-probability of each target; differentiable.
-    pub logp_n: Tensor<1>,
-    /// `[n]`: entropy of the distribution, in nats; carries no gradient.
-    pub entropy_n: Tensor<1>,
-}
-
-/// Log-probabilities of `targets_bt` under the distributions that the hidden states predict, at a temperature:
-/// `log softmax(logits / temperature)`. The state at column `t` predicts the target at column `t`:
-/// shifting by one is the caller's.
+/// Log-probabilities of tokens behind their contexts, neither empty: `log softmax(logits / temperature)`.
 ///
 /// # Shapes
-/// * `hidden_btd`: `[b, t, d]`, after the final norm
+/// - `pairs`: `b` of (context, tokens)
+/// - returns `[b, t]`, `t` the longest tokens; cells past the end of a row's tokens hold anything finite
+///
+/// # Panics
+/// `temperature` is not positive, there are no pairs, or a context or tokens are empty.
+pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    let device = model.device();
+    let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
+    // The last token predicts nothing that is asked for.
+    let fed: Vec<Vec<u32>> = pairs
+        .iter()
+        .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
+        .collect();
+    let hidden_bsd = model.forward(&Tokens::new(&fed, Padding::Right, &device), None);
+    let [b, s, d] = hidden_bsd.dims();
+    let mut picks = Vec::with_capacity(b * t);
+    let mut targets = Vec::with_capacity(b * t);
+    for (row, (context, tokens)) in pairs.iter().enumerate() {
+        for at in 0..t {
+            let within = at.min(tokens.len() - 1);
+            picks.push((row * s + context.len() - 1 + within) as i64);
+            targets.push(i64::from(tokens[within]));
+        }
+    }
+    let inner = device.inner();
+    let picks = Tensor::<1, Int>::from_data(TensorData::new(picks, [b * t]), &inner);
+    let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [b, t]), &inner);
+    let (picks, targets_bt) = match hidden_bsd.is_autodiff() {
+        true => (picks.autodiff(), targets_bt.autodiff()),
+        false => (picks, targets_bt),
+    };
+    let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
+    token_logp(model, hidden_btd, targets_bt, temperature)
+}
+
+/// Log-probabilities of `targets_bt` under the distributions that the hidden states predict, at a temperature. The state
+/// at column `t` predicts the target at column `t`: shifting by one is the caller's.
+///
+/// # Shapes
+/// * `hidden_btd`: `[b, t, d]`, after the final norm, at least one of them
 /// * `targets_bt`: `[b, t]`
 ///
 /// # Panics
 /// `temperature` is not positive.
-pub fn token_logp(
+pub(crate) fn token_logp(
     model: &Llama,
     hidden_btd: Tensor<3>,
     targets_bt: Tensor<2, Int>,
     temperature: f64,
 ) -> TokenLogp {
-    let [b, t, d] = hidden_btd.dims();
-    let flat = flat_logp(
-        model,
-        hidden_btd.reshape([b * t, d]),
-        targets_bt.reshape([b * t]),
-        temperature,
-    );
-    TokenLogp {
-        logp_bt: flat.logp_n.reshape([b, t]),
-        entropy_bt: flat.entropy_n.reshape([b, t]),
-    }
-}
-
-/// [`token_logp`] for chosen positions: in training, send only those in that count
-/// (`hidden.reshape([b * t, d]).select(0, positions)`), since the head is most of a small model's work.
-///
-/// # Shapes
-/// * `hidden_nd`: `[n, d]`, after the final norm
-/// * `targets_n`: `[n]`
-///
-/// # Panics
-/// `temperature` is not positive.
-pub fn flat_logp(
-    model: &Llama,
-    hidden_nd: Tensor<2>,
-    targets_n: Tensor<1, Int>,
-    temperature: f64,
-) -> FlatLogp {
     assert!(temperature > 0.0, "temperature must be > 0: {temperature}");
-    let n = hidden_nd.dims()[0];
-    if n == 0 {
-        let nothing = Tensor::zeros([0], &hidden_nd.device());
-        return FlatLogp {
-            logp_n: nothing.clone(),
-            entropy_n: nothing,
-        };
-    }
+    let [b, t, d] = hidden_btd.dims();
+    let n = b * t;
+    let (hidden_nd, targets_n) = (hidden_btd.reshape([n, d]), targets_bt.reshape([n]));
     let chunk = (LOGITS_AT_ONCE / model.config().vocab_size).max(1);
     let (mut logps, mut entropies) = (Vec::new(), Vec::new());
     for from in (0..n).step_by(chunk) {
@@ -98,8 +95,8 @@ pub fn flat_logp(
         1 => parts.into_iter().next().expect("there is one part"),
         _ => Tensor::cat(parts, 0),
     };
-    FlatLogp {
-        logp_n: join(logps).reshape([n]),
-        entropy_n: join(entropies).reshape([n]),
+    TokenLogp {
+        logp_bt: join(logps).reshape([b, t]),
+        entropy_bt: join(entropies).reshape([b, t]),
     }
 }

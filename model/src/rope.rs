@@ -4,55 +4,9 @@
 //! negative in the first: the same numbers as `x · cos + rotate_half(x) · sin`, in one operation fewer.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use serde_json::{Value, json};
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, RopeScaling};
 use crate::dtype::cast;
-
-/// How the rotary frequencies are stretched beyond the length they were trained for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    Default,
-    /// Every position divided by `factor`.
-    Linear {
-        /// The stretch.
-        factor: f64,
-    },
-    /// Llama 3.1: long wavelengths divided by `factor`, short ones kept, a smooth passage between.
-    Llama3 {
-        /// The stretch of long wavelengths.
-        factor: f64,
-        /// Wavelengths above `original / low_freq_factor` are stretched wholly.
-        low_freq_factor: f64,
-        /// Wavelengths below `original / high_freq_factor` are kept.
-        high_freq_factor: f64,
-        /// The length trained for before the stretch.
-        original_max_position_embeddings: usize,
-    },
-}
-
-impl RopeScaling {
-    /// As Hugging Face writes it (`rope_scaling`; with `rope_theta` added, `rope_parameters`).
-    pub(crate) fn to_json(self) -> Value {
-        match self {
-            RopeScaling::Default => json!({ "rope_type": "default" }),
-            RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position_embeddings,
-            } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            }),
-        }
-    }
-}
 
 /// The angle that each pair of features turns by per position, `head_dim / 2` of them.
 pub fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {

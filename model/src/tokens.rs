@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 pub enum Padding {
     /// Tokens end at the right edge.
     Left,
-    /// Tokens begin at the left edge. The cheaper one: causal attention hides the filling by itself.
+    /// Tokens begin at the left edge. The cheaper one: causal attention hides the padding by itself.
     Right,
 }
 
@@ -18,7 +18,7 @@ pub struct Tokens {
     pub ids_bt: Tensor<2, Int>,
     /// Real tokens of each row.
     pub lengths: Vec<usize>,
-    /// Where the filling is.
+    /// Where the padding is.
     pub padding: Padding,
 }
 
@@ -51,15 +51,12 @@ impl Tokens {
         }
     }
 
-    /// One token a row, already on the device: a step of decoding.
-    ///
-    /// # Shapes
-    /// `ids_b`: `[b]`
-    pub fn step(ids_b: Tensor<1, Int>) -> Self {
-        let rows = ids_b.dims()[0];
+    /// One token a row: a step of decoding.
+    pub fn step(tokens: &[u32], device: &Device) -> Self {
+        let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
         Self {
-            ids_bt: ids_b.reshape([rows, 1]),
-            lengths: vec![1; rows],
+            ids_bt: Tensor::from_data(TensorData::new(ids, [tokens.len(), 1]), device),
+            lengths: vec![1; tokens.len()],
             padding: Padding::Right,
         }
     }
@@ -88,14 +85,8 @@ impl Tokens {
         (start..start + self.lengths[row]).contains(&column)
     }
 
-    /// Whether any row is shorter than the rectangle.
-    pub fn is_ragged(&self) -> bool {
-        let width = self.width();
-        self.lengths.iter().any(|&length| length < width)
-    }
-
     /// Position of every cell, row by row, where row `r` has already seen `seen[r]` tokens.
-    /// Filling before a row gets its first position, filling after it runs on.
+    /// Padding before a row gets its first position, padding after it runs on.
     pub fn positions(&self, seen: &[usize]) -> Vec<usize> {
         let width = self.width();
         let mut positions = Vec::with_capacity(self.rows() * width);

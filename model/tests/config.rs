@@ -5,8 +5,8 @@ mod common;
 use std::path::Path;
 
 use common::config;
-use gcpo_model::config::{ModelConfig, ModelType};
-use gcpo_model::rope::{RopeScaling, inverse_frequencies};
+use gcpo_model::config::{ModelConfig, ModelType, RopeScaling};
+use gcpo_model::rope::inverse_frequencies;
 
 fn read(json: &str) -> Result<ModelConfig, String> {
     ModelConfig::from_json(json.as_bytes(), Path::new("dir/config.json")).map_err(|error| error.to_string())

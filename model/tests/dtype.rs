@@ -3,13 +3,12 @@
 mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{DType, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use common::{config, device, distance};
 use gcpo_model::dtype::{Dtype, widen};
-use gcpo_model::inference::{Inference, KvCache, Source};
+use gcpo_model::inference::{Inference, Logits, Source};
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::token_logp;
-use gcpo_model::tokens::{Padding, Tokens};
+use gcpo_model::logp::completion_logp;
 
 /// Each kind with the largest error of a log-probability that its mantissa excuses here.
 const HALVES: [(Dtype, f32); 2] = [(Dtype::Bf16, 0.12), (Dtype::F16, 0.015)];
@@ -33,17 +32,14 @@ fn families() -> [Llama; 2] {
 }
 
 fn logp(model: &Llama) -> Tensor<2> {
-    let device = model.device();
-    let tokens = Tokens::new(&ROWS, Padding::Right, &device);
-    let targets: Vec<i64> = (0..16).collect();
-    let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [2, 8]), &device);
-    token_logp(model, model.forward(&tokens, None), targets, 0.8).logp_bt
+    let pairs = ROWS.map(|row| row.split_at(1));
+    completion_logp(model, &pairs, 0.8).logp_bt
 }
 
-/// The kept cells of the batch.
+/// The cells of the batch that hold tokens.
 fn kept() -> Tensor<2> {
-    let keep = ROWS.map(|row| (0..8).map(|at| f32::from(at < row.len())).collect::<Vec<_>>());
-    Tensor::from_data(TensorData::new(keep.concat(), [2, 8]), &device())
+    let keep = ROWS.map(|row| (1..8).map(|at| f32::from(at < row.len())).collect::<Vec<_>>());
+    Tensor::from_data(TensorData::new(keep.concat(), [2, 7]), &device())
 }
 
 #[test]
@@ -65,22 +61,22 @@ fn a_cache_of_sixteen_bits_gives_what_the_whole_text_gives() {
     for (dtype, most) in halves() {
         let model = families()[0].clone().cast(dtype);
         let inference = Inference::new(&model);
-        assert!(!inference.is_on_host());
         let [whole, _] = ROWS;
         let mut root = inference.cache(1);
-        inference.advance(&mut root, &[&whole[..3]]);
-        let trunk = root.fork(&[0, 0]);
-        let mut rows = KvCache::seated(None, &trunk, &[Source::Trunk(0), Source::Trunk(1)]);
+        let logits = inference.logits(root.advance(&[&whole[..3]]));
+        assert!(matches!(logits, Logits::Device(_)));
+        let mut lanes = root.lanes(&[0, 0]);
+        lanes.arrange(&[Source::Trunk(0), Source::Trunk(1)]);
         for &token in &whole[3..] {
-            inference.advance(&mut rows, &[[token], [token]]);
+            lanes.step(&[token, token]);
         }
-        let bytes = inference.config().kv_numbers_per_token() * 2;
+        let bytes = model.config().kv_numbers_per_token() * 2;
         assert_eq!(root.bytes() % bytes, 0);
         let alone = inference.read(&[whole]);
-        let state = inference.advance(&mut rows, &[[1u32], [1]]);
+        let state = lanes.step(&[1, 1]);
         assert_eq!(state.dtype(), alone.dtype());
         let longer: Vec<u32> = whole.iter().copied().chain([1]).collect();
-        let error = distance(widen(state.narrow(0, 1, 1)), widen(inference.read(&[longer])));
+        let error = distance(widen(state.narrow(0, 1, 1)), widen(inference.read(&[&longer])));
         assert!(error < most, "{dtype}: {error}");
     }
 }

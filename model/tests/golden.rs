@@ -6,13 +6,14 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module as _, Param};
-use burn::tensor::{Gradients, Int, Tensor, TensorData};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Gradients, Int, Tensor, TensorData};
 use common::device;
 use gcpo_model::cache::Cache;
 use gcpo_model::checkpoint;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::{flat_logp, token_logp};
+use gcpo_model::logp::completion_logp;
 use gcpo_model::names::{self, ParamPath};
 use gcpo_model::tokens::{Padding, Tokens};
 use safetensors::SafeTensors;
@@ -46,6 +47,16 @@ impl Expected {
         let values = file.tensor(name).unwrap().data().chunks_exact(8);
         values
             .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    }
+
+    /// The rows of more than one token.
+    fn rows(&self) -> Vec<Vec<u32>> {
+        let lengths = self.ints("lengths");
+        let ids = self.ints("ids_right");
+        let rows = ids.chunks(ids.len() / lengths.len()).zip(&lengths);
+        let rows = rows.filter(|(_, n)| **n > 1);
+        rows.map(|(row, &n)| row[..n as usize].iter().map(|&id| id as u32).collect())
             .collect()
     }
 
@@ -96,7 +107,7 @@ fn golden_logits_are_those_of_transformers() {
             let plain = model.lm_head(model.forward(&tokens, None));
             let error = logits_error(plain, &tokens, &logits);
             assert!(error < 1e-4, "{family} {side}: {error}");
-            let mut cache = Cache::new(model.config(), tokens.rows(), &device());
+            let mut cache = Cache::new(model.config(), tokens.rows(), &device(), DType::F32);
             let cached = model.lm_head(model.forward(&tokens, Some(&mut cache)));
             let error = logits_error(cached, &tokens, &logits);
             assert!(error < 1e-4, "{family} {side}, cached: {error}");
@@ -120,6 +131,29 @@ impl names::Visit for Collect<'_> {
         self.found
             .push((at.name(), data.shape().to_vec(), data.try_into_vec().unwrap()));
     }
+}
+
+/// Mean cross-entropy of every token of the rows but their first.
+fn mean_loss(model: &Llama, rows: &[Vec<u32>]) -> Tensor<1> {
+    let pairs: Vec<(&[u32], &[u32])> = rows.iter().map(|row| row.split_at(1)).collect();
+    let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
+    let sums = pairs.iter().enumerate().map(|(row, (_, tokens))| {
+        let logp_1t = logp_bt.clone().slice([row..row + 1, 0..tokens.len()]);
+        logp_1t.sum()
+    });
+    let count: usize = pairs.iter().map(|(_, tokens)| tokens.len()).sum();
+    sums.reduce(|a, b| a + b).unwrap().neg() / count as f32
+}
+
+/// The same of the model's states, rows padded as they are.
+fn mean_loss_of_states(model: &Llama, tokens: &Tokens) -> Tensor<1> {
+    let hidden = model.forward(tokens, None);
+    let (positions, targets) = predicted(tokens);
+    let (n, cells) = (targets.len(), tokens.rows() * tokens.width());
+    let d = model.config().hidden_size;
+    let chosen = hidden.reshape([cells, d]).select(0, int_tensor(positions));
+    let logp = log_softmax(model.lm_head(chosen), 1);
+    logp.gather(1, int_tensor(targets).reshape([n, 1])).mean().neg()
 }
 
 /// Every token of a row but its first, as (flat position of the token before it, its id).
@@ -161,16 +195,11 @@ fn golden_gradients_are_those_of_transformers() {
         let expected = Expected::of(family);
         let (_, loss_expected) = expected.floats("loss");
         for (side, padding) in SIDES {
-            let tokens = expected.tokens(side, padding);
-            let hidden = model.forward(&tokens, None);
-            let (positions, targets) = predicted(&tokens);
-            let d = model.config().hidden_size;
-            let rows = tokens.rows() * tokens.width();
-            let chosen = hidden.reshape([rows, d]).select(0, int_tensor(positions));
-            let loss = flat_logp(&model, chosen, int_tensor(targets), 1.0)
-                .logp_n
-                .mean()
-                .neg();
+            let loss = match padding {
+                // The door puts its own rows together, padded on the right.
+                Padding::Right => mean_loss(&model, &expected.rows()),
+                Padding::Left => mean_loss_of_states(&model, &expected.tokens(side, padding)),
+            };
             let value = loss.clone().into_scalar::<f32>();
             assert!(
                 (value - loss_expected[0]).abs() < 1e-4,
@@ -214,24 +243,23 @@ fn golden_parameters_are_counted() {
 #[test]
 fn log_probabilities_in_rows_at_a_temperature() {
     let model = checkpoint::load(&fixture("llama"), Dtype::F32, &device()).unwrap();
-    let tokens = Expected::of("llama").tokens("right", Padding::Right);
-    let hidden = model.forward(&tokens, None);
-    let logits = model
-        .lm_head(hidden.clone())
-        .into_data()
-        .try_into_vec::<f32>()
-        .unwrap();
-    let got = token_logp(&model, hidden, tokens.ids_bt.clone(), 0.7);
+    let rows = Expected::of("llama").rows();
+    let pairs: Vec<(&[u32], &[u32])> = rows.iter().map(|row| row.split_at(1)).collect();
+    let got = completion_logp(&model, &pairs, 0.7);
+    let t = got.logp_bt.dims()[1];
     let logps = got.logp_bt.into_data().try_into_vec::<f32>().unwrap();
     let entropies = got.entropy_bt.into_data().try_into_vec::<f32>().unwrap();
-    for (cell, target) in tokens.ids_bt.to_data().iter::<i64>().enumerate() {
-        let row: Vec<f64> = logits[cell * 64..][..64]
-            .iter()
-            .map(|&l| f64::from(l) / 0.7)
-            .collect();
-        let total = row.iter().map(|l| l.exp()).sum::<f64>().ln();
-        let entropy: f64 = row.iter().map(|l| -(l - total).exp() * (l - total)).sum();
-        assert!((f64::from(logps[cell]) - (row[target as usize] - total)).abs() < 1e-5);
-        assert!((f64::from(entropies[cell]) - entropy).abs() < 1e-5);
+    for (row, ids) in rows.iter().enumerate() {
+        let tokens = Tokens::new(&[ids], Padding::Right, &device());
+        let logits = model.lm_head(model.forward(&tokens, None)).into_data();
+        let logits = logits.try_into_vec::<f32>().unwrap();
+        for (at, (&target, logits)) in ids[1..].iter().zip(logits.chunks(64)).enumerate() {
+            let logits: Vec<f64> = logits.iter().map(|&l| f64::from(l) / 0.7).collect();
+            let total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+            let entropy: f64 = logits.iter().map(|l| -(l - total).exp() * (l - total)).sum();
+            let cell = row * t + at;
+            assert!((f64::from(logps[cell]) - (logits[target as usize] - total)).abs() < 1e-5);
+            assert!((f64::from(entropies[cell]) - entropy).abs() < 1e-5);
+        }
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
-use gcpo_model::logp::token_logp;
-use gcpo_model::tokens::{Padding, Tokens};
+use gcpo_model::logp::completion_logp;
 
 use super::{Plan, Work};
 use crate::config::{Config, Draft};
@@ -16,7 +15,7 @@ use crate::policy::{Init, PromptStyle, TokenizerSource};
 use crate::recipe::{Recipe as _, Rl};
 use crate::report::{RlReport, RolloutReport};
 use crate::reward::GraderKind;
-use crate::rollout::{Engine, Limits, Request, Rollout, Sampling};
+use crate::rollout::{Engine, Request, Rollout};
 use crate::stream::{Stage, StreamKey, uniform};
 
 /// Prompts of `rollout` and `step`.
@@ -105,7 +104,7 @@ fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
     let (width, new) = DECODE;
     let prompts = random_ids(plan, plan.shape.prompts(), width);
     Ok(Box::new(move |_| {
-        let engine = Engine::new(&model, &[], Sampling::default(), limits(new));
+        let engine = Engine::new(&model, &[], &completions_of(new));
         let root = engine.root(&prompts);
         let requests: Vec<Request> = (0..prompts.len())
             .map(|row| Request {
@@ -126,7 +125,7 @@ fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
     let model = Inference::new(&config(plan)?.policy(Vec::new, device)?.model.cast(plan.dtype));
     let prompts = random_ids(plan, plan.shape.prompts(), PREFILL);
     Ok(Box::new(move |_| {
-        let engine = Engine::new(&model, &[], Sampling::default(), limits(1));
+        let engine = Engine::new(&model, &[], &completions_of(1));
         engine.root(&prompts);
         Ok(Done {
             tokens: engine.work().prefilled,
@@ -140,22 +139,12 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     let policy = config.policy(Vec::new, &device.clone().autodiff())?;
     let mut learner = Learner::new(&config.train, plan.dtype, policy, plan.repeats + 1, &[]);
     let [rows, width] = plan.shape.batch();
-    let texts = random_ids(plan, rows, width);
-    let device = device.clone();
+    // Every token but a row's last is run, and every one but its first is learnt.
+    let texts = random_ids(plan, rows, width + 1);
     Ok(Box::new(move |number| {
         learner.update(number - 1, &[()], |model, ()| {
-            let tokens = Tokens::new(&texts, Padding::Right, &device.clone().autodiff());
-            let hidden_btd = model.forward(&tokens, None).narrow(1, 0, width - 1);
-            let targets: Vec<i64> = texts
-                .iter()
-                .flat_map(|row| row[1..].iter().map(|&id| i64::from(id)))
-                .collect();
-            let targets = TensorData::new(targets, [rows, width - 1]);
-            let targets_bt = Tensor::<2, Int>::from_data(targets, &device).autodiff();
-            let loss = token_logp(model, hidden_btd, targets_bt, 1.0)
-                .logp_bt
-                .mean()
-                .neg();
+            let pairs: Vec<(&[u32], &[u32])> = texts.iter().map(|row| row.split_at(1)).collect();
+            let loss = completion_logp(model, &pairs, 1.0).logp_bt.mean().neg();
             Ok((loss, ()))
         })?;
         Ok(Done {
@@ -172,10 +161,11 @@ fn trainer(plan: &Plan, device: &Device) -> Result<Rl> {
     Ok(Rl::new(config, policy, problems(), &[])?.sharing_prefixes(!plan.flat))
 }
 
-fn limits(max_completion_length: usize) -> Limits {
-    Limits {
+/// Sampling as it is by default, of so many tokens.
+fn completions_of(max_completion_length: usize) -> Rollout {
+    Rollout {
         max_completion_length,
-        ..Limits::from(&Rollout::default())
+        ..Rollout::default()
     }
 }
 

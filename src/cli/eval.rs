@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError, Draft};
 use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, by_problem, fingerprint};
 use crate::eval::report::{self, Difference, Group, Mean, Report};
 use crate::eval::stats::Estimate;
-use crate::eval::{EvalPlan, EvalSuiteDraft, Set, evaluate};
+use crate::eval::{EvalSuiteDraft, Set, evaluate};
 use crate::policy::{ModelPath, PromptDraft};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration, grid, thousands};
@@ -132,10 +132,8 @@ fn measure(args: &EvalArgs) -> Result<()> {
         let progress = Progress::new(problems.len(), done);
         let mut seen = Counted::default();
         seen.add(&kept);
-        let plan = EvalPlan {
-            samples: set.samples,
-            ..eval_plan(&config)
-        };
+        let mut plan = eval_plan(&config);
+        plan.rollout.num_generations = set.samples;
         let found = evaluate(
             &policy,
             &policy.model,

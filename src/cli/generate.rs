@@ -13,7 +13,8 @@ use crate::config::Draft;
 use crate::open;
 use crate::policy::Policy;
 use crate::report::Progress;
-use crate::rollout::{Completion, Engine, Finish, Limits, Request, Sampling, Stage, StreamKey};
+use crate::rollout::{Completion, Engine, Finish, Request, Rollout};
+use crate::stream::{Stage, StreamKey};
 
 /// A row of the input.
 #[derive(Debug, Deserialize)]
@@ -76,12 +77,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let room = policy.model.config().max_position_embeddings - longest;
     let max_completion_length = asked.unwrap_or(how.max_completion_length.min(room));
 
-    let limits = Limits {
+    let how = &Rollout {
         max_completion_length,
-        ..Limits::from(how)
+        ..how.clone()
     };
     let (model, stops) = (Inference::new(&policy.model), policy.stops());
-    let engine = Engine::new(&model, &policy.eos, Sampling::from(how), limits).with_stops(stops.as_deref());
+    let engine = Engine::new(&model, &policy.eos, how).with_stops(stops.as_deref());
     if let ([prompt], 1, false) = (prompts.as_slice(), args.n, args.json) {
         return stream(&policy, &engine, prompt, config.seed);
     }

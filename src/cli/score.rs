@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use burn::tensor::{Int, Tensor, TensorData};
 use gcpo_data::Tokenizer;
 use gcpo_model::checkpoint;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::token_logp;
-use gcpo_model::tokens::{Padding, Tokens};
+use gcpo_model::logp::completion_logp;
 use serde::{Deserialize, Serialize};
 
 use super::args::ScoreArgs;
@@ -126,26 +124,17 @@ fn batch_end(rows: &[Vec<u32>], start: usize, tokens: usize) -> usize {
 }
 
 fn score(model: &Llama, rows: &[Vec<u32>]) -> Result<Vec<Scored>> {
-    // A row of fewer than two tokens has nothing to score, and one of none nothing to run.
-    let long: Vec<&Vec<u32>> = rows.iter().filter(|ids| ids.len() > 1).collect();
-    let mut logps = Vec::new();
+    // A row of fewer than two tokens has nothing to score.
+    let long = rows.iter().filter(|ids| ids.len() > 1);
+    // With one more behind it, which nobody asks about, a row's last token is run too: results keep their last bits.
+    let longer: Vec<Vec<u32>> = long.map(|ids| [ids.as_slice(), &[0]].concat()).collect();
+    let pairs: Vec<(&[u32], &[u32])> = longer.iter().map(|ids| ids.split_at(1)).collect();
+    let mut logps: Vec<f32> = Vec::new();
     let mut width = 0;
-    if !long.is_empty() {
-        let device = model.device();
-        let tokens = Tokens::new(&long, Padding::Right, &device);
-        let hidden_btd = model.forward(&tokens, None);
-        width = tokens.width();
-        // The state at t predicts the token at t + 1; the last column predicts nothing, so its target is no matter.
-        let mut targets = vec![0_i64; long.len() * width];
-        for (ids, targets) in long.iter().zip(targets.chunks_mut(width)) {
-            ids[1..]
-                .iter()
-                .zip(targets)
-                .for_each(|(id, target)| *target = i64::from(*id));
-        }
-        let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [long.len(), width]), &device);
-        let logp_bt = token_logp(model, hidden_btd, targets_bt, 1.0).logp_bt;
-        logps = logp_bt.try_into_data()?.iter::<f32>().collect();
+    if !pairs.is_empty() {
+        let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
+        width = logp_bt.dims()[1];
+        logps = logp_bt.try_into_vec_as()?;
     }
     let mut next = logps.chunks(width.max(1));
     let scored = rows.iter().map(|ids| {

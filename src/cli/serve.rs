@@ -1,7 +1,7 @@
 //! `gcpo serve`: lends a device of this machine.
 
 use anyhow::Result;
-use gcpo_model::device::remote::Server;
+use gcpo_model::device::Server;
 
 use super::args::ServeArgs;
 

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::group::{Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
-use crate::rollout::{Completion, Contexts, Engine, Limits, RolloutError, Sampling};
+use crate::rollout::{Completion, Contexts, Engine, Rollout, RolloutError};
 use crate::sample::{self, Answers, answer};
 use crate::stream::{Stage, StreamKey};
 pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
@@ -24,14 +24,10 @@ use report::Report;
 pub use sets::Set;
 
 /// How an evaluation samples.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct EvalPlan {
-    /// Answers to each problem.
-    pub samples: usize,
-    /// How tokens are drawn.
-    pub sampling: Sampling,
-    /// Longest answer, and what may run together.
-    pub limits: Limits,
+    /// How answers are drawn, and how many to each problem.
+    pub rollout: Rollout,
     /// With `Some(n)`, answers integrated from `n` candidates are measured as well.
     pub integrate: Option<usize>,
     /// Quotes of candidates keep their last tokens, this many (0: all).
@@ -116,8 +112,7 @@ pub fn evaluate(
     let (asked, too_long) = fitting(policy, problems, plan, model.config().max_position_embeddings)?;
     let inference = Inference::new(model);
     let stops = policy.stops();
-    let engine =
-        Engine::new(&inference, &policy.eos, plan.sampling, plan.limits).with_stops(stops.as_deref());
+    let engine = Engine::new(&inference, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
     let record = |at: usize, kind| Grading {
         suite,
         policy,
@@ -136,7 +131,8 @@ pub fn evaluate(
         records.extend(missing);
     }
     let mut first = done.saturating_sub(too_long.len());
-    let per_chunk = (plan.limits.max_rows / plan.samples.max(plan.integrate.unwrap_or(1))).max(1);
+    let per_chunk =
+        (plan.rollout.max_rows / plan.rollout.num_generations.max(plan.integrate.unwrap_or(1))).max(1);
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
         let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
@@ -152,7 +148,7 @@ pub fn evaluate(
         answer(
             &engine,
             &mut answers,
-            &plan.answers(Stage::Evaluate, plan.samples),
+            &plan.answers(Stage::Evaluate, plan.rollout.num_generations),
         )?;
         let mut integrated = groups(&|asked| asked.integrate.clone());
         if let Some(n) = plan.integrate {
@@ -283,7 +279,7 @@ fn fitting(
         })
         .collect();
     let all = all?;
-    let length = plan.limits.max_completion_length;
+    let length = plan.rollout.max_completion_length;
     let misfits: Vec<(usize, RolloutError)> = all
         .iter()
         .filter_map(|asked| Some((asked.at, asked.check_fits(length, positions).err()?)))

@@ -2,10 +2,9 @@
 //!
 //! Axes: `b` rows, `t` tokens of a completion, `l` integrations, `d` features.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::{TokenLogp, token_logp};
-use gcpo_model::tokens::{Padding, Tokens};
+use gcpo_model::logp::{TokenLogp, completion_logp};
 
 use crate::group::{Candidate, Collider, Group};
 use crate::objective::{LossInputs, Projected as ProjectedTerms};
@@ -87,42 +86,6 @@ pub fn micro_batch(model: &Llama, members: &[Member], temperature: f64) -> Resul
         projected,
     };
     Ok(Micro { inputs, entropy_bt })
-}
-
-/// Log-probabilities of completions behind their contexts, neither empty, at a temperature.
-///
-/// # Shapes
-/// - returns `[b, t]`, `t` the longest completion; cells past a completion's end hold anything finite
-pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
-    let device = model.device();
-    let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
-    // The last token predicts nothing that is asked for.
-    let fed: Vec<Vec<u32>> = pairs
-        .iter()
-        .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
-        .collect();
-    let hidden_bsd = model.forward(&Tokens::new(&fed, Padding::Right, &device), None);
-    let [b, s, d] = hidden_bsd.dims();
-    let mut picks = Vec::with_capacity(b * t);
-    let mut targets = Vec::with_capacity(b * t);
-    for (row, (context, tokens)) in pairs.iter().enumerate() {
-        for at in 0..t {
-            let within = at.min(tokens.len() - 1);
-            picks.push((row * s + context.len() - 1 + within) as i64);
-            targets.push(i64::from(tokens[within]));
-        }
-    }
-    let inner = device.inner();
-    let picks = Tensor::<1, Int>::from_data(TensorData::new(picks, [b * t]), &inner);
-    let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [b, t]), &inner);
-    let like = hidden_bsd.is_autodiff();
-    let (picks, targets_bt) = if like {
-        (picks.autodiff(), targets_bt.autodiff())
-    } else {
-        (picks, targets_bt)
-    };
-    let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
-    token_logp(model, hidden_btd, targets_bt, temperature)
 }
 
 /// Rows of numbers, filled up with 0 on the right: `[b, t]`.

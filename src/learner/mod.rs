@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::objective::ObjectiveError;
 use crate::policy::Policy;
 use crate::projection::ProjectionError;
-pub use batch::{Member, Micro, completion_logp, micro_batch};
+pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
 use optim::{Optimizer, add_scaled, clip_grads};
 use schedule::LrSchedule;

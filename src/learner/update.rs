@@ -10,7 +10,7 @@ use super::workers::split;
 use super::{Learner, Update, UpdateError};
 use crate::group::Group;
 use crate::objective::{BatchTotals, LossMetrics, Objective};
-use crate::rollout::{Engine, Limits, Rollout, RolloutError, Sampling};
+use crate::rollout::{Engine, Rollout, RolloutError};
 
 /// What is optimised over the groups of a step.
 #[derive(Debug, Clone)]
@@ -78,9 +78,8 @@ impl Learner {
         if self.reference.is_empty() {
             return Ok(());
         }
-        let (sampling, limits) = (Sampling::from(how), Limits::from(how));
         self.reference.map(groups, |reference, groups| {
-            let engine = Engine::new(reference, &[], sampling, limits);
+            let engine = Engine::new(reference, &[], how);
             for group in groups {
                 let root = engine.root(&[group.contexts.answer()]);
                 let requests: Vec<(usize, &[u32])> = group
@@ -177,6 +176,15 @@ impl Learner {
 }
 
 impl PolicyGradient {
+    /// An objective over completions that are sampled as `how` says.
+    pub fn new(objective: Objective, how: &Rollout) -> Self {
+        Self {
+            objective,
+            max_completion_length: how.max_completion_length,
+            temperature: how.logp_temperature(),
+        }
+    }
+
     /// The loss of one micro-batch, and what is to be known of it.
     fn run(
         &self,

@@ -1,29 +1,8 @@
 //! `Υ`: how well a candidate agrees with the projected prediction (eq. 11).
 
-use super::Similarity;
+use super::{Features, Similarity};
 use burn::tensor::Tensor;
 use gcpo_model::dtype::widen;
-
-/// The numbers of eq. 11.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AlignmentConfig {
-    /// Weight `α`. Paper: 2.
-    pub alpha: f64,
-    /// The similarity.
-    pub similarity: Similarity,
-    /// `σ` of [`Similarity::Gaussian`], in units of a feature's standard deviation.
-    pub sigma: f64,
-}
-
-impl Default for AlignmentConfig {
-    fn default() -> Self {
-        Self {
-            alpha: 2.0,
-            similarity: Similarity::Cosine,
-            sigma: 1.0,
-        }
-    }
-}
 
 /// Why a projection could not be computed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -72,7 +51,8 @@ pub struct Alignment {
 pub fn align(
     z_pgd: Tensor<3>,
     projections_pgjmd: Tensor<5>,
-    config: &AlignmentConfig,
+    alpha: f64,
+    features: &Features,
 ) -> Result<Alignment, ProjectionError> {
     let [p, g, d] = z_pgd.dims();
     let dims @ [p_z, g_z, _, _, d_z] = projections_pgjmd.dims();
@@ -88,9 +68,9 @@ pub fn align(
     let group_p1d = z_pgd.clone().mean_dim(1);
     let projected_pgd = means.first_pgd - means.average_pgd + group_p1d;
 
-    let similarity_pg = similarity(z_pgd, projected_pgd, config.similarity, config.sigma);
+    let similarity_pg = similarity(z_pgd, projected_pgd, features.similarity, features.sigma);
     Ok(Alignment {
-        upsilon_pg: similarity_pg.clone().mul_scalar(config.alpha),
+        upsilon_pg: similarity_pg.clone().mul_scalar(alpha),
         similarity_pg,
     })
 }
@@ -227,7 +207,7 @@ mod tests {
     fn one_integration_compares_with_the_group() {
         let z = vectors(&[1.0, 0.0, 0.0, 2.0, -1.0, 3.0], [1, 3, 2]);
         let far = vectors(&[7.0; 12], [1, 3, 1, 2, 2]);
-        let alignment = align(z.clone(), far, &AlignmentConfig::default()).unwrap();
+        let alignment = align(z.clone(), far, 2.0, &Features::default()).unwrap();
         let mean = z.clone().mean_dim(1).expand([1, 3, 2]);
         let expected = similarity(z, mean, Similarity::Cosine, 1.0);
         assert_eq!(f64s(alignment.similarity_pg), f64s(expected.clone()));
@@ -241,12 +221,15 @@ mod tests {
         };
         let z = random([3, 4, 1, 1, 6]).reshape([3, 4, 6]);
         let projections = random([3, 4, 2, 5, 6]);
-        let config = AlignmentConfig::default();
-        let together = align(z.clone(), projections.clone(), &config).unwrap();
+        let together = align(z.clone(), projections.clone(), 2.0, &Features::default()).unwrap();
         let together = f64s(together.upsilon_pg);
         for p in 0..3 {
             let (z, projections) = (z.clone().narrow(0, p, 1), projections.clone().narrow(0, p, 1));
-            let alone = f64s(align(z, projections, &config).unwrap().upsilon_pg);
+            let alone = f64s(
+                align(z, projections, 2.0, &Features::default())
+                    .unwrap()
+                    .upsilon_pg,
+            );
             assert_eq!(alone, together[4 * p..4 * p + 4]);
         }
     }
@@ -254,14 +237,18 @@ mod tests {
     #[test]
     fn shapes_that_disagree_are_an_error() {
         let z = vectors(&[0.0; 6], [1, 3, 2]);
-        let config = AlignmentConfig::default();
-        let error = align(z.clone(), vectors(&[0.0; 8], [1, 2, 2, 1, 2]), &config);
+        let error = align(
+            z.clone(),
+            vectors(&[0.0; 8], [1, 2, 2, 1, 2]),
+            2.0,
+            &Features::default(),
+        );
         assert_eq!(
             error.unwrap_err().to_string(),
             "projection: `projections_pgjmd` has shape [1, 2, 2, 1, 2], \
              expected [1, 3, integrations, samples, 2]"
         );
-        let error = align(z, vectors(&[], [1, 3, 0, 1, 2]), &config).unwrap_err();
+        let error = align(z, vectors(&[], [1, 3, 0, 1, 2]), 2.0, &Features::default()).unwrap_err();
         assert!(matches!(error, ProjectionError::Empty { .. }));
     }
 

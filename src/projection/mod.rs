@@ -11,8 +11,7 @@ mod reference;
 mod stages;
 
 pub use alignment::{
-    Alignment, AlignmentConfig, ProjectionError, ProjectionMeans, Summary, align, projection_means,
-    similarity,
+    Alignment, ProjectionError, ProjectionMeans, Summary, align, projection_means, similarity,
 };
 pub use config::{FeatureContext, Features, FeaturesDraft, Projection, ProjectionDraft, Similarity};
 pub use reference::{project_prediction, reference};

@@ -3,39 +3,45 @@
 
 use burn::tensor::Tensor;
 
-use super::{AlignmentConfig, FeatureContext, align};
+use super::{FeatureContext, Features, Projection, align};
 use crate::group::{Collider, Group, Root, waves};
+use crate::objective::Objective;
 use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Sampled};
-use crate::sample::integrate;
+use crate::sample::{Answers, integrate};
 use crate::stream::{Stage, StreamKey};
 
-/// What the projection needs to know of a run.
+/// How a step's groups are sampled and projected.
 #[derive(Debug, Clone, Copy)]
-pub struct ProjectionPlan {
-    /// Integrations of a query, `J`.
-    pub integrations: usize,
-    /// Samples of each `x_{i,j}`, `M`.
-    pub samples: usize,
-    /// Whether queries whose rewards are all equal go without stage 3's samples.
-    pub skip_flat_groups: bool,
-    /// Where representations are taken.
-    pub context: FeatureContext,
-    /// How representations are compared, and α.
-    pub alignment: AlignmentConfig,
-    /// Whether Υ is wanted (the weight of the advantage).
-    pub weigh: bool,
-    /// Whether π'_ref is wanted (the κ term).
-    pub refer: bool,
+pub struct ProjectionPlan<'a> {
+    /// J, M and what is skipped.
+    pub projection: &'a Projection,
+    /// How representations are taken and compared.
+    pub features: &'a Features,
+    /// What is asked for: Υ, π'_ref, both or neither.
+    pub objective: &'a Objective,
     /// The run's seed.
     pub seed: u64,
     /// The step.
     pub step: u64,
 }
 
-impl ProjectionPlan {
+impl ProjectionPlan<'_> {
+    /// How stage 1 is run, with `n` candidates of a group, so that the other stages can go on from it.
+    pub fn answers(&self, n: usize) -> Answers {
+        let projects = self.objective.needs_integration();
+        Answers {
+            num_generations: n,
+            integrations: if projects { self.projection.integrations } else { 0 },
+            with_hidden: self.objective.needs_projection() && self.in_context(),
+            seed: self.seed,
+            step: self.step,
+            stage: Stage::Answer,
+        }
+    }
+
     /// Whether the engine must keep the states of what it samples.
-    pub fn in_context(&self) -> bool {
-        self.context == FeatureContext::InContext
+    fn in_context(&self) -> bool {
+        self.features.context == FeatureContext::InContext
     }
 
     fn key(&self, group: &Group, stage: Stage, sample: usize) -> StreamKey {
@@ -54,8 +60,8 @@ impl ProjectionPlan {
 ///
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged.
-pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan) -> Result<(), RolloutError> {
-    if !plan.weigh && !plan.refer {
+pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan<'_>) -> Result<(), RolloutError> {
+    if !plan.objective.needs_integration() {
         groups.iter_mut().for_each(|group| group.root = None);
         return Ok(());
     }
@@ -63,15 +69,15 @@ pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan) -> 
         let Some(root) = wave.first().and_then(|group| group.root.clone()) else {
             continue;
         };
-        integrate(engine, wave, plan.integrations, |group, j| {
+        integrate(engine, wave, plan.projection.integrations, |group, j| {
             plan.key(group, Stage::Integrate, j)
         })?;
-        let contexts = ColliderContexts::run(engine, &root, wave, plan.integrations);
-        if plan.refer {
+        let contexts = ColliderContexts::run(engine, &root, wave, plan.projection.integrations);
+        if plan.objective.needs_projected_reference() {
             contexts.score(engine, wave)?;
         }
-        if plan.weigh {
-            let weighed = |group: &Group| !(plan.skip_flat_groups && group.is_flat());
+        if plan.objective.needs_projection() {
+            let weighed = |group: &Group| !(plan.projection.skip_flat_groups && group.is_flat());
             let rows: Vec<usize> = (0..wave.len()).filter(|&row| weighed(&wave[row])).collect();
             if !rows.is_empty() {
                 weigh(engine, wave, &rows, &contexts, plan)?;
@@ -150,14 +156,14 @@ impl ColliderContexts {
         engine: &Engine,
         wave: &[Group],
         rows: &[usize],
-        plan: &ProjectionPlan,
+        plan: &ProjectionPlan<'_>,
     ) -> Result<Sampled, RolloutError> {
         let mut requests = Vec::new();
         for &at in rows {
             for i in 0..self.n {
                 for j in 0..self.integrations {
-                    for m in 0..plan.samples {
-                        let sample = (i * self.integrations + j) * plan.samples + m;
+                    for m in 0..plan.projection.samples {
+                        let sample = (i * self.integrations + j) * plan.projection.samples + m;
                         requests.push(Request {
                             row: self.row(at, i, j),
                             key: plan.key(&wave[at], Stage::Project, sample),
@@ -176,7 +182,7 @@ fn weigh(
     wave: &mut [Group],
     rows: &[usize],
     contexts: &ColliderContexts,
-    plan: &ProjectionPlan,
+    plan: &ProjectionPlan<'_>,
 ) -> Result<(), RolloutError> {
     let (p, n) = (rows.len(), contexts.n);
     let sampled = contexts.sample(engine, wave, rows, plan)?;
@@ -196,8 +202,9 @@ fn weigh(
     let d = candidates_bd.dims()[1];
     let aligned = align(
         candidates_bd.reshape([p, n, d]),
-        samples_bd.reshape([p, n, plan.integrations, plan.samples, d]),
-        &plan.alignment,
+        samples_bd.reshape([p, n, plan.projection.integrations, plan.projection.samples, d]),
+        plan.objective.alpha(),
+        plan.features,
     )
     .expect("the shapes are made here");
     let flat = aligned.upsilon_pg.into_data().convert::<f64>();

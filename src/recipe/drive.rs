@@ -51,7 +51,7 @@ pub fn drive(
     let mut clock = Clock::start();
     let first = from.map_or(0, |saved| saved.step);
     if let Some(saved) = from {
-        recipe.learner_mut().restore(&saved.path)?;
+        recipe.learner().restore(&saved.path)?;
     }
     // A resumed run writes the lines after its checkpoint anew.
     let kept = if from.is_some() { first + 1 } else { 0 };
@@ -123,7 +123,8 @@ impl Drive<'_> {
     }
 
     fn evaluate(&self, step: usize) -> Result<Option<Evaluation>> {
-        let Some(eval) = self.recipe.held_out().evaluate(&self.recipe.learner().policy)? else {
+        let (held_out, learner) = self.recipe.judged();
+        let Some(eval) = held_out.evaluate(&learner.policy)? else {
             return Ok(None);
         };
         let report = &eval.report;
@@ -135,8 +136,9 @@ impl Drive<'_> {
     }
 
     fn save(&self, step: usize) -> Result<()> {
+        let (_, learner) = self.recipe.judged();
         self.run
-            .save(step, |dir| self.recipe.learner().save(dir))
+            .save(step, |dir| learner.save(dir))
             .with_context(|| format!("the checkpoint of step {step}"))?;
         Ok(self.run.keep_last(self.config.checkpoint.keep_last)?)
     }

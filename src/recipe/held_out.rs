@@ -9,7 +9,6 @@ use crate::eval::{EvalError, EvalPlan, evaluate};
 use crate::policy::Policy;
 use crate::report::Evaluation;
 use crate::reward::Reward;
-use crate::rollout::{Limits, Sampling};
 
 /// The held-out problems of a run, and how they are asked and graded.
 pub struct HeldOut {
@@ -58,11 +57,8 @@ impl HeldOut {
 
 /// How `[eval]` samples.
 pub fn eval_plan(config: &Config) -> EvalPlan {
-    let how = config.eval.rollout(&config.rollout);
     EvalPlan {
-        samples: how.num_generations,
-        sampling: Sampling::from(&how),
-        limits: Limits::from(&how),
+        rollout: config.eval.rollout(&config.rollout),
         integrate: config.eval.integrated.then_some(config.rollout.num_generations),
         candidate_tokens: config.projection.candidate_tokens,
         skip_too_long: config.eval.skip_too_long,

@@ -29,14 +29,11 @@ pub trait Recipe {
     /// Whatever stops the run. The learner's state is then still that of the last whole step.
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError>;
 
-    /// What learns.
-    fn learner(&self) -> &Learner;
+    /// What it is judged on, and what is judged.
+    fn judged(&self) -> (&HeldOut, &Learner);
 
     /// What learns, to be given another state.
-    fn learner_mut(&mut self) -> &mut Learner;
-
-    /// What it is judged on.
-    fn held_out(&self) -> &HeldOut;
+    fn learner(&mut self) -> &mut Learner;
 }
 
 /// Why a step could not be done.

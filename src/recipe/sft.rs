@@ -4,14 +4,15 @@ use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use gcpo_data::Problem;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::completion_logp;
 
 use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
-use crate::learner::{Learner, UpdateError, completion_logp};
+use crate::learner::{Learner, UpdateError};
 use crate::policy::Policy;
 use crate::report::{Clock, Done, Sample, SftReport, StepReport};
-use crate::source::Order;
+use crate::source::Problems;
 use crate::stream::{Stage, StreamKey};
 
 /// Supervised training.
@@ -19,8 +20,7 @@ pub struct Sft {
     config: Config,
     learner: Learner,
     held_out: HeldOut,
-    problems: Vec<Problem>,
-    order: Order,
+    problems: Problems,
 }
 
 impl Sft {
@@ -40,10 +40,9 @@ impl Sft {
         }
         let updates = config.train.max_steps;
         Ok(Self {
-            order: Order::new(problems.len(), config.data.shuffle, config.seed),
+            problems: Problems::new(problems, &config.data, config.seed),
             held_out: HeldOut::of(&config)?,
             learner: Learner::new(&config.train, config.model.save_dtype, policy, updates, others),
-            problems,
             config,
         })
     }
@@ -52,9 +51,9 @@ impl Sft {
     fn demonstrations(&self, step: usize) -> Result<Vec<Demonstration>, DemonstrationError> {
         let train = &self.config.train;
         let size = train.per_device_train_batch_size * train.gradient_accumulation_steps;
-        let picks = self.order.step(step, size).enumerate();
-        let rows: Result<Vec<Demonstration>, _> = picks
-            .map(|(index, pick)| {
+        let problems = self.problems.of_step(step, size);
+        let rows: Result<Vec<Demonstration>, _> = problems
+            .map(|(index, problem)| {
                 let key = StreamKey {
                     seed: self.config.seed,
                     step: step as u64,
@@ -62,7 +61,7 @@ impl Sft {
                     stage: Stage::Demonstrate,
                     sample: 0,
                 };
-                demonstration(&self.learner.policy, &self.problems[pick], &self.config.sft, key)
+                demonstration(&self.learner.policy, problem, &self.config.sft, key)
             })
             .collect();
         let mut rows = rows?;
@@ -114,15 +113,11 @@ impl Recipe for Sft {
         Ok((StepReport::of(step, Done::Sft(report)), Vec::new()))
     }
 
-    fn learner(&self) -> &Learner {
-        &self.learner
+    fn judged(&self) -> (&HeldOut, &Learner) {
+        (&self.held_out, &self.learner)
     }
 
-    fn learner_mut(&mut self) -> &mut Learner {
+    fn learner(&mut self) -> &mut Learner {
         &mut self.learner
-    }
-
-    fn held_out(&self) -> &HeldOut {
-        &self.held_out
     }
 }

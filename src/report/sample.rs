@@ -34,8 +34,15 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// What was sampled for a group that was graded by rewards of these labels.
-    pub fn of(step: usize, group: &Group, labels: &[&str], policy: &Policy) -> Self {
+    /// What was sampled for each group of a step; the rewards have these labels.
+    pub fn all(step: usize, groups: &[Group], labels: &[&str], policy: &Policy) -> Vec<Self> {
+        groups
+            .iter()
+            .map(|group| Self::of(step, group, labels, policy))
+            .collect()
+    }
+
+    fn of(step: usize, group: &Group, labels: &[&str], policy: &Policy) -> Self {
         let candidates = &group.candidates;
         let (mut components, mut reward_notes) = (Map::new(), Map::new());
         for (at, label) in labels.iter().enumerate() {

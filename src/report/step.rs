@@ -29,6 +29,20 @@ pub enum Done {
     Sft(SftReport),
 }
 
+impl Done {
+    /// A step of reinforcement learning, and its seconds: those of the reference model, of the optimiser's passes, and of all.
+    pub fn rl(rollout: RolloutReport, learnt: Learnt, secs: [f64; 3]) -> Self {
+        let [score_secs, train_secs, step_secs] = secs;
+        Self::Rl(Box::new(RlReport {
+            rollout,
+            learnt,
+            score_secs,
+            train_secs,
+            step_secs,
+        }))
+    }
+}
+
 /// A step of reinforcement learning.
 #[derive(Debug, Clone, Default)]
 pub struct RlReport {

@@ -60,6 +60,13 @@ pub fn check_sampling(top_p: f64, min_p: f64, repetition_penalty: f64) -> Result
     positive("repetition_penalty", repetition_penalty)
 }
 
+impl Rollout {
+    /// Bytes of keys and values that may be held at a time.
+    pub fn memory_bytes(&self) -> usize {
+        usize::try_from(self.memory_budget.as_u64()).unwrap_or(usize::MAX)
+    }
+}
+
 impl Default for Rollout {
     fn default() -> Self {
         let complete = RolloutDraft::default().complete();

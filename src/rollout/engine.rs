@@ -15,10 +15,9 @@ use std::time::Instant;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use gcpo_model::inference::{Inference, KvCache};
 
-use super::{RolloutError, Sampled, Sampling, StreamKey};
+use super::{Rollout, RolloutError, Sampled, StreamKey};
 
 /// A batch of nodes of the tree at one depth, run and frozen.
-#[derive(Clone)]
 pub struct Prefix {
     /// The tokens of each node.
     nodes: Vec<Arc<Node>>,
@@ -27,9 +26,8 @@ pub struct Prefix {
 }
 
 /// What a prefix left behind when it was run.
-#[derive(Clone)]
 pub(super) struct Run {
-    pub cache: KvCache,
+    pub cache: Box<dyn KvCache>,
     /// `[b, d]`: state after the final norm at each node's last token.
     pub hidden_bd: Tensor<2>,
 }
@@ -98,27 +96,6 @@ impl Work {
     }
 }
 
-/// What bounds the engine.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Longest completion, in tokens.
-    pub max_completion_length: usize,
-    /// Completions that run together. Memory and speed depend on it, results do not.
-    pub max_rows: usize,
-    /// Bytes of keys and values held at a time; what does not fit runs later. No result depends on it.
-    pub memory_budget: usize,
-}
-
-impl From<&super::Rollout> for Limits {
-    fn from(how: &super::Rollout) -> Self {
-        Self {
-            max_completion_length: how.max_completion_length,
-            max_rows: how.max_rows,
-            memory_budget: usize::try_from(how.memory_budget.as_u64()).unwrap_or(usize::MAX),
-        }
-    }
-}
-
 /// Says whether a completion's tokens so far hold a stop string.
 pub type Stops<'a> = &'a dyn Fn(&[u32]) -> bool;
 
@@ -126,8 +103,7 @@ pub type Stops<'a> = &'a dyn Fn(&[u32]) -> bool;
 pub struct Engine<'a> {
     pub(super) model: &'a Inference,
     pub(super) eos: &'a [u32],
-    pub(super) sampling: Sampling,
-    pub(super) limits: Limits,
+    pub(super) how: Rollout,
     pub(super) stops: Option<Stops<'a>>,
     shares: bool,
     work: Cell<Work>,
@@ -135,13 +111,12 @@ pub struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     /// `eos` are all ids that end a completion.
-    pub fn new(model: &'a Inference, eos: &'a [u32], sampling: Sampling, limits: Limits) -> Self {
-        assert!(limits.max_completion_length > 0 && limits.max_rows > 0);
+    pub fn new(model: &'a Inference, eos: &'a [u32], how: &Rollout) -> Self {
+        assert!(how.max_completion_length > 0 && how.max_rows > 0);
         Self {
             model,
             eos,
-            sampling,
-            limits,
+            how: how.clone(),
             stops: None,
             shares: true,
             work: Cell::default(),
@@ -164,7 +139,7 @@ impl<'a> Engine<'a> {
     /// How many of some prompts, from the first on, may be at work together: half of the memory is for their prefixes,
     /// whose lengths are given, the rest for what is sampled below them. At least one.
     pub fn prompts_at_once(&self, prefixes: impl Iterator<Item = Vec<usize>>) -> usize {
-        let mut room = self.limits.memory_budget / 2;
+        let mut room = self.how.memory_bytes() / 2;
         let fitting = prefixes.take_while(|lengths| {
             let bytes: usize = lengths.iter().map(|&tokens| self.model.row_bytes(tokens)).sum();
             let fits = bytes <= room;
@@ -176,7 +151,7 @@ impl<'a> Engine<'a> {
 
     /// Longest completion, in tokens.
     pub fn max_completion_length(&self) -> usize {
-        self.limits.max_completion_length
+        self.how.max_completion_length
     }
 
     /// What has been done so far.
@@ -240,12 +215,12 @@ impl<'a> Engine<'a> {
         }
         let rows: Vec<usize> = requests.iter().map(|request| request.row).collect();
         let sampled = if prefix.run.is_some() {
-            let lanes = self.lanes(prefix, &rows, self.limits.max_completion_length)?;
+            let lanes = self.lanes(prefix, &rows, self.how.max_completion_length)?;
             self.sample_lanes(prefix, requests, lanes, with_hidden, heard)?
         } else {
             let mut completions = Vec::with_capacity(requests.len());
             let mut hidden = Vec::new();
-            let most = self.limits.max_rows;
+            let most = self.how.max_rows;
             for (wave, requests) in requests.chunks(most).enumerate() {
                 let (own, requests) = self.apart(prefix, requests);
                 let mut heard = |place, token| heard(wave * most + place, token);
@@ -281,7 +256,7 @@ impl<'a> Engine<'a> {
     /// Rows that may run together below some nodes of a prefix, each of at most `tokens` tokens.
     fn lanes(&self, prefix: &Prefix, rows: &[usize], tokens: usize) -> Result<usize, RolloutError> {
         let (held, each) = (prefix.bytes(), self.model.row_bytes(tokens));
-        let budget = self.limits.memory_budget;
+        let budget = self.how.memory_bytes();
         match budget.saturating_sub(held) / each {
             0 => Err(RolloutError::Memory {
                 needed: held + each,
@@ -292,7 +267,7 @@ impl<'a> Engine<'a> {
                     .max()
                     .unwrap_or(0),
             }),
-            lanes => Ok(lanes.min(self.limits.max_rows)),
+            lanes => Ok(lanes.min(self.how.max_rows)),
         }
     }
 
@@ -333,7 +308,7 @@ impl<'a> Engine<'a> {
         for wave in requests.chunks(lanes) {
             let tokens: Vec<&[u32]> = wave.iter().map(|request| request.1).collect();
             let parents: Vec<usize> = wave.iter().map(|request| request.0).collect();
-            let Run { cache, hidden_bd } = match &prefix.run {
+            let Run { mut cache, hidden_bd } = match &prefix.run {
                 Some(run) => Run {
                     cache: run.cache.fork(&parents),
                     hidden_bd: pick(&run.hidden_bd, &parents),
@@ -344,8 +319,8 @@ impl<'a> Engine<'a> {
                 }
             };
             self.note(|work| work.prefilled += tokens.iter().map(|t| t.len() - 1).sum::<usize>());
-            let temperature = self.sampling.logp_temperature();
-            scores.extend(self.model.score(cache, hidden_bd, &tokens, temperature));
+            let temperature = self.how.logp_temperature();
+            scores.extend(cache.score(hidden_bd, &tokens, temperature));
         }
         self.note(|work| work.score_secs += started.elapsed().as_secs_f64());
         Ok(scores)
@@ -374,7 +349,7 @@ impl<'a> Engine<'a> {
             place[i] = at;
         }
         let rows: Vec<Tensor<2>> = order
-            .chunks(self.limits.max_rows)
+            .chunks(self.how.max_rows)
             .map(|chunk| {
                 let wave: Vec<&[u32]> = chunk.iter().map(|&i| unique[i]).collect();
                 self.count_prefilled(&wave);
@@ -386,14 +361,15 @@ impl<'a> Engine<'a> {
         pick(&Tensor::cat(rows, 0), &picks)
     }
 
-    fn count_prefilled(&self, rows: &[impl AsRef<[u32]>]) {
-        let tokens: usize = rows.iter().map(|r| r.as_ref().len()).sum();
+    fn count_prefilled(&self, rows: &[&[u32]]) {
+        let tokens: usize = rows.iter().map(|row| row.len()).sum();
         self.note(|work| work.prefilled += tokens);
     }
 
-    fn run(&self, mut cache: KvCache, segments: &[impl AsRef<[u32]>]) -> Run {
-        self.count_prefilled(segments);
-        let hidden_bd = self.model.advance(&mut cache, segments);
+    fn run(&self, mut cache: Box<dyn KvCache>, segments: &[impl AsRef<[u32]>]) -> Run {
+        let segments: Vec<&[u32]> = segments.iter().map(AsRef::as_ref).collect();
+        self.count_prefilled(&segments);
+        let hidden_bd = cache.advance(&segments);
         Run { cache, hidden_bd }
     }
 }

@@ -2,22 +2,22 @@
 //!
 //! A row of the batch is one sequence; its *members* are the completions that have drawn exactly these tokens so far.
 //! Completions begin together with all that hang below the same node, share a row while they draw the same tokens, and
-//! part where they differ; a row whose members have all ended gives its place to whoever waits. On a device other than
-//! the host every completion has a row of its own, because parting would copy keys and values there.
+//! part where they differ; a row whose members have all ended gives its place to whoever waits. Where rows cannot be
+//! reordered every completion has a row of its own, because parting would copy keys and values there.
 
 use std::collections::VecDeque;
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use gcpo_model::inference::{KvCache, Source};
+use gcpo_model::inference::{Lanes, Logits, Source};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::engine::{Engine, Prefix, Request, pick};
 use super::sampler::Draw;
-use super::{Completion, Finish, RolloutError, Sampled, StreamKey};
+use super::{Completion, Finish, Rollout, RolloutError, Sampled, StreamKey};
 use crate::stream::uniform;
 
-/// Rows without members are dropped from a device's batch once this share of them has ended and nothing waits.
+/// Where rows cannot be reordered, those without members are dropped once this share of them has ended and nothing waits.
 const COMPACT_FRAC: f64 = 0.2;
 
 /// A sequence of the batch.
@@ -48,25 +48,24 @@ struct Kept {
 }
 
 impl Engine<'_> {
-    /// [`Engine::sample_heard`] with at most `lanes` completions at a time.
+    /// [`Engine::sample_heard`] with at most `most` completions at a time.
     pub(super) fn sample_lanes(
         &self,
         prefix: &Prefix,
         requests: &[Request],
-        lanes: usize,
+        most: usize,
         with_hidden: bool,
         heard: &mut dyn FnMut(usize, u32),
     ) -> Result<Sampled, RolloutError> {
         let ran = prefix.ran();
         let nodes: Vec<usize> = requests.iter().map(|request| request.row).collect();
-        let trunk = ran.cache.fork(&nodes);
         let mut waiting: VecDeque<usize> = (0..requests.len()).collect();
         let mut done: Vec<Option<Completion>> = vec![None; requests.len()];
         let mut kept = Kept::default();
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(ran.cache.lanes(&nodes));
         loop {
             let active: usize = batch.rows.iter().map(|row| row.members.len()).sum();
-            let newcomers = self.seat(requests, &mut waiting, lanes - active);
+            let newcomers = batch.admit(requests, &mut waiting, most - active);
             if active == 0 && newcomers.is_empty() {
                 break;
             }
@@ -90,50 +89,22 @@ impl Engine<'_> {
                 }
             }
             batch.end(&hidden_bd, with_hidden, &mut kept, &mut done);
-            self.part(&mut batch, old, &trunk, waiting.is_empty());
+            batch.regroup(old, waiting.is_empty());
+            self.arrange(&mut batch, old);
             if batch.rows.iter().any(|row| !row.members.is_empty()) {
                 self.feed(&mut batch);
             } else {
                 // Nobody goes on: whoever waits begins a new batch.
-                batch = Batch::default();
+                batch.clear();
             }
         }
-        let hidden_bd = with_hidden.then(|| {
-            let mut order = vec![0; requests.len()];
-            for (at, &place) in kept.places.iter().enumerate() {
-                order[place] = at;
-            }
-            pick(&Tensor::cat(kept.parts, 0), &order)
-        });
         Ok(Sampled {
             completions: done
                 .into_iter()
                 .map(|done| done.expect("every request was answered"))
                 .collect(),
-            hidden_bd,
+            hidden_bd: with_hidden.then(|| kept.in_order()),
         })
-    }
-
-    /// Rows for those who wait, as long as there are lanes; neighbours below one node begin as one.
-    fn seat(&self, requests: &[Request], waiting: &mut VecDeque<usize>, mut free: usize) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::new();
-        while free > 0
-            && let Some(place) = waiting.pop_front()
-        {
-            free -= 1;
-            let member = Member::new(place, requests[place].key);
-            let node = |row: &Row| requests[row.members[0].place].row;
-            match rows.last_mut() {
-                Some(row) if self.model.is_on_host() && node(row) == requests[place].row => {
-                    row.members.push(member);
-                }
-                _ => rows.push(Row {
-                    source: Source::Trunk(place),
-                    members: vec![member],
-                }),
-            }
-        }
-        rows
     }
 
     /// A token for every member that goes on.
@@ -150,37 +121,9 @@ impl Engine<'_> {
             context.extend(&member.tokens);
             context
         };
-        let draws: Vec<Vec<Option<Draw>>> = if self.model.is_on_host() {
-            let logits = self.model.host_logits(hidden_bd.clone());
-            let vocab = logits.len() / batch.rows.len();
-            let sampling = self.sampling;
-            batch
-                .rows
-                .par_iter_mut()
-                .zip(logits.par_chunks_exact(vocab))
-                .map(|(row, logits)| {
-                    let seen = match (sampling.penalises(), row.members.first()) {
-                        (true, Some(member)) => context(member),
-                        _ => Vec::new(),
-                    };
-                    let draw = |member: &mut Member| sampling.draw(logits, &seen, uniform(&mut member.rng));
-                    row.members.iter_mut().map(draw).collect()
-                })
-                .collect()
-        } else {
-            let logits_bv = self.model.logits(hidden_bd.clone());
-            let seen = self.sampling.penalises().then(|| batch.seen(&logits_bv, context));
-            let uniforms: Vec<f64> = batch
-                .rows
-                .iter_mut()
-                .map(|row| {
-                    row.members
-                        .first_mut()
-                        .map_or(0.0, |member| uniform(&mut member.rng))
-                })
-                .collect();
-            let draws = self.sampling.draw_on_device(logits_bv, seen, &uniforms);
-            draws.into_iter().map(|draw| vec![draw]).collect()
+        let draws = match self.model.logits(hidden_bd.clone()) {
+            Logits::Host(logits) => batch.draw_on_host(&self.how, &logits, context),
+            Logits::Device(logits_bv) => batch.draw_on_device(&self.how, logits_bv, context),
         };
         for (row, draws) in batch.rows.iter_mut().zip(draws) {
             for (member, draw) in row.members.iter_mut().zip(draws) {
@@ -197,49 +140,15 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Gives every continuation of a row a row: members that drew the same token stay together. The first `old` rows
-    /// are in the batch, those after them begin.
-    fn part(&self, batch: &mut Batch, old: usize, trunk: &KvCache, last: bool) {
-        let mut rows = std::mem::take(&mut batch.rows);
-        let newcomers = rows.split_off(old);
-        let rows = if self.model.is_on_host() {
-            rows.into_iter()
-                .chain(newcomers)
-                .flat_map(Row::into_parts)
-                .collect()
-        } else {
-            // Rows stay where they are; newcomers take the places of those that have ended.
-            let mut newcomers = newcomers
-                .into_iter()
-                .filter(|row| old == 0 || !row.members.is_empty());
-            for row in &mut rows {
-                if row.members.is_empty()
-                    && let Some(newcomer) = newcomers.next()
-                {
-                    *row = newcomer;
-                }
-            }
-            rows.extend(newcomers);
-            let idle = rows.iter().filter(|row| row.members.is_empty()).count();
-            let begins = rows.iter().any(|row| matches!(row.source, Source::Trunk(_)));
-            if last && (old == 0 || !begins) && idle as f64 >= COMPACT_FRAC * rows.len() as f64 {
-                rows.retain(|row| !row.members.is_empty());
-            }
-            rows
-        };
-        batch.rows = rows;
+    /// Keys and values follow the rows. The first `old` rows were in the batch before.
+    fn arrange(&self, batch: &mut Batch, old: usize) {
         let sources: Vec<Source> = batch.rows.iter().map(|row| row.source).collect();
         let in_place = |(at, source): (usize, &Source)| *source == Source::Row(at);
         if sources.len() != old || !sources.iter().enumerate().all(in_place) {
             batch.seen = None;
-            let held = batch
-                .cache
-                .as_ref()
-                .map_or_else(|| trunk.bytes(), |cache| cache.bytes_with(trunk));
+            let held = batch.lanes.bytes();
             self.note(|work| work.kv_bytes = work.kv_bytes.max(held));
-            if !sources.is_empty() {
-                batch.cache = Some(KvCache::seated(batch.cache.take(), trunk, &sources));
-            }
+            batch.lanes.arrange(&sources);
         }
         for (at, row) in batch.rows.iter_mut().enumerate() {
             row.source = Source::Row(at);
@@ -248,24 +157,22 @@ impl Engine<'_> {
 
     /// Runs every row's last token.
     fn feed(&self, batch: &mut Batch) {
-        let cache = batch.cache.as_mut().expect("rows are seated");
         // A row that has ended goes on with any token: nobody reads it.
-        let tokens: Vec<[u32; 1]> = batch
+        let tokens: Vec<u32> = batch
             .rows
             .iter()
-            .map(|row| [row.members.first().map_or(0, Member::last)])
+            .map(|row| row.members.first().map_or(0, Member::last))
             .collect();
-        batch.hidden_bd = Some(self.model.advance(cache, &tokens));
+        batch.hidden_bd = Some(batch.lanes.step(&tokens));
         self.note(|work| work.decoded += tokens.len());
     }
 }
 
 /// The rows at work.
-#[derive(Default)]
 struct Batch {
     rows: Vec<Row>,
-    /// None before the first token is fed.
-    cache: Option<KvCache>,
+    /// Their keys and values.
+    lanes: Box<dyn Lanes>,
     /// `[rows, d]`: states at the rows' last tokens.
     hidden_bd: Option<Tensor<2>>,
     /// `[rows, v]`: tokens of contexts and completions, where a device needs them.
@@ -273,6 +180,110 @@ struct Batch {
 }
 
 impl Batch {
+    fn new(lanes: Box<dyn Lanes>) -> Self {
+        Self {
+            rows: Vec::new(),
+            lanes,
+            hidden_bd: None,
+            seen: None,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.lanes.arrange(&[]);
+        (self.hidden_bd, self.seen) = (None, None);
+    }
+
+    /// Rows for those who wait, as long as there are lanes; where rows can part, neighbours below one node begin as one.
+    fn admit(&self, requests: &[Request], waiting: &mut VecDeque<usize>, mut free: usize) -> Vec<Row> {
+        let together = self.lanes.can_reorder();
+        let mut rows: Vec<Row> = Vec::new();
+        while free > 0
+            && let Some(place) = waiting.pop_front()
+        {
+            free -= 1;
+            let member = Member::new(place, requests[place].key);
+            let node = |row: &Row| requests[row.members[0].place].row;
+            match rows.last_mut() {
+                Some(row) if together && node(row) == requests[place].row => row.members.push(member),
+                _ => rows.push(Row {
+                    source: Source::Trunk(place),
+                    members: vec![member],
+                }),
+            }
+        }
+        rows
+    }
+
+    /// A token for each row's members.
+    fn draw_on_host(
+        &mut self,
+        how: &Rollout,
+        logits: &[f32],
+        context: impl Fn(&Member) -> Vec<u32> + Sync,
+    ) -> Vec<Vec<Option<Draw>>> {
+        let vocab = logits.len() / self.rows.len();
+        self.rows
+            .par_iter_mut()
+            .zip(logits.par_chunks_exact(vocab))
+            .map(|(row, logits)| {
+                let seen = match (how.penalises(), row.members.first()) {
+                    (true, Some(member)) => context(member),
+                    _ => Vec::new(),
+                };
+                let draw = |member: &mut Member| how.draw(logits, &seen, uniform(&mut member.rng));
+                row.members.iter_mut().map(draw).collect()
+            })
+            .collect()
+    }
+
+    /// A token for each row's one member; where it has none, one that nobody reads.
+    fn draw_on_device(
+        &mut self,
+        how: &Rollout,
+        logits_bv: Tensor<2>,
+        context: impl Fn(&Member) -> Vec<u32>,
+    ) -> Vec<Vec<Option<Draw>>> {
+        let seen = how.penalises().then(|| self.seen(&logits_bv, context));
+        let member_uniform = |row: &mut Row| {
+            let member = row.members.first_mut();
+            member.map_or(0.0, |member| uniform(&mut member.rng))
+        };
+        let uniforms: Vec<f64> = self.rows.iter_mut().map(member_uniform).collect();
+        let draws = how.draw_on_device(logits_bv, seen, &uniforms);
+        draws.into_iter().map(|draw| vec![draw]).collect()
+    }
+
+    /// Gives every continuation of a row a row: members that drew the same token stay together. The first `old` rows
+    /// are in the batch, those after them begin; `last` says that nobody waits.
+    fn regroup(&mut self, old: usize, last: bool) {
+        let mut rows = std::mem::take(&mut self.rows);
+        if self.lanes.can_reorder() {
+            self.rows = rows.into_iter().flat_map(Row::into_parts).collect();
+            return;
+        }
+        // Rows stay where they are; newcomers take the places of those that have ended.
+        let mut newcomers = rows
+            .split_off(old)
+            .into_iter()
+            .filter(|row| old == 0 || !row.members.is_empty());
+        for row in &mut rows {
+            if row.members.is_empty()
+                && let Some(newcomer) = newcomers.next()
+            {
+                *row = newcomer;
+            }
+        }
+        rows.extend(newcomers);
+        let idle = rows.iter().filter(|row| row.members.is_empty()).count();
+        let begins = rows.iter().any(|row| matches!(row.source, Source::Trunk(_)));
+        if last && (old == 0 || !begins) && idle as f64 >= COMPACT_FRAC * rows.len() as f64 {
+            rows.retain(|row| !row.members.is_empty());
+        }
+        self.rows = rows;
+    }
+
     /// Takes the states of members that have all their tokens and waited for the last one's.
     fn close(&mut self, hidden_bd: &Tensor<2>, kept: &mut Kept, done: &mut [Option<Completion>]) {
         let mut picks = Vec::new();
@@ -351,6 +362,15 @@ impl Kept {
             self.parts.push(pick(hidden_bd, picks));
         }
     }
+
+    /// `[completions, d]`, in the order of their places.
+    fn in_order(self) -> Tensor<2> {
+        let mut order = vec![0; self.places.len()];
+        for (at, &place) in self.places.iter().enumerate() {
+            order[place] = at;
+        }
+        pick(&Tensor::cat(self.parts, 0), &order)
+    }
 }
 
 impl Row {
@@ -396,7 +416,7 @@ impl Member {
             self.finish = Some(Finish::Eos);
         } else if engine.stops.is_some_and(|stops| stops(&self.tokens)) {
             self.finish = Some(Finish::Stop);
-        } else if self.tokens.len() == engine.limits.max_completion_length {
+        } else if self.tokens.len() == engine.how.max_completion_length {
             self.finish = Some(Finish::Length);
         }
     }

@@ -17,9 +17,8 @@ use thiserror::Error;
 
 pub use crate::stream::{self, Stage, StreamKey};
 pub use config::{Rollout, RolloutDraft, check_sampling};
-pub use engine::{Engine, Limits, Prefix, Request, Stops, Work};
+pub use engine::{Engine, Prefix, Request, Stops, Work};
 pub use plan::Contexts;
-pub use sampler::Sampling;
 
 /// Why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -89,6 +89,7 @@ fn a_preset_of_ones_own_is_a_table() {
     assert_eq!(again, preset);
 }
 
+/// One table of cases.
 #[test]
 fn errors_name_file_line_field_and_what_to_do() {
     let first = r#"{"problem": "p", "answer": "1"}"#;
@@ -221,6 +222,7 @@ fn bad_rows_may_be_left_out_and_are_named() {
     assert_eq!((loaded.skipped.len(), loaded.skipped[0].line), (1, 1));
 }
 
+/// One table of cases.
 #[test]
 fn real_files_load() {
     for (file, preset, problems, skipped, numeric) in [

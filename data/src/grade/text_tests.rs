@@ -4,6 +4,7 @@ fn verdict(text: &str, gold: &str) -> Verdict {
     Grader::math().grade(text, gold).unwrap()
 }
 
+/// One table of cases.
 #[test]
 fn rules_are_tried_in_order_and_named() {
     for (text, gold, rule, correct) in [

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::{KeysValues, bias, indices};
+use super::bias::{bias, indices};
 use crate::dtype::widen;
+
+/// Keys and values of one layer, each `[k, rows or nodes, t, e]`.
+pub(super) type KeysValues = (Tensor<4>, Tensor<4>);
 
 /// A frozen part of the chain.
 #[derive(Debug, Clone)]

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use super::{HIDDEN, KeysValues, bias};
+use super::bias::{HIDDEN, bias};
+use super::level::KeysValues;
 use crate::config::ModelConfig;
 use crate::tokens::Tokens;
 
@@ -25,9 +26,9 @@ pub(super) struct Own {
     at: usize,
     /// Per row: the columns that count, the newest ones.
     ages: Vec<usize>,
-    /// Per row and column: whether it holds filling. A row's older columns say nothing.
+    /// Per row and column: whether it holds padding. A row's older columns say nothing.
     holes: Vec<Vec<bool>>,
-    /// Whether any column ever held filling.
+    /// Whether any column ever held padding.
     any_hole: bool,
 }
 
@@ -121,10 +122,10 @@ impl Own {
         if self.any_hole {
             let first_new = self.at - width;
             let seen = self.holes.iter().enumerate().any(|(row, holes)| {
-                // Filling after a row's new tokens is hidden from them by the causal bias.
-                let begins_with_filling = tokens.lengths[row] > 0 && holes[first_new];
+                // Padding after a row's new tokens is hidden from them by the causal bias.
+                let begins_with_padding = tokens.lengths[row] > 0 && holes[first_new];
                 let mut before = view.clone().filter(|column| self.counts(row, *column, width));
-                begins_with_filling || before.any(|column| holes[column])
+                begins_with_padding || before.any(|column| holes[column])
             });
             if seen {
                 let hidden: Vec<Vec<bool>> = (0..self.ages.len())

@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensorError};
 
-use super::{INDEX, WEIGHTS};
 use crate::config::ConfigError;
+
+/// Where the weights are,
+pub(super) const WEIGHTS: &str = "model.safetensors";
+/// or which files they are in.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +80,7 @@ pub enum CheckpointError {
         /// What the file holds.
         found: Vec<usize>,
     },
-    /// A tensor holds a kind of number that is not read.
+    /// A tensor holds a number format that is not read.
     #[error("{path}: {name} is of type {found}; F32, F16 and BF16 are read")]
     Dtype {
         /// The weights file.

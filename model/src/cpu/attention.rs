@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::math::softmax_lines;
 use super::product::{PANEL, product};
 use super::segment::{BlockShape, Segment};
+use crate::host::softmax_lines;
 
 /// Scores held at once, in numbers.
 const SCORES: usize = 1 << 16;
@@ -137,6 +137,7 @@ struct Group<'a> {
 impl WithSimd for Group<'_> {
     type Output = ();
 
+    // Long: scores, softmax and mix share buffers that lines borrow from, and all of it is compiled for one processor.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Heads {

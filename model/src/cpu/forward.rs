@@ -9,10 +9,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Query, attend};
-use super::math::{Angles, exponentials, gate_lines, norm_lines, prepare_heads};
+use super::math::{Angles, gate_lines, norm_lines, prepare_heads};
 use super::product::PANEL;
-use super::segment::Segment;
-use super::{Cache, Dense, Row, Weights};
+use super::scratch::Scratch;
+use super::segment::{Row, Segment};
+use super::weights::{Dense, LayerWeights, Weights};
+use crate::host::exponentials;
 
 /// Most tokens of a task: its buffers fit the second-level cache.
 const TASK: usize = 48;
@@ -24,18 +26,6 @@ const CACHED: usize = 24 << 20;
 /// Rows a core for each core that reads beside it, and rows that are enough however many do.
 const BUSY: (usize, usize) = (4, 32);
 
-/// Buffers of a task.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    x: Vec<f32>,
-    normed: Vec<f32>,
-    qkv: Vec<f32>,
-    mixed: Vec<f32>,
-    ff: Vec<f32>,
-    logits: Vec<f32>,
-    attention: attention::Scratch,
-}
-
 /// What is wanted of a row's tokens.
 enum Wanted<'a> {
     /// `[d]`: the state after the final norm at the last token.
@@ -45,29 +35,45 @@ enum Wanted<'a> {
 }
 
 /// A row at work.
-struct Lane<'a> {
+struct Job<'a> {
     row: &'a mut Row,
     tokens: &'a [u32],
     wanted: Wanted<'a>,
 }
 
+/// Neighbouring tokens of some jobs that go through the layers together.
+struct Window {
+    /// Each job's first token, of all that are to be run.
+    from: usize,
+    /// Tokens of each job.
+    spans: Vec<usize>,
+    /// Of each token.
+    angles: Vec<Angles>,
+    /// Whether products are shared out among the threads.
+    team: bool,
+}
+
 impl Weights {
-    /// Appends `tokens[r]` (none empty) to row `r`: states after the final norm at each row's last token, `[b, d]`.
-    pub fn advance(&self, cache: &mut Cache, tokens: &[impl AsRef<[u32]>]) -> Vec<f32> {
+    /// Appends tokens (none empty) to rows: states after the final norm at each row's last token, `[b, d]`.
+    pub fn advance<'a>(
+        &self,
+        rows: &mut [Row],
+        tokens: impl ExactSizeIterator<Item = &'a [u32]>,
+    ) -> Vec<f32> {
         let d = self.config.hidden_size;
+        assert_eq!(rows.len(), tokens.len(), "tokens for each row");
         let mut states = vec![0.0; tokens.len() * d];
-        let lanes = cache
-            .rows
+        let jobs = rows
             .iter_mut()
             .zip(tokens)
             .zip(states.chunks_exact_mut(d))
-            .map(|((row, tokens), state)| Lane {
+            .map(|((row, tokens), state)| Job {
                 row,
-                tokens: tokens.as_ref(),
+                tokens,
                 wanted: Wanted::Last(state),
             })
             .collect();
-        self.run(lanes);
+        self.run(jobs);
         states
     }
 
@@ -75,33 +81,29 @@ impl Weights {
     /// `log softmax(logits / temperature)`. All tokens but the last are appended.
     pub fn score(
         &self,
-        cache: &mut Cache,
+        rows: &mut [Row],
         states: &[f32],
-        tokens: &[impl AsRef<[u32]>],
+        tokens: &[&[u32]],
         temperature: f64,
     ) -> Vec<Vec<f32>> {
-        let mut logits = self.logits(states);
+        let mut logits = self.head_logits(states);
         let mut scores: Vec<Vec<f32>> = logits
             .chunks_exact_mut(self.config.vocab_size)
             .zip(tokens)
-            .map(|(logits, tokens)| vec![logp(logits, tokens.as_ref()[0] as usize, temperature)])
+            .map(|(logits, tokens)| vec![logp(logits, tokens[0] as usize, temperature)])
             .collect();
-        let lanes = cache
-            .rows
+        let jobs = rows
             .iter_mut()
             .zip(tokens)
             .zip(&mut scores)
-            .filter(|((_, tokens), _)| tokens.as_ref().len() > 1)
-            .map(|((row, tokens), scores)| {
-                let tokens = tokens.as_ref();
-                Lane {
-                    row,
-                    tokens: &tokens[..tokens.len() - 1],
-                    wanted: Wanted::Scores(temperature, &tokens[1..], scores),
-                }
+            .filter(|((_, tokens), _)| tokens.len() > 1)
+            .map(|((row, tokens), scores)| Job {
+                row,
+                tokens: &tokens[..tokens.len() - 1],
+                wanted: Wanted::Scores(temperature, &tokens[1..], scores),
             })
             .collect();
-        self.run(lanes);
+        self.run(jobs);
         scores
     }
 
@@ -109,7 +111,7 @@ impl Weights {
     ///
     /// # Shapes
     /// `[b, d]` to `[b, v]`
-    pub fn logits(&self, states: &[f32]) -> Vec<f32> {
+    pub fn head_logits(&self, states: &[f32]) -> Vec<f32> {
         let (d, v) = (self.config.hidden_size, self.config.vocab_size);
         let columns = self.head.columns();
         let rows = states.len() / d;
@@ -156,36 +158,36 @@ impl Weights {
             .min(TASK)
     }
 
-    fn run(&self, mut lanes: Vec<Lane>) {
+    fn run(&self, mut jobs: Vec<Job>) {
         // Rows that continue the same segments become neighbours. No result depends on the order.
-        let key = |lane: &Lane| -> Vec<*const Segment> { lane.row.chain.iter().map(Arc::as_ptr).collect() };
-        if !lanes.is_sorted_by_key(key) {
-            lanes.sort_by_cached_key(key);
+        let key = |job: &Job| -> Vec<*const Segment> { job.row.chain.iter().map(Arc::as_ptr).collect() };
+        if !jobs.is_sorted_by_key(key) {
+            jobs.sort_by_cached_key(key);
         }
-        let total: usize = lanes.iter().map(|lane| lane.tokens.len()).sum();
-        if self.is_team_work(lanes.len(), total) {
-            cut(&mut lanes, TEAM_TASK)
+        let total: usize = jobs.iter().map(|job| job.tokens.len()).sum();
+        if self.is_team_work(jobs.len(), total) {
+            cut(&mut jobs, TEAM_TASK)
                 .into_iter()
-                .for_each(|lanes| self.run_task(lanes, TEAM_TASK, true));
+                .for_each(|jobs| self.run_task(jobs, TEAM_TASK, true));
         } else {
             let task = self.task(total);
-            cut(&mut lanes, task)
+            cut(&mut jobs, task)
                 .into_par_iter()
-                .for_each(|lanes| self.run_task(lanes, TASK, false));
+                .for_each(|jobs| self.run_task(jobs, TASK, false));
         }
     }
 
-    /// A task's lanes: together where they fit, else one after another in windows of `most` tokens.
-    fn run_task(&self, lanes: &mut [Lane], most: usize, team: bool) {
+    /// A task's jobs: together where they fit, else one after another in windows of `most` tokens.
+    fn run_task(&self, jobs: &mut [Job], most: usize, team: bool) {
         let mut scratch = self
             .scratch
             .lock()
             .expect("no task panics while it holds it")
             .pop()
             .unwrap_or_default();
-        let longest = lanes.iter().map(|lane| lane.tokens.len()).max().unwrap_or(0);
+        let longest = jobs.iter().map(|job| job.tokens.len()).max().unwrap_or(0);
         for from in (0..longest).step_by(most) {
-            self.run_window(lanes, from, most, team, &mut scratch);
+            self.run_window(jobs, from, most, team, &mut scratch);
         }
         self.scratch
             .lock()
@@ -193,174 +195,181 @@ impl Weights {
             .push(scratch);
     }
 
-    /// Tokens `from..from + most` of some lanes.
-    fn run_window(&self, lanes: &mut [Lane], from: usize, most: usize, team: bool, scratch: &mut Scratch) {
-        let c = &self.config;
-        let (d, e, kv, groups) = (c.hidden_size, c.head_dim, c.num_key_value_heads, c.groups());
-        let (width, eps) = (d.next_multiple_of(PANEL), c.rms_norm_eps as f32);
-        let scale = (e as f32).powf(-0.5);
-        let spans: Vec<usize> = lanes
-            .iter()
-            .map(|lane| lane.tokens.len().saturating_sub(from).min(most))
-            .collect();
-        let n: usize = spans.iter().sum();
-        scratch.x.clear();
-        let mut angles: Vec<Angles> = Vec::with_capacity(n);
-        for (lane, &span) in lanes.iter_mut().zip(&spans) {
-            for (at, &token) in lane.tokens[lane.tokens.len().min(from)..][..span]
-                .iter()
-                .enumerate()
-            {
-                scratch
-                    .x
-                    .extend_from_slice(&self.embedding[token as usize * d..][..d]);
-                scratch.x.resize(scratch.x.len() + width - d, 0.0);
-                angles.push(Angles::at(&self.frequencies, lane.row.length + at));
-            }
-            lane.row.length += span;
-            Arc::make_mut(&mut lane.row.own).grow(&self.block, span);
-        }
-        fill(&mut scratch.normed, n * width);
-        let inner = kv * groups * e;
-        let (q_width, k_width) = (inner.next_multiple_of(PANEL), (kv * e).next_multiple_of(PANEL));
+    /// Tokens `from..from + most` of some jobs.
+    fn run_window(&self, jobs: &mut [Job], from: usize, most: usize, team: bool, scratch: &mut Scratch) {
+        let window = self.begin(jobs, from, most, team, scratch);
         for (index, layer) in self.layers.iter().enumerate() {
-            norm_lines(
-                &scratch.x,
-                width,
-                &layer.attention_norm,
-                eps,
-                &mut scratch.normed,
-                width,
-            );
-            let stride = layer.qkv.matrix.columns();
-            fill(&mut scratch.qkv, n * stride);
-            layer
-                .qkv
-                .apply(&scratch.normed, width, d, false, team, &mut scratch.qkv);
-            let mut rest = scratch.qkv.as_mut_slice();
-            let mut token = 0;
-            for (lane, &span) in lanes.iter_mut().zip(&spans) {
-                let own = Arc::make_mut(&mut lane.row.own);
-                let start = own.len() - span;
-                for slot in 0..span {
-                    let (line, after) = rest.split_at_mut(stride);
-                    rest = after;
-                    let (q, kv_line) = line.split_at_mut(q_width);
-                    let (k, v) = kv_line.split_at_mut(k_width);
-                    prepare_heads(
-                        &mut q[..inner],
-                        e,
-                        layer.q_norm.as_deref(),
-                        eps,
-                        &angles[token],
-                        scale,
-                    );
-                    prepare_heads(
-                        &mut k[..kv * e],
-                        e,
-                        layer.k_norm.as_deref(),
-                        eps,
-                        &angles[token],
-                        1.0,
-                    );
-                    for (head, (key, value)) in k.chunks_exact(e).zip(v.chunks_exact(e)).take(kv).enumerate()
-                    {
-                        own.write(&self.block, index, head, start + slot, key, value);
-                    }
-                    token += 1;
+            self.normed(&layer.attention_norm, scratch);
+            self.project(layer, index, jobs, &window, scratch);
+            self.attend(layer, index, jobs, &window, scratch);
+            self.normed(&layer.mlp_norm, scratch);
+            self.feed_forward(layer, &window, scratch);
+        }
+        self.give(jobs, &window, scratch);
+    }
+
+    /// Embeds the window's tokens, and makes room for them in their rows.
+    fn begin(&self, jobs: &mut [Job], from: usize, most: usize, team: bool, scratch: &mut Scratch) -> Window {
+        let (d, width) = (self.config.hidden_size, self.width());
+        let spans: Vec<usize> = jobs
+            .iter()
+            .map(|job| job.tokens.len().saturating_sub(from).min(most))
+            .collect();
+        scratch.x.clear();
+        let mut angles = Vec::with_capacity(spans.iter().sum());
+        for (job, &span) in jobs.iter_mut().zip(&spans) {
+            let tokens = &job.tokens[job.tokens.len().min(from)..][..span];
+            for (at, &token) in tokens.iter().enumerate() {
+                let state = &self.embedding[token as usize * d..][..d];
+                scratch.x.extend_from_slice(state);
+                scratch.x.resize(scratch.x.len() + width - d, 0.0);
+                angles.push(Angles::at(&self.frequencies, job.row.length + at));
+            }
+            job.row.length += span;
+            Arc::make_mut(&mut job.row.own).grow(&self.block, span);
+        }
+        Window {
+            from,
+            spans,
+            angles,
+            team,
+        }
+    }
+
+    /// Width of a line of states.
+    fn width(&self) -> usize {
+        self.config.hidden_size.next_multiple_of(PANEL)
+    }
+
+    /// The norm of all states.
+    fn normed(&self, weight: &[f32], scratch: &mut Scratch) {
+        let (width, eps) = (self.width(), self.config.rms_norm_eps as f32);
+        fill(&mut scratch.normed, scratch.x.len());
+        norm_lines(&scratch.x, width, weight, eps, &mut scratch.normed, width);
+    }
+
+    /// Queries, keys and values, rotated; keys and values go to their rows.
+    fn project(
+        &self,
+        layer: &LayerWeights,
+        index: usize,
+        jobs: &mut [Job],
+        window: &Window,
+        scratch: &mut Scratch,
+    ) {
+        let c = &self.config;
+        let (e, eps) = (c.head_dim, c.rms_norm_eps as f32);
+        let (q_len, k_len) = (c.num_attention_heads * e, c.num_key_value_heads * e);
+        let (q_width, k_width) = (q_len.next_multiple_of(PANEL), k_len.next_multiple_of(PANEL));
+        let scale = (e as f32).powf(-0.5);
+        let (q_norm, k_norm) = (layer.q_norm.as_deref(), layer.k_norm.as_deref());
+        let stride = layer.qkv.matrix.columns();
+        fill(&mut scratch.qkv, window.angles.len() * stride);
+        let normed = (scratch.normed.as_slice(), self.width());
+        layer
+            .qkv
+            .apply(normed, c.hidden_size, false, window.team, &mut scratch.qkv);
+        let mut lines = scratch.qkv.chunks_exact_mut(stride).zip(&window.angles);
+        for (job, &span) in jobs.iter_mut().zip(&window.spans) {
+            let own = Arc::make_mut(&mut job.row.own);
+            let start = own.len() - span;
+            for (slot, (line, angles)) in (start..).zip(lines.by_ref().take(span)) {
+                let (q, kv) = line.split_at_mut(q_width);
+                let (k, v) = kv.split_at_mut(k_width);
+                prepare_heads(&mut q[..q_len], e, q_norm, eps, angles, scale);
+                prepare_heads(&mut k[..k_len], e, k_norm, eps, angles, 1.0);
+                let heads = k[..k_len].chunks_exact(e).zip(v.chunks_exact(e));
+                for (head, (key, value)) in heads.enumerate() {
+                    own.write(&self.block, index, head, slot, key, value);
                 }
             }
-            let queries: Vec<Query> = lanes
-                .iter()
-                .zip(&spans)
-                .flat_map(|(lane, &span)| {
-                    let own: &Segment = &lane.row.own;
-                    let chain = lane.row.chain.as_slice();
-                    let start = own.len() - span;
-                    (0..span).map(move |slot| Query {
-                        chain,
-                        own,
-                        own_seen: start + slot + 1,
-                    })
-                })
-                .collect();
-            let heads = Heads {
-                shape: self.block,
-                layer: index,
-                kv,
-                groups,
-                e,
-            };
-            fill(&mut scratch.mixed, n * inner);
-            if team {
-                let part = n.div_ceil(rayon::current_num_threads());
-                queries
-                    .par_chunks(part)
-                    .zip(scratch.qkv.par_chunks(part * stride))
-                    .zip(scratch.mixed.par_chunks_mut(part * inner))
-                    .for_each(|((queries, q), mixed)| {
-                        attend(
-                            heads,
-                            queries,
-                            q,
-                            stride,
-                            mixed,
-                            inner,
-                            &mut attention::Scratch::default(),
-                        );
-                    });
-            } else {
-                let Scratch {
-                    qkv,
-                    mixed,
-                    attention,
-                    ..
-                } = scratch;
-                attend(heads, &queries, qkv, stride, mixed, inner, attention);
-            }
-            layer
-                .output
-                .apply(&scratch.mixed, inner, inner, true, team, &mut scratch.x);
-            norm_lines(
-                &scratch.x,
-                width,
-                &layer.mlp_norm,
-                eps,
-                &mut scratch.normed,
-                width,
-            );
-            let stride = layer.gate_up.matrix.columns();
-            fill(&mut scratch.ff, n * stride);
-            layer
-                .gate_up
-                .apply(&scratch.normed, width, d, false, team, &mut scratch.ff);
-            gate_lines(&mut scratch.ff, stride, stride / 2);
-            layer.down.apply(
-                &scratch.ff,
-                stride,
-                c.intermediate_size,
-                true,
-                team,
-                &mut scratch.x,
-            );
         }
-        self.give(lanes, &spans, from, team, scratch);
+    }
+
+    /// Attention and its output, added to the states.
+    fn attend(
+        &self,
+        layer: &LayerWeights,
+        index: usize,
+        jobs: &[Job],
+        window: &Window,
+        scratch: &mut Scratch,
+    ) {
+        let queries: Vec<Query> = jobs
+            .iter()
+            .zip(&window.spans)
+            .flat_map(|(job, &span)| {
+                let own: &Segment = &job.row.own;
+                let chain = job.row.chain.as_slice();
+                let start = own.len() - span;
+                (0..span).map(move |slot| Query {
+                    chain,
+                    own,
+                    own_seen: start + slot + 1,
+                })
+            })
+            .collect();
+        let c = &self.config;
+        let heads = Heads {
+            shape: self.block,
+            layer: index,
+            kv: c.num_key_value_heads,
+            groups: c.groups(),
+            e: c.head_dim,
+        };
+        let (stride, inner) = (layer.qkv.matrix.columns(), c.num_attention_heads * c.head_dim);
+        let Scratch {
+            x,
+            qkv,
+            mixed,
+            attention,
+            ..
+        } = scratch;
+        fill(mixed, queries.len() * inner);
+        if window.team {
+            let part = queries.len().div_ceil(rayon::current_num_threads());
+            queries
+                .par_chunks(part)
+                .zip(qkv.par_chunks(part * stride))
+                .zip(mixed.par_chunks_mut(part * inner))
+                .for_each(|((queries, q), mixed)| {
+                    let mut scratch = attention::Scratch::default();
+                    attend(heads, queries, q, stride, mixed, inner, &mut scratch);
+                });
+        } else {
+            attend(heads, &queries, qkv, stride, mixed, inner, attention);
+        }
+        layer.output.apply((&*mixed, inner), inner, true, window.team, x);
+    }
+
+    /// The feed-forward, added to the states.
+    fn feed_forward(&self, layer: &LayerWeights, window: &Window, scratch: &mut Scratch) {
+        let Scratch { x, normed, ff, .. } = scratch;
+        let (c, team) = (&self.config, window.team);
+        let stride = layer.gate_up.matrix.columns();
+        fill(ff, window.angles.len() * stride);
+        let normed = (normed.as_slice(), self.width());
+        layer.gate_up.apply(normed, c.hidden_size, false, team, ff);
+        gate_lines(ff, stride, stride / 2);
+        layer
+            .down
+            .apply((&*ff, stride), c.intermediate_size, true, team, x);
     }
 
     /// What is wanted of a window's last states.
-    fn give(&self, lanes: &mut [Lane], spans: &[usize], from: usize, team: bool, scratch: &mut Scratch) {
+    fn give(&self, jobs: &mut [Job], window: &Window, scratch: &mut Scratch) {
         let (d, v, eps) = (
             self.config.hidden_size,
             self.config.vocab_size,
             self.config.rms_norm_eps as f32,
         );
-        let width = d.next_multiple_of(PANEL);
+        let width = self.width();
         let mut first = 0;
-        for (lane, &span) in lanes.iter_mut().zip(spans) {
+        for (job, &span) in jobs.iter_mut().zip(&window.spans) {
             let states = &scratch.x[first * width..(first + span) * width];
             first += span;
-            let end = from + span == lane.tokens.len();
-            match &mut lane.wanted {
+            let end = window.from + span == job.tokens.len();
+            match &mut job.wanted {
                 Wanted::Last(out) => {
                     if span > 0 && end {
                         norm_lines(&states[(span - 1) * width..], width, &self.norm, eps, out, d);
@@ -376,8 +385,10 @@ impl Weights {
                         .collect();
                     let columns = self.head.columns();
                     fill(&mut scratch.logits, span * columns);
-                    self.head.multiply(&lines, false, team, &mut scratch.logits);
-                    for (logits, &target) in scratch.logits.chunks_exact_mut(columns).zip(&targets[from..]) {
+                    self.head
+                        .multiply(&lines, false, window.team, &mut scratch.logits);
+                    let logits = scratch.logits.chunks_exact_mut(columns);
+                    for (logits, &target) in logits.zip(&targets[window.from..]) {
                         scores.push(logp(&mut logits[..v], target as usize, *temperature));
                     }
                 }
@@ -395,7 +406,7 @@ fn logp(logits: &mut [f32], target: usize, temperature: f64) -> f32 {
 
 impl Dense {
     /// `out (+)= x · W + b`, lines of `x` at multiples of `stride`, `k` numbers each.
-    fn apply(&self, x: &[f32], stride: usize, k: usize, add: bool, team: bool, out: &mut [f32]) {
+    fn apply(&self, (x, stride): (&[f32], usize), k: usize, add: bool, team: bool, out: &mut [f32]) {
         let lines: Vec<&[f32]> = x.chunks_exact(stride).map(|line| &line[..k]).collect();
         self.matrix.multiply(&lines, add, team, out);
         if let Some(bias) = &self.bias {
@@ -411,19 +422,19 @@ fn fill(buffer: &mut Vec<f32>, len: usize) {
     buffer.resize(len, 0.0);
 }
 
-/// Cuts lanes into neighbours of at most `most` tokens, at least one lane each.
-fn cut<'l, 'a>(mut lanes: &'l mut [Lane<'a>], most: usize) -> Vec<&'l mut [Lane<'a>]> {
+/// Cuts jobs into neighbours of at most `most` tokens, at least one job each.
+fn cut<'l, 'a>(mut jobs: &'l mut [Job<'a>], most: usize) -> Vec<&'l mut [Job<'a>]> {
     let mut parts = Vec::new();
-    while !lanes.is_empty() {
-        let mut tokens = lanes[0].tokens.len();
-        let more = lanes[1..].iter().take_while(|lane| {
-            tokens += lane.tokens.len();
+    while !jobs.is_empty() {
+        let mut tokens = jobs[0].tokens.len();
+        let more = jobs[1..].iter().take_while(|job| {
+            tokens += job.tokens.len();
             tokens <= most
         });
         let count = 1 + more.count();
-        let (part, rest) = std::mem::take(&mut lanes).split_at_mut(count);
+        let (part, rest) = std::mem::take(&mut jobs).split_at_mut(count);
         parts.push(part);
-        lanes = rest;
+        jobs = rest;
     }
     parts
 }

@@ -1,4 +1,8 @@
-//! Keys and values of a run of tokens, in blocks that are laid out for the attention's products.
+//! Keys and values of a run of tokens, in blocks that are laid out for the attention's products, and rows that are made of
+//! such runs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::product::PANEL;
 use crate::config::ModelConfig;
@@ -105,4 +109,37 @@ impl Segment {
             .iter()
             .map(move |block| block[at..at + shape.head()].split_at(PANEL * shape.e))
     }
+}
+
+/// Keys and values of a row: a chain of frozen segments, shared with whoever continues them, and one of its own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Row {
+    pub chain: Vec<Arc<Segment>>,
+    pub own: Arc<Segment>,
+    /// Tokens seen, over the whole chain.
+    pub length: usize,
+}
+
+impl Row {
+    /// A row that continues this one, nothing of its own yet.
+    pub fn fork(&self) -> Row {
+        let mut chain = self.chain.clone();
+        if self.own.len() > 0 {
+            chain.push(self.own.clone());
+        }
+        Row {
+            chain,
+            own: Arc::default(),
+            length: self.length,
+        }
+    }
+}
+
+/// Bytes that rows hold; what they share counts once.
+pub(super) fn bytes<'a>(rows: impl Iterator<Item = &'a Row>) -> usize {
+    let mut seen = HashSet::new();
+    rows.flat_map(|row| row.chain.iter().chain([&row.own]))
+        .filter(|segment| seen.insert(Arc::as_ptr(segment)))
+        .map(|segment| segment.bytes())
+        .sum()
 }

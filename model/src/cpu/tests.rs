@@ -1,11 +1,14 @@
 //! The fused way against the tensor operations, and against itself in other batches.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{Cache, Weights};
+use super::segment::{Row, bytes};
+use super::weights::Weights;
 use crate::config::ModelConfig;
-use crate::inference::{Inference, KvCache, Source};
+use crate::inference::{Inference, KvCache, Logits, Source};
 use crate::llama::Llama;
+use crate::runtime::Runtime as _;
 use crate::test_device;
 
 /// Shapes whose heads and widths are no multiples of a panel, biases, head norms, a tied head.
@@ -44,6 +47,11 @@ fn close(a: &[f32], b: &[f32], what: &str) {
     }
 }
 
+fn advance(cache: &mut dyn KvCache, tokens: &[impl AsRef<[u32]>]) -> Vec<f32> {
+    let tokens: Vec<&[u32]> = tokens.iter().map(AsRef::as_ref).collect();
+    host(cache.advance(&tokens))
+}
+
 fn host<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
@@ -52,60 +60,59 @@ fn host<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
 fn journey(inference: &Inference) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
     let mut trunk = inference.cache(2);
-    all.push(host(inference.advance(&mut trunk, &[text(70, 1), text(9, 2)])));
+    all.push(advance(&mut *trunk, &[text(70, 1), text(9, 2)]));
     let mut branches = trunk.fork(&[0, 1, 0]);
-    all.push(host(
-        inference.advance(&mut branches, &[text(33, 3), text(1, 4), text(5, 5)]),
-    ));
-    let mut leaves = branches.fork(&[0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2]);
+    all.push(advance(&mut *branches, &[text(33, 3), text(1, 4), text(5, 5)]));
+    let mut lanes = branches.lanes(&[0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2]);
+    let mut rows = 11;
+    lanes.arrange(&(0..rows).map(Source::Trunk).collect::<Vec<_>>());
     for step in 0..40 {
-        let next: Vec<Vec<u32>> = (0..leaves.rows()).map(|row| text(1, row * 7 + step)).collect();
-        all.push(host(inference.advance(&mut leaves, &next)));
+        let next: Vec<u32> = (0..rows).map(|row| text(1, row * 7 + step)[0]).collect();
+        all.push(host(lanes.step(&next)));
         if step == 20 {
             // In order, as a device has it.
-            let trunk = leaves.fork(&[0]);
-            let kept = [0, 2, 3, 10].map(Source::Row);
-            leaves = KvCache::seated(Some(leaves), &trunk, &kept);
+            lanes.arrange(&[0, 2, 3, 10].map(Source::Row));
+            rows = 4;
         }
     }
-    let states = all.last().unwrap().clone();
-    let d = inference.config().hidden_size;
-    let states = burn::tensor::TensorData::new(states, [4, d]);
-    let states = burn::tensor::Tensor::from_data(states, &inference.device());
     let tokens = [text(60, 8), text(1, 9), text(2, 10), text(17, 11)];
     let tokens: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
-    all.extend(inference.score(leaves, states, &tokens, 0.7));
-    all.push(host(inference.read(&[text(120, 12), text(3, 13)])));
+    let mut leaves = branches.fork(&[0, 2, 1, 0]);
+    let states = leaves.advance(&tokens);
+    all.push(host(states.clone()));
+    all.extend(leaves.score(states, &tokens, 0.7));
+    all.push(host(inference.read(&[&text(120, 12), &text(3, 13)])));
     all
 }
 
 #[test]
 fn the_fused_way_gives_what_tensor_operations_give() {
     for model in models() {
-        let fused = Inference::new(&model);
-        assert!(fused.is_on_host());
-        let plain = Inference::plain(&model);
-        assert!(!plain.is_on_host());
+        let (fused, plain) = (Inference::new(&model), Inference::plain(&model));
         let name = format!("{:?}", model.config().model_type);
         for (fused, plain) in journey(&fused).iter().zip(&journey(&plain)) {
             close(fused, plain, &name);
         }
-        let states = plain.read(&[text(20, 1), text(5, 2)]);
-        close(
-            &fused.host_logits(states.clone()),
-            &plain.host_logits(states),
-            &name,
-        );
+        let states = plain.read(&[&text(20, 1), &text(5, 2)]);
+        let (fused, plain) = (fused.logits(states.clone()), plain.logits(states));
+        let (Logits::Host(fused), Logits::Device(plain)) = (fused, plain) else {
+            panic!("logits are where they are computed");
+        };
+        close(&fused, &host(plain), &name);
     }
 }
 
+fn weights(model: &Llama) -> Arc<Weights> {
+    Arc::new(Weights::new(model).unwrap())
+}
+
 /// States of a text run in the given pieces, each below the last.
-fn in_pieces(weights: &Weights, pieces: &[&[u32]]) -> Vec<f32> {
-    let mut cache = weights.cache(1);
+fn in_pieces(weights: &Arc<Weights>, pieces: &[&[u32]]) -> Vec<f32> {
+    let mut cache = weights.clone().cache(1);
     let mut states = Vec::new();
     for piece in pieces {
         cache = cache.fork(&[0]);
-        states = weights.advance(&mut cache, &[piece]);
+        states = advance(&mut *cache, &[piece]);
     }
     states
 }
@@ -113,7 +120,7 @@ fn in_pieces(weights: &Weights, pieces: &[&[u32]]) -> Vec<f32> {
 #[test]
 fn a_text_has_the_same_bits_however_it_is_cut_and_batched() {
     for model in models() {
-        let weights = Weights::new(&model).unwrap();
+        let weights = weights(&model);
         let whole = text(101, 1);
         let alone = in_pieces(&weights, &[&whole]);
         assert_eq!(
@@ -125,7 +132,7 @@ fn a_text_has_the_same_bits_however_it_is_cut_and_batched() {
         for others in [1, 3, 20] {
             let mut texts: Vec<Vec<u32>> = (0..others).map(|i| text(1 + 13 * i, i)).collect();
             texts.insert(others / 2, whole.clone());
-            let states = weights.advance(&mut weights.cache(texts.len()), &texts);
+            let states = advance(&mut *weights.clone().cache(texts.len()), &texts);
             let d = alone.len();
             assert_eq!(alone, states[others / 2 * d..][..d], "{others}");
         }
@@ -134,21 +141,15 @@ fn a_text_has_the_same_bits_however_it_is_cut_and_batched() {
 
 #[test]
 fn rows_that_part_share_what_they_have_in_common() {
-    let weights = Weights::new(&models()[0]).unwrap();
-    let trunk = {
-        let mut trunk = weights.cache(2);
-        weights.advance(&mut trunk, &[text(20, 1), text(30, 2)]);
-        trunk.fork(&[0, 1, 1])
-    };
-    let alone = |pieces: &[Vec<u32>]| {
-        let mut cache = weights.cache(1);
-        weights.advance(&mut cache, &[pieces.concat()])
-    };
-    let mut rows = Cache::seated(None, &trunk, &[Source::Trunk(0), Source::Trunk(1)]);
-    weights.advance(&mut rows, &[[7], [8]]);
-    let sources = [Source::Row(1), Source::Row(0), Source::Trunk(2), Source::Row(0)];
-    let mut rows = Cache::seated(Some(rows), &trunk, &sources);
-    let states = weights.advance(&mut rows, &[[1], [2], [3], [4]]);
+    let weights = weights(&models()[0]);
+    let mut trunk = weights.clone().cache(2);
+    advance(&mut *trunk, &[text(20, 1), text(30, 2)]);
+    let alone = |pieces: &[Vec<u32>]| advance(&mut *weights.clone().cache(1), &[pieces.concat()]);
+    let mut rows = trunk.lanes(&[0, 1, 1]);
+    rows.arrange(&[Source::Trunk(0), Source::Trunk(1)]);
+    rows.step(&[7, 8]);
+    rows.arrange(&[Source::Row(1), Source::Row(0), Source::Trunk(2), Source::Row(0)]);
+    let states = host(rows.step(&[1, 2, 3, 4]));
     let wanted = [
         alone(&[text(30, 2), vec![8, 1]]),
         alone(&[text(20, 1), vec![7, 2]]),
@@ -156,29 +157,30 @@ fn rows_that_part_share_what_they_have_in_common() {
         alone(&[text(20, 1), vec![7, 4]]),
     ];
     assert_eq!(states, wanted.concat());
-    assert_eq!(rows.lengths(), [32, 22, 31, 22]);
 }
 
 #[test]
 fn what_rows_share_is_held_once() {
-    let weights = Weights::new(&models()[0]).unwrap();
-    let mut trunk = weights.cache(1);
-    weights.advance(&mut trunk, &[text(64, 1)]);
-    let held = trunk.bytes();
-    assert_eq!(held, 2 * weights.block.bytes());
-    let mut rows = trunk.fork(&[0; 8]);
-    assert_eq!(rows.bytes(), held);
-    let next: Vec<[u32; 1]> = (0..8).map(|i| [i]).collect();
-    weights.advance(&mut rows, &next);
-    assert_eq!(rows.bytes(), held + 8 * weights.block.bytes());
+    let weights = weights(&models()[0]);
+    let block = weights.block.bytes();
+    let run = |rows: &mut [Row], tokens: &[Vec<u32>]| weights.advance(rows, tokens.iter().map(Vec::as_slice));
+    let mut trunk = vec![Row::default()];
+    run(&mut trunk, &[text(64, 1)]);
+    assert_eq!(bytes(trunk.iter()), 2 * block);
+    let mut rows: Vec<Row> = (0..8).map(|_| trunk[0].fork()).collect();
+    assert_eq!(bytes(rows.iter()), 2 * block);
+    let next: Vec<Vec<u32>> = (0..8).map(|i| vec![i]).collect();
+    run(&mut rows, &next);
+    assert_eq!(bytes(rows.iter()), 10 * block);
+    assert_eq!(bytes(rows.iter().chain(&trunk)), 10 * block);
     // A fork does not see what its origin reads later.
-    let before: Cache = trunk.clone();
-    weights.advance(&mut trunk, &[text(3, 2)]);
-    assert_eq!((before.lengths(), trunk.lengths()), (vec![64], vec![67]));
-    let mut again = weights.cache(1);
-    weights.advance(&mut again, &[text(64, 1)]);
+    let before = trunk.clone();
+    run(&mut trunk, &[text(3, 2)]);
+    assert_eq!((before[0].length, trunk[0].length), (64, 67));
+    let mut again = vec![Row::default()];
+    run(&mut again, &[text(64, 1)]);
     assert_eq!(
-        weights.advance(&mut before.fork(&[0]), &[[5]]),
-        weights.advance(&mut again, &[[5]])
+        run(&mut [before[0].fork()], &[vec![5]]),
+        run(&mut again, &[vec![5]])
     );
 }

@@ -1,6 +1,6 @@
 //! The backends by name: what is built in, which devices it finds, what they are called.
 
-use burn::tensor::Device;
+use burn::backend::Flex;
 #[cfg(any(
     feature = "vulkan",
     feature = "metal",
@@ -14,8 +14,9 @@ use burn::tensor::DeviceKind;
     all(feature = "wgpu", any(target_os = "macos", windows))
 ))]
 use burn::tensor::DeviceType;
+use burn::tensor::{DType, Device, Tensor};
 
-use super::{Kind, threads};
+use super::spec::Kind;
 
 /// Whether this binary holds the kind's backend.
 pub(super) fn is_built(kind: Kind) -> bool {
@@ -32,6 +33,15 @@ pub(super) fn is_built(kind: Kind) -> bool {
 /// The device that is always there.
 pub(super) fn processor() -> Device {
     Device::flex()
+}
+
+/// The numbers of an f32 tensor on the processor's backend, row by row; none of any other tensor.
+pub(crate) fn processor_f32<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
+    let primitive = tensor.without_autodiff().try_into_primitive::<Flex>().ok()?;
+    match primitive.dtype() {
+        DType::F32 => primitive.into_data().try_into_vec().ok(),
+        _ => None,
+    }
 }
 
 /// Every device of a kind that is built, in the backend's order; true for GPUs that the processor simulates.
@@ -97,6 +107,17 @@ fn by_vulkan() -> Vec<(Device, bool)> {
         }
     }
     found
+}
+
+/// Threads that the processor's backend computes with.
+pub fn threads() -> usize {
+    // rayon, which the backend uses, reads this variable before it counts cores.
+    let asked = std::env::var("RAYON_NUM_THREADS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    asked
+        .filter(|&threads| threads > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// A device's name for people.

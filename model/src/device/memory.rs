@@ -5,7 +5,8 @@ use burn::tensor::Device;
 use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, System};
 
-use super::{Kind, backends};
+use super::backends;
+use super::spec::Kind;
 
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -1,6 +1,12 @@
 //! Names, messages, and what is always there.
 
-use super::*;
+use burn::tensor::Device;
+
+use super::backends;
+use super::probe::quietly;
+use super::spec::KINDS;
+use super::{DeviceSpec, list, open};
+use crate::dtype::Dtype;
 
 #[test]
 fn every_spelling_reads_back() {

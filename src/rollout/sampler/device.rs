@@ -7,7 +7,8 @@
 
 use burn::tensor::{Bool, DType, FloatDType, Int, Tensor, TensorData};
 
-use super::{Draw, Sampling, log_share};
+use super::{Draw, log_share};
+use crate::rollout::Rollout;
 
 /// Token ids travel as f32.
 const VOCAB_LIMIT: usize = 1 << 24;
@@ -58,15 +59,15 @@ impl Softmax {
     }
 }
 
-impl Sampling {
-    /// [`Sampling::draw`] for a batch, by tensor operations on the logits' device, one read-back for all rows.
+impl Rollout {
+    /// [`Rollout::draw`] for a batch, by tensor operations on the logits' device, one read-back for all rows.
     ///
     /// It works in f32, the uniform numbers included: a token may differ from the host's where a number falls on a
     /// boundary between two tokens, or a sum on top-p's, to within f32's rounding (about 1e-6 of the whole).
     ///
     /// # Shapes
     /// * `logits_bv`: `[b, v]`, any float type
-    /// * `seen_bv`: `[b, v]`, the tokens of prompt and completion; not looked at unless [`Sampling::penalises`]
+    /// * `seen_bv`: `[b, v]`, the tokens of prompt and completion; not looked at unless [`Rollout::penalises`]
     /// * `uniforms`: `b` numbers in [0, 1)
     ///
     /// # Panics
@@ -261,7 +262,7 @@ fn pick(weights_bv: Tensor<2>, uniforms_b1: Tensor<2>) -> Tensor<2> {
         .reshape([rows * blocks, width])
         .select(0, block_id_b1.squeeze_dim::<1>(1) + row_starts_b);
     let place_b1 = first_above(weights_bw.clone(), weights_bw.cumsum(1), rest_b1);
-    // What is no number must not point outside.
+    // NaN must not point outside.
     (block_b1 * width as f32 + place_b1).clamp(0.0, vocab as f32 - 1.0)
 }
 

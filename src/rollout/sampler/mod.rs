@@ -1,6 +1,6 @@
 //! Logits and a random number in, a token out.
 //!
-//! Twice the same: [`Sampling::draw`] takes one row on the host, [`Sampling::draw_on_device`] a whole batch where its
+//! Twice the same: [`Rollout::draw`] takes one row on the host, [`Rollout::draw_on_device`] a whole batch where its
 //! logits are. Every filter comes down to one least value of the scaled logits `(x - max) / temperature`, and tokens of
 //! equal value share their fate.
 
@@ -10,55 +10,12 @@ mod tests;
 
 use std::cell::RefCell;
 
-use gcpo_model::cpu::math::exponentials_of;
-use serde::{Deserialize, Serialize};
+use gcpo_model::host::exponentials_of;
 
 use super::Rollout;
 
 /// Weights that are added up before the scan looks at single ones.
 const BLOCK: usize = 64;
-
-/// How tokens are drawn. The steps apply in the order repetition penalty, temperature, top-k, top-p, min-p, as in
-/// transformers.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    /// The logit of every token that prompt or completion hold already is divided by it where positive, else multiplied
-    /// (Keskar et al., 2019, and transformers); 1 for none.
-    pub repetition_penalty: f64,
-    /// Logits are divided by it; 0 takes the most likely token.
-    pub temperature: f64,
-    /// Only the k most likely tokens, and those as likely as the k-th; 0 for all.
-    pub top_k: usize,
-    /// Only the smallest set of most likely tokens whose probabilities reach this sum, and those as likely as the
-    /// set's last; 1 for all.
-    pub top_p: f64,
-    /// Only tokens at least this fraction as likely as the likeliest; 0 for all.
-    pub min_p: f64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            repetition_penalty: 1.0,
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-        }
-    }
-}
-
-impl From<&Rollout> for Sampling {
-    fn from(how: &Rollout) -> Self {
-        Self {
-            repetition_penalty: how.repetition_penalty,
-            temperature: how.temperature,
-            top_k: how.top_k,
-            top_p: how.top_p,
-            min_p: how.min_p,
-        }
-    }
-}
 
 /// A drawn token.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,7 +42,9 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-impl Sampling {
+/// How tokens are drawn. The steps apply in the order repetition penalty, temperature, top-k, top-p, min-p, as in
+/// transformers; a temperature of 0 takes the most likely token. Tokens that tie at the border of a filter are all kept.
+impl Rollout {
     /// The temperature by which log-probabilities are taken (gcpo.md, section 5).
     pub fn logp_temperature(&self) -> f64 {
         if self.temperature > 0.0 {
@@ -103,7 +62,7 @@ impl Sampling {
     /// Draws one token by the inverse of the cumulative distribution in order of token id.
     ///
     /// `seen` are the tokens of prompt and completion; they may repeat, and none is looked at unless
-    /// [`Sampling::penalises`]. `uniform` is in [0, 1). `None` if no logit is finite or one is NaN or +∞.
+    /// [`Rollout::penalises`]. `uniform` is in [0, 1). `None` if no logit is finite or one is NaN or +∞.
     pub fn draw(&self, logits: &[f32], seen: &[u32], uniform: f64) -> Option<Draw> {
         SCRATCH.with_borrow_mut(|scratch| self.draw_in(scratch, logits, seen, uniform))
     }
@@ -112,7 +71,7 @@ impl Sampling {
         let inverse = 1.0 / self.logp_temperature();
         let max = peak(logits)?;
         scratch.weights.resize(logits.len(), 0.0);
-        let total = weights(logits, inverse as f32, max, &mut scratch.weights);
+        let total = exponentials_of(logits, inverse as f32, max, &mut scratch.weights);
         let logp = |token: usize| log_share(logits[token], max, inverse, total);
         let penalise = self.penalises() && !seen.is_empty();
         if !penalise && self.temperature > 0.0 && !self.filters(logits.len()) {
@@ -138,7 +97,7 @@ impl Sampling {
             });
         }
         let mut kept = match penalise {
-            true => weights(from, inverse as f32, top, &mut scratch.weights),
+            true => exponentials_of(from, inverse as f32, top, &mut scratch.weights),
             false => total,
         };
         if self.filters(from.len()) {
@@ -243,11 +202,6 @@ fn peak(logits: &[f32]) -> Option<f32> {
     take(rest);
     let max = best.into_iter().fold(f32::NEG_INFINITY, f32::max);
     (max.is_finite() && damaged == [0; LANES]).then_some(max)
-}
-
-/// `exp((logit - max) * inverse)` of every logit, and their sum.
-fn weights(logits: &[f32], inverse: f32, max: f32, out: &mut [f32]) -> f64 {
-    exponentials_of(logits, inverse, max, out)
 }
 
 fn sum(values: &[f32]) -> f64 {

@@ -9,7 +9,7 @@ use crate::testing::device;
 
 const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 0.0];
 
-fn support(sampling: Sampling) -> Vec<u32> {
+fn support(sampling: Rollout) -> Vec<u32> {
     let mut seen: Vec<u32> = (0..2000)
         .map(|i| sampling.draw(&LOGITS, &[], f64::from(i) / 2000.0).unwrap().token)
         .collect();
@@ -20,9 +20,9 @@ fn support(sampling: Sampling) -> Vec<u32> {
 
 #[test]
 fn draws_follow_the_softmax_at_the_temperature() {
-    let sampling = Sampling {
+    let sampling = Rollout {
         temperature: 0.7,
-        ..Sampling::default()
+        ..Rollout::default()
     };
     let n = 20_000;
     let mut counts = [0u32; 5];
@@ -44,28 +44,28 @@ fn draws_follow_the_softmax_at_the_temperature() {
 
 #[test]
 fn filters_keep_what_transformers_keeps() {
-    let all = Sampling::default();
-    assert_eq!(support(all), [0, 1, 2, 3, 4]);
-    assert_eq!(support(Sampling { top_k: 2, ..all }), [1, 2]);
+    let all = Rollout::default;
+    assert_eq!(support(all()), [0, 1, 2, 3, 4]);
+    assert_eq!(support(Rollout { top_k: 2, ..all() }), [1, 2]);
     // softmax: 0.086, 0.636, 0.234, 0.012, 0.032
-    assert_eq!(support(Sampling { top_p: 0.6, ..all }), [1]);
-    assert_eq!(support(Sampling { top_p: 0.64, ..all }), [1, 2]);
-    assert_eq!(support(Sampling { top_p: 0.88, ..all }), [0, 1, 2]);
-    assert_eq!(support(Sampling { min_p: 0.2, ..all }), [1, 2]);
-    assert_eq!(support(Sampling { min_p: 1.0, ..all }), [1]);
+    assert_eq!(support(Rollout { top_p: 0.6, ..all() }), [1]);
+    assert_eq!(support(Rollout { top_p: 0.64, ..all() }), [1, 2]);
+    assert_eq!(support(Rollout { top_p: 0.88, ..all() }), [0, 1, 2]);
+    assert_eq!(support(Rollout { min_p: 0.2, ..all() }), [1, 2]);
+    assert_eq!(support(Rollout { min_p: 1.0, ..all() }), [1]);
     assert_eq!(
-        support(Sampling {
+        support(Rollout {
             top_k: 3,
             top_p: 0.99,
             min_p: 0.3,
-            ..all
+            ..all()
         }),
         [1, 2]
     );
     assert_eq!(
-        support(Sampling {
+        support(Rollout {
             temperature: 0.0,
-            ..all
+            ..all()
         }),
         [1]
     );
@@ -73,10 +73,10 @@ fn filters_keep_what_transformers_keeps() {
 
 #[test]
 fn logp_is_of_the_whole_distribution() {
-    let sampling = Sampling {
+    let sampling = Rollout {
         temperature: 0.5,
         top_k: 1,
-        ..Sampling::default()
+        ..Rollout::default()
     };
     let draw = sampling.draw(&LOGITS, &[], 0.9).unwrap();
     let total: f64 = LOGITS.iter().map(|&x| (2.0 * f64::from(x)).exp()).sum();
@@ -86,7 +86,7 @@ fn logp_is_of_the_whole_distribution() {
 
 #[test]
 fn damaged_logits_are_refused() {
-    let sampling = Sampling::default();
+    let sampling = Rollout::default();
     assert_eq!(sampling.draw(&[0.0, f32::NAN], &[], 0.5), None);
     assert_eq!(sampling.draw(&[f32::NEG_INFINITY; 3], &[], 0.5), None);
     assert_eq!(sampling.draw(&[0.0, f32::INFINITY], &[], 0.5), None);
@@ -100,7 +100,7 @@ fn damaged_logits_are_refused() {
 }
 
 /// Probabilities in f64, plain and as drawn, the long way: sort, cut, divide.
-fn reference(how: Sampling, logits: &[f32], seen: &[u32]) -> (Vec<f64>, Vec<f64>) {
+fn reference(how: &Rollout, logits: &[f32], seen: &[u32]) -> (Vec<f64>, Vec<f64>) {
     let softmax = |logits: &[f64]| {
         let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let exps: Vec<f64> = logits
@@ -177,19 +177,20 @@ fn uniform(rng: &mut ChaCha8Rng) -> f64 {
 }
 
 /// Every combination of the steps, each on and off.
-fn combinations() -> Vec<Sampling> {
+fn combinations() -> Vec<Rollout> {
     let mut all = Vec::new();
     for temperature in [0.0, 0.7, 1.0, 1.3] {
         for repetition_penalty in [1.0, 1.3] {
             for top_k in [0, 7] {
                 for top_p in [1.0, 0.85] {
                     for min_p in [0.0, 0.08] {
-                        all.push(Sampling {
+                        all.push(Rollout {
                             repetition_penalty,
                             temperature,
                             top_k,
                             top_p,
                             min_p,
+                            ..Rollout::default()
                         });
                     }
                 }
@@ -227,7 +228,7 @@ fn host_and_device_draw_the_same_and_say_its_probability() {
                 let host = how.draw(&logits[row], &seen[row], uniforms[row]).unwrap();
                 let there = on_device[row].unwrap();
                 assert_eq!(host.token, there.token, "{how:?}, {vocab} tokens, row {row}");
-                let (plain, drawn) = reference(how, &logits[row], &seen[row]);
+                let (plain, drawn) = reference(&how, &logits[row], &seen[row]);
                 let token = host.token as usize;
                 if how.temperature > 0.0 {
                     // The token is where the cumulative distribution passes the number.
@@ -260,20 +261,21 @@ fn host_and_device_draw_the_same_and_say_its_probability() {
 
 #[test]
 fn frequencies_are_those_of_the_distribution() {
-    let how = Sampling {
+    let how = Rollout {
         repetition_penalty: 1.5,
         temperature: 0.8,
         top_k: 20,
         top_p: 0.9,
         min_p: 0.02,
+        ..Rollout::default()
     };
     let logits = random_logits(&mut ChaCha8Rng::seed_from_u64(8), 24);
     let seen = vec![1, 5, 5, 17];
     let n = 4000;
     let uniforms: Vec<f64> = (0..n).map(|i| (f64::from(i) + 0.5) / f64::from(n)).collect();
     let rows = vec![logits.clone(); n as usize];
-    for how in [Sampling::default(), how] {
-        let (_, drawn) = reference(how, &logits, &seen);
+    for how in [Rollout::default(), how] {
+        let (_, drawn) = reference(&how, &logits, &seen);
         let seen_bv = seen_batch(&vec![seen.clone(); n as usize], 24);
         let there = how.draw_on_device(batch(&rows), Some(seen_bv), &uniforms);
         let here = uniforms.iter().map(|&u| how.draw(&logits, &seen, u)).collect();
@@ -293,17 +295,17 @@ fn frequencies_are_those_of_the_distribution() {
 fn ties_share_their_fate() {
     let tied = [2.0, 0.0, 2.0, 1.0, 2.0, 0.0];
     let uniforms: Vec<f64> = (0..600).map(|i| f64::from(i) / 600.0).collect();
-    let all = Sampling::default();
+    let all = Rollout::default;
     for (how, expected) in [
-        (Sampling { top_k: 1, ..all }, vec![0, 2, 4]),
-        (Sampling { top_k: 4, ..all }, vec![0, 2, 3, 4]),
-        (Sampling { top_k: 5, ..all }, vec![0, 1, 2, 3, 4, 5]),
-        (Sampling { top_p: 0.1, ..all }, vec![0, 2, 4]),
+        (Rollout { top_k: 1, ..all() }, vec![0, 2, 4]),
+        (Rollout { top_k: 4, ..all() }, vec![0, 2, 3, 4]),
+        (Rollout { top_k: 5, ..all() }, vec![0, 1, 2, 3, 4, 5]),
+        (Rollout { top_p: 0.1, ..all() }, vec![0, 2, 4]),
         (
-            Sampling {
+            Rollout {
                 top_k: 2,
                 top_p: 0.99,
-                ..all
+                ..all()
             },
             vec![0, 2, 4],
         ),
@@ -324,9 +326,9 @@ fn ties_share_their_fate() {
 fn the_search_separates_what_f32_separates() {
     // 1e-10 apart: 32 rounds of bisection are too few, so the second attempt must serve.
     let logits: Vec<f32> = (0..24).map(|i| -1e-10 * ((i * 7) % 24) as f32).collect();
-    let how = Sampling {
+    let how = Rollout {
         top_k: 5,
-        ..Sampling::default()
+        ..Rollout::default()
     };
     let uniforms: Vec<f64> = (0..100).map(|i| f64::from(i) / 100.0).collect();
     let mut support: Vec<u32> = how
@@ -347,7 +349,7 @@ fn a_token_without_weight_is_never_drawn() {
         // Half of the vocabulary is flat and ends in tokens that cannot be.
         let mut logits = vec![f32::NEG_INFINITY; vocab];
         logits[1..vocab / 2 + 1].fill(0.3);
-        let how = Sampling::default();
+        let how = Rollout::default();
         let uniforms = [0.0, almost_one];
         let there = how.draw_on_device(batch(&[logits.clone(), logits.clone()]), None, &uniforms);
         for (draw, u) in there.into_iter().zip(uniforms) {
@@ -381,19 +383,19 @@ fn damaged_rows_are_refused_and_others_are_not() {
 
 #[test]
 fn what_was_seen_counts_once_and_only_with_a_penalty() {
-    let how = Sampling {
+    let how = Rollout {
         repetition_penalty: 2.0,
         temperature: 0.0,
-        ..Sampling::default()
+        ..Rollout::default()
     };
     // 3 / 2 < 2; ids beyond the vocabulary have no logit.
     assert_eq!(how.draw(&LOGITS, &[1, 1, 1, 99], 0.5).unwrap().token, 2);
     assert_eq!(how.draw(&LOGITS, &[1, 2], 0.5).unwrap().token, 1);
     // Negative logits become more so.
     assert_eq!(how.draw(&[-1.0, -1.5], &[0], 0.5).unwrap().token, 1);
-    let plain = Sampling {
+    let plain = Rollout {
         temperature: 0.0,
-        ..Sampling::default()
+        ..Rollout::default()
     };
     assert_eq!(plain.draw(&LOGITS, &[1], 0.5).unwrap().token, 1);
 }

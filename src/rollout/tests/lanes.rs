@@ -16,11 +16,12 @@ fn lanes_are_refilled_and_rows_that_agree_are_run_once() {
     let prompts = [vec![3, 4, 5], vec![6, 7, 8, 9], vec![10]];
     let rows: Vec<usize> = (0..60).map(|i| i / 20).collect();
     let sampled = |max_rows: usize, temperature: f64| {
-        let sampling = Sampling {
+        let how = Rollout {
             temperature,
-            ..Sampling::default()
+            max_rows,
+            ..how()
         };
-        let engine = Engine::new(&model, &[1], sampling, Limits { max_rows, ..LIMITS });
+        let engine = Engine::new(&model, &[1], &how);
         let completions = engine
             .sample(&engine.root(&prompts), &requests(&rows), false)
             .unwrap()
@@ -69,7 +70,7 @@ fn stop_strings_end_completions_and_stay() {
         if let Some(hidden_bd) = sampled.hidden_bd {
             for (row, completion) in sampled.completions.iter().enumerate().take(8) {
                 let whole = [&[3, 4, 5], completion.text()].concat();
-                let read: Vec<f32> = model.read(&[whole]).try_into_vec_as().unwrap();
+                let read: Vec<f32> = model.read(&[&whole]).try_into_vec_as().unwrap();
                 let kept: Vec<f32> = hidden_bd.clone().narrow(0, row, 1).try_into_vec_as().unwrap();
                 close(&kept, &read);
             }
@@ -79,14 +80,15 @@ fn stop_strings_end_completions_and_stay() {
 
 #[test]
 fn penalties_see_the_context_on_every_way() {
-    let sampling = Sampling {
-        repetition_penalty: 1.7,
-        temperature: 0.9,
-        top_k: 12,
-        ..Sampling::default()
-    };
-    let sampled = |model: &Inference, max_rows: usize, sampling: Sampling| {
-        let engine = Engine::new(model, &EOS, sampling, Limits { max_rows, ..LIMITS });
+    let sampled = |model: &Inference, max_rows: usize, repetition_penalty: f64| {
+        let how = Rollout {
+            repetition_penalty,
+            temperature: 0.9,
+            top_k: 12,
+            max_rows,
+            ..how()
+        };
+        let engine = Engine::new(model, &EOS, &how);
         let root = engine.root(&[vec![3, 4, 5, 6, 7, 8], vec![9, 10]]);
         let leaves = engine.extend(&root, &[0, 1, 1], &[vec![11, 12], vec![13], vec![14, 15]]);
         let rows: Vec<usize> = (0..24).map(|i| i / 8).collect();
@@ -96,11 +98,11 @@ fn penalties_see_the_context_on_every_way() {
             .completions
     };
     let (fused, plain) = (Inference::new(&model()), Inference::plain(&model()));
-    let all = sampled(&fused, 64, sampling);
+    let all = sampled(&fused, 64, 1.7);
     for other in [
-        sampled(&fused, 5, sampling),
-        sampled(&plain, 64, sampling),
-        sampled(&plain, 5, sampling),
+        sampled(&fused, 5, 1.7),
+        sampled(&plain, 64, 1.7),
+        sampled(&plain, 5, 1.7),
     ] {
         for (a, b) in all.iter().zip(&other) {
             assert_eq!(a.tokens, b.tokens);
@@ -108,13 +110,9 @@ fn penalties_see_the_context_on_every_way() {
             close(&a.sampling_logp, &b.sampling_logp);
         }
     }
-    let free = Sampling {
-        repetition_penalty: 1.0,
-        ..sampling
-    };
     assert_ne!(
         all.iter().map(|c| &c.tokens).collect::<Vec<_>>(),
-        sampled(&fused, 64, free)
+        sampled(&fused, 64, 1.0)
             .iter()
             .map(|c| &c.tokens)
             .collect::<Vec<_>>()
@@ -124,11 +122,11 @@ fn penalties_see_the_context_on_every_way() {
 #[test]
 fn a_budget_that_holds_nothing_is_refused_with_what_is_needed() {
     let model = Inference::new(&model());
-    let limits = Limits {
-        memory_budget: 1000,
-        ..LIMITS
+    let how = Rollout {
+        memory_budget: ByteSize(1000),
+        ..how()
     };
-    let engine = Engine::new(&model, &EOS, Sampling::default(), limits);
+    let engine = Engine::new(&model, &EOS, &how);
     let root = engine.root(&[vec![3, 4, 5]]);
     let error = engine
         .sample(&root, &requests(&[0]), false)
@@ -149,16 +147,13 @@ fn ten_thousand_tokens_have_the_log_probabilities_of_the_trainers_forward() {
     let model = model();
     for inference in [Inference::new(&model), Inference::plain(&model)] {
         for (temperature, top_p) in [(1.0, 1.0), (0.7, 1.0), (1.3, 0.9)] {
-            let sampling = Sampling {
+            let how = Rollout {
                 temperature,
                 top_p,
-                ..Sampling::default()
-            };
-            let limits = Limits {
                 max_completion_length: 40,
-                ..LIMITS
+                ..how()
             };
-            let engine = Engine::new(&inference, &[], sampling, limits);
+            let engine = Engine::new(&inference, &[], &how);
             let prompts: Vec<Vec<u32>> = (1..6)
                 .map(|length| (0..5 * length).map(|i| i % 24).collect())
                 .collect();
@@ -172,7 +167,7 @@ fn ten_thousand_tokens_have_the_log_probabilities_of_the_trainers_forward() {
                 .zip(&completions)
                 .map(|(&row, c)| (prompts[row].as_slice(), c.tokens.as_slice()))
                 .collect();
-            let trained = crate::learner::completion_logp(&model, &pairs, temperature).logp_bt;
+            let trained = gcpo_model::logp::completion_logp(&model, &pairs, temperature).logp_bt;
             let trained: Vec<f32> = trained.try_into_vec_as().unwrap();
             let sampled: Vec<f32> = completions.iter().flat_map(|c| c.logp.clone()).collect();
             assert_eq!((sampled.len(), trained.len()), (10_000, 10_000));

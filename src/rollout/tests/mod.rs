@@ -4,6 +4,7 @@ mod lanes;
 
 use std::path::Path;
 
+use bytesize::ByteSize;
 use gcpo_data::{Context, Part, Problem};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::inference::Inference;
@@ -12,8 +13,9 @@ use gcpo_model::tokens::{Padding, Tokens};
 
 use super::*;
 use crate::group::{Candidate, Group};
-use crate::projection::{AlignmentConfig, FeatureContext, ProjectionPlan, project};
-use crate::sample::{Answers, answer};
+use crate::objective::{Clip, gcpo};
+use crate::projection::{FeatureContext, Features, Projection, ProjectionDraft, ProjectionPlan, project};
+use crate::sample::answer;
 use crate::testing::device;
 
 const EOS: [u32; 2] = [1, 2];
@@ -29,18 +31,22 @@ fn model() -> Llama {
     Llama::init(&config, 5, &device())
 }
 
-const LIMITS: Limits = Limits {
-    max_completion_length: LIMIT,
-    max_rows: 512,
-    memory_budget: usize::MAX,
-};
+/// Short completions, and all the memory in the world.
+fn how() -> Rollout {
+    Rollout {
+        max_completion_length: LIMIT,
+        memory_budget: ByteSize(u64::MAX),
+        ..Rollout::default()
+    }
+}
 
 fn engine(model: &Inference, max_rows: usize) -> Engine<'_> {
-    let sampling = Sampling {
+    let how = Rollout {
         temperature: 0.8,
-        ..Sampling::default()
+        max_rows,
+        ..how()
     };
-    Engine::new(model, &EOS, sampling, Limits { max_rows, ..LIMITS })
+    Engine::new(model, &EOS, &how)
 }
 
 fn key(prompt: u64, sample: u64) -> StreamKey {
@@ -82,34 +88,31 @@ fn plans(n: usize) -> Vec<Contexts> {
 
 /// A whole step's sampling and scoring; rewards alternate, the last prompt's are flat.
 fn run(engine: &Engine, context: FeatureContext) -> Vec<Group> {
-    let (n, j, m) = (3, 2, 2);
-    let contexts = plans(n).into_iter().enumerate();
+    let projection = Projection {
+        integrations: 2,
+        samples: 2,
+        ..ProjectionDraft::default().complete(&Rollout::default()).unwrap()
+    };
+    let features = Features {
+        context,
+        ..Features::default()
+    };
+    let clip = Clip { low: 0.2, high: 0.2 };
+    let plan = ProjectionPlan {
+        projection: &projection,
+        features: &features,
+        objective: &gcpo(2.0, 0.06, 0.0, clip, 1e-6, 10.0),
+        seed: 4,
+        step: 2,
+    };
+    let contexts = plans(3).into_iter().enumerate();
     let mut groups: Vec<Group> = contexts
         .map(|(number, contexts)| Group::new(Problem::default(), number, String::new(), contexts))
         .collect();
-    let how = Answers {
-        num_generations: n,
-        integrations: j,
-        with_hidden: context == FeatureContext::InContext,
-        seed: 4,
-        step: 2,
-        stage: Stage::Answer,
-    };
-    answer(engine, &mut groups, &how).unwrap();
+    answer(engine, &mut groups, &plan.answers(3)).unwrap();
     for group in &mut groups[..3] {
         group.candidates[1].reward = 1.0;
     }
-    let plan = ProjectionPlan {
-        integrations: j,
-        samples: m,
-        skip_flat_groups: true,
-        context,
-        alignment: AlignmentConfig::default(),
-        weigh: true,
-        refer: true,
-        seed: 4,
-        step: 2,
-    };
     project(engine, &mut groups, &plan).unwrap();
     groups
 }
@@ -129,18 +132,14 @@ fn little_memory(model: &Inference) -> usize {
 #[test]
 fn one_plan_gives_one_result_however_it_is_run() {
     let (fused, plain) = (Inference::new(&model()), Inference::plain(&model()));
-    let with = |model, max_rows, memory_budget| {
-        let sampling = engine(model, 1).sampling;
-        Engine::new(
-            model,
-            &EOS,
-            sampling,
-            Limits {
-                max_rows,
-                memory_budget,
-                ..LIMITS
-            },
-        )
+    let with = |model, max_rows, memory_budget: usize| {
+        let how = Rollout {
+            temperature: 0.8,
+            max_rows,
+            memory_budget: ByteSize(memory_budget as u64),
+            ..how()
+        };
+        Engine::new(model, &EOS, &how)
     };
     for context in [FeatureContext::Response, FeatureContext::InContext] {
         let whole = run(&with(&fused, 512, usize::MAX), context);
@@ -246,7 +245,7 @@ fn the_tree_gives_what_flat_sampling_gives_token_for_token() {
         .zip(&tree.completions)
         .map(|(x, c)| (x.as_slice(), c.tokens.as_slice()))
         .collect();
-    let trained = crate::learner::completion_logp(&model, &pairs, 0.8).logp_bt;
+    let trained = gcpo_model::logp::completion_logp(&model, &pairs, 0.8).logp_bt;
     let t = trained.dims()[1];
     let trained: Vec<f32> = trained.try_into_vec_as().unwrap();
     for (row, (score, completion)) in engine

@@ -20,7 +20,7 @@ pub struct Comparison {
     /// Whether `0.3333` is 1/3.
     pub rounding: bool,
     pairs: usize,
-    /// Normal forms and evaluations that were asked for: the dear part.
+    /// Normal forms and evaluations that were asked for: what costs most.
     pub(super) scalars: usize,
 }
 
@@ -123,15 +123,7 @@ impl Comparison {
         if a.len() != b.len() {
             return Outcome::DIFFERENT;
         }
-        let mut by = By::Exact;
-        for (a, b) in a.iter().zip(b) {
-            let part = self.same(a, b);
-            if !part.equal {
-                return part;
-            }
-            by = by.max(part.by);
-        }
-        Outcome::of(true, by)
+        all(a.iter().zip(b).map(|(a, b)| self.same(a, b)))
     }
 
     /// Each of one is one of the other's. Equal ones count once.
@@ -171,15 +163,8 @@ impl Comparison {
         if a.len() != b.len() || a[0].len() != b[0].len() {
             return Outcome::DIFFERENT;
         }
-        let mut by = By::Exact;
-        for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
-            let part = self.scalar(a, b);
-            if !part.equal {
-                return part;
-            }
-            by = by.max(part.by);
-        }
-        Outcome::of(true, by)
+        let pairs = a.iter().flatten().zip(b.iter().flatten());
+        all(pairs.map(|(a, b)| self.scalar(a, b)))
     }
 
     /// Proportional; where there is a zero, as in `12:00`, the same.
@@ -355,6 +340,18 @@ impl Comparison {
         };
         near.then_some(Outcome::of(true, By::Rounding))
     }
+}
+
+/// Equal where every part is, decided by the last resort that one needed; else as the first part that differs.
+fn all(parts: impl Iterator<Item = Outcome>) -> Outcome {
+    let mut by = By::Exact;
+    for part in parts {
+        if !part.equal {
+            return part;
+        }
+        by = by.max(part.by);
+    }
+    Outcome::of(true, by)
 }
 
 /// The value of a plain number.

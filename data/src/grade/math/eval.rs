@@ -42,7 +42,8 @@ impl Point {
         Complex::real(Wide::new(if negative { -size } else { size }))
     }
 
-    /// The value, where it is finite and the tree is a scalar made of what is known here.
+    /// The value, where it is finite and the tree is a scalar made of what is known here. One match: a row a
+    /// kind of node.
     pub fn value(&mut self, node: &Node) -> Option<Complex> {
         self.visits += 1;
         if self.visits > MAX_VISITS {

@@ -249,7 +249,7 @@ impl Atoms {
         self.atom(Atom::Value(label.to_owned(), forms))
     }
 
-    /// The value of a function where it is simple.
+    /// The value of a function where it is simple. One match: a row a function.
     fn worked(&mut self, name: &str, args: &[Form]) -> Done<Option<Form>> {
         let numbers: Option<Vec<Rat>> = args.iter().map(Form::value).collect();
         if let Some(numbers) = numbers

@@ -27,6 +27,7 @@ fn different(pairs: &[(&str, &str)]) {
     }
 }
 
+/// One table of cases.
 #[test]
 fn numbers() {
     same(&[
