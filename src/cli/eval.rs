@@ -15,12 +15,12 @@ use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, by_probl
 use crate::eval::report::{self, Difference, Group, Mean, Report};
 use crate::eval::stats::Estimate;
 use crate::eval::{EvalSuiteDraft, Set, evaluate};
-use crate::policy::{ModelPath, PromptDraft};
+use crate::policy::{ModelPath, PromptDraft, open};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration, grid, thousands};
 use crate::reward::Reward;
 use crate::run::RunDir;
-use crate::{open, source};
+use crate::source;
 
 /// Rows left out of a file that are named one by one; the rest is counted.
 const SKIPPED_NAMED: usize = 5;

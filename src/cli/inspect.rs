@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use bytesize::ByteSize;
 use gcpo_model::config::ModelConfig;
 use serde_json::{Map, Value};
 
@@ -159,7 +160,7 @@ fn describe(config: &ModelConfig, stored: &Stored, rows: usize, length: usize) -
     };
     row(
         "stored in",
-        format!("{files}, {} tensors, {}", stored.tensors, bytes(stored.bytes)),
+        format!("{files}, {} tensors, {}", stored.tensors, ByteSize(stored.bytes)),
     );
     let memory = Memory::of(config, rows, length);
     let rows_text = if rows == 1 {
@@ -171,29 +172,29 @@ fn describe(config: &ModelConfig, stored: &Stored, rows: usize, length: usize) -
         "memory",
         format!("for {rows_text} of {length} tokens, computed in float32"),
     );
-    row("  sampling", bytes(memory.weights + memory.cache));
+    row("  sampling", ByteSize(memory.weights + memory.cache).to_string());
     row(
         "",
         format!(
             "weights {}, keys and values {}",
-            bytes(memory.weights),
-            bytes(memory.cache)
+            ByteSize(memory.weights),
+            ByteSize(memory.cache)
         ),
     );
     row(
         "  training",
         format!(
             "about {}",
-            bytes(memory.weights + memory.optimiser + memory.activations)
+            ByteSize(memory.weights + memory.optimiser + memory.activations)
         ),
     );
     row(
         "",
         format!(
             "weights {}, gradients and AdamW {}, activations about {}",
-            bytes(memory.weights),
-            bytes(memory.optimiser),
-            bytes(memory.activations)
+            ByteSize(memory.weights),
+            ByteSize(memory.optimiser),
+            ByteSize(memory.activations)
         ),
     );
     text
@@ -202,22 +203,6 @@ fn describe(config: &ModelConfig, stored: &Stored, rows: usize, length: usize) -
 /// A count with a comma between thousands.
 fn grouped(count: u64) -> String {
     crate::report::thousands(count as f64)
-}
-
-/// Bytes for people, in powers of 1024.
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{count} B")
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
 }
 
 #[cfg(test)]

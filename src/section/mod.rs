@@ -32,7 +32,7 @@ mod value;
 pub use error::ConfigError;
 pub(crate) use error::{Unknown, at_least, impossible, positive, within};
 use toml::{Table, Value as Toml};
-pub use value::{Value, nearest, not_a_word};
+pub use value::{Value, not_a_word};
 pub(crate) use value::{or, text, words};
 
 /// A key of the config, for people.

@@ -3,7 +3,6 @@
 //! `cargo test --test tidy measures -- --nocapture` prints how large and how tangled the code is.
 
 mod graph;
-mod keys;
 mod measures;
 mod source;
 
