@@ -135,25 +135,7 @@ pub fn evaluate(
         (plan.rollout.max_rows / plan.rollout.num_generations.max(plan.integrate.unwrap_or(1))).max(1);
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
-            let asked = chunk.iter().zip(first..);
-            asked
-                .filter_map(|(asked, number)| {
-                    let problem = problems[asked.at].clone();
-                    Some(Group::new(problem, number, String::new(), contexts(asked)?))
-                })
-                .collect()
-        };
-        let mut answers = groups(&|asked| Some(asked.answer.clone()));
-        answer(
-            &engine,
-            &mut answers,
-            &plan.answers(Stage::Evaluate, plan.rollout.num_generations),
-        )?;
-        let mut integrated = groups(&|asked| asked.integrate.clone());
-        if let Some(n) = plan.integrate {
-            integrate(&engine, &mut integrated, plan, n)?;
-        }
+        let (answers, integrated) = sampled(&engine, plan, problems, chunk, first)?;
         let before = records.len();
         for (p, asked) in chunk.iter().enumerate() {
             records.extend(record(asked.at, Kind::Answer).all(&answers[p].candidates)?);
@@ -171,6 +153,34 @@ pub fn evaluate(
         tokens: engine.work().tokens,
         secs: started.elapsed().as_secs_f64(),
     })
+}
+
+/// The groups of some problems, of which the first has number `first`: those of their answers, and those of their integrated
+/// answers, where these are measured.
+fn sampled(
+    engine: &Engine,
+    plan: &EvalPlan,
+    problems: &[Problem],
+    chunk: &[Asked],
+    first: usize,
+) -> Result<(Vec<Group>, Vec<Group>), EvalError> {
+    let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
+        let asked = chunk.iter().zip(first..);
+        asked
+            .filter_map(|(asked, number)| {
+                let problem = problems[asked.at].clone();
+                Some(Group::new(problem, number, String::new(), contexts(asked)?))
+            })
+            .collect()
+    };
+    let mut answers = groups(&|asked| Some(asked.answer.clone()));
+    let how = plan.answers(Stage::Evaluate, plan.rollout.num_generations);
+    answer(engine, &mut answers, &how)?;
+    let mut integrated = groups(&|asked| asked.integrate.clone());
+    if let Some(n) = plan.integrate {
+        integrate(engine, &mut integrated, plan, n)?;
+    }
+    Ok((answers, integrated))
 }
 
 /// Whose completions are graded.

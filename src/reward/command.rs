@@ -4,7 +4,7 @@
 //! waits for the other to have read; its standard error is shown as it comes.
 
 use std::io::{self, BufRead, BufReader, Read, Write as _};
-use std::process::{self, Child, Stdio};
+use std::process::{self, Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -198,34 +198,9 @@ impl Program {
         std::os::unix::process::CommandExt::process_group(&mut start, 0);
         let mut child = start.spawn().map_err(failed)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-
-        let (requests, to_write) = mpsc::channel::<Vec<u8>>();
-        thread::spawn(move || {
-            let mut stdin = stdin.expect("it is piped");
-            for lines in to_write {
-                // A program that reads no more is noticed by what it does not write.
-                if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
-                    break;
-                }
-            }
-        });
-        let (read, replies) = mpsc::sync_channel(LINES_WAITING);
-        thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout.expect("it is piped"));
-            while let Some(line) = read_line(&mut stdout).transpose() {
-                let last = line.is_err();
-                if read.send(line).is_err() || last {
-                    break;
-                }
-            }
-        });
-        let name = label.clone();
-        let echo = thread::spawn(move || {
-            let mut stderr = BufReader::new(stderr.expect("it is piped"));
-            while let Ok(Some(line)) = read_line(&mut stderr) {
-                report::note(&format!("[{name}] {}", String::from_utf8_lossy(&line)));
-            }
-        });
+        let requests = write_from_here(stdin.expect("it is piped"));
+        let replies = lines_of(stdout.expect("it is piped"));
+        let echo = show(label.clone(), stderr.expect("it is piped"));
         Ok(Self {
             timeout: Duration::from_secs_f64(config.timeout_secs),
             batch_size: config.batch_size,
@@ -270,22 +245,9 @@ impl Program {
                 line: cut(&line),
             });
         }
-        let mut lines = Vec::new();
-        for (at, case) in cases.iter().enumerate() {
-            let request = Request {
-                id: first + at,
-                step,
-                prompt: &case.group.prompt,
-                completion: &case.candidate.text,
-                answer: &case.group.problem.answer,
-                problem: &case.group.problem,
-            };
-            serde_json::to_writer(&mut lines, &request).expect("texts and numbers are JSON");
-            lines.push(b'\n');
-        }
         if let Some(requests) = &self.requests {
             // Its thread may have ended with the program, which shows below.
-            let _ = requests.send(lines);
+            let _ = requests.send(questions(cases, first, step));
         }
         let deadline = Instant::now() + self.timeout;
         let mut replies = Vec::with_capacity(cases.len());
@@ -343,6 +305,63 @@ impl Program {
             None => "closed its output".into(),
         }
     }
+}
+
+/// A thread that writes what it is sent to the program.
+fn write_from_here(mut stdin: ChildStdin) -> Sender<Vec<u8>> {
+    let (requests, to_write) = mpsc::channel::<Vec<u8>>();
+    thread::spawn(move || {
+        for lines in to_write {
+            // A program that reads no more is noticed by what it does not write.
+            if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
+                break;
+            }
+        }
+    });
+    requests
+}
+
+/// A thread that reads the program's lines.
+fn lines_of(stdout: ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
+    let (read, replies) = mpsc::sync_channel(LINES_WAITING);
+    thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        while let Some(line) = read_line(&mut stdout).transpose() {
+            let last = line.is_err();
+            if read.send(line).is_err() || last {
+                break;
+            }
+        }
+    });
+    replies
+}
+
+/// A thread that shows the program's standard error under its name.
+fn show(name: String, stderr: ChildStderr) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut stderr = BufReader::new(stderr);
+        while let Ok(Some(line)) = read_line(&mut stderr) {
+            report::note(&format!("[{name}] {}", String::from_utf8_lossy(&line)));
+        }
+    })
+}
+
+/// The lines that ask about completions, of which the first has number `first`.
+fn questions(cases: &[Case<'_>], first: usize, step: usize) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (at, case) in cases.iter().enumerate() {
+        let request = Request {
+            id: first + at,
+            step,
+            prompt: &case.group.prompt,
+            completion: &case.candidate.text,
+            answer: &case.group.problem.answer,
+            problem: &case.group.problem,
+        };
+        serde_json::to_writer(&mut lines, &request).expect("texts and numbers are JSON");
+        lines.push(b'\n');
+    }
+    lines
 }
 
 impl Drop for Program {
