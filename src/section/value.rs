@@ -215,7 +215,7 @@ impl Value for ByteSize {
 
     fn write(&self) -> Toml {
         // A size that is not whole in its unit is written by its bytes, so that it reads back as it is.
-        let text = self.to_string();
+        let text = self.to_string().replace(".0 ", " ");
         match text.parse() {
             Ok(read) if *self == read => text.into(),
             _ => self.0.write(),
