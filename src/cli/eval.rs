@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use gcpo_data::Preset;
+use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ use crate::eval::stats::Estimate;
 use crate::eval::{EvalSuiteDraft, Set, evaluate};
 use crate::policy::{ModelPath, PromptDraft};
 use crate::recipe::eval_plan;
-use crate::report::{Progress, duration, grid, thousands};
+use crate::report::{Progress, duration, grid};
 use crate::reward::Reward;
 use crate::run::RunDir;
 use crate::{open, source};
@@ -371,8 +372,8 @@ fn show(
         text += &format!(
             "time         {}: {} tokens, {} tokens/s\n",
             duration(work.secs),
-            thousands(work.tokens as f64),
-            thousands(work.tok_per_sec)
+            HumanCount(work.tokens as u64),
+            HumanCount(work.tok_per_sec.round() as u64)
         );
     }
     print_line(text.trim_end())

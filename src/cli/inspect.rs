@@ -201,7 +201,7 @@ fn describe(config: &ModelConfig, stored: &Stored, rows: usize, length: usize) -
 
 /// A count with a comma between thousands.
 fn grouped(count: u64) -> String {
-    crate::report::thousands(count as f64)
+    indicatif::HumanCount(count).to_string()
 }
 
 /// Bytes for people, in powers of 1024.

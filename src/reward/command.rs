@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::Case;
 use crate::group::Score;
-use crate::report;
+use crate::console::note;
 use crate::section::{Check, ConfigError, at_least, impossible, positive, required, section, within};
 
 section! {
@@ -223,7 +223,7 @@ impl Program {
         let echo = thread::spawn(move || {
             let mut stderr = BufReader::new(stderr.expect("it is piped"));
             while let Ok(Some(line)) = read_line(&mut stderr) {
-                report::note(&format!("[{name}] {}", String::from_utf8_lossy(&line)));
+                note(&format!("[{name}] {}", String::from_utf8_lossy(&line)));
             }
         });
         Ok(Self {

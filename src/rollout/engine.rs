@@ -326,7 +326,7 @@ impl<'a> Engine<'a> {
         Ok(scores)
     }
 
-    /// Representations of texts run alone, with nothing in front (gcpo.md, section 3): `[texts, d]`, the last
+    /// Representations of texts run alone, with nothing in front (docs/algorithms.md, section 3): `[texts, d]`, the last
     /// layer's state after the final norm at each text's last token. Equal texts are run once.
     pub fn represent(&self, texts: &[&[u32]]) -> Tensor<2> {
         let started = Instant::now();

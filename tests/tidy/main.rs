@@ -14,22 +14,26 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 20] = [
+const FLOW: [&str; 24] = [
     "section",
+    "console",
     "stream",
     "objective",
-    "group",
     "run",
-    "report",
     "rollout",
+    "group",
     "source",
-    "reward",
-    "projection",
+    "sample",
     "policy",
+    "open",
+    "weigh",
+    "projection",
+    "reward",
     "eval",
     "learner",
     "demonstrate",
     "config",
+    "report",
     "recipe",
     "bench",
     "check",
@@ -38,12 +42,13 @@ const FLOW: [&str; 20] = [
 ];
 
 /// Crates that a room, or a whole crate, must not know, whatever the flow says.
-const UNKNOWN: [(&str, &[&str]); 8] = [
+const UNKNOWN: [(&str, &[&str]); 9] = [
     ("src/section", &["burn"]),
     ("src/stream", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/objective", &["gcpo_data"]),
     ("src/run", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/report", &["burn", "gcpo_model", "gcpo_data"]),
+    ("src/console", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/reward", &["burn", "gcpo_model"]),
     ("data/src", &["burn", "gcpo_model"]),
     ("model/src", &["gcpo_data", "tokenizers"]),
