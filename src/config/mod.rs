@@ -8,6 +8,7 @@
 //! in TRL.
 
 mod check;
+mod docs;
 mod foreign;
 mod origin;
 mod rooms;
@@ -30,6 +31,7 @@ use crate::run::{Checkpoint, CheckpointDraft, Run, RunDraft};
 pub use crate::section::ConfigError;
 use crate::section::{Known, Section, Value as _, section};
 use crate::source::{Source, SourceDraft};
+pub use docs::reference;
 use origin::Origin;
 
 section! {

@@ -378,16 +378,18 @@ fn a_wrong_reward_names_its_line() {
         ),
         (
             "[[reward]]\nname = \"repetition\"\ncache = 3",
-            "configs/a.toml:11: `reward.2.cache`: `repetition` has no such key; it has label, weight, ngram_size, max_penalty",
+            "configs/a.toml:11: `reward.2.cache`: `repetition` has no such key, `length` of style \"soft_overlong\" has; \
+             remove it; `repetition` takes name, ngram_size, max_penalty, label, weight",
         ),
         (
             "style = \"cosine\"\ncache = 3",
-            "configs/a.toml:10: `reward.1.cache`: `length` of style \"cosine\" has no such key; it has label, weight, style, \
-             max_length, min_value_wrong, max_value_wrong, min_value_correct, max_value_correct",
+            "configs/a.toml:10: `reward.1.cache`: `length` of style \"cosine\" has no such key, `length` of style \"soft_overlong\" \
+             has; remove it; `length` of style \"cosine\" takes name, max_length, style, min_value_wrong, max_value_wrong, \
+             min_value_correct, max_value_correct, label, weight",
         ),
         (
             "style = \"boxed\"",
-            "configs/a.toml:9: `reward.1.style`: \"boxed\" is no style of `length`; it takes \"soft_overlong\", \"cosine\"",
+            "configs/a.toml:9: `reward.1.style`: \"boxed\" is not one of its values; it takes \"soft_overlong\", \"cosine\"",
         ),
         (
             "[[reward]]\nname = \"length\"",
@@ -406,7 +408,7 @@ fn a_wrong_reward_names_its_line() {
         (
             "[[reward]]\nname = \"format\"\nweight = 0.5",
             "configs/a.toml:11: `reward.2.weight`: a format that gates earns nothing that could be weighed; remove the key, or \
-             set `reward.2.gates = false`",
+             set its `gates = false`",
         ),
         (
             "cache = 101",
@@ -454,8 +456,8 @@ fn a_wrong_reward_names_its_line() {
 
 #[test]
 fn a_reward_as_a_section_is_told_apart() {
-    let expected = "`reward`: rewards are a list; write `[[reward]]` and below it `name = \"accuracy\"` or another; how \
-                    answers are checked is in [grader]";
+    let expected = "`reward`: this is a list of sections; write its header in double brackets, `[[ ]]`, once for each \
+                    entry, and the entry's keys below";
     assert_eq!(
         error("[reward]\nexpressions = true\n", &[]),
         format!("configs/a.toml:1: {expected}")

@@ -22,9 +22,11 @@ section! {
         /// Number format of the weights in saved checkpoints. Source: this project (a resume needs exact weights).
         pub save_dtype: Dtype = Dtype::F32,
         /// The network's shape where `init = "random"`.
-        pub shape: Option<Shape> of ShapeDraft => match shape == ShapeDraft::default() {
-            true => Ok(None),
-            false => shape.complete().map(Some),
+        pub shape: Option<Shape> of ShapeDraft => match init {
+            _ if shape == ShapeDraft::default() => Ok(None),
+            Some(Init::Random) => shape.complete().map(Some),
+            None => Err(ConfigError::new("a shape is for random weights only")
+                .help("add `init = \"random\"` to [model] or remove the shape")),
         },
     }
 }
@@ -55,11 +57,6 @@ impl Check for Model {
                 ),
                 _ => Ok(()),
             },
-            (_, None, Some(_)) => impossible(
-                "shape",
-                "a shape is for random weights only",
-                "add `init = \"random\"` to [model] or remove the shape",
-            ),
             (Some(ModelPath::Quickstart), None, _) if self.tokenizer.is_some() => impossible(
                 "tokenizer",
                 "the quickstart checkpoint brings its own tokenizer",

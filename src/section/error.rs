@@ -110,16 +110,11 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// An error about one key of a section.
-fn about(key: &str, what: String, help: String) -> Result<(), ConfigError> {
-    Err(ConfigError::new(what).under(key).help(help))
-}
-
 /// # Errors
 /// `value` is less than `least`.
 pub(crate) fn at_least(key: &str, value: usize, least: usize) -> Result<(), ConfigError> {
     if value < least {
-        return about(
+        return impossible(
             key,
             format!("{value} is too small"),
             format!("give {least} or more"),
@@ -132,11 +127,7 @@ pub(crate) fn at_least(key: &str, value: usize, least: usize) -> Result<(), Conf
 /// `value` is not above 0, or not finite.
 pub(crate) fn positive(key: &str, value: f64) -> Result<(), ConfigError> {
     if !(value > 0.0 && value.is_finite()) {
-        return about(
-            key,
-            format!("{value} is impossible"),
-            "give a number above 0".into(),
-        );
+        return impossible(key, format!("{value} is impossible"), "give a number above 0");
     }
     Ok(())
 }
@@ -154,17 +145,17 @@ pub(crate) fn within(key: &str, value: f64, low: f64, high: f64) -> Result<(), C
         (false, true) => format!("give a number of {low} or more"),
         _ => format!("give a number from {low} to {high}"),
     };
-    about(key, format!("{value} is impossible"), help)
+    impossible(key, format!("{value} is impossible"), help)
 }
 
 /// An impossible value of one key: what is wrong, and what to do.
 ///
 /// # Errors
 /// Always.
-pub(crate) fn impossible(
+pub(crate) fn impossible<T>(
     key: &str,
     what: impl Into<String>,
     help: impl Into<String>,
-) -> Result<(), ConfigError> {
-    about(key, what.into(), help.into())
+) -> Result<T, ConfigError> {
+    Err(ConfigError::new(what).under(key).help(help))
 }

@@ -56,6 +56,11 @@ impl Key {
         self.path.rsplit('.').next().unwrap_or_default()
     }
 
+    /// Whether it is the header of a section, or of a list of sections.
+    pub fn is_section(&self) -> bool {
+        self.wants.contains("section")
+    }
+
     fn below(mut self, path: &str) -> Self {
         self.path = format!("{path}.{}", self.path);
         self
@@ -75,6 +80,9 @@ pub trait Check {
 
 /// What was typed of a section. Implemented by [`section!`].
 pub trait Section: Default {
+    /// What the section is about.
+    const ABOUT: &'static str;
+
     /// Takes the keys that it knows out of a table.
     ///
     /// # Errors
@@ -151,10 +159,7 @@ impl<S: Section> Slot for S {
     }
 
     fn keys_at(key: Key) -> Vec<Key> {
-        S::keys()
-            .into_iter()
-            .map(|inner| inner.below(&key.path))
-            .collect()
+        header::<S>(key, "a section of keys", "")
     }
 }
 
@@ -165,10 +170,10 @@ impl<S: Section> Slot for Vec<S> {
             None => return Ok(Self::new()),
             Some(Toml::Array(list)) => list,
             Some(_) => {
-                let error = ConfigError::new("this is a list of sections").under(key);
-                return Err(error.help(format!(
-                    "write a header in double brackets for each, such as [[{key}]], and its keys below"
-                )));
+                let help = "write its header in double brackets, `[[ ]]`, once for each entry, and the entry's keys below";
+                return Err(ConfigError::new("this is a list of sections")
+                    .under(key)
+                    .help(help));
             }
         };
         let entries = list.into_iter().enumerate().map(|(number, entry)| {
@@ -185,9 +190,20 @@ impl<S: Section> Slot for Vec<S> {
     }
 
     fn keys_at(key: Key) -> Vec<Key> {
-        let path = format!("{}.N", key.path);
-        S::keys().into_iter().map(|inner| inner.below(&path)).collect()
+        header::<S>(key, "a list of sections", ".N")
     }
+}
+
+/// The keys of a section that has a header, which comes first.
+fn header<S: Section>(key: Key, wants: &str, entry: &str) -> Vec<Key> {
+    let path = format!("{}{entry}", key.path);
+    let header = Key {
+        wants: wants.into(),
+        doc: S::ABOUT.trim().to_owned(),
+        ..key
+    };
+    let inner = S::keys().into_iter().map(|inner| inner.below(&path));
+    std::iter::once(header).chain(inner).collect()
 }
 
 /// A whole section as a value; here a key that it does not know is refused.
@@ -356,6 +372,8 @@ macro_rules! section {
         }
 
         impl $crate::section::Section for $draft {
+            const ABOUT: &'static str = concat!($($about, "\n"),*);
+
             fn take_keys(table: &mut toml::Table) -> Result<Self, $crate::section::ConfigError> {
                 let _ = &table;
                 Ok(Self { $($field: $crate::section::Slot::take(table, stringify!($field))?),* })
