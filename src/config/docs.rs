@@ -64,7 +64,8 @@ fn row(key: &Key) -> String {
         &format!("{of}{}", what.trim()),
         source.trim().trim_end_matches('.'),
     ];
-    let cells = cells.map(|cell: &str| cell.replace('\n', " ").replace('|', "\\|"));
+    let one_line = |cell: &str| cell.split_whitespace().collect::<Vec<_>>().join(" ");
+    let cells = cells.map(|cell: &str| one_line(cell).replace("|", "\\|"));
     format!("| {} |\n", cells.join(" | "))
 }
 
