@@ -44,7 +44,8 @@ impl Progress {
     pub fn step(&self, done: usize, report: &StepReport) {
         let secs = self.started.elapsed().as_secs_f64();
         let timed = done.saturating_sub(self.first);
-        self.line.show(&progress_line(done, self.steps, timed, secs, report));
+        self.line
+            .show(&progress_line(done, self.steps, timed, secs, report));
     }
 
     /// Shows how far a job is that counts `what`: `done` of them, with a `note` on it. Where lines stay, one every few seconds.

@@ -15,8 +15,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::Case;
-use crate::group::Score;
 use crate::console::note;
+use crate::group::Score;
 use crate::section::{Check, ConfigError, at_least, impossible, positive, required, section, within};
 
 section! {
