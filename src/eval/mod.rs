@@ -135,25 +135,7 @@ pub fn evaluate(
         (plan.rollout.max_rows / plan.rollout.num_generations.max(plan.integrate.unwrap_or(1))).max(1);
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
-            let asked = chunk.iter().zip(first..);
-            asked
-                .filter_map(|(asked, number)| {
-                    let problem = problems[asked.at].clone();
-                    Some(Group::new(problem, number, String::new(), contexts(asked)?))
-                })
-                .collect()
-        };
-        let mut answers = groups(&|asked| Some(asked.answer.clone()));
-        answer(
-            &engine,
-            &mut answers,
-            &plan.answers(Stage::Evaluate, plan.rollout.num_generations),
-        )?;
-        let mut integrated = groups(&|asked| asked.integrate.clone());
-        if let Some(n) = plan.integrate {
-            integrate(&engine, &mut integrated, plan, n)?;
-        }
+        let [answers, integrated] = answer_chunk(&engine, problems, chunk, first, plan)?;
         let before = records.len();
         for (p, asked) in chunk.iter().enumerate() {
             records.extend(record(asked.at, Kind::Answer).all(&answers[p].candidates)?);
@@ -171,6 +153,34 @@ pub fn evaluate(
         tokens: engine.work().tokens,
         secs: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
+/// same problems with candidates and an answer integrated from them.
+fn answer_chunk(
+    engine: &Engine,
+    problems: &[Problem],
+    chunk: &[Asked],
+    first: usize,
+    plan: &EvalPlan,
+) -> Result<[Vec<Group>; 2], RolloutError> {
+    let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
+        let asked = chunk.iter().zip(first..);
+        asked
+            .filter_map(|(asked, number)| {
+                let problem = problems[asked.at].clone();
+                Some(Group::new(problem, number, String::new(), contexts(asked)?))
+            })
+            .collect()
+    };
+    let mut answers = groups(&|asked| Some(asked.answer.clone()));
+    let how = plan.answers(Stage::Evaluate, plan.rollout.num_generations);
+    answer(engine, &mut answers, &how)?;
+    let mut integrated = groups(&|asked| asked.integrate.clone());
+    if let Some(n) = plan.integrate {
+        integrate(engine, &mut integrated, plan, n)?;
+    }
+    Ok([answers, integrated])
 }
 
 /// Whose completions are graded.

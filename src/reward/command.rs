@@ -199,26 +199,6 @@ impl Program {
         let mut child = start.spawn().map_err(failed)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
 
-        let (requests, to_write) = mpsc::channel::<Vec<u8>>();
-        thread::spawn(move || {
-            let mut stdin = stdin.expect("it is piped");
-            for lines in to_write {
-                // A program that reads no more is noticed by what it does not write.
-                if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
-                    break;
-                }
-            }
-        });
-        let (read, replies) = mpsc::sync_channel(LINES_WAITING);
-        thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout.expect("it is piped"));
-            while let Some(line) = read_line(&mut stdout).transpose() {
-                let last = line.is_err();
-                if read.send(line).is_err() || last {
-                    break;
-                }
-            }
-        });
         let name = label.clone();
         let echo = thread::spawn(move || {
             let mut stderr = BufReader::new(stderr.expect("it is piped"));
@@ -232,8 +212,8 @@ impl Program {
             label,
             command,
             child,
-            requests: Some(requests),
-            replies,
+            requests: Some(writer(stdin.expect("it is piped"))),
+            replies: reader(stdout.expect("it is piped")),
             echo,
         })
     }
@@ -295,30 +275,40 @@ impl Program {
             let line = match self.replies.recv_timeout(left) {
                 Ok(Ok(line)) => line,
                 Ok(Err(error)) => return Err(self.wrong(id, &[], error.to_string())),
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(ProgramError::Late {
-                        label: self.label.clone(),
-                        command: self.command.clone(),
-                        answered,
-                        asked: cases.len(),
-                        secs: self.timeout.as_secs_f64(),
-                        id: id.clone(),
-                    });
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ProgramError::Ended {
-                        label: self.label.clone(),
-                        command: self.command.clone(),
-                        how: self.ending(),
-                        answered,
-                        asked: cases.len(),
-                        id: id.clone(),
-                    });
-                }
+                Err(silence) => return Err(self.unanswered(id, silence, answered, cases.len())),
             };
             replies.push(reply(&line, first + answered).map_err(|what| self.wrong(id, &line, what))?);
         }
         Ok(replies)
+    }
+
+    /// The error of a program that answered only some of the lines it was asked; `id` is the next problem.
+    fn unanswered(
+        &mut self,
+        id: &str,
+        silence: RecvTimeoutError,
+        answered: usize,
+        asked: usize,
+    ) -> ProgramError {
+        let (label, command, id) = (self.label.clone(), self.command.clone(), id.to_owned());
+        match silence {
+            RecvTimeoutError::Timeout => ProgramError::Late {
+                label,
+                command,
+                answered,
+                asked,
+                secs: self.timeout.as_secs_f64(),
+                id,
+            },
+            RecvTimeoutError::Disconnected => ProgramError::Ended {
+                label,
+                command,
+                how: self.ending(),
+                answered,
+                asked,
+                id,
+            },
+        }
     }
 
     fn wrong(&self, id: &str, line: &[u8], what: String) -> ProgramError {
@@ -387,6 +377,35 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 /// The first 200 characters of a line.
 fn cut(line: &[u8]) -> String {
     String::from_utf8_lossy(line).chars().take(200).collect()
+}
+
+/// A thread that writes to a program what it is sent.
+fn writer(mut stdin: process::ChildStdin) -> Sender<Vec<u8>> {
+    let (requests, to_write) = mpsc::channel::<Vec<u8>>();
+    thread::spawn(move || {
+        for lines in to_write {
+            // A program that reads no more is noticed by what it does not write.
+            if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
+                break;
+            }
+        }
+    });
+    requests
+}
+
+/// A thread that reads a program's lines.
+fn reader(stdout: process::ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
+    let (read, replies) = mpsc::sync_channel(LINES_WAITING);
+    thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        while let Some(line) = read_line(&mut stdout).transpose() {
+            let last = line.is_err();
+            if read.send(line).is_err() || last {
+                break;
+            }
+        }
+    });
+    replies
 }
 
 /// What a line says of completion `id`.
