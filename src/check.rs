@@ -138,7 +138,7 @@ impl Gradients {
     /// The largest relative difference of a parameter's gradient.
     fn distance(&self, expected: &Self) -> f64 {
         let relative = self.of.iter().zip(&expected.of).map(|(a, b)| relative(a, b));
-        // `max` would pass over what is no number.
+        // `max` would pass over NaN.
         relative.fold(0.0, |most, x| if x > most || x.is_nan() { x } else { most })
     }
 }

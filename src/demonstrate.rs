@@ -1,7 +1,7 @@
 //! Demonstrations of the three prompts: what makes a policy that reinforcement learning can start from.
 //!
 //! A share of the demonstrations may be wrong on purpose, where the source can make wrong ones: the model then knows
-//! the right procedure and wavers, which gives every group a spread of rewards (gcpo.md, section 8).
+//! the right procedure and wavers, which gives every group a spread of rewards (docs/algorithms.md, section 8).
 
 mod config;
 

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod demonstrate;
 pub mod eval;
 pub mod group;

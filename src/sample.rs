@@ -1,4 +1,4 @@
-//! Stages 1 and 2 (gcpo.md, section 2): the candidates of each group, and answers integrated from them.
+//! Stages 1 and 2 (docs/algorithms.md, section 2): the candidates of each group, and answers integrated from them.
 
 use std::sync::Arc;
 

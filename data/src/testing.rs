@@ -2,18 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-/// A path under `$GCPO_SHARED`, or under `../shared` beside the repository; `None`, said aloud, where it is absent.
+/// A path under the folder that `GCPO_SHARED` names; `None`, said aloud, where it is absent.
 pub fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("GCPO_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    let full = root.join(path);
-    if full.exists() {
-        return Some(full);
+    let Some(root) = std::env::var_os("GCPO_SHARED") else {
+        eprintln!("skipped: GCPO_SHARED, the folder of {path}, is not set");
+        return None;
+    };
+    let full = Path::new(&root).join(path);
+    if !full.exists() {
+        eprintln!("skipped: {} is not there", full.display());
+        return None;
     }
-    eprintln!(
-        "skipped: {} is not there (GCPO_SHARED names its folder)",
-        full.display()
-    );
-    None
+    Some(full)
 }

@@ -145,7 +145,7 @@ impl Cache {
         );
         assert!(self.own.live() == 0, "lanes: fork the trunk first");
         let seated =
-            |level: &Level| level.seated(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
+            |level: &Level| level.placed(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
         self.below(rows, self.levels.iter().map(seated).collect())
     }
 
@@ -178,7 +178,7 @@ impl Cache {
             for &(row, from) in seats {
                 nodes[row] = theirs.node(from);
             }
-            *level = level.seated(nodes, &self.device);
+            *level = level.placed(nodes, &self.device);
         }
         for &(row, from) in seats {
             self.lengths[row] = trunk.lengths[from];
@@ -203,7 +203,7 @@ impl Cache {
         self.own.keep(rows, &indices(rows, &self.device));
         self.lengths = rows.iter().map(|&r| self.lengths[r]).collect();
         for level in &mut self.levels {
-            *level = level.seated(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
+            *level = level.placed(rows.iter().map(|&r| level.node(r)).collect(), &self.device);
         }
     }
 

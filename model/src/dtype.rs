@@ -57,7 +57,7 @@ impl std::str::FromStr for Dtype {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|dtype| dtype.name() == text);
-        found.ok_or_else(|| format!("there is no number format `{text}`: give float32, bfloat16 or float16"))
+        found.ok_or_else(|| format!("unknown number format `{text}`: give float32, bfloat16 or float16"))
     }
 }
 

@@ -18,11 +18,11 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use gcpo_model::device::{self, Opened};
 use gcpo_model::dtype::Dtype;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use crate::objective::KindDraft;
 use crate::policy::ShapeDraft;
-use crate::report::thousands;
 use work::{Done, prepare};
 
 /// Size of the network.
@@ -245,7 +245,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "  {} tok/s  {:.4} s ({least:.4} to {most:.4} over {}) on {}, {} threads",
-            thousands(self.tok_per_sec),
+            HumanCount(self.tok_per_sec.round() as u64),
             self.secs_median,
             self.repeats,
             self.device,

@@ -7,6 +7,7 @@ mod tables;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ use crate::eval::report::{self, Mean, Report};
 use crate::eval::{EvalPlan, Set, evaluate};
 use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::eval_plan;
-use crate::report::{Progress, duration, thousands};
+use crate::report::{Progress, duration};
 use crate::reward::Reward;
 use crate::run::RunDir;
 use config::{config, differing};
@@ -323,8 +324,8 @@ fn show(
         text += &format!(
             "time         {}: {} tokens, {} tokens/s\n",
             duration(work.secs),
-            thousands(work.tokens as f64),
-            thousands(work.tok_per_sec)
+            HumanCount(work.tokens as u64),
+            HumanCount(work.tok_per_sec.round() as u64)
         );
     }
     print_line(text.trim_end())

@@ -196,7 +196,7 @@ fn counted(count: usize, what: &str) -> String {
 
 /// A count with a comma between thousands.
 fn grouped(count: u64) -> String {
-    crate::report::thousands(count as f64)
+    indicatif::HumanCount(count).to_string()
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ pub fn evaluate(
         (plan.rollout.max_rows / plan.rollout.num_generations.max(plan.integrate.unwrap_or(1))).max(1);
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let (answers, integrated) = sampled(&engine, plan, problems, chunk, first)?;
+        let [answers, integrated] = answer_chunk(&engine, problems, chunk, first, plan)?;
         let before = records.len();
         for (p, asked) in chunk.iter().enumerate() {
             records.extend(record(asked.at, Kind::Answer).all(&answers[p].candidates)?);
@@ -155,15 +155,15 @@ pub fn evaluate(
     })
 }
 
-/// The groups of some problems, of which the first has number `first`: those of their answers, and those of their integrated
-/// answers, where these are measured.
-fn sampled(
+/// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
+/// same problems with candidates and an answer integrated from them.
+fn answer_chunk(
     engine: &Engine,
-    plan: &EvalPlan,
     problems: &[Problem],
     chunk: &[Asked],
     first: usize,
-) -> Result<(Vec<Group>, Vec<Group>), EvalError> {
+    plan: &EvalPlan,
+) -> Result<[Vec<Group>; 2], RolloutError> {
     let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
         let asked = chunk.iter().zip(first..);
         asked
@@ -180,7 +180,7 @@ fn sampled(
     if let Some(n) = plan.integrate {
         integrate(engine, &mut integrated, plan, n)?;
     }
-    Ok((answers, integrated))
+    Ok([answers, integrated])
 }
 
 /// Whose completions are graded.

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::loss::shape;
+use super::inputs::shape;
 use super::{Baseline, Objective, ObjectiveError, Scale, Weight};
 
 /// `ε_A` of eq. 8, as in TRL.

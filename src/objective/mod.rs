@@ -12,13 +12,15 @@
 //! Cells where `keep_bt` is false may hold anything, also NaN and infinities.
 
 mod advantage;
+mod inputs;
 mod loss;
 mod metrics;
 mod table;
 mod terms;
 
 pub use advantage::ADVANTAGE_EPS;
-pub use loss::{BatchTotals, LossInputs, LossOutput, Projected};
+pub use inputs::{BatchTotals, LossInputs, Projected};
+pub use loss::LossOutput;
 pub use metrics::{LossMetrics, MetricSums};
 pub use table::{
     Gcpo, GcpoDraft, Grpo, GrpoAlpha, GrpoAlphaDraft, GrpoDraft, Kind, KindDraft, Settings, SettingsDraft,

@@ -4,7 +4,7 @@ use burn::tensor::kind::Autodiff;
 use burn::tensor::{Bool, Tensor};
 use gcpo_model::dtype::widen;
 
-use super::loss::{LossInputs, Projected};
+use super::inputs::{LossInputs, Projected};
 use super::{Clip, Objective, Ratio};
 
 /// Largest difference of two log-probabilities that is exponentiated. `exp` of more than 88

@@ -1,4 +1,4 @@
-//! Stages 2 and 3 (gcpo.md, section 2): what the collider is sampled for, over the same tree of prefixes as
+//! Stages 2 and 3 (docs/algorithms.md, section 2): what the collider is sampled for, over the same tree of prefixes as
 //! the candidates.
 
 use burn::tensor::Tensor;

@@ -67,15 +67,6 @@ pub fn duration(secs: f64) -> String {
     }
 }
 
-/// The line, cut to a width in characters so that it does not wrap.
-pub fn fit(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    let cut = line.chars().take(width.saturating_sub(1));
-    cut.chain((width > 0).then_some('…')).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Done, RlReport, RolloutReport};
@@ -135,12 +126,5 @@ mod tests {
         ] {
             assert_eq!(duration(secs), text);
         }
-    }
-
-    #[test]
-    fn a_line_never_outgrows_its_width() {
-        assert_eq!(fit("Υ 1.84", 6), "Υ 1.84");
-        assert_eq!(fit("Υ 1.84", 5), "Υ 1.…");
-        assert_eq!(fit("abc", 0), "");
     }
 }

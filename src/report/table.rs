@@ -1,5 +1,8 @@
 //! The table at a run's end.
 
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::HumanCount;
+
 use super::line::duration;
 use super::{RlReport, StepReport};
 use crate::projection::Summary;
@@ -99,8 +102,8 @@ fn sampled(steps: &[StepReport]) -> Vec<(String, String)> {
             "sampled",
             format!(
                 "{} tokens in {} generations",
-                thousands(tokens as f64),
-                thousands(generations as f64)
+                HumanCount(tokens as u64),
+                HumanCount(generations as u64)
             ),
         );
     }
@@ -146,50 +149,32 @@ fn time(steps: &[StepReport]) -> Option<(String, String)> {
 
 /// Two columns, the first as wide as its longest entry; every line ends.
 pub fn columns(rows: &[(String, String)]) -> String {
-    let width = rows
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or(0);
-    rows.iter()
-        .map(|(name, value)| format!("{name}{}  {value}\n", " ".repeat(width - name.chars().count())))
-        .collect()
+    let rows = rows.iter().map(|(name, value)| [name, value]);
+    lines(Table::new().add_rows(rows))
 }
 
 /// Columns as wide as their longest entries, the first to the left and the others to the right; every line ends.
 pub fn grid(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let entries = rows.iter().filter_map(|row| row.get(column));
-        entries.map(|entry| entry.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let entries = row.iter().zip(&widths).enumerate();
-        let entries = entries.map(|(column, (entry, &width))| match column {
-            0 => format!("{entry:<width$}"),
-            _ => format!("{entry:>width$}"),
-        });
-        entries.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    let mut table = Table::new();
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    lines(&mut table)
+}
+
+/// A table without borders, two blanks between its columns.
+fn lines(table: &mut Table) -> String {
+    table.load_style(presets::NOTHING);
+    let last = table.column_count().saturating_sub(1);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if number == last { 0 } else { 2 }));
+    }
+    table.trim_fmt().lines().map(|line| format!("{line}\n")).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// A count with a comma between thousands.
-pub fn thousands(count: f64) -> String {
-    let digits = format!("{count:.0}");
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -67,8 +67,8 @@ pub struct Work {
 }
 
 impl Work {
-    /// This and what another engine did beside it, on a device of its own.
-    fn beside(self, other: Self) -> Self {
+    /// This and what another engine did at the same time, on a device of its own.
+    fn in_parallel(self, other: Self) -> Self {
         Self {
             score_secs: self.score_secs.max(other.score_secs),
             represent_secs: self.represent_secs.max(other.represent_secs),
@@ -79,7 +79,7 @@ impl Work {
 
     /// What the engines of several devices did at one time.
     pub fn of_engines(works: Vec<Self>) -> Self {
-        works.into_iter().reduce(Self::beside).unwrap_or_default()
+        works.into_iter().reduce(Self::in_parallel).unwrap_or_default()
     }
 
     /// This and what was done after it.
@@ -326,7 +326,7 @@ impl<'a> Engine<'a> {
         Ok(scores)
     }
 
-    /// Representations of texts run alone, with nothing in front (gcpo.md, section 3): `[texts, d]`, the last
+    /// Representations of texts run alone, with nothing in front (docs/algorithms.md, section 3): `[texts, d]`, the last
     /// layer's state after the final norm at each text's last token. Equal texts are run once.
     pub fn represent(&self, texts: &[&[u32]]) -> Tensor<2> {
         let started = Instant::now();

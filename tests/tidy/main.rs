@@ -13,22 +13,26 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 20] = [
+const FLOW: [&str; 24] = [
     "section",
+    "console",
     "stream",
     "objective",
-    "group",
     "run",
-    "report",
     "rollout",
+    "group",
     "source",
-    "reward",
-    "projection",
+    "sample",
     "policy",
+    "open",
+    "weigh",
+    "projection",
+    "reward",
     "eval",
     "learner",
     "demonstrate",
     "config",
+    "report",
     "recipe",
     "bench",
     "check",
@@ -37,12 +41,13 @@ const FLOW: [&str; 20] = [
 ];
 
 /// Crates that a room, or a whole crate, must not know, whatever the flow says.
-const UNKNOWN: [(&str, &[&str]); 8] = [
+const UNKNOWN: [(&str, &[&str]); 9] = [
     ("src/section", &["burn"]),
     ("src/stream", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/objective", &["gcpo_data"]),
     ("src/run", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/report", &["burn", "gcpo_model", "gcpo_data"]),
+    ("src/console", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/reward", &["burn", "gcpo_model"]),
     ("data/src", &["burn", "gcpo_model"]),
     ("model/src", &["gcpo_data", "tokenizers"]),
@@ -73,16 +78,7 @@ const DIALECT: [(&str, &str); 8] = [
 ];
 
 /// Laws that do not hold yet, by the name of their test. One that holds again is taken off the list: the test says so.
-const NOT_YET: &[&str] = &[
-    "documents_link_to_what_is_there",
-    "no_circles_between_files",
-    "no_function_outgrows_its_reader",
-    "only_device_names_a_backend",
-    "rooms_use_only_rooms_before_them",
-    "the_recipe_is_short",
-    "what_is_promised_is_there",
-    "words_are_the_trades_own",
-];
+const NOT_YET: &[&str] = &[];
 
 /// Fails where a law is broken, unless it is one of [`NOT_YET`].
 pub fn report(law: &str, broken: &[String]) {

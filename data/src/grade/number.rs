@@ -66,7 +66,7 @@ pub fn parse(text: &str) -> Option<Number> {
 }
 
 /// What stands behind the last `=`, where that is the answer: behind a name (`x = 5`, `f(2) = 5`) or a sum of numbers
-/// (`3 + 4 = 7`). An equation, `x + y = 0`, is no number.
+/// (`3 + 4 = 7`). An equation, `x + y = 0`, is not a number.
 fn right_hand_side(text: &str) -> &str {
     let Some((left, right)) = text.rsplit_once('=') else {
         return text;
@@ -102,7 +102,7 @@ pub fn scan(text: &str) -> Vec<(String, Number)> {
             .is_some_and(|c| c.is_ascii_alphabetic() || c == '^' || c == '_');
         match reader.number(at) {
             Some((_, end)) if owned => at = end,
-            // 4\sqrt{2}: the value is no number, and none before it was meant instead.
+            // 4\sqrt{2}: the value is not a number, and none before it was meant instead.
             Some((_, end))
                 if ["\\sqrt", "\\pi", "√", "π"]
                     .iter()

@@ -13,7 +13,7 @@ pub enum By {
     Exact,
     /// The same words or the same letter.
     Text,
-    /// Kind or length: a tuple is no number, three values are not two.
+    /// Kind or length: a tuple is not a number, three values are not two.
     Shape,
     /// The symbolic normal form.
     Symbolic,

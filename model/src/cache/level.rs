@@ -72,7 +72,7 @@ impl Level {
     }
 
     /// The same level for other rows, all its nodes kept: row `r` continues node `nodes[r]`.
-    pub fn seated(&self, nodes: Vec<usize>, device: &Device) -> Level {
+    pub fn placed(&self, nodes: Vec<usize>, device: &Device) -> Level {
         let mut level = self.clone();
         let first = nodes.iter().copied().min().unwrap_or(0);
         let last = nodes.iter().copied().max().unwrap_or(0);
@@ -95,7 +95,7 @@ impl Level {
             .any(|node| node.contains(&true))
             .then(|| bias(&level.hidden, level.width(), device));
         let nodes = std::mem::take(&mut level.nodes);
-        level.seated(nodes, device)
+        level.placed(nodes, device)
     }
 
     /// Drops nodes that no row refers to: those at the edges by a view, which costs nothing; those between where

@@ -45,7 +45,7 @@ thread_local! {
 /// How tokens are drawn. The steps apply in the order repetition penalty, temperature, top-k, top-p, min-p, as in
 /// transformers; a temperature of 0 takes the most likely token. Tokens that tie at the border of a filter are all kept.
 impl Rollout {
-    /// The temperature by which log-probabilities are taken (gcpo.md, section 5).
+    /// The temperature by which log-probabilities are taken (docs/algorithms.md, section 5).
     pub fn logp_temperature(&self) -> f64 {
         if self.temperature > 0.0 {
             self.temperature

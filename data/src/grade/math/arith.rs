@@ -269,7 +269,7 @@ impl Parser<'_> {
         })
     }
 
-    /// What stands behind a value and belongs to it: powers, subscripts, primes, units. One match: a row a mark.
+    /// What stands behind a value and belongs to it: powers, subscripts, primes, units. Long: one match, a row a mark.
     pub fn attached(&mut self, base: Node) -> Read<Node> {
         let mut value = base;
         let start = self.at;

@@ -6,7 +6,7 @@ use super::node::{Const, Node, Relation};
 use super::parse::{Parser, Read};
 
 impl Parser<'_> {
-    /// A command where a value belongs. One match: a row a command.
+    /// A command where a value belongs. Long: one match, a row a command.
     pub fn command(&mut self, name: &str) -> Read<Node> {
         let fence = match name {
             "lfloor" => Some(("rfloor", "floor")),

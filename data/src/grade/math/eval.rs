@@ -42,7 +42,7 @@ impl Point {
         Complex::real(Wide::new(if negative { -size } else { size }))
     }
 
-    /// The value, where it is finite and the tree is a scalar made of what is known here. One match: a row a
+    /// The value, where it is finite and the tree is a scalar made of what is known here. Long: one match, a row a
     /// kind of node.
     pub fn value(&mut self, node: &Node) -> Option<Complex> {
         self.visits += 1;
@@ -132,7 +132,7 @@ impl Point {
         Some(Complex::real(sin + Wide::new(1.5)))
     }
 
-    /// A known function. One match: a row a function.
+    /// A known function. Long: one match, a row a function.
     fn named(&mut self, name: &str, args: &[Node]) -> Option<Complex> {
         if let ("Sum" | "Product", [body, Node::Symbol(variable), from, to]) = (name, args) {
             return self.series(name == "Sum", body, variable, from, to);

@@ -98,7 +98,7 @@ impl Atoms {
         Ok(product)
     }
 
-    /// base^exponent with an exponent that is no number: an atom for each factor of the base.
+    /// base^exponent with an exponent that is not a number: an atom for each factor of the base.
     fn symbolic_power(&mut self, base: &Form, exponent: Form) -> Done<Form> {
         let mut product = Form::number(Rat::one());
         for (part, exp) in self.factors(base)? {
@@ -249,7 +249,7 @@ impl Atoms {
         self.atom(Atom::Value(label.to_owned(), forms))
     }
 
-    /// The value of a function where it is simple. One match: a row a function.
+    /// The value of a function where it is simple. Long: one match, a row a function.
     fn worked(&mut self, name: &str, args: &[Form]) -> Done<Option<Form>> {
         let numbers: Option<Vec<Rat>> = args.iter().map(Form::value).collect();
         if let Some(numbers) = numbers

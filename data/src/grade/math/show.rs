@@ -76,7 +76,7 @@ impl Display for Within<'_> {
 }
 
 impl Display for Node {
-    /// One match: a row a kind of node.
+    /// Long: one match, a row a kind of node.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Node::Int(value) => write!(f, "{value}"),

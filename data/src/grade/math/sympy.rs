@@ -94,7 +94,7 @@ impl Parser<'_> {
     }
 }
 
-/// The node that a SymPy class with these arguments is. One match: a row a class.
+/// The node that a SymPy class with these arguments is. Long: one match, a row a class.
 fn class(name: &str, kind: &str, mut args: Vec<Node>) -> Option<Node> {
     if args.len() > super::limits::MAX_CHAIN {
         return None;

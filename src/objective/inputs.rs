@@ -1,0 +1,112 @@
+//! What a loss takes.
+
+use burn::tensor::{Bool, Tensor};
+
+use super::{Aggregation, Objective, ObjectiveError};
+
+/// One micro-batch, right-padded: row `b` is a completion, column `t` its t-th token.
+#[derive(Debug, Clone)]
+pub struct LossInputs {
+    /// `log π_θ(y_t | q, y_<t)`, `[b, t]`: carries the gradient.
+    pub logp_bt: Tensor<2>,
+    /// The same under the policy that sampled, `[b, t]`.
+    pub logp_old_bt: Tensor<2>,
+    /// The same under the reference model, `[b, t]`. Needed where β is not 0.
+    pub logp_ref_bt: Option<Tensor<2>>,
+    /// Each completion's weight, `[b]`, from [`Objective::weigh`].
+    pub advantage_b: Tensor<1>,
+    /// True where a token belongs to the completion (its EOS included), `[b, t]`.
+    pub keep_bt: Tensor<2, Bool>,
+    /// The inputs of the second KL term. Needed where κ is not 0.
+    pub projected: Option<Projected>,
+}
+
+/// The inputs of the second KL term (eqs. 12, 13) for the rows of a [`LossInputs`].
+#[derive(Debug, Clone)]
+pub struct Projected {
+    /// `log π_θ(y_{i,t} | x_i, y_{i,<t})`, `[b, t]`: carries the gradient.
+    pub logp_x_bt: Tensor<2>,
+    /// The projected reference `π'_ref` from
+    /// [`projection::reference`](crate::projection::reference), `[b, t]`. The loss clamps it.
+    pub pi_ref_bt: Tensor<2>,
+}
+
+/// Sizes of the whole optimiser batch, which is what a loss is divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchTotals {
+    /// Completions in all micro-batches of the optimiser step.
+    pub completions: usize,
+    /// Their tokens.
+    pub tokens: usize,
+    /// The most tokens that a completion may have (`rollout.max_completion_length`).
+    pub max_completion_length: usize,
+}
+
+impl BatchTotals {
+    /// The totals of completions of these `lengths`, in tokens.
+    pub fn of(lengths: impl IntoIterator<Item = usize>, max_completion_length: usize) -> Self {
+        let (mut completions, mut tokens) = (0, 0);
+        for length in lengths {
+            completions += 1;
+            tokens += length;
+        }
+        Self {
+            completions,
+            tokens,
+            max_completion_length,
+        }
+    }
+
+    pub(super) fn divisor(&self, aggregation: Aggregation) -> Result<f64, ObjectiveError> {
+        match aggregation {
+            _ if self.completions == 0 || self.tokens == 0 => Err(ObjectiveError::EmptyBatch),
+            Aggregation::PerSequence => Ok(self.completions as f64),
+            Aggregation::PerToken => Ok(self.tokens as f64),
+            Aggregation::ConstantLength => Ok(self.completions as f64 * self.max_completion_length as f64),
+        }
+    }
+}
+
+impl LossInputs {
+    pub(super) fn check(&self, objective: &Objective) -> Result<(), ObjectiveError> {
+        let [b, t] = self.logp_bt.dims();
+        if b == 0 {
+            return Err(ObjectiveError::EmptyBatch);
+        }
+        let bt = |input: &'static str, actual: [usize; 2]| shape(input, &actual, &[b, t]);
+        bt("logp_old_bt", self.logp_old_bt.dims())?;
+        bt("keep_bt", self.keep_bt.dims())?;
+        shape("advantage_b", &self.advantage_b.dims(), &[b])?;
+        if let Some(logp_ref_bt) = &self.logp_ref_bt {
+            bt("logp_ref_bt", logp_ref_bt.dims())?;
+        } else if objective.needs_reference_model() {
+            return Err(ObjectiveError::MissingInput {
+                objective: objective.name,
+                input: "the reference model's log-probabilities",
+                because: "beta > 0",
+            });
+        }
+        if let Some(projected) = &self.projected {
+            bt("logp_x_bt", projected.logp_x_bt.dims())?;
+            bt("pi_ref_bt", projected.pi_ref_bt.dims())?;
+        } else if objective.needs_projected_reference() {
+            return Err(ObjectiveError::MissingInput {
+                objective: objective.name,
+                input: "the projected reference and the policy's log-probabilities in x_i",
+                because: "kappa > 0",
+            });
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn shape(input: &'static str, actual: &[usize], expected: &[usize]) -> Result<(), ObjectiveError> {
+    if actual == expected {
+        return Ok(());
+    }
+    Err(ObjectiveError::Shape {
+        input,
+        actual: actual.to_vec(),
+        expected: expected.to_vec(),
+    })
+}
