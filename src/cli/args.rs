@@ -1,5 +1,8 @@
 //! What was typed. What it means is worked out in `run.rs` and in each command's own file.
 
+// The comments are the help texts, in which brackets are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

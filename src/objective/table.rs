@@ -64,7 +64,7 @@ impl Check for Settings {
 }
 
 variants! {
-    /// What is maximised: `"gcpo"`, `"grpo"`, or `"grpo_alpha"` (GRPO with advantages times `alpha`, a control). Source: paper, eq. 10.
+    /// What is maximised; `"grpo_alpha"` is GRPO with advantages times `alpha`, a control. Source: paper, eq. 10.
     pub enum Kind from KindDraft by name = "gcpo" {
         /// Group Causal Policy Optimization.
         Gcpo = "gcpo" of GcpoDraft(),

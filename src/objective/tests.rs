@@ -135,7 +135,10 @@ fn names_are_strict() {
         assert_eq!(row.name, *name);
     }
     let error = "GRPO".parse::<KindDraft>().unwrap_err();
-    assert_eq!(error, "expected one of `gcpo`, `grpo`, `grpo_alpha`");
+    assert_eq!(
+        error,
+        "there is no `GRPO`; expected one of `gcpo`, `grpo`, `grpo_alpha`"
+    );
 }
 
 #[test]

@@ -83,8 +83,7 @@ section! {
 }
 
 variants! {
-    /// What the completion is rewarded for: `"accuracy"`, `"format"`, `"length"`, `"repetition"` or `"command"`. Default: none, it must
-    /// be given. Source: this project.
+    /// What the completion is rewarded for. Default: none, it must be given. Source: this project.
     pub enum RewardKind from RewardKindDraft by name(max_completion_length: usize) {
         /// Whether the final answer is right.
         Accuracy = "accuracy" of AccuracyDraft(),

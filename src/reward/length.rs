@@ -30,7 +30,7 @@ impl Check for Length {
 }
 
 variants! {
-    /// The curve: `"soft_overlong"` or `"cosine"`. Source: DAPO (soft overlong), open-r1 (cosine).
+    /// The curve. Source: DAPO (soft overlong), open-r1 (cosine).
     pub enum Curve from CurveDraft by style = "soft_overlong" (max_length: usize) {
         /// DAPO's punishment of what is nearly too long.
         SoftOverlong = "soft_overlong" of SoftOverlongDraft(max_length),

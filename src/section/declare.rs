@@ -98,9 +98,10 @@ macro_rules! section {
     (@given $head:ident $(<$of:ty>)?) => { Option<$head $(<$of>)?> };
 
     // What a key is when it is not given, for people.
-    (@default $head:ident $(<$of:ty>)? = $default:expr) => {
-        Some(<$head $(<$of>)? as $crate::section::Value>::write(&$default).to_string())
-    };
+    (@default $head:ident $(<$of:ty>)? = $default:expr) => {{
+        let default: $head $(<$of>)? = $default;
+        Some($crate::section::shown(&default))
+    }};
     (@default $head:ident $(<$of:ty>)? => $rule:expr) => { Some(stringify!($rule).to_owned()) };
     (@default $head:ident $(<$of:ty>)?) => { None };
 
@@ -224,7 +225,7 @@ macro_rules! variants {
                 match name {
                     $first_word => Ok(Self::$first(Default::default())),
                     $($word => Ok(Self::$variant(Default::default())),)*
-                    _ => Err(format!("expected one of `{}`", $name::NAMES.join("`, `"))),
+                    _ => Err(format!("there is no `{name}`; expected one of `{}`", $name::NAMES.join("`, `"))),
                 }
             }
         }
@@ -256,7 +257,7 @@ macro_rules! variants {
             fn keys_at(key: $crate::section::Key) -> Vec<$crate::section::Key> {
                 let mut keys = vec![$crate::section::Key {
                     path: stringify!($tag).to_owned(),
-                    wants: <String as $crate::section::Value>::wants(),
+                    wants: $crate::section::or($name::NAMES),
                     doc: concat!($($about, "\n"),*).trim().to_owned(),
                     default: None $(.or(Some(concat!("\"", $default, "\"").to_owned())))?,
                     ..key

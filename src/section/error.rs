@@ -18,7 +18,7 @@ pub struct ConfigError {
     /// What to do.
     pub help: Option<String>,
     /// Of a key that nobody knows.
-    pub(crate) unknown: Option<Unknown>,
+    pub(crate) unknown: Option<Box<Unknown>>,
 }
 
 /// A key that a section does not know.
@@ -44,7 +44,7 @@ impl ConfigError {
 
     pub(crate) fn unknown(key: &str, unknown: Unknown) -> Self {
         Self {
-            unknown: Some(unknown),
+            unknown: Some(Box::new(unknown)),
             ..Self::new("no such key").under(key)
         }
     }

@@ -1,4 +1,4 @@
-//! How the config's sections are made: each key is declared once, with [`section!`], and everything else follows from it.
+//! How the config's sections are made: each key is declared once, with `section!`, and everything else follows from it.
 //!
 //! ```text
 //! section! {
@@ -23,7 +23,7 @@
 //!   `=>` sees the fields above it, and what is in the parentheses), and then asks [`Check::check`];
 //! * reading, writing and the list of its keys ([`Section`]), from which `docs/config.md` and "did you mean" are made.
 //!
-//! A section whose keys depend on one of them, its *tag* (`objective.name`), holds a field of a [`variants!`] enum: each variant is
+//! A section whose keys depend on one of them, its *tag* (`objective.name`), holds a field of a `variants!` enum: each variant is
 //! a section of its own, and a key of another variant cannot be represented.
 
 mod declare;
@@ -35,7 +35,7 @@ pub use error::ConfigError;
 pub(crate) use error::{Unknown, at_least, impossible, positive, within};
 use toml::{Table, Value as Toml};
 pub use value::{Value, not_a_word};
-pub(crate) use value::{or, text, words};
+pub(crate) use value::{Word, of_words, or, read_word, shown, text, words};
 
 /// A key of the config, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub trait Check {
     }
 }
 
-/// What was typed of a section. Implemented by [`section!`].
+/// What was typed of a section. Implemented by `section!`.
 pub trait Section: Default {
     /// What the section is about.
     const ABOUT: &'static str;

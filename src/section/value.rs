@@ -1,5 +1,6 @@
 //! The values that a key may have: how each is read from TOML, written, and told to people.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -153,35 +154,64 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
-/// A value that is written as one of a few words: how it wants to be, and all of its values.
+/// A value that is written as one of a few words.
+pub(crate) trait Word: Copy + Display + 'static {
+    /// All of them.
+    const WORDS: &'static [Self];
+}
+
+/// `"a", "b" or "c"`
+pub(crate) fn or<W: Display>(words: &[W]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match words.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+/// A value as people read it.
+pub(crate) fn shown(value: &impl Value) -> String {
+    match value.write() {
+        // 1e-6 and not 0.000001
+        Toml::Float(number) => format!("{number:?}"),
+        other => other.to_string(),
+    }
+}
+
+pub(crate) fn read_word<T: Word>(value: Toml) -> Result<T, ConfigError> {
+    let word = text(value, &or(T::WORDS))?;
+    let found = T::WORDS.iter().find(|known| known.to_string() == word);
+    found.copied().ok_or_else(|| {
+        let words: Vec<String> = T::WORDS.iter().map(ToString::to_string).collect();
+        not_a_word(&word, &words.iter().map(String::as_str).collect::<Vec<_>>())
+    })
+}
+
 macro_rules! of_words {
-    ($($type:ty, $all:expr;)+) => {
-        $(impl Value for $type {
+    ($type:ty, $words:expr) => {
+        impl $crate::section::Word for $type {
+            const WORDS: &'static [Self] = &$words;
+        }
+
+        impl $crate::section::Value for $type {
             fn wants() -> String {
-                let words: Vec<String> = $all.iter().map(ToString::to_string).collect();
-                or(&words.iter().map(String::as_str).collect::<Vec<_>>())
+                $crate::section::or(<Self as $crate::section::Word>::WORDS)
             }
 
-            fn read(value: Toml) -> Result<Self, ConfigError> {
-                let word = text(value, &Self::wants())?;
-                $all.into_iter().find(|known| known.to_string() == word).ok_or_else(|| {
-                    let words: Vec<String> = $all.iter().map(ToString::to_string).collect();
-                    not_a_word(&word, &words.iter().map(String::as_str).collect::<Vec<_>>())
-                })
+            fn read(value: toml::Value) -> Result<Self, $crate::section::ConfigError> {
+                $crate::section::read_word(value)
             }
 
-            fn write(&self) -> Toml {
+            fn write(&self) -> toml::Value {
                 self.to_string().into()
             }
-        })+
+        }
     };
 }
+pub(crate) use of_words;
 
-of_words! {
-    Dtype, Dtype::ALL;
-    // The extraction rule of choices cannot be asked for by name.
-    Rule, Rule::ALL;
-}
+of_words!(Dtype, Self::ALL);
+of_words!(Rule, Self::ALL);
 
 impl Value for DeviceSpec {
     fn wants() -> String {
@@ -231,15 +261,6 @@ pub(crate) fn text(value: Toml, wants: &str) -> Result<String, ConfigError> {
     }
 }
 
-/// `"a", "b" or "c"`
-pub(crate) fn or(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    match quoted.split_last() {
-        Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
-        _ => quoted.concat(),
-    }
-}
-
 /// An error about a word that is none of those that a key takes.
 pub fn not_a_word(word: &str, words: &[&str]) -> ConfigError {
     let all: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
@@ -258,33 +279,13 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$meta])* #[serde(rename = $word)] $variant),+ }
 
-        impl $name {
-            /// All words.
-            pub const NAMES: &[&str] = &[$($word),+];
-        }
-
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(match self { $(Self::$variant => $word),+ })
             }
         }
 
-        impl $crate::section::Value for $name {
-            fn wants() -> String {
-                $crate::section::or(Self::NAMES)
-            }
-
-            fn read(value: toml::Value) -> Result<Self, $crate::section::ConfigError> {
-                match $crate::section::text(value, &<Self as $crate::section::Value>::wants())?.as_str() {
-                    $($word => Ok(Self::$variant),)+
-                    other => Err($crate::section::not_a_word(other, Self::NAMES)),
-                }
-            }
-
-            fn write(&self) -> toml::Value {
-                self.to_string().into()
-            }
-        }
+        $crate::section::of_words!($name, [$(Self::$variant),+]);
     };
 }
 pub(crate) use words;
