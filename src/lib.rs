@@ -14,7 +14,6 @@ pub mod eval;
 pub mod group;
 pub mod learner;
 pub mod objective;
-pub mod open;
 pub mod policy;
 pub mod projection;
 pub mod recipe;

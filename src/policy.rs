@@ -1,6 +1,7 @@
 //! A checkpoint as the program uses it: a network, its tokenizer, its prompts, and the files that belong to it.
 
 mod config;
+pub mod open;
 
 use std::path::Path;
 

@@ -11,8 +11,7 @@ use gcpo_data::dataset::{self, Loaded, Suite};
 
 pub use config::{Generator, Preset, Source, SourceDraft, check_place};
 
-use crate::rollout::stream::permutation;
-use crate::rollout::{Stage, StreamKey};
+use crate::stream::{Stage, StreamKey, permutation};
 
 /// Seed of the built-in held-out problems: every run, whatever its seed, is judged on the same ones.
 const HELD_OUT_SEED: u64 = 0x6863_706f;

@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::Instant;
 
 use anyhow::Result;
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use gcpo_model::device::{self, Opened};
 use gcpo_model::dtype::Dtype;
@@ -253,12 +254,11 @@ impl fmt::Display for Report {
         for (stage, secs) in &self.stage_secs {
             write!(f, "  {stage} {secs:.3}")?;
         }
-        let mib = |bytes: f64| bytes / f64::from(1 << 20);
         if let Some(bytes) = self.kv_bytes {
-            write!(f, "  keys and values {:.1} MiB", mib(bytes as f64))?;
+            write!(f, "  keys and values {}", ByteSize(bytes as u64))?;
         }
         if let Some(bytes) = self.device_bytes {
-            write!(f, "  device memory {:.0} MiB", mib(bytes as f64))?;
+            write!(f, "  device memory {}", ByteSize(bytes))?;
         }
         Ok(())
     }

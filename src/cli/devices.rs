@@ -1,6 +1,7 @@
 //! `gcpo devices`: what this binary can compute on.
 
 use anyhow::Result;
+use bytesize::ByteSize;
 use gcpo_model::device::{Listed, Missing, list, remote};
 use serde::Serialize;
 
@@ -46,9 +47,8 @@ fn in_words(device: &Listed) -> String {
     if device.simulated {
         words.push("simulated by the processor".into());
     }
-    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     words.push(match device.memory {
-        Some(memory) => format!("{:.1} GiB ({:.1} GiB free)", gib(memory.total), gib(memory.free)),
+        Some(memory) => format!("{} ({} free)", ByteSize(memory.total), ByteSize(memory.free)),
         None => "memory unknown".into(),
     });
     words.push(match &device.error {

@@ -1,27 +1,29 @@
 //! `gcpo eval`: how often a model is right on sets of problems; the same from a file of completions; and two such files
 //! beside each other.
 
+mod config;
+mod tables;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use gcpo_data::Preset;
 use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
-use crate::config::{Config, ConfigError, Draft};
+use crate::config::Draft;
 use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, by_problem, fingerprint};
-use crate::eval::report::{self, Difference, Group, Mean, Report};
-use crate::eval::stats::Estimate;
-use crate::eval::{EvalSuiteDraft, Set, evaluate};
-use crate::policy::{ModelPath, PromptDraft};
+use crate::eval::report::{self, Mean, Report};
+use crate::eval::{EvalPlan, Set, evaluate};
+use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::eval_plan;
-use crate::report::{Progress, duration, grid};
+use crate::report::{Progress, duration};
 use crate::reward::Reward;
 use crate::run::RunDir;
-use crate::{open, source};
+use config::{config, differing};
+use tables::{differences, tables};
 
 /// Rows left out of a file that are named one by one; the rest is counted.
 const SKIPPED_NAMED: usize = 5;
@@ -75,22 +77,10 @@ fn measure(args: &EvalArgs) -> Result<()> {
             .unwrap_or(Path::new("the command"))
             .display()
     );
-    for set in &sets {
-        let (data, skipped) = (&set.data, &set.loaded.skipped);
-        for row in skipped.iter().take(SKIPPED_NAMED) {
-            eprintln!("{data}:{}: left out: {}", row.line, row.reason);
-        }
-        if skipped.len() > SKIPPED_NAMED {
-            eprintln!("{data}: {} rows left out in all", skipped.len());
-        }
-    }
     let reward = Reward::accuracy(&config.grader);
     for set in &sets {
-        // Said before a model is loaded.
-        for problem in &set.loaded.problems {
-            let gold = reward.verdict("", &problem.id, &problem.answer);
-            gold.with_context(|| format!("{} ({})", set.name, set.data))?;
-        }
+        say_left_out(set);
+        check_golds(set, &reward)?;
     }
     let name = name(model);
     let header = Header::new(&name, config.to_toml(), sets.iter().map(suite_header).collect());
@@ -112,20 +102,67 @@ fn measure(args: &EvalArgs) -> Result<()> {
     } else {
         (Log::create(&file, &header)?, Vec::new())
     };
-    let mut reports = Vec::with_capacity(sets.len());
+    let asking = Asking {
+        who: format!("{name} on {}", opened.name),
+        policy: &policy,
+        reward: &reward,
+        plan: eval_plan(&config),
+        file: &file,
+    };
     let mut work = Work::default();
-    for set in &sets {
+    let reports = sets.iter().map(|set| {
+        let of_set = kept.iter().filter(|record| record.suite == set.name);
+        asking.ask(set, of_set.cloned().collect(), &mut log, &mut work)
+    });
+    let reports = reports.collect::<Result<Vec<Report>>>()?;
+    work.tok_per_sec = work.tokens as f64 / work.secs;
+    show(&name, &file, &reports, Some(work), None, args.json)
+}
+
+/// Says which rows of a set's file are no problems.
+fn say_left_out(set: &Set) {
+    let (data, skipped) = (&set.data, &set.loaded.skipped);
+    for row in skipped.iter().take(SKIPPED_NAMED) {
+        eprintln!("{data}:{}: left out: {}", row.line, row.reason);
+    }
+    if skipped.len() > SKIPPED_NAMED {
+        eprintln!("{data}: {} rows left out in all", skipped.len());
+    }
+}
+
+/// Whether all gold answers of a set can be read; asked before a model is loaded.
+fn check_golds(set: &Set, reward: &Reward) -> Result<()> {
+    for problem in &set.loaded.problems {
+        let gold = reward.verdict("", &problem.id, &problem.answer);
+        gold.with_context(|| format!("{} ({})", set.name, set.data))?;
+    }
+    Ok(())
+}
+
+/// Who is asked, and how.
+struct Asking<'a> {
+    /// The model and its device, for people.
+    who: String,
+    policy: &'a Policy,
+    reward: &'a Reward,
+    plan: EvalPlan,
+    /// Where the completions go.
+    file: &'a Path,
+}
+
+impl Asking<'_> {
+    /// Asks the problems of a set behind those that `kept` has the completions of.
+    fn ask(&self, set: &Set, kept: Vec<Record>, log: &mut Log, work: &mut Work) -> Result<Report> {
         let problems = &set.loaded.problems;
         eprintln!(
-            "{name} on {}: {} problems of {} ({}), {} each; completions go to {}",
-            opened.name,
+            "{}: {} problems of {} ({}), {} each; completions go to {}",
+            self.who,
             problems.len(),
             set.name,
             set.data,
             answers(set.samples),
-            file.display()
+            self.file.display()
         );
-        let kept: Vec<Record> = kept.iter().filter(|r| r.suite == set.name).cloned().collect();
         let done = by_problem(&kept).len();
         if done > 0 {
             eprintln!("{done} of them were answered before");
@@ -133,30 +170,21 @@ fn measure(args: &EvalArgs) -> Result<()> {
         let progress = Progress::new(problems.len(), done);
         let mut seen = Counted::default();
         seen.add(&kept);
-        let mut plan = eval_plan(&config);
+        let mut plan = self.plan.clone();
         plan.rollout.num_generations = set.samples;
-        let found = evaluate(
-            &policy,
-            &policy.model,
-            &set.name,
-            problems,
-            &reward,
-            &plan,
-            kept,
-            |done, records| {
-                log.write(records)?;
-                seen.add(records);
-                progress.count(done, "problems", &seen.note());
-                Ok(())
-            },
-        )?;
+        let (policy, model) = (self.policy, &self.policy.model);
+        let keep = |done: usize, records: &[Record]| {
+            log.write(records)?;
+            seen.add(records);
+            progress.count(done, "problems", &seen.note());
+            Ok(())
+        };
+        let found = evaluate(policy, model, &set.name, problems, self.reward, &plan, kept, keep)?;
         progress.finish();
         work.tokens += found.tokens;
         work.secs += found.secs;
-        reports.push(found.report);
+        Ok(found.report)
     }
-    work.tok_per_sec = work.tokens as f64 / work.secs;
-    show(&name, &file, &reports, Some(work), None, args.json)
 }
 
 /// Right answers so far.
@@ -264,82 +292,6 @@ fn compare(first: &Path, second: &Path, json: bool) -> Result<()> {
     print_line(differences(&found).trim_end())
 }
 
-/// Keys that decide completions and are other than in the config of an evaluation that was stopped. The suites are compared by
-/// themselves.
-fn differing(config: &Config, saved: &str) -> Result<Vec<String>, ConfigError> {
-    const SECTIONS: [&str; 7] = [
-        "run.",
-        "data.",
-        "checkpoint.",
-        "reward",
-        "objective.",
-        "sft.",
-        "train.",
-    ];
-    const FREE: [&str; 4] = [
-        "rollout.max_rows",
-        "rollout.memory_budget",
-        "eval.every",
-        "eval.suite",
-    ];
-    let saved = Draft::read_written(saved, "eval.jsonl")?.finish()?;
-    let mut keys = saved.differences(config);
-    keys.retain(|key| {
-        let matters = !SECTIONS.iter().any(|section| key.starts_with(section));
-        key == "train.dtype" || (matters && !FREE.contains(&key.as_str()))
-    });
-    Ok(keys)
-}
-
-/// The run's config, or one of the suites or the data file with everything else as it is by default.
-fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
-    let mut draft = match &args.config {
-        Some(path) => Draft::load(path)?,
-        None => Draft::new("gcpo eval"),
-    };
-    let eval = &mut draft.eval;
-    if let (Some(data), Some(preset)) = (&args.data, &args.preset) {
-        Preset::named(preset)?;
-        eval.path = Some(data.clone());
-        eval.preset = Some(source::Preset::Named(preset.clone()));
-        // Whoever names a file means all of it.
-        eval.size = Some(0);
-    }
-    for suite in &args.suites {
-        add_suite(&mut eval.suite, suite);
-    }
-    if let Some(samples) = args.samples {
-        eval.samples = Some(samples);
-        for suite in &mut eval.suite {
-            suite.samples = Some(samples);
-        }
-    }
-    draft.set_all(&args.sets)?;
-    if args.config.is_none() && draft.prompt == PromptDraft::default() {
-        let (style, why) = open::prompt_style(&open::tokenizer(model)?);
-        eprintln!("prompts in the style \"{style}\": {why} (`--set prompt.style=…` takes another)");
-        draft.prompt.style = Some(style);
-    }
-    Ok(draft.finish()?)
-}
-
-/// Takes `NAME` or `NAME=FILE` for one of the suites, a new one if there is none of this name.
-fn add_suite(suites: &mut Vec<EvalSuiteDraft>, given: &str) {
-    let (name, file) = match given.split_once('=') {
-        Some((name, file)) => (name, Some(file.into())),
-        None => (given, None),
-    };
-    let same = |suite: &EvalSuiteDraft| suite.name.as_deref() == Some(name);
-    let at = suites.iter().position(same).unwrap_or_else(|| {
-        suites.push(EvalSuiteDraft {
-            name: Some(name.to_owned()),
-            ..EvalSuiteDraft::default()
-        });
-        suites.len() - 1
-    });
-    suites[at].path = file.or(suites[at].path.take());
-}
-
 fn name(model: &ModelPath) -> String {
     match model {
         ModelPath::Quickstart => "quickstart".into(),
@@ -377,137 +329,4 @@ fn show(
         );
     }
     print_line(text.trim_end())
-}
-
-fn estimate(of: Estimate) -> String {
-    format!("{:.4} ± {:.4}", of.mean, of.stderr)
-}
-
-fn between([low, high]: [f64; 2]) -> String {
-    format!("{low:.4} to {high:.4}")
-}
-
-/// What was found, for people: a row a suite and the mean, then what stands in no column.
-fn tables(reports: &[Report], mean: Option<&Mean>) -> String {
-    let heads = [
-        "suite",
-        "problems",
-        "k",
-        "avg@k = pass@1",
-        "95 % interval",
-        "pass@k",
-        "maj@k",
-        "tokens",
-        "truncated",
-        "no answer",
-    ];
-    let mut rows = vec![heads.map(str::to_owned).to_vec()];
-    let none = || "–".to_owned();
-    for report in reports {
-        let at_k = report
-            .pass_at_k
-            .get(&report.samples)
-            .filter(|_| report.samples > 1);
-        rows.push(vec![
-            report.suite.clone(),
-            report.problems.to_string(),
-            report.samples.to_string(),
-            estimate(report.pass_at_1),
-            between(report.interval),
-            at_k.map_or_else(none, |of| format!("{:.4}", of.mean)),
-            report.majority.map_or_else(none, |of| format!("{:.4}", of.mean)),
-            format!("{:.1}", report.length_mean),
-            format!("{:.1} %", 100.0 * report.truncated_frac),
-            format!("{:.1} %", 100.0 * report.no_answer_frac),
-        ]);
-    }
-    if let Some(mean) = mean {
-        let mut row = vec!["mean".to_owned(), String::new(), String::new()];
-        row.extend([estimate(mean.pass_at_1), between(mean.interval)]);
-        row.resize(heads.len(), String::new());
-        rows.push(row);
-    }
-    let mut text = grid(&rows);
-    for report in reports {
-        text += &details(report);
-    }
-    text
-}
-
-/// What a suite's row has no column for.
-fn details(report: &Report) -> String {
-    let mut text = String::new();
-    let suite = &report.suite;
-    if let Some(sampling) = report.sampling_stderr {
-        text += &format!("\n{suite}: of the standard error, {sampling:.4} is due to sampling\n");
-    }
-    let ks: Vec<String> = report
-        .pass_at_k
-        .iter()
-        .filter(|_| report.pass_at_k.len() > 2)
-        .map(|(k, of)| format!("pass@{k} {}", estimate(*of)))
-        .collect();
-    if !ks.is_empty() {
-        text += &format!("{suite}: {}\n", ks.join(", "));
-    }
-    if let (Some(y), Some(y_n)) = (report.candidates, report.integrated) {
-        text += &format!(
-            "{suite}: pass@1 of integrated answers y_n {}, of their candidates y_i {}\n",
-            estimate(y_n),
-            estimate(y)
-        );
-    }
-    if report.too_long > 0 {
-        let plural = if report.too_long == 1 { "" } else { "s" };
-        text += &format!(
-            "{suite}: {} problem{plural} too long, counted as wrong\n",
-            report.too_long
-        );
-    }
-    for (what, groups) in [("subject", &report.subjects), ("level", &report.levels)] {
-        if !groups.is_empty() {
-            let row = |group: &Group| {
-                vec![
-                    group.name.clone(),
-                    group.problems.to_string(),
-                    estimate(group.pass_at_1),
-                ]
-            };
-            let mut rows = vec![
-                [&format!("{suite} by {what}"), "problems", "pass@1"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            ];
-            rows.extend(groups.iter().map(row));
-            text += &format!("\n{}", grid(&rows));
-        }
-    }
-    text
-}
-
-fn differences(found: &[Difference]) -> String {
-    let heads = [
-        "suite",
-        "problems",
-        "first",
-        "second",
-        "second − first",
-        "95 % interval",
-        "better",
-        "worse",
-    ];
-    let mut rows = vec![heads.map(str::to_owned).to_vec()];
-    rows.extend(found.iter().map(|of| {
-        vec![
-            of.suite.clone(),
-            of.problems.to_string(),
-            format!("{:.4}", of.first),
-            format!("{:.4}", of.second),
-            format!("{:+.4} ± {:.4}", of.difference.mean, of.difference.stderr),
-            format!("{:+.4} to {:+.4}", of.interval[0], of.interval[1]),
-            of.better.to_string(),
-            of.worse.to_string(),
-        ]
-    }));
-    grid(&rows)
 }

@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::args::GenerateArgs;
 use super::run::{open_device, print_line, read_input};
 use crate::config::Draft;
-use crate::open;
-use crate::policy::Policy;
+use crate::policy::{Policy, open};
 use crate::report::Progress;
 use crate::rollout::{Completion, Engine, Finish, Request, Rollout};
 use crate::stream::{Stage, StreamKey};
@@ -64,22 +63,16 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let policy = open::load(&args.model, &config.prompts(), dtype, &opened.device)?;
-    let how = &config.rollout;
-    let prompts: Result<Vec<Prompt>> = texts
-        .into_iter()
-        .map(|(place, text)| {
-            let ids = ids(&policy, &text, asked).context(place)?;
-            Ok(Prompt { text, ids })
-        })
-        .collect();
-    let prompts = prompts?;
+    let prompts = texts.into_iter().map(|(place, text)| {
+        let ids = ids(&policy, &text, asked).context(place)?;
+        Ok(Prompt { text, ids })
+    });
+    let prompts = prompts.collect::<Result<Vec<Prompt>>>()?;
     let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
     let room = policy.model.config().max_position_embeddings - longest;
-    let max_completion_length = asked.unwrap_or(how.max_completion_length.min(room));
-
     let how = &Rollout {
-        max_completion_length,
-        ..how.clone()
+        max_completion_length: asked.unwrap_or(config.rollout.max_completion_length.min(room)),
+        ..config.rollout.clone()
     };
     let (model, stops) = (Inference::new(&policy.model), policy.stops());
     let engine = Engine::new(&model, &policy.eos, how).with_stops(stops.as_deref());
@@ -92,22 +85,13 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     for (index, wave) in prompts.chunks(per_wave).enumerate() {
         let first = index * per_wave;
         let completions = sample(&engine, wave, first, args.n, config.seed)?;
-        for (at, (prompt, completions)) in wave.iter().zip(completions.chunks(args.n)).enumerate() {
-            print(
-                &policy,
-                prompt,
-                completions,
-                first + at,
-                prompts.len() > 1,
-                args.json,
-            )?;
+        for (at, (prompt, of_prompt)) in wave.iter().zip(completions.chunks(args.n)).enumerate() {
+            let number = (prompts.len() > 1).then_some(first + at);
+            print(&policy, prompt, of_prompt, number, args.json)?;
         }
         if let Some(progress) = &progress {
-            progress.count(
-                first + wave.len(),
-                "prompts",
-                &format!("{} tokens", engine.work().tokens),
-            );
+            let tokens = format!("{} tokens", engine.work().tokens);
+            progress.count(first + wave.len(), "prompts", &tokens);
         }
     }
     if let Some(progress) = &progress {
@@ -233,12 +217,12 @@ fn requests(prompts: usize, first: usize, n: usize, seed: u64) -> Vec<Request> {
         .collect()
 }
 
+/// Prints a prompt's completions; `number` is its place, from 0, where there are several prompts.
 fn print(
     policy: &Policy,
     prompt: &Prompt,
     completions: &[Completion],
-    number: usize,
-    several: bool,
+    number: Option<usize>,
     json: bool,
 ) -> Result<()> {
     if json {
@@ -256,8 +240,9 @@ fn print(
         return print_line(serde_json::to_string(&answered)?);
     }
     for (at, completion) in completions.iter().enumerate() {
-        if several || completions.len() > 1 {
-            print_line(format_args!("--- prompt {}, completion {}", number + 1, at + 1))?;
+        if number.is_some() || completions.len() > 1 {
+            let prompt = number.unwrap_or(0) + 1;
+            print_line(format_args!("--- prompt {prompt}, completion {}", at + 1))?;
         }
         print_line(policy.decode(completion))?;
     }

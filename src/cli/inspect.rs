@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use bytesize::ByteSize;
 use gcpo_model::config::ModelConfig;
 use serde_json::{Map, Value};
 
@@ -121,103 +122,81 @@ impl Memory {
 }
 
 fn describe(config: &ModelConfig, stored: &Stored, rows: usize, length: usize) -> String {
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<14}{value}");
+    let tied = match config.tie_word_embeddings {
+        true => "head tied to it",
+        false => "head of its own",
     };
-    row("architecture", config.model_type.architecture().to_owned());
-    row(
-        "shape",
-        format!(
-            "{} layers, d {}, {} heads and {} key/value heads of {}, ff {}",
-            config.num_hidden_layers,
-            config.hidden_size,
-            config.num_attention_heads,
-            config.num_key_value_heads,
-            config.head_dim,
-            config.intermediate_size
-        ),
-    );
-    let tied = if config.tie_word_embeddings {
-        "head tied to it"
-    } else {
-        "head of its own"
-    };
-    row("vocabulary", format!("{}, {tied}", config.vocab_size));
-    row("positions", config.max_position_embeddings.to_string());
-    row("parameters", grouped(config.parameters() as u64));
     let formats: Vec<String> = stored
         .numbers
         .iter()
         .map(|(dtype, count)| format!("{dtype} {}", grouped(*count)))
         .collect();
-    row("dtype", formats.join(", "));
-    let files = if stored.files == 1 {
-        "1 file"
-    } else {
-        &format!("{} files", stored.files)
-    };
-    row(
-        "stored in",
-        format!("{files}, {} tensors, {}", stored.tensors, bytes(stored.bytes)),
+    let shape = format!(
+        "{} layers, d {}, {} heads and {} key/value heads of {}, ff {}",
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.head_dim,
+        config.intermediate_size
     );
-    let memory = Memory::of(config, rows, length);
-    let rows_text = if rows == 1 {
-        "1 row".to_owned()
-    } else {
-        format!("{rows} rows")
-    };
-    row(
-        "memory",
-        format!("for {rows_text} of {length} tokens, computed in float32"),
-    );
-    row("  sampling", bytes(memory.weights + memory.cache));
-    row(
-        "",
-        format!(
-            "weights {}, keys and values {}",
-            bytes(memory.weights),
-            bytes(memory.cache)
+    let of_model = [
+        ("architecture", config.model_type.architecture().to_owned()),
+        ("shape", shape),
+        ("vocabulary", format!("{}, {tied}", config.vocab_size)),
+        ("positions", config.max_position_embeddings.to_string()),
+        ("parameters", grouped(config.parameters() as u64)),
+        ("dtype", formats.join(", ")),
+        (
+            "stored in",
+            format!(
+                "{}, {} tensors, {}",
+                counted(stored.files, "file"),
+                stored.tensors,
+                ByteSize(stored.bytes)
+            ),
         ),
+    ];
+    let for_rows = format!(
+        "for {} of {length} tokens, computed in float32",
+        counted(rows, "row")
     );
-    row(
-        "  training",
-        format!(
-            "about {}",
-            bytes(memory.weights + memory.optimiser + memory.activations)
-        ),
-    );
-    row(
-        "",
-        format!(
-            "weights {}, gradients and AdamW {}, activations about {}",
-            bytes(memory.weights),
-            bytes(memory.optimiser),
-            bytes(memory.activations)
-        ),
-    );
-    text
+    let of_memory = Memory::of(config, rows, length).describe(for_rows);
+    let lines = of_model.into_iter().chain(of_memory);
+    lines.fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{name:<14}{value}");
+        text
+    })
+}
+
+impl Memory {
+    fn describe(&self, for_rows: String) -> [(&'static str, String); 5] {
+        let training = ByteSize(self.weights + self.optimiser + self.activations);
+        let (weights, cache) = (ByteSize(self.weights), ByteSize(self.cache));
+        let (optimiser, activations) = (ByteSize(self.optimiser), ByteSize(self.activations));
+        [
+            ("memory", for_rows),
+            ("  sampling", ByteSize(self.weights + self.cache).to_string()),
+            ("", format!("weights {weights}, keys and values {cache}")),
+            ("  training", format!("about {training}")),
+            (
+                "",
+                format!(
+                    "weights {weights}, gradients and AdamW {optimiser}, activations about {activations}"
+                ),
+            ),
+        ]
+    }
+}
+
+/// `1 row`, `2 rows`
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A count with a comma between thousands.
 fn grouped(count: u64) -> String {
     indicatif::HumanCount(count).to_string()
-}
-
-/// Bytes for people, in powers of 1024.
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{count} B")
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Keys that nobody knows here: what was meant, or what to do instead.
 
+use gcpo_data::nearest;
+
 use super::Draft;
-use crate::section::{ConfigError, Section as _, nearest};
+use crate::section::{ConfigError, Section as _};
 
 /// Names of TRL's `GRPOConfig`, transformers' `TrainingArguments` and verl's config, and what they are here: a key, or what to do
 /// where there is none.
@@ -82,9 +84,8 @@ pub(super) fn explained(error: ConfigError) -> ConfigError {
         "" => unknown.leaf.clone(),
         _ => format!("{section}.{}", unknown.leaf),
     };
-    let known: Vec<&str> = unknown.known.iter().map(String::as_str).collect();
     let typed = field.rsplit('.').next().unwrap_or(field);
-    let like = nearest(typed, &known).map(|name| match section {
+    let like = nearest(typed, unknown.known.iter().map(String::as_str)).map(|name| match section {
         "" => format!("did you mean `{name}`?"),
         _ => format!("did you mean `{section}.{name}`?"),
     });
@@ -94,7 +95,7 @@ pub(super) fn explained(error: ConfigError) -> ConfigError {
         .or_else(|| like.clone().filter(|_| is_section))
         .or_else(|| elsewhere(&path))
         .or(like)
-        .unwrap_or_else(|| format!("known here: {}", known.join(", ")));
+        .unwrap_or_else(|| format!("known here: {}", unknown.known.join(", ")));
     error.help(help)
 }
 

@@ -6,8 +6,8 @@ use gcpo_data::Problem;
 
 use super::Config;
 use crate::objective::Objective;
-use crate::policy::{Policy, PromptChoice};
-use crate::{open, source};
+use crate::policy::{Policy, PromptChoice, open};
+use crate::source;
 
 impl Config {
     /// The problems to train on.

@@ -378,13 +378,13 @@ fn a_wrong_reward_names_its_line() {
         ),
         (
             "[[reward]]\nname = \"repetition\"\ncache = 3",
-            "configs/a.toml:11: `reward.2.cache`: `repetition` has no such key, `length` of style \"soft_overlong\" has; \
-             remove it; `repetition` takes name, ngram_size, max_penalty, label, weight",
+            "configs/a.toml:11: `reward.2.cache`: `repetition` has no such key; it belongs to `length` of style \
+             \"soft_overlong\"; remove it; `repetition` takes name, ngram_size, max_penalty, label, weight",
         ),
         (
             "style = \"cosine\"\ncache = 3",
-            "configs/a.toml:10: `reward.1.cache`: `length` of style \"cosine\" has no such key, `length` of style \"soft_overlong\" \
-             has; remove it; `length` of style \"cosine\" takes name, max_length, style, min_value_wrong, max_value_wrong, \
+            "configs/a.toml:10: `reward.1.cache`: `length` of style \"cosine\" has no such key; it belongs to `length` of style \
+             \"soft_overlong\"; remove it; `length` of style \"cosine\" takes name, max_length, style, min_value_wrong, max_value_wrong, \
              min_value_correct, max_value_correct, label, weight",
         ),
         (
@@ -601,7 +601,7 @@ fn an_objective_takes_its_own_keys_only() {
     let file = FILE.replace("name = \"gcpo\"", "name = \"gcpo\"\nkappa = 0.1");
     assert_eq!(
         error(&file, &["objective.name=grpo"]),
-        "configs/a.toml:14: `objective.kappa`: `grpo` has no such key, `gcpo` has; remove it; `grpo` takes name, beta, epsilon, \
+        "configs/a.toml:14: `objective.kappa`: `grpo` has no such key; it belongs to `gcpo`; remove it; `grpo` takes name, beta, epsilon, \
          epsilon_high"
     );
     assert!(read(&file, &["objective={name=\"grpo\"}"]).is_ok());

@@ -49,7 +49,7 @@ section! {
 
 impl Check for Eval {
     fn check(&self) -> Result<(), ConfigError> {
-        check_place(self.path.as_ref(), self.preset.as_ref(), self.generator)?;
+        check_place("eval", self.path.as_ref(), self.preset.as_ref(), self.generator)?;
         if self.generator.is_some() {
             at_least("size", self.size, 1)?;
         }

@@ -32,7 +32,7 @@ mod value;
 pub use error::ConfigError;
 pub(crate) use error::{Unknown, at_least, impossible, positive, within};
 use toml::{Table, Value as Toml};
-pub use value::{Value, nearest, not_a_word};
+pub use value::{Value, not_a_word};
 pub(crate) use value::{or, text, words};
 
 /// A key of the config, for people.
@@ -155,7 +155,11 @@ impl<S: Section> Slot for S {
     }
 
     fn put(&self, table: &mut Table, key: &'static str) {
-        table.insert(key.to_owned(), self.write());
+        let mut keys = Table::new();
+        self.put_keys(&mut keys);
+        if !keys.is_empty() {
+            table.insert(key.to_owned(), Toml::Table(keys));
+        }
     }
 
     fn keys_at(key: Key) -> Vec<Key> {
@@ -255,8 +259,8 @@ fn unknown<S: Section>(section: &S, key: &str, value: &Toml) -> ConfigError {
         }
         return ConfigError::unknown(key, Unknown { leaf, known });
     }
-    let (this, has) = (title(&kind), owners.join(" and "));
-    ConfigError::new(format!("{this} has no such key, {has} has"))
+    let (this, owners) = (title(&kind), owners.join(", "));
+    ConfigError::new(format!("{this} has no such key; it belongs to {owners}"))
         .under(key)
         .help(format!("remove it; {this} takes {}", known.join(", ")))
 }

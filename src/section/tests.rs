@@ -98,7 +98,7 @@ fn a_mistake_has_its_key() {
     );
     assert_eq!(
         said("name = \"cake\"\nlayers = 1\nsalt = 1"),
-        "`salt`: `cake` has no such key, `soup` has; remove it; `cake` takes plates, heat, most, note, name, layers"
+        "`salt`: `cake` has no such key; it belongs to `soup`; remove it; `cake` takes plates, heat, most, note, name, layers"
     );
     assert!(
         said("name = \"cakes\"")

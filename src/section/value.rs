@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
-use gcpo_data::Rule;
 use gcpo_data::dataset::is_on_hub;
+use gcpo_data::{Rule, nearest};
 use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
 use toml::Value as Toml;
@@ -215,7 +215,7 @@ impl Value for ByteSize {
 
     fn write(&self) -> Toml {
         // A size that is not whole in its unit is written by its bytes, so that it reads back as it is.
-        let text = self.to_string();
+        let text = self.to_string().replace(".0 ", " ");
         match text.parse() {
             Ok(read) if *self == read => text.into(),
             _ => self.0.write(),
@@ -244,20 +244,11 @@ pub(crate) fn or(words: &[&str]) -> String {
 pub fn not_a_word(word: &str, words: &[&str]) -> ConfigError {
     let all: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
     let all = all.join(", ");
-    let help = match nearest(word, words) {
+    let help = match nearest(word, words.iter().copied()) {
         Some(name) if words.len() > 1 => format!("did you mean \"{name}\"? It takes {all}"),
         _ => format!("it takes {all}"),
     };
     ConfigError::new(format!("\"{word}\" is not one of its values")).help(help)
-}
-
-/// The known name that is most like what was typed, if one is.
-pub fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
-    let best = known
-        .iter()
-        .map(|name| (strsim::jaro_winkler(typed, name), *name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.7).then_some(best.1)
 }
 
 /// Declares an enum that a config file spells as one of a few words.

@@ -38,10 +38,10 @@ impl Check for Source {
             return impossible(
                 "variants",
                 "only problems of a file can be varied",
-                "add `path = …` to the section, or remove the key and raise `count`",
+                "add `path = …` to [data], or remove the key and raise `count`",
             );
         }
-        check_place(self.path.as_ref(), self.preset.as_ref(), self.generator)?;
+        check_place("data", self.path.as_ref(), self.preset.as_ref(), self.generator)?;
         match self.generator {
             Some(_) => at_least("count", self.count, 1),
             None => Ok(()),
@@ -54,6 +54,7 @@ impl Check for Source {
 /// # Errors
 /// They do not say one place.
 pub fn check_place(
+    section: &str,
     path: Option<&PathBuf>,
     preset: Option<&Preset>,
     generator: Option<Generator>,
@@ -70,12 +71,12 @@ pub fn check_place(
         (Some(_), None) if preset.is_none() => impossible(
             "path",
             "a file needs a preset that says how its rows are read",
-            "add `preset = \"gsm8k\"` or another one to the section",
+            format!("add `preset = \"gsm8k\"` or another one to [{section}]"),
         ),
         (None, _) if preset.is_some() => impossible(
             "preset",
             "a preset is for a file",
-            "add `path = …` to the section or remove the key",
+            format!("add `path = …` to [{section}] or remove the key"),
         ),
         _ => Ok(()),
     }
