@@ -27,6 +27,7 @@ pub(crate) trait Runtime: Debug + Send + Sync {
 
 /// Logits of some rows, where they were computed.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // made once a step, and taken apart at once
 pub enum Logits {
     /// On the host, row by row: `b · v` of them.
     Host(Vec<f32>),

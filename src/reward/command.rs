@@ -4,7 +4,7 @@
 //! waits for the other to have read; its standard error is shown as it comes.
 
 use std::io::{self, BufRead, BufReader, Read, Write as _};
-use std::process::{self, Child, Stdio};
+use std::process::{self, Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -198,22 +198,17 @@ impl Program {
         std::os::unix::process::CommandExt::process_group(&mut start, 0);
         let mut child = start.spawn().map_err(failed)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-
-        let name = label.clone();
-        let echo = thread::spawn(move || {
-            let mut stderr = BufReader::new(stderr.expect("it is piped"));
-            while let Ok(Some(line)) = read_line(&mut stderr) {
-                note(&format!("[{name}] {}", String::from_utf8_lossy(&line)));
-            }
-        });
+        let requests = write_from_here(stdin.expect("it is piped"));
+        let replies = lines_of(stdout.expect("it is piped"));
+        let echo = show(label.clone(), stderr.expect("it is piped"));
         Ok(Self {
             timeout: Duration::from_secs_f64(config.timeout_secs),
             batch_size: config.batch_size,
             label,
             command,
             child,
-            requests: Some(writer(stdin.expect("it is piped"))),
-            replies: reader(stdout.expect("it is piped")),
+            requests: Some(requests),
+            replies,
             echo,
         })
     }
@@ -250,22 +245,9 @@ impl Program {
                 line: cut(&line),
             });
         }
-        let mut lines = Vec::new();
-        for (at, case) in cases.iter().enumerate() {
-            let request = Request {
-                id: first + at,
-                step,
-                prompt: &case.group.prompt,
-                completion: &case.candidate.text,
-                answer: &case.group.problem.answer,
-                problem: &case.group.problem,
-            };
-            serde_json::to_writer(&mut lines, &request).expect("texts and numbers are JSON");
-            lines.push(b'\n');
-        }
         if let Some(requests) = &self.requests {
             // Its thread may have ended with the program, which shows below.
-            let _ = requests.send(lines);
+            let _ = requests.send(questions(cases, first, step));
         }
         let deadline = Instant::now() + self.timeout;
         let mut replies = Vec::with_capacity(cases.len());
@@ -275,40 +257,30 @@ impl Program {
             let line = match self.replies.recv_timeout(left) {
                 Ok(Ok(line)) => line,
                 Ok(Err(error)) => return Err(self.wrong(id, &[], error.to_string())),
-                Err(silence) => return Err(self.unanswered(id, silence, answered, cases.len())),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(ProgramError::Late {
+                        label: self.label.clone(),
+                        command: self.command.clone(),
+                        answered,
+                        asked: cases.len(),
+                        secs: self.timeout.as_secs_f64(),
+                        id: id.clone(),
+                    });
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(ProgramError::Ended {
+                        label: self.label.clone(),
+                        command: self.command.clone(),
+                        how: self.ending(),
+                        answered,
+                        asked: cases.len(),
+                        id: id.clone(),
+                    });
+                }
             };
             replies.push(reply(&line, first + answered).map_err(|what| self.wrong(id, &line, what))?);
         }
         Ok(replies)
-    }
-
-    /// The error of a program that answered only some of the lines it was asked; `id` is the next problem.
-    fn unanswered(
-        &mut self,
-        id: &str,
-        silence: RecvTimeoutError,
-        answered: usize,
-        asked: usize,
-    ) -> ProgramError {
-        let (label, command, id) = (self.label.clone(), self.command.clone(), id.to_owned());
-        match silence {
-            RecvTimeoutError::Timeout => ProgramError::Late {
-                label,
-                command,
-                answered,
-                asked,
-                secs: self.timeout.as_secs_f64(),
-                id,
-            },
-            RecvTimeoutError::Disconnected => ProgramError::Ended {
-                label,
-                command,
-                how: self.ending(),
-                answered,
-                asked,
-                id,
-            },
-        }
     }
 
     fn wrong(&self, id: &str, line: &[u8], what: String) -> ProgramError {
@@ -333,6 +305,63 @@ impl Program {
             None => "closed its output".into(),
         }
     }
+}
+
+/// A thread that writes what it is sent to the program.
+fn write_from_here(mut stdin: ChildStdin) -> Sender<Vec<u8>> {
+    let (requests, to_write) = mpsc::channel::<Vec<u8>>();
+    thread::spawn(move || {
+        for lines in to_write {
+            // A program that reads no more is noticed by what it does not write.
+            if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
+                break;
+            }
+        }
+    });
+    requests
+}
+
+/// A thread that reads the program's lines.
+fn lines_of(stdout: ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
+    let (read, replies) = mpsc::sync_channel(LINES_WAITING);
+    thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        while let Some(line) = read_line(&mut stdout).transpose() {
+            let last = line.is_err();
+            if read.send(line).is_err() || last {
+                break;
+            }
+        }
+    });
+    replies
+}
+
+/// A thread that shows the program's standard error under its name.
+fn show(name: String, stderr: ChildStderr) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut stderr = BufReader::new(stderr);
+        while let Ok(Some(line)) = read_line(&mut stderr) {
+            note(&format!("[{name}] {}", String::from_utf8_lossy(&line)));
+        }
+    })
+}
+
+/// The lines that ask about completions, of which the first has number `first`.
+fn questions(cases: &[Case<'_>], first: usize, step: usize) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (at, case) in cases.iter().enumerate() {
+        let request = Request {
+            id: first + at,
+            step,
+            prompt: &case.group.prompt,
+            completion: &case.candidate.text,
+            answer: &case.group.problem.answer,
+            problem: &case.group.problem,
+        };
+        serde_json::to_writer(&mut lines, &request).expect("texts and numbers are JSON");
+        lines.push(b'\n');
+    }
+    lines
 }
 
 impl Drop for Program {
@@ -377,35 +406,6 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 /// The first 200 characters of a line.
 fn cut(line: &[u8]) -> String {
     String::from_utf8_lossy(line).chars().take(200).collect()
-}
-
-/// A thread that writes to a program what it is sent.
-fn writer(mut stdin: process::ChildStdin) -> Sender<Vec<u8>> {
-    let (requests, to_write) = mpsc::channel::<Vec<u8>>();
-    thread::spawn(move || {
-        for lines in to_write {
-            // A program that reads no more is noticed by what it does not write.
-            if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
-                break;
-            }
-        }
-    });
-    requests
-}
-
-/// A thread that reads a program's lines.
-fn reader(stdout: process::ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
-    let (read, replies) = mpsc::sync_channel(LINES_WAITING);
-    thread::spawn(move || {
-        let mut stdout = BufReader::new(stdout);
-        while let Some(line) = read_line(&mut stdout).transpose() {
-            let last = line.is_err();
-            if read.send(line).is_err() || last {
-                break;
-            }
-        }
-    });
-    replies
 }
 
 /// What a line says of completion `id`.

@@ -13,7 +13,7 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 24] = [
+const FLOW: [&str; 23] = [
     "section",
     "console",
     "stream",
@@ -24,7 +24,6 @@ const FLOW: [&str; 24] = [
     "source",
     "sample",
     "policy",
-    "open",
     "weigh",
     "projection",
     "reward",
