@@ -28,19 +28,24 @@
 //! Where the time went before: operations of one thread, tensors copied before attention, buffers taken from the system
 //! anew at each operation (15 to 25 %), exponentials one by one, filling. None of it is left in `model/src/cpu/`.
 
-use gcpo::bench::{Plan, Shape, Work, measure};
+use gcpo::bench::{Plan, Size, Workload, measure};
 use gcpo_model::dtype::Dtype;
 
-/// Work, objective, n, and what to expect.
-const ROWS: [(Work, &str, usize, &str); 8] = [
-    (Work::Decode, "gcpo", 8, "8,200 tok/s (transformers)"),
-    (Work::Prefill, "gcpo", 8, "no peer"),
-    (Work::Train, "gcpo", 8, "no peer"),
-    (Work::Rollout, "grpo", 4, "no peer"),
-    (Work::Rollout, "gcpo", 4, "20 times the rollout of grpo, by count"),
-    (Work::Step, "grpo", 8, "0.74 s (TRL)"),
-    (Work::Step, "grpo", 4, "no peer"),
-    (Work::Step, "gcpo", 4, "no peer"),
+/// Workload, objective, n, and what to expect.
+const ROWS: [(Workload, &str, usize, &str); 8] = [
+    (Workload::Decode, "gcpo", 8, "8,200 tok/s (transformers)"),
+    (Workload::Prefill, "gcpo", 8, "no peer"),
+    (Workload::Train, "gcpo", 8, "no peer"),
+    (Workload::Rollout, "grpo", 4, "no peer"),
+    (
+        Workload::Rollout,
+        "gcpo",
+        4,
+        "20 times the rollout of grpo, by count",
+    ),
+    (Workload::Step, "grpo", 8, "0.74 s (TRL)"),
+    (Workload::Step, "grpo", 4, "no peer"),
+    (Workload::Step, "gcpo", 4, "no peer"),
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -48,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     println!("{:<44}| seen", "expected");
     for (work, objective, group, expected) in ROWS {
         let plan = Plan {
-            shape: Shape::Tiny,
+            shape: Size::Tiny,
             work,
             objective: objective.parse().map_err(anyhow::Error::msg)?,
             group,

@@ -45,7 +45,7 @@ const DRAWS: [usize; 2] = [2048, 517];
 
 /// How far a part is from the processor's f32.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Part {
+pub struct Comparison {
     /// What was computed, and what `error` measures.
     pub what: &'static str,
     /// How far it is.
@@ -54,7 +54,7 @@ pub struct Part {
     pub allowed: f64,
 }
 
-impl Part {
+impl Comparison {
     /// Whether it is near enough. No number is not.
     pub fn is_right(&self) -> bool {
         self.error <= self.allowed
@@ -65,7 +65,7 @@ impl Part {
 ///
 /// # Errors
 /// The device fails on one of them.
-pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
+pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Comparison>> {
     let config = config()?;
     let cpu = gcpo_model::device::open(&"cpu".parse()?)?.device;
     let exact = config.policy(Vec::new, &cpu.autodiff())?;
@@ -82,7 +82,7 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Part>> {
     let step = gradients(&model, &rows, &config)?;
     let expected = gradients(&exact.model, &rows, &config)?;
     let [tokens, logps] = draws(&opened.device)?;
-    let part = |what, error, allowed| Part { what, error, allowed };
+    let part = |what, error, allowed| Comparison { what, error, allowed };
     Ok(vec![
         part(
             "forward: largest difference of a log-probability",
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn no_number_is_not_right() {
-        let part = |error| Part {
+        let part = |error| Comparison {
             what: "",
             error,
             allowed: 1.0,

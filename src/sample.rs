@@ -8,7 +8,7 @@ use crate::stream::{Stage, StreamKey};
 
 /// How stage 1 is run.
 #[derive(Debug, Clone, Copy)]
-pub struct Answers {
+pub struct AnswerPlan {
     /// Candidates of a group, `n`.
     pub num_generations: usize,
     /// Integrations of each group that are to come, `J`: their contexts are held together with the group's others.
@@ -23,7 +23,7 @@ pub struct Answers {
     pub stage: Stage,
 }
 
-impl Answers {
+impl AnswerPlan {
     fn key(&self, group: &Group, sample: usize) -> StreamKey {
         StreamKey {
             seed: self.seed,
@@ -39,7 +39,7 @@ impl Answers {
 ///
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged, [`RolloutError::Memory`] if not even one group fits.
-pub fn answer(engine: &Engine, groups: &mut [Group], how: &Answers) -> Result<(), RolloutError> {
+pub fn answer(engine: &Engine, groups: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {
     let mut rest = groups;
     while !rest.is_empty() {
         let (n, longest) = (how.num_generations, engine.max_completion_length());
@@ -54,7 +54,7 @@ pub fn answer(engine: &Engine, groups: &mut [Group], how: &Answers) -> Result<()
     Ok(())
 }
 
-fn answer_wave(engine: &Engine, wave: &mut [Group], how: &Answers) -> Result<(), RolloutError> {
+fn answer_wave(engine: &Engine, wave: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {
     let n = how.num_generations;
     let roots: Vec<&[u32]> = wave.iter().map(|group| group.contexts.root()).collect();
     let prefix = Arc::new(engine.root(&roots));

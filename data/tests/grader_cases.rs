@@ -4,7 +4,7 @@ use gcpo_data::Grader;
 use gcpo_data::grade::cases;
 
 /// The cases of the file whose line `wanted` keeps; `None`, said aloud, without the file.
-fn report(wanted: impl Fn(&serde_json::Value) -> bool) -> Option<cases::Report> {
+fn report(wanted: impl Fn(&serde_json::Value) -> bool) -> Option<cases::CasesReport> {
     let Some(path) = std::env::var_os("GCPO_GRADER_CASES") else {
         eprintln!("skipped: GCPO_GRADER_CASES names no file of cases");
         return None;

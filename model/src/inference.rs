@@ -16,7 +16,7 @@ use crate::llama::Llama;
 use crate::runtime::Runtime;
 use crate::tensors::Network;
 
-pub use crate::runtime::{KvCache, Lanes, Logits, Source};
+pub use crate::runtime::{KvCache, Lanes, Logits, RowSource};
 
 /// A model without gradients, laid out for generation. It is a snapshot: later updates of the model do not reach it.
 #[derive(Debug, Clone)]

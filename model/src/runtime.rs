@@ -64,7 +64,7 @@ pub trait KvCache: Debug + Send + Sync {
     fn score(&mut self, states_bd: Tensor<2>, tokens: &[&[u32]], temperature: f64) -> Vec<Vec<f32>>;
 
     /// Lanes below this cache, none of them taken: a row may begin at each of `parents`, in any order, as
-    /// [`Source::Trunk`] of its place there.
+    /// [`RowSource::Trunk`] of its place there.
     ///
     /// # Panics
     /// `parents` is empty or names a row that does not exist.
@@ -84,7 +84,7 @@ pub trait Lanes: Debug + Send {
     ///
     /// # Panics
     /// A row does not exist, or rows come in an order that they cannot.
-    fn arrange(&mut self, sources: &[Source]);
+    fn arrange(&mut self, sources: &[RowSource]);
 
     /// Appends a token to each row: the states after the final norm there.
     ///
@@ -101,7 +101,7 @@ pub trait Lanes: Debug + Send {
 
 /// What a row of a new batch continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum RowSource {
     /// A row of the batch so far.
     Row(usize),
     /// A row of the trunk: it begins.

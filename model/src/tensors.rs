@@ -11,7 +11,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::cache::Cache;
 use crate::llama::Llama;
 use crate::logp::token_logp;
-use crate::runtime::{KvCache, Lanes, Logits, Runtime, Source};
+use crate::runtime::{KvCache, Lanes, Logits, RowSource, Runtime};
 use crate::tokens::{Padding, Tokens};
 
 /// A model without autodiff.
@@ -136,12 +136,12 @@ impl Lanes for Batch {
         false
     }
 
-    fn arrange(&mut self, sources: &[Source]) {
+    fn arrange(&mut self, sources: &[RowSource]) {
         let (mut go_on, mut begin) = (Vec::new(), Vec::new());
         for (lane, source) in sources.iter().enumerate() {
             match source {
-                Source::Row(row) => go_on.push((lane, *row)),
-                Source::Trunk(row) => begin.push((lane, *row)),
+                RowSource::Row(row) => go_on.push((lane, *row)),
+                RowSource::Trunk(row) => begin.push((lane, *row)),
             }
         }
         let rows =

@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use common::{config, device, distance};
 use gcpo_model::dtype::{Dtype, widen};
-use gcpo_model::inference::{Inference, Logits, Source};
+use gcpo_model::inference::{Inference, Logits, RowSource};
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
 
@@ -66,7 +66,7 @@ fn a_cache_of_sixteen_bits_gives_what_the_whole_text_gives() {
         let logits = inference.logits(root.advance(&[&whole[..3]]));
         assert!(matches!(logits, Logits::Device(_)));
         let mut lanes = root.lanes(&[0, 0]);
-        lanes.arrange(&[Source::Trunk(0), Source::Trunk(1)]);
+        lanes.arrange(&[RowSource::Trunk(0), RowSource::Trunk(1)]);
         for &token in &whole[3..] {
             lanes.step(&[token, token]);
         }

@@ -21,14 +21,14 @@ use gcpo_model::dtype::Dtype;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use crate::objective::KindDraft;
+use crate::objective::WhichDraft;
 use crate::policy::ShapeDraft;
-use work::{Done, prepare};
+use work::{Repeated, prepare};
 
 /// Size of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Shape {
+pub enum Size {
     /// d 128, 4 layers, 4 heads, 2 key/value heads, ff 384
     Tiny,
     /// d 384, 6 layers, 6 heads, 6 key/value heads, ff 1024
@@ -42,7 +42,7 @@ pub enum Shape {
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Work {
+pub enum Workload {
     /// Prompts of 32 tokens (tiny 32 of them, small 16, 0.5b 64), then exactly 64 new tokens each
     Decode,
     /// The same number of prompts, of 512 tokens
@@ -59,11 +59,11 @@ pub enum Work {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Size of the network.
-    pub shape: Shape,
+    pub shape: Size,
     /// What is measured.
-    pub work: Work,
+    pub work: Workload,
     /// Of `rollout` and `step`.
-    pub objective: KindDraft,
+    pub objective: WhichDraft,
     /// Candidates of a prompt in `rollout` and `step`; as many integrations, and samples of each context.
     pub group: usize,
     /// Whether every completion and every score of `rollout` and `step` runs its whole context by itself.
@@ -76,7 +76,7 @@ pub struct Plan {
 
 /// What came out.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct Measurement {
     /// Tokens a second, of the median repeat: sampled ones (`decode`, `rollout`, `step`) or tokens run.
     pub tok_per_sec: f64,
     /// Median of `secs`.
@@ -90,9 +90,9 @@ pub struct Report {
     /// What the network computed with.
     pub dtype: Dtype,
     /// Size of the network.
-    pub shape: Shape,
+    pub shape: Size,
     /// What was measured.
-    pub work: Work,
+    pub work: Workload,
     /// Objective's name.
     pub objective: String,
     /// Candidates of a prompt.
@@ -114,7 +114,7 @@ pub struct Report {
     pub stage_secs: BTreeMap<&'static str, f64>,
 }
 
-impl Shape {
+impl Size {
     fn name(self) -> &'static str {
         match self {
             Self::Tiny => "tiny",
@@ -176,13 +176,13 @@ impl Shape {
 ///
 /// # Errors
 /// Whatever the work fails on.
-pub fn measure(plan: &Plan, opened: &Opened) -> Result<Report> {
+pub fn measure(plan: &Plan, opened: &Opened) -> Result<Measurement> {
     assert!(plan.repeats > 0);
     let device = &opened.device;
     let mut repeat = prepare(plan, device)?;
     repeat(1)?;
     let mut secs = Vec::with_capacity(plan.repeats);
-    let mut last = Done::default();
+    let mut last = Repeated::default();
     for number in 0..plan.repeats {
         device.sync()?;
         let started = Instant::now();
@@ -191,7 +191,7 @@ pub fn measure(plan: &Plan, opened: &Opened) -> Result<Report> {
         secs.push(started.elapsed().as_secs_f64());
     }
     let secs_median = median(&secs);
-    Ok(Report {
+    Ok(Measurement {
         tok_per_sec: last.tokens as f64 / secs_median,
         secs_median,
         secs,
@@ -224,14 +224,14 @@ fn median(values: &[f64]) -> f64 {
 }
 
 /// `tiny decode  17,700 tok/s  0.116 s (0.115 to 0.120 over 5) on …`
-impl fmt::Display for Report {
+impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |value: &dyn fmt::Debug| format!("{value:?}").to_lowercase();
         write!(f, "{} {}", self.shape.name(), name(&self.work))?;
         if self.dtype != Dtype::F32 {
             write!(f, " {}", self.dtype)?;
         }
-        if matches!(self.work, Work::Rollout | Work::Step) {
+        if matches!(self.work, Workload::Rollout | Workload::Step) {
             write!(
                 f,
                 " {} n={}{}",
@@ -274,10 +274,10 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 
-    fn report(work: Work, objective: &str) -> Report {
+    fn report(work: Workload, objective: &str) -> Measurement {
         let opened = device::open(&"cpu".parse().unwrap()).unwrap();
         let plan = Plan {
-            shape: Shape::Tiny,
+            shape: Size::Tiny,
             work,
             objective: objective.parse().unwrap(),
             group: 2,
@@ -290,11 +290,11 @@ mod tests {
 
     #[test]
     fn every_work_counts_the_tokens_of_its_contract() {
-        assert_eq!(report(Work::Decode, "gcpo").tokens, 32 * 64);
-        assert_eq!(report(Work::Train, "gcpo").tokens, 16 * 128);
+        assert_eq!(report(Workload::Decode, "gcpo").tokens, 32 * 64);
+        assert_eq!(report(Workload::Train, "gcpo").tokens, 16 * 128);
         // n + J + n·J·M completions of each of 8 prompts, nothing skipped and nothing ended early.
-        assert_eq!(report(Work::Rollout, "gcpo").tokens, 8 * (2 + 2 + 8) * 48);
-        let step = report(Work::Step, "grpo");
+        assert_eq!(report(Workload::Rollout, "gcpo").tokens, 8 * (2 + 2 + 8) * 48);
+        let step = report(Workload::Step, "grpo");
         assert_eq!(step.tokens, 8 * 2 * 48);
         assert!(step.stage_secs["train"] > 0.0 && step.stage_secs["score"] > 0.0);
         assert_eq!(step.secs.len(), 1);

@@ -8,7 +8,7 @@ use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 use gcpo_model::logp::completion_logp;
 
-use super::{Plan, Work};
+use super::{Plan, Workload};
 use crate::config::{Config, Draft};
 use crate::learner::{Learner, LrSchedulerType};
 use crate::policy::{Init, PromptStyle, TokenizerSource};
@@ -31,7 +31,7 @@ const PREFILL: usize = 512;
 
 /// What one repeat did.
 #[derive(Default)]
-pub(super) struct Done {
+pub(super) struct Repeated {
     pub tokens: usize,
     pub rollout: Option<RolloutReport>,
     /// Seconds of the reference model and of training, of a whole step.
@@ -39,7 +39,7 @@ pub(super) struct Done {
 }
 
 /// A work that is ready to be repeated; its argument counts from 1.
-pub(super) type Repeat = Box<dyn FnMut(usize) -> Result<Done>>;
+pub(super) type Repeat = Box<dyn FnMut(usize) -> Result<Repeated>>;
 
 /// Makes a work ready.
 ///
@@ -47,31 +47,31 @@ pub(super) type Repeat = Box<dyn FnMut(usize) -> Result<Done>>;
 /// The network cannot be made.
 pub(super) fn prepare(plan: &Plan, device: &Device) -> Result<Repeat> {
     match plan.work {
-        Work::Decode => decode(plan, device),
-        Work::Prefill => prefill(plan, device),
-        Work::Train => train(plan, device),
-        Work::Rollout => {
+        Workload::Decode => decode(plan, device),
+        Workload::Prefill => prefill(plan, device),
+        Workload::Train => train(plan, device),
+        Workload::Rollout => {
             let mut trainer = trainer(plan, device)?;
             Ok(Box::new(move |number| {
                 let (_, rollout) = trainer.roll_out(number)?;
-                Ok(Done::of(rollout))
+                Ok(Repeated::of(rollout))
             }))
         }
-        Work::Step => {
+        Workload::Step => {
             let mut trainer = trainer(plan, device)?;
             Ok(Box::new(move |number| {
                 let (report, _) = trainer.step(number)?;
                 let rl: RlReport = report.rl().cloned().unwrap_or_default();
-                Ok(Done {
+                Ok(Repeated {
                     score_train_secs: Some([rl.score_secs, rl.train_secs]),
-                    ..Done::of(rl.rollout)
+                    ..Repeated::of(rl.rollout)
                 })
             }))
         }
     }
 }
 
-impl Done {
+impl Repeated {
     /// A rollout counts its sampled tokens.
     fn of(rollout: RolloutReport) -> Self {
         Self {
@@ -114,9 +114,9 @@ fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
             .collect();
         let completions = engine.sample(&root, &requests, false)?.completions;
         let tokens = completions.iter().map(|completion| completion.tokens.len()).sum();
-        Ok(Done {
+        Ok(Repeated {
             tokens,
-            ..Done::default()
+            ..Repeated::default()
         })
     }))
 }
@@ -127,9 +127,9 @@ fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
     Ok(Box::new(move |_| {
         let engine = Engine::new(&model, &[], &completions_of(1));
         engine.root(&prompts);
-        Ok(Done {
+        Ok(Repeated {
             tokens: engine.work().prefilled,
-            ..Done::default()
+            ..Repeated::default()
         })
     }))
 }
@@ -147,9 +147,9 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
             let loss = completion_logp(model, &pairs, 1.0).logp_bt.mean().neg();
             Ok((loss, ()))
         })?;
-        Ok(Done {
+        Ok(Repeated {
             tokens: rows * width,
-            ..Done::default()
+            ..Repeated::default()
         })
     }))
 }

@@ -10,8 +10,8 @@ use gcpo_data::Rule;
 use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
 
-use crate::bench::{Shape, Work};
-use crate::objective::KindDraft;
+use crate::bench::{Size, Workload};
+use crate::objective::WhichDraft;
 use crate::policy::ModelPath;
 
 /// Group Causal Policy Optimization: RL post-training of language models.
@@ -246,13 +246,13 @@ pub struct InspectArgs {
 pub struct BenchArgs {
     /// Size of the network
     #[arg(long)]
-    pub shape: Shape,
+    pub shape: Size,
     /// What is measured
     #[arg(long)]
-    pub work: Work,
+    pub work: Workload,
     /// Objective of `rollout` and `step`: gcpo, grpo, grpo_alpha
     #[arg(long, value_name = "NAME", default_value = "gcpo")]
-    pub objective: KindDraft,
+    pub objective: WhichDraft,
     /// Candidates of each prompt, `num_generations`
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least_one)]
     pub group: usize,

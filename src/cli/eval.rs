@@ -14,8 +14,8 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use crate::config::Draft;
-use crate::eval::record::{self, Header, Kind, Log, Record, SuiteHeader, by_problem, fingerprint};
-use crate::eval::report::{self, Mean, Report};
+use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem, fingerprint};
+use crate::eval::report::{self, Mean, SuiteReport};
 use crate::eval::{EvalPlan, Set, evaluate};
 use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::eval_plan;
@@ -34,7 +34,7 @@ struct Output<'a> {
     model: &'a str,
     /// The completions.
     file: String,
-    suites: &'a [Report],
+    suites: &'a [SuiteReport],
     #[serde(skip_serializing_if = "Option::is_none")]
     mean: Option<Mean>,
     /// Of an evaluation: what was sampled now, and how fast.
@@ -114,7 +114,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
         let of_set = kept.iter().filter(|record| record.suite == set.name);
         asking.ask(set, of_set.cloned().collect(), &mut log, &mut work)
     });
-    let reports = reports.collect::<Result<Vec<Report>>>()?;
+    let reports = reports.collect::<Result<Vec<SuiteReport>>>()?;
     work.tok_per_sec = work.tokens as f64 / work.secs;
     show(&name, &file, &reports, Some(work), None, args.json)
 }
@@ -152,7 +152,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Asks the problems of a set behind those that `kept` has the completions of.
-    fn ask(&self, set: &Set, kept: Vec<Record>, log: &mut Log, work: &mut Work) -> Result<Report> {
+    fn ask(&self, set: &Set, kept: Vec<Record>, log: &mut Log, work: &mut Work) -> Result<SuiteReport> {
         let problems = &set.loaded.problems;
         eprintln!(
             "{}: {} problems of {} ({}), {} each; completions go to {}",
@@ -196,7 +196,7 @@ struct Counted {
 
 impl Counted {
     fn add(&mut self, records: &[Record]) {
-        let answers = records.iter().filter(|r| r.kind == Kind::Answer);
+        let answers = records.iter().filter(|r| r.kind == RecordKind::Answer);
         for record in answers {
             self.answers += 1;
             self.right += usize::from(record.right);
@@ -261,7 +261,7 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
     }
     let mut reports = Vec::new();
     for (suite, records) in report::by_suite(&records) {
-        let report = Report::of(suite, records, |a, b| reward.same(a, b));
+        let report = SuiteReport::of(suite, records, |a, b| reward.same(a, b));
         let asked = header.suites.iter().find(|of| of.name == suite);
         if let Some(asked) = asked.filter(|of| of.problems != report.problems) {
             eprintln!(
@@ -302,7 +302,7 @@ fn name(model: &ModelPath) -> String {
 fn show(
     model: &str,
     file: &Path,
-    reports: &[Report],
+    reports: &[SuiteReport],
     work: Option<Work>,
     changed: Option<usize>,
     json: bool,

@@ -1,7 +1,7 @@
 //! `gcpo grade`: whether an answer is right, and why; or how a grader does on labelled cases.
 
 use anyhow::{Context as _, Result};
-use gcpo_data::grade::cases::{self, Report};
+use gcpo_data::grade::cases::{self, CasesReport};
 use gcpo_data::{Grader, Verdict};
 use serde::Serialize;
 
@@ -87,7 +87,7 @@ fn explained(verdict: &Verdict) -> String {
     lines.join("\n")
 }
 
-fn in_words(report: &Report) -> String {
+fn in_words(report: &CasesReport) -> String {
     let mut lines = vec![report.to_string()];
     let cut = |text: &str| -> String {
         let line = text.replace('\n', " ");

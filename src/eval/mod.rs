@@ -16,11 +16,11 @@ use crate::group::{Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{Completion, Contexts, Engine, Rollout, RolloutError};
-use crate::sample::{self, Answers, answer};
+use crate::sample::{self, AnswerPlan, answer};
 use crate::stream::{Stage, StreamKey};
 pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
-use record::{Kind, Record, RecordError, by_problem};
-use report::Report;
+use record::{Record, RecordError, RecordKind, by_problem};
+use report::SuiteReport;
 pub use sets::Set;
 
 /// How an evaluation samples.
@@ -80,7 +80,7 @@ pub enum EvalError {
 #[derive(Debug, Clone)]
 pub struct Evaluated {
     /// What was found.
-    pub report: Report,
+    pub report: SuiteReport,
     /// Every completion.
     pub records: Vec<Record>,
     /// Tokens sampled.
@@ -125,7 +125,9 @@ pub fn evaluate(
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
     let missing = too_long.iter().skip(done);
-    let missing: Vec<Record> = missing.map(|&at| record(at, Kind::TooLong).none()).collect();
+    let missing: Vec<Record> = missing
+        .map(|&at| record(at, RecordKind::TooLong).none())
+        .collect();
     if !missing.is_empty() {
         keep(too_long.len(), &missing)?;
         records.extend(missing);
@@ -138,24 +140,24 @@ pub fn evaluate(
         let [answers, integrated] = answer_chunk(&engine, problems, chunk, first, plan)?;
         let before = records.len();
         for (p, asked) in chunk.iter().enumerate() {
-            records.extend(record(asked.at, Kind::Answer).all(&answers[p].candidates)?);
+            records.extend(record(asked.at, RecordKind::Answer).all(&answers[p].candidates)?);
             if let Some(group) = integrated.get(p) {
-                records.extend(record(asked.at, Kind::Candidate).all(&group.candidates)?);
-                records.extend(record(asked.at, Kind::Integrated).all(&group.integrations)?);
+                records.extend(record(asked.at, RecordKind::Candidate).all(&group.candidates)?);
+                records.extend(record(asked.at, RecordKind::Integrated).all(&group.integrations)?);
             }
         }
         first += chunk.len();
         keep(too_long.len() + first, &records[before..])?;
     }
     Ok(Evaluated {
-        report: Report::of(suite, &records, |a, b| reward.same(a, b)),
+        report: SuiteReport::of(suite, &records, |a, b| reward.same(a, b)),
         records,
         tokens: engine.work().tokens,
         secs: started.elapsed().as_secs_f64(),
     })
 }
 
-/// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
+/// AnswerPlan to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
 /// same problems with candidates and an answer integrated from them.
 fn answer_chunk(
     engine: &Engine,
@@ -190,7 +192,7 @@ struct Grading<'a> {
     reward: &'a Reward,
     at: usize,
     problem: &'a Problem,
-    kind: Kind,
+    kind: RecordKind,
 }
 
 impl Grading<'_> {
@@ -239,7 +241,7 @@ impl Record {
     /// # Errors
     /// [`RewardError::Gold`] if the gold answer cannot be read.
     pub fn grade(&mut self, reward: &Reward) -> Result<(), RewardError> {
-        if self.kind == Kind::TooLong {
+        if self.kind == RecordKind::TooLong {
             return Ok(());
         }
         let verdict = reward.verdict(&self.completion, &self.id, &self.gold)?;
@@ -341,8 +343,8 @@ fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, 
 }
 
 impl EvalPlan {
-    fn answers(&self, stage: Stage, num_generations: usize) -> Answers {
-        Answers {
+    fn answers(&self, stage: Stage, num_generations: usize) -> AnswerPlan {
+        AnswerPlan {
             num_generations,
             integrations: 0,
             with_hidden: false,

@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 /// What a completion is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum RecordKind {
     /// An answer.
     #[default]
     Answer,
@@ -43,7 +43,7 @@ pub struct Record {
     /// The problem's name.
     pub id: String,
     /// What this is.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// Which of the problem's completions of its kind.
     pub sample: usize,
     /// The gold answer.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::record::{Kind, Record, by_problem};
+use super::record::{Record, RecordKind, by_problem};
 use super::stats::{Estimate, interval, ks, majority, pass_at_k, sampling_stderr};
 use crate::rollout::Finish;
 
 /// What was found on one set of problems.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct SuiteReport {
     /// The set.
     pub suite: String,
     /// Number of problems.
@@ -50,10 +50,10 @@ pub struct Report {
     pub too_long: usize,
     /// By subject, where the problems have one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subjects: Vec<Group>,
+    pub subjects: Vec<Breakdown>,
     /// By level, where the problems have one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub levels: Vec<Group>,
+    pub levels: Vec<Breakdown>,
     /// Of each problem, in order: its share of right answers.
     #[serde(skip)]
     pub shares: Vec<f64>,
@@ -61,7 +61,7 @@ pub struct Report {
 
 /// pass@1 of the problems of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Group {
+pub struct Breakdown {
     /// The subject or the level.
     pub name: String,
     /// How many problems.
@@ -81,21 +81,21 @@ pub struct Mean {
     pub interval: [f64; 2],
 }
 
-impl Report {
+impl SuiteReport {
     /// Of a set's records, at least one; `same` says whether two found answers are the same.
     pub fn of(suite: &str, records: &[Record], same: impl Fn(&str, &str) -> bool) -> Self {
         let problems = by_problem(records);
-        let rows_of = |kind: Kind| -> Vec<Vec<&Record>> {
+        let rows_of = |kind: RecordKind| -> Vec<Vec<&Record>> {
             problems.iter().map(|problem| of_kind(problem, kind)).collect()
         };
         let shares_of = |rows: &[Vec<&Record>]| rows.iter().map(|row| share_right(row)).collect::<Vec<f64>>();
-        let estimate_of = |kind: Kind| {
+        let estimate_of = |kind: RecordKind| {
             let rows = rows_of(kind);
             rows.iter()
                 .any(|row| !row.is_empty())
                 .then(|| Estimate::of(&shares_of(&rows)))
         };
-        let answers = rows_of(Kind::Answer);
+        let answers = rows_of(RecordKind::Answer);
         let shares = shares_of(&answers);
         let samples = answers.iter().map(Vec::len).max().unwrap_or(0);
         let estimate = |value: &dyn Fn(&[&Record]) -> f64| {
@@ -128,14 +128,14 @@ impl Report {
                 })
                 .collect(),
             majority: (samples > 1).then(|| estimate(&|row| f64::from(u8::from(majority_right(row, &same))))),
-            integrated: estimate_of(Kind::Integrated),
-            candidates: estimate_of(Kind::Candidate),
+            integrated: estimate_of(RecordKind::Integrated),
+            candidates: estimate_of(RecordKind::Candidate),
             length_mean: share(all.iter().map(|r| r.tokens).sum()),
             length_right: (!rights.is_empty())
                 .then(|| rights.iter().map(|r| r.tokens).sum::<usize>() as f64 / rights.len() as f64),
             truncated_frac: share(all.iter().filter(|r| r.finish == Some(Finish::Length)).count()),
             no_answer_frac: share(all.iter().filter(|r| r.answer.is_none()).count()),
-            too_long: records.iter().filter(|r| r.kind == Kind::TooLong).count(),
+            too_long: records.iter().filter(|r| r.kind == RecordKind::TooLong).count(),
             subjects: group(|r| r.subject.as_ref()),
             levels: group(|r| r.level.as_ref()),
             shares,
@@ -145,7 +145,7 @@ impl Report {
 
 impl Mean {
     /// Of several sets; none of fewer than two.
-    pub fn of(reports: &[Report]) -> Option<Self> {
+    pub fn of(reports: &[SuiteReport]) -> Option<Self> {
         let shares: Vec<&[f64]> = reports.iter().map(|report| &*report.shares).collect();
         let parts: Vec<Estimate> = reports.iter().map(|report| report.pass_at_1).collect();
         (reports.len() > 1).then(|| Self {
@@ -155,7 +155,7 @@ impl Mean {
     }
 }
 
-fn of_kind(problem: &[Record], kind: Kind) -> Vec<&Record> {
+fn of_kind(problem: &[Record], kind: RecordKind) -> Vec<&Record> {
     problem.iter().filter(|r| r.kind == kind).collect()
 }
 
@@ -174,14 +174,14 @@ fn majority_right(rows: &[&Record], same: impl Fn(&str, &str) -> bool) -> bool {
 }
 
 /// By what the problems say of themselves, in the order of the names as texts.
-fn groups(problems: &[&[Record]], shares: &[f64], name: fn(&Record) -> Option<&String>) -> Vec<Group> {
+fn groups(problems: &[&[Record]], shares: &[f64], name: fn(&Record) -> Option<&String>) -> Vec<Breakdown> {
     let mut found: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
     for (problem, share) in problems.iter().zip(shares) {
         if let Some(name) = name(&problem[0]) {
             found.entry(name).or_default().push(*share);
         }
     }
-    let group = |(name, shares): (&String, Vec<f64>)| Group {
+    let group = |(name, shares): (&String, Vec<f64>)| Breakdown {
         name: name.clone(),
         problems: shares.len(),
         pass_at_1: Estimate::of(&shares),
@@ -318,7 +318,7 @@ fn shares_of_both(
         });
     }
     let shares = |run: &[&[Record]]| -> Vec<f64> {
-        let answers = |of: &&[Record]| share_right(&of_kind(of, Kind::Answer));
+        let answers = |of: &&[Record]| share_right(&of_kind(of, RecordKind::Answer));
         run.iter().map(answers).collect()
     };
     Ok((shares(first), shares(second)))

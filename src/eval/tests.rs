@@ -1,7 +1,7 @@
 //! What a report says of records made by hand, and what a file gives back.
 
-use super::record::{Header, Kind, Log, Record, SuiteHeader, read};
-use super::report::{Mean, NotPaired, Report, compare};
+use super::record::{Header, Log, Record, RecordKind, SuiteHeader, read};
+use super::report::{Mean, NotPaired, SuiteReport, compare};
 use crate::rollout::Finish;
 
 /// Answers of a problem: each its text, right where it is the gold one.
@@ -10,7 +10,7 @@ fn problem(suite: &str, at: usize, gold: &str, answers: &[&str]) -> Vec<Record> 
         suite: suite.into(),
         problem: at,
         id: format!("{suite}-{at}"),
-        kind: Kind::Answer,
+        kind: RecordKind::Answer,
         sample,
         gold: gold.into(),
         subject: (at < 2).then(|| "Algebra".to_owned()),
@@ -47,7 +47,7 @@ fn a_report_is_what_a_hand_counts() {
         problem("s", 3, "1", &["2", "1", "2", "1"]),
     ]
     .concat();
-    let report = Report::of("s", &records, same);
+    let report = SuiteReport::of("s", &records, same);
     assert_eq!((report.problems, report.samples, report.too_long), (4, 4, 0));
     assert_eq!(report.shares, [0.5, 0.25, 0.5, 0.5]);
     assert!((report.pass_at_1.mean - 0.4375).abs() < 1e-12);
@@ -69,7 +69,7 @@ fn a_report_is_what_a_hand_counts() {
     assert!(report.levels.is_empty() && report.integrated.is_none());
     assert!(report.interval[0] <= 0.4375 && 0.4375 <= report.interval[1]);
 
-    let other = Report::of("t", &problem("t", 0, "1", &["2"]), same);
+    let other = SuiteReport::of("t", &problem("t", 0, "1", &["2"]), same);
     assert_eq!((other.majority, other.sampling_stderr), (None, None));
     assert_eq!(
         Mean::of(&[report.clone(), other]).unwrap().pass_at_1.mean,
@@ -81,8 +81,8 @@ fn a_report_is_what_a_hand_counts() {
 #[test]
 fn what_did_not_fit_counts_as_wrong_in_every_number() {
     let mut none = problem("s", 0, "1", &[""]);
-    none[0].kind = Kind::TooLong;
-    let report = Report::of("s", &[none, problem("s", 1, "1", &["1", "1"])].concat(), same);
+    none[0].kind = RecordKind::TooLong;
+    let report = SuiteReport::of("s", &[none, problem("s", 1, "1", &["1", "1"])].concat(), same);
     assert_eq!((report.problems, report.samples, report.too_long), (2, 2, 1));
     assert_eq!((report.pass_at_1.mean, report.pass_at_k[&2].mean), (0.5, 0.5));
     assert_eq!((report.majority.unwrap().mean, report.truncated_frac), (0.5, 0.0));

@@ -23,7 +23,7 @@ pub use inputs::{BatchTotals, LossInputs, Projected};
 pub use loss::LossOutput;
 pub use metrics::{LossMetrics, MetricSums};
 pub use table::{
-    Gcpo, GcpoDraft, Grpo, GrpoAlpha, GrpoAlphaDraft, GrpoDraft, Kind, KindDraft, Settings, SettingsDraft,
+    Gcpo, GcpoDraft, Grpo, GrpoAlpha, GrpoAlphaDraft, GrpoDraft, Settings, SettingsDraft, Which, WhichDraft,
     gcpo, grpo, grpo_alpha,
 };
 

@@ -45,7 +45,7 @@ section! {
     /// `[objective]`: what is maximised.
     pub struct Settings from SettingsDraft {
         /// What is maximised.
-        pub kind: Kind of KindDraft => kind.complete(),
+        pub kind: Which of WhichDraft => kind.complete(),
         /// Weight of the KL term towards the reference model; 0 loads none. Source: TRL.
         pub beta: f64 = 0.0,
         /// Lower clip of the ratio. Source: TRL.
@@ -65,7 +65,7 @@ impl Check for Settings {
 
 variants! {
     /// What is maximised; `"grpo_alpha"` is GRPO with advantages times `alpha`, a control. Source: paper, eq. 10.
-    pub enum Kind from KindDraft by name = "gcpo" {
+    pub enum Which from WhichDraft by name = "gcpo" {
         /// Group Causal Policy Optimization.
         Gcpo = "gcpo" of GcpoDraft(),
         /// Group Relative Policy Optimization.
@@ -83,9 +83,9 @@ impl Settings {
             high: self.epsilon_high,
         };
         match &self.kind {
-            Kind::Gcpo(own) => gcpo(own.alpha, own.kappa, self.beta, clip, floor, ratio_max),
-            Kind::Grpo(_) => grpo(self.beta, clip),
-            Kind::GrpoAlpha(own) => grpo_alpha(own.alpha, self.beta, clip),
+            Which::Gcpo(own) => gcpo(own.alpha, own.kappa, self.beta, clip, floor, ratio_max),
+            Which::Grpo(_) => grpo(self.beta, clip),
+            Which::GrpoAlpha(own) => grpo_alpha(own.alpha, self.beta, clip),
         }
     }
 }

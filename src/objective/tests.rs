@@ -126,7 +126,7 @@ fn close(got: &[f64], expected: &[f64], tolerance: f64) {
 
 #[test]
 fn names_are_strict() {
-    for name in Kind::NAMES {
+    for name in Which::NAMES {
         let draft = SettingsDraft {
             kind: name.parse().unwrap(),
             ..SettingsDraft::default()
@@ -134,7 +134,7 @@ fn names_are_strict() {
         let row = draft.complete().unwrap().row(1e-6, 10.0);
         assert_eq!(row.name, *name);
     }
-    let error = "GRPO".parse::<KindDraft>().unwrap_err();
+    let error = "GRPO".parse::<WhichDraft>().unwrap_err();
     assert_eq!(
         error,
         "there is no `GRPO`; expected one of `gcpo`, `grpo`, `grpo_alpha`"

@@ -7,7 +7,7 @@ use super::{FeatureContext, Features, Projection, align};
 use crate::group::{Collider, Group, Root, waves};
 use crate::objective::Objective;
 use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Sampled};
-use crate::sample::{Answers, integrate};
+use crate::sample::{AnswerPlan, integrate};
 use crate::stream::{Stage, StreamKey};
 
 /// How a step's groups are sampled and projected.
@@ -27,9 +27,9 @@ pub struct ProjectionPlan<'a> {
 
 impl ProjectionPlan<'_> {
     /// How stage 1 is run, with `n` candidates of a group, so that the other stages can go on from it.
-    pub fn answers(&self, n: usize) -> Answers {
+    pub fn answers(&self, n: usize) -> AnswerPlan {
         let projects = self.objective.needs_integration();
-        Answers {
+        AnswerPlan {
             num_generations: n,
             integrations: if projects { self.projection.integrations } else { 0 },
             with_hidden: self.objective.needs_projection() && self.in_context(),

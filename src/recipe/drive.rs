@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 
 use super::Recipe;
 use crate::config::Config;
-use crate::eval::report::Report;
-use crate::report::{Clock, Evaluation, Progress, Sample, StepReport};
+use crate::eval::report::SuiteReport;
+use crate::report::{Evaluation, Progress, Sample, StepReport, Stopwatch};
 use crate::run::log::JsonLog;
 use crate::run::{RunDir, SavedStep, Stop};
 
@@ -15,9 +15,9 @@ pub struct Outcome {
     /// The last step done.
     pub step: usize,
     /// The evaluation before the first step, if this process made it.
-    pub before: Option<Report>,
+    pub before: Option<SuiteReport>,
     /// The last evaluation after a step.
-    pub after: Option<Report>,
+    pub after: Option<SuiteReport>,
     /// What this process wrote to `metrics.jsonl`.
     pub reports: Vec<StepReport>,
     /// Whether Ctrl-C ended it.
@@ -48,7 +48,7 @@ pub fn drive(
     from: Option<&SavedStep>,
     stop: &Stop,
 ) -> Result<Outcome> {
-    let mut clock = Clock::start();
+    let mut clock = Stopwatch::start();
     let first = from.map_or(0, |saved| saved.step);
     if let Some(saved) = from {
         recipe.learner().restore(&saved.path)?;

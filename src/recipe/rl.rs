@@ -15,7 +15,7 @@ use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
 use crate::policy::{Policy, PolicyError};
 use crate::projection::{ProjectionPlan, project};
-use crate::report::{Clock, Done, RolloutReport, Sample, StepReport};
+use crate::report::{Done, RolloutReport, Sample, StepReport, Stopwatch};
 use crate::reward::{Reward, gradable};
 use crate::rollout::Work;
 use crate::sample::answer;
@@ -87,7 +87,7 @@ impl Rl {
             seed: config.seed,
             step: step as u64,
         };
-        let mut clock = Clock::start();
+        let mut clock = Stopwatch::start();
         let problems = self.problems.of_step(step, config.train.prompts_per_step);
         let mut groups: Vec<Group> = problems.map(|of| self.group(of)).collect::<Result<_, _>>()?;
 
@@ -130,11 +130,11 @@ impl Rl {
 
 impl Recipe for Rl {
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError> {
-        let mut whole = Clock::start();
+        let mut whole = Stopwatch::start();
         let (mut groups, rollout) = self.roll_out(step)?;
         let samples = Sample::all(step, &groups, &self.reward.labels(), &self.learner.policy);
 
-        let mut clock = Clock::start();
+        let mut clock = Stopwatch::start();
         weigh(&mut groups, &self.gradient.objective, &self.learner.device())?;
         self.learner.score_reference(&mut groups, &self.config.rollout)?;
         let score_secs = clock.lap();

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
 use crate::learner::{Learner, UpdateError};
 use crate::policy::Policy;
-use crate::report::{Clock, Done, Sample, SftReport, StepReport};
+use crate::report::{Done, Sample, SftReport, StepReport, Stopwatch};
 use crate::source::Problems;
 use crate::stream::{Stage, StreamKey};
 
@@ -97,7 +97,7 @@ fn loss(model: &Llama, rows: &[Demonstration], tokens: usize) -> Result<(Tensor<
 
 impl Recipe for Sft {
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError> {
-        let mut clock = Clock::start();
+        let mut clock = Stopwatch::start();
         let rows = self.demonstrations(step)?;
         let tokens = rows.iter().map(|row| row.target.len()).sum();
         let size = self.config.train.per_device_train_batch_size;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::eval::report::Report;
+use crate::eval::report::SuiteReport;
 use crate::group::Group;
 use crate::learner::{Learnt, Update};
 use crate::projection::Summary;
@@ -100,15 +100,15 @@ pub struct SftReport {
 #[derive(Debug, Clone)]
 pub struct Evaluation {
     /// What was found.
-    pub report: Report,
+    pub report: SuiteReport,
     /// Seconds.
     pub secs: f64,
 }
 
 /// Seconds from one stage to the next.
-pub struct Clock(Instant);
+pub struct Stopwatch(Instant);
 
-impl Clock {
+impl Stopwatch {
     /// Begins now.
     pub fn start() -> Self {
         Self(Instant::now())

@@ -182,7 +182,7 @@ mod tests {
     use super::super::{Done, Evaluation, RolloutReport};
     use super::*;
     use crate::eval::record::Record;
-    use crate::eval::report::Report;
+    use crate::eval::report::SuiteReport;
     use crate::rollout::Work;
 
     fn evaluated(pass_at_1: f64) -> Option<Evaluation> {
@@ -194,7 +194,7 @@ mod tests {
         let right = (8.0 * pass_at_1) as usize;
         let records: Vec<Record> = (0..8).map(|problem| record(problem, problem < right)).collect();
         Some(Evaluation {
-            report: Report::of("eval", &records, |a, b| a == b),
+            report: SuiteReport::of("eval", &records, |a, b| a == b),
             secs: 0.0,
         })
     }

@@ -90,7 +90,7 @@ impl Case<'_> {
 
 /// One `[[reward]]` at work.
 #[derive(Debug)]
-struct Part {
+struct Entry {
     config: RewardConfig,
     /// Of a reward that is a program.
     program: Option<Box<Program>>,
@@ -102,7 +102,7 @@ pub struct Reward {
     grader: Grader,
     /// Whether any part asks if an answer is right.
     asks: bool,
-    parts: Vec<Part>,
+    parts: Vec<Entry>,
 }
 
 impl Reward {
@@ -113,7 +113,7 @@ impl Reward {
         Self {
             grader: grader.grader(),
             asks: true,
-            parts: vec![Part {
+            parts: vec![Entry {
                 config,
                 program: None,
             }],
@@ -125,12 +125,12 @@ impl Reward {
     /// # Errors
     /// [`ProgramError::Start`].
     pub fn start(grader: &GraderConfig, rewards: &[RewardConfig]) -> Result<Self, RewardError> {
-        let part = |config: &RewardConfig| -> Result<Part, RewardError> {
+        let part = |config: &RewardConfig| -> Result<Entry, RewardError> {
             let program = match &config.kind {
                 RewardKind::Command(command) => Some(Box::new(Program::start(command, &config.label)?)),
                 _ => None,
             };
-            Ok(Part {
+            Ok(Entry {
                 config: config.clone(),
                 program,
             })
@@ -305,7 +305,7 @@ pub fn gradable(
     }
 }
 
-impl Part {
+impl Entry {
     /// Whether a right answer may count, as far as this reward is concerned.
     fn lets_pass(&self, case: &Case<'_>) -> bool {
         match &self.config.kind {

@@ -22,11 +22,11 @@ pub struct Prefix {
     /// The tokens of each node.
     nodes: Vec<Arc<Node>>,
     /// None in an engine that shares nothing.
-    run: Option<Run>,
+    run: Option<PrefixState>,
 }
 
 /// What a prefix left behind when it was run.
-pub(super) struct Run {
+pub(super) struct PrefixState {
     pub cache: Box<dyn KvCache>,
     /// `[b, d]`: state after the final norm at each node's last token.
     pub hidden_bd: Tensor<2>,
@@ -308,8 +308,8 @@ impl<'a> Engine<'a> {
         for wave in requests.chunks(lanes) {
             let tokens: Vec<&[u32]> = wave.iter().map(|request| request.1).collect();
             let parents: Vec<usize> = wave.iter().map(|request| request.0).collect();
-            let Run { mut cache, hidden_bd } = match &prefix.run {
-                Some(run) => Run {
+            let PrefixState { mut cache, hidden_bd } = match &prefix.run {
+                Some(run) => PrefixState {
                     cache: run.cache.fork(&parents),
                     hidden_bd: pick(&run.hidden_bd, &parents),
                 },
@@ -366,11 +366,11 @@ impl<'a> Engine<'a> {
         self.note(|work| work.prefilled += tokens);
     }
 
-    fn run(&self, mut cache: Box<dyn KvCache>, segments: &[impl AsRef<[u32]>]) -> Run {
+    fn run(&self, mut cache: Box<dyn KvCache>, segments: &[impl AsRef<[u32]>]) -> PrefixState {
         let segments: Vec<&[u32]> = segments.iter().map(AsRef::as_ref).collect();
         self.count_prefilled(&segments);
         let hidden_bd = cache.advance(&segments);
-        Run { cache, hidden_bd }
+        PrefixState { cache, hidden_bd }
     }
 }
 
@@ -389,7 +389,7 @@ impl Prefix {
     ///
     /// # Panics
     /// It was not run: the engine shares nothing.
-    pub(super) fn ran(&self) -> &Run {
+    pub(super) fn ran(&self) -> &PrefixState {
         self.run.as_ref().expect("samples go below a prefix that was run")
     }
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use burn::tensor::{Bool, Tensor, TensorData};
-use gcpo_model::inference::{Lanes, Logits, Source};
+use gcpo_model::inference::{Lanes, Logits, RowSource};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
@@ -23,7 +23,7 @@ const COMPACT_FRAC: f64 = 0.2;
 /// A sequence of the batch.
 struct Row {
     /// Where its keys and values come from.
-    source: Source,
+    source: RowSource,
     members: Vec<Member>,
 }
 
@@ -142,8 +142,8 @@ impl Engine<'_> {
 
     /// Keys and values follow the rows. The first `old` rows were in the batch before.
     fn arrange(&self, batch: &mut Batch, old: usize) {
-        let sources: Vec<Source> = batch.rows.iter().map(|row| row.source).collect();
-        let in_place = |(at, source): (usize, &Source)| *source == Source::Row(at);
+        let sources: Vec<RowSource> = batch.rows.iter().map(|row| row.source).collect();
+        let in_place = |(at, source): (usize, &RowSource)| *source == RowSource::Row(at);
         if sources.len() != old || !sources.iter().enumerate().all(in_place) {
             batch.seen = None;
             let held = batch.lanes.bytes();
@@ -151,7 +151,7 @@ impl Engine<'_> {
             batch.lanes.arrange(&sources);
         }
         for (at, row) in batch.rows.iter_mut().enumerate() {
-            row.source = Source::Row(at);
+            row.source = RowSource::Row(at);
         }
     }
 
@@ -208,7 +208,7 @@ impl Batch {
             match rows.last_mut() {
                 Some(row) if together && node(row) == requests[place].row => row.members.push(member),
                 _ => rows.push(Row {
-                    source: Source::Trunk(place),
+                    source: RowSource::Trunk(place),
                     members: vec![member],
                 }),
             }
@@ -277,7 +277,7 @@ impl Batch {
         }
         rows.extend(newcomers);
         let idle = rows.iter().filter(|row| row.members.is_empty()).count();
-        let begins = rows.iter().any(|row| matches!(row.source, Source::Trunk(_)));
+        let begins = rows.iter().any(|row| matches!(row.source, RowSource::Trunk(_)));
         if last && (old == 0 || !begins) && idle as f64 >= COMPACT_FRAC * rows.len() as f64 {
             rows.retain(|row| !row.members.is_empty());
         }

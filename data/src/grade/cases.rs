@@ -39,7 +39,7 @@ pub struct Disagreement {
 
 /// What a file of cases shows.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct CasesReport {
     /// How many there were.
     pub cases: usize,
     /// The share on which label and grader agree.
@@ -57,7 +57,7 @@ pub struct Report {
 }
 
 /// The counts in one line.
-impl fmt::Display for Report {
+impl fmt::Display for CasesReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -145,14 +145,14 @@ fn pieces(line: &str) -> Vec<(bool, &str)> {
 }
 
 /// Grades every case.
-pub fn score(grader: &Grader, cases: &[(usize, Case)]) -> Report {
+pub fn score(grader: &Grader, cases: &[(usize, Case)]) -> CasesReport {
     let start = Instant::now();
     let verdicts: Vec<_> = cases
         .iter()
         .map(|(_, case)| grader.grade(&case.pred, &case.gold))
         .collect();
     let seconds = start.elapsed().as_secs_f64();
-    let mut report = Report {
+    let mut report = CasesReport {
         cases: cases.len(),
         agreement: 0.0,
         false_match: 0,

@@ -8,7 +8,7 @@ use super::product::PANEL;
 use super::segment::{Row, bytes};
 use super::weights::Weights;
 use crate::llama::Llama;
-use crate::runtime::{KvCache, Lanes, Logits, Runtime, Source};
+use crate::runtime::{KvCache, Lanes, Logits, RowSource, Runtime};
 
 #[derive(Debug)]
 struct Rows {
@@ -97,19 +97,19 @@ impl Lanes for Batch {
         true
     }
 
-    fn arrange(&mut self, sources: &[Source]) {
+    fn arrange(&mut self, sources: &[RowSource]) {
         let mut uses = vec![0; self.rows.len()];
         for source in sources {
-            if let Source::Row(row) = source {
+            if let RowSource::Row(row) = source {
                 uses[*row] += 1;
             }
         }
         let mut before = std::mem::take(&mut self.rows);
-        let continued = |&source: &Source| match source {
+        let continued = |&source: &RowSource| match source {
             // Moved, it stays the only one that may write to its own segment.
-            Source::Row(row) if uses[row] == 1 => std::mem::take(&mut before[row]),
-            Source::Row(row) => before[row].fork(),
-            Source::Trunk(row) => self.trunk[row].fork(),
+            RowSource::Row(row) if uses[row] == 1 => std::mem::take(&mut before[row]),
+            RowSource::Row(row) => before[row].fork(),
+            RowSource::Trunk(row) => self.trunk[row].fork(),
         };
         self.rows = sources.iter().map(continued).collect();
     }

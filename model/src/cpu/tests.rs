@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::segment::{Row, bytes};
 use super::weights::Weights;
 use crate::config::ModelConfig;
-use crate::inference::{Inference, KvCache, Logits, Source};
+use crate::inference::{Inference, KvCache, Logits, RowSource};
 use crate::llama::Llama;
 use crate::runtime::Runtime as _;
 use crate::test_device;
@@ -65,13 +65,13 @@ fn journey(inference: &Inference) -> Vec<Vec<f32>> {
     all.push(advance(&mut *branches, &[text(33, 3), text(1, 4), text(5, 5)]));
     let mut lanes = branches.lanes(&[0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2]);
     let mut rows = 11;
-    lanes.arrange(&(0..rows).map(Source::Trunk).collect::<Vec<_>>());
+    lanes.arrange(&(0..rows).map(RowSource::Trunk).collect::<Vec<_>>());
     for step in 0..40 {
         let next: Vec<u32> = (0..rows).map(|row| text(1, row * 7 + step)[0]).collect();
         all.push(host(lanes.step(&next)));
         if step == 20 {
             // In order, as a device has it.
-            lanes.arrange(&[0, 2, 3, 10].map(Source::Row));
+            lanes.arrange(&[0, 2, 3, 10].map(RowSource::Row));
             rows = 4;
         }
     }
@@ -146,9 +146,14 @@ fn rows_that_part_share_what_they_have_in_common() {
     advance(&mut *trunk, &[text(20, 1), text(30, 2)]);
     let alone = |pieces: &[Vec<u32>]| advance(&mut *weights.clone().cache(1), &[pieces.concat()]);
     let mut rows = trunk.lanes(&[0, 1, 1]);
-    rows.arrange(&[Source::Trunk(0), Source::Trunk(1)]);
+    rows.arrange(&[RowSource::Trunk(0), RowSource::Trunk(1)]);
     rows.step(&[7, 8]);
-    rows.arrange(&[Source::Row(1), Source::Row(0), Source::Trunk(2), Source::Row(0)]);
+    rows.arrange(&[
+        RowSource::Row(1),
+        RowSource::Row(0),
+        RowSource::Trunk(2),
+        RowSource::Row(0),
+    ]);
     let states = host(rows.step(&[1, 2, 3, 4]));
     let wanted = [
         alone(&[text(30, 2), vec![8, 1]]),

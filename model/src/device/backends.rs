@@ -16,17 +16,17 @@ use burn::tensor::DeviceKind;
 use burn::tensor::DeviceType;
 use burn::tensor::{DType, Device, Tensor};
 
-use super::spec::Kind;
+use super::spec::BackendKind;
 
 /// Whether this binary holds the kind's backend.
-pub(super) fn is_built(kind: Kind) -> bool {
+pub(super) fn is_built(kind: BackendKind) -> bool {
     match kind {
-        Kind::Cpu => true,
-        Kind::NdArray => cfg!(feature = "ndarray"),
-        Kind::Cuda => cfg!(feature = "cuda"),
-        Kind::Wgpu => cfg!(feature = "wgpu"),
-        Kind::Vulkan => cfg!(feature = "vulkan"),
-        Kind::Metal => cfg!(feature = "metal"),
+        BackendKind::Cpu => true,
+        BackendKind::NdArray => cfg!(feature = "ndarray"),
+        BackendKind::Cuda => cfg!(feature = "cuda"),
+        BackendKind::Wgpu => cfg!(feature = "wgpu"),
+        BackendKind::Vulkan => cfg!(feature = "vulkan"),
+        BackendKind::Metal => cfg!(feature = "metal"),
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn processor_f32<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32
 }
 
 /// Every device of a kind that is built, in the backend's order; true for GPUs that the processor simulates.
-pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
+pub(super) fn list(kind: BackendKind) -> Vec<(Device, bool)> {
     #[cfg(any(
         feature = "vulkan",
         feature = "metal",
@@ -59,24 +59,24 @@ pub(super) fn list(kind: Kind) -> Vec<(Device, bool)> {
             .collect()
     };
     match kind {
-        Kind::Cpu => vec![(processor(), false)],
+        BackendKind::Cpu => vec![(processor(), false)],
         #[cfg(feature = "ndarray")]
         #[allow(deprecated, reason = "burn keeps this backend, and users were promised it")]
-        Kind::NdArray => vec![(Device::ndarray(), false)],
+        BackendKind::NdArray => vec![(Device::ndarray(), false)],
         #[cfg(feature = "cuda")]
-        Kind::Cuda => {
+        BackendKind::Cuda => {
             let found = Device::enumerate(DeviceType::Cuda).into_vec();
             found.into_iter().map(|device| (device, false)).collect()
         }
         // Where there is no Vulkan driver, burn would go on to OpenGL, whose driver deadlocks under several threads.
         #[cfg(all(feature = "wgpu", not(any(target_os = "macos", windows))))]
-        Kind::Wgpu => by_vulkan(),
+        BackendKind::Wgpu => by_vulkan(),
         #[cfg(all(feature = "wgpu", any(target_os = "macos", windows)))]
-        Kind::Wgpu => gpus(DeviceType::Wgpu, Device::wgpu(DeviceKind::Cpu)),
+        BackendKind::Wgpu => gpus(DeviceType::Wgpu, Device::wgpu(DeviceKind::Cpu)),
         #[cfg(feature = "vulkan")]
-        Kind::Vulkan => gpus(DeviceType::Vulkan, Device::vulkan(DeviceKind::Cpu)),
+        BackendKind::Vulkan => gpus(DeviceType::Vulkan, Device::vulkan(DeviceKind::Cpu)),
         #[cfg(feature = "metal")]
-        Kind::Metal => gpus(DeviceType::Metal, Device::metal(DeviceKind::Cpu)),
+        BackendKind::Metal => gpus(DeviceType::Metal, Device::metal(DeviceKind::Cpu)),
         #[allow(unreachable_patterns, reason = "every kind may be built in")]
         _ => Vec::new(),
     }
@@ -121,7 +121,7 @@ pub fn threads() -> usize {
 }
 
 /// A device's name for people.
-pub(super) fn describe(device: &Device, kind: Kind) -> String {
+pub(super) fn describe(device: &Device, kind: BackendKind) -> String {
     #[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan", feature = "metal"))]
     if let Some(identity) = device.identity() {
         return format!("{} ({})", kind.name(), identity.name);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, System};
 
 use super::backends;
-use super::spec::Kind;
+use super::spec::BackendKind;
 
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -18,9 +18,9 @@ pub struct Memory {
 }
 
 /// A device's memory; none where nobody says.
-pub(super) fn of(device: &Device, kind: Kind, simulated: bool) -> Option<Memory> {
+pub(super) fn of(device: &Device, kind: BackendKind, simulated: bool) -> Option<Memory> {
     // An Apple GPU computes in the system's memory.
-    if simulated || matches!(kind, Kind::Cpu | Kind::NdArray | Kind::Metal) {
+    if simulated || matches!(kind, BackendKind::Cpu | BackendKind::NdArray | BackendKind::Metal) {
         return system();
     }
     let address = backends::pci_address(device)?;

@@ -21,4 +21,4 @@ pub use memory::Memory;
 pub use open::{Listed, Missing, list, of_tests, of_tests_in_f64, open};
 pub use probe::Opened;
 pub use serve::Server;
-pub use spec::{DeviceSpec, Kind, Remote};
+pub use spec::{BackendKind, DeviceSpec, Remote};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::error::{DeviceError, counted};
 use super::memory::{self, Memory};
 use super::probe::{Opened, dtypes, quietly, sum};
-use super::spec::{DeviceSpec, KINDS, Kind};
+use super::spec::{BackendKind, DeviceSpec, KINDS};
 use super::{backends, remote};
 use crate::dtype::Dtype;
 
@@ -120,7 +120,7 @@ pub fn list() -> (Vec<Listed>, Vec<Missing>) {
 }
 
 /// `hardware_only` refuses a GPU that is simulated by the processor: slower than the processor itself.
-fn open_kind(kind: Kind, index: Option<usize>, hardware_only: bool) -> Result<Opened, DeviceError> {
+fn open_kind(kind: BackendKind, index: Option<usize>, hardware_only: bool) -> Result<Opened, DeviceError> {
     if !backends::is_built(kind) {
         return Err(DeviceError::NotBuilt(kind.name()));
     }
@@ -162,7 +162,7 @@ fn open_kind(kind: Kind, index: Option<usize>, hardware_only: bool) -> Result<Op
 ///
 /// # Panics
 /// The device does not compute, or wrongly.
-fn try_out(device: &Device, kind: Kind) -> String {
+fn try_out(device: &Device, kind: BackendKind) -> String {
     sum(device);
     backends::describe(device, kind)
 }

@@ -9,7 +9,7 @@ use super::error::DeviceError;
 
 /// A kind of device that a user can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BackendKind {
     /// The processor: burn's `flex`.
     Cpu,
     /// The processor by burn's older, slower backend.
@@ -25,16 +25,16 @@ pub enum Kind {
 }
 
 /// Every kind, best first: the order in which `auto` looks.
-pub(super) const KINDS: [Kind; 6] = [
-    Kind::Cuda,
-    Kind::Metal,
-    Kind::Vulkan,
-    Kind::Wgpu,
-    Kind::Cpu,
-    Kind::NdArray,
+pub(super) const KINDS: [BackendKind; 6] = [
+    BackendKind::Cuda,
+    BackendKind::Metal,
+    BackendKind::Vulkan,
+    BackendKind::Wgpu,
+    BackendKind::Cpu,
+    BackendKind::NdArray,
 ];
 
-impl Kind {
+impl BackendKind {
     /// Its name.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ pub enum DeviceSpec {
     #[default]
     Auto,
     /// This kind, and the device of that index where one was given.
-    Named(Kind, Option<usize>),
+    Named(BackendKind, Option<usize>),
     /// A device that another process serves; `auto` never looks for one.
     Remote(Remote),
 }

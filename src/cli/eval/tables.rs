@@ -1,6 +1,6 @@
 //! What an evaluation found, as tables for people.
 
-use crate::eval::report::{Difference, Group, Mean, Report};
+use crate::eval::report::{Breakdown, Difference, Mean, SuiteReport};
 use crate::eval::stats::Estimate;
 use crate::report::grid;
 
@@ -13,7 +13,7 @@ fn between([low, high]: [f64; 2]) -> String {
 }
 
 /// What was found, for people: a row a suite and the mean, then what stands in no column.
-pub fn tables(reports: &[Report], mean: Option<&Mean>) -> String {
+pub fn tables(reports: &[SuiteReport], mean: Option<&Mean>) -> String {
     let heads = [
         "suite",
         "problems",
@@ -60,7 +60,7 @@ pub fn tables(reports: &[Report], mean: Option<&Mean>) -> String {
 }
 
 /// What a suite's row has no column for.
-fn details(report: &Report) -> String {
+fn details(report: &SuiteReport) -> String {
     let mut text = String::new();
     let suite = &report.suite;
     if let Some(sampling) = report.sampling_stderr {
@@ -91,7 +91,7 @@ fn details(report: &Report) -> String {
     }
     for (what, groups) in [("subject", &report.subjects), ("level", &report.levels)] {
         if !groups.is_empty() {
-            let row = |group: &Group| {
+            let row = |group: &Breakdown| {
                 vec![
                     group.name.clone(),
                     group.problems.to_string(),

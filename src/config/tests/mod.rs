@@ -4,7 +4,7 @@ mod lists;
 
 use super::*;
 use crate::learner::LrSchedulerType;
-use crate::objective::Kind;
+use crate::objective::Which;
 use crate::policy::ModelPath;
 use crate::source::{Generator, Preset};
 
@@ -39,7 +39,7 @@ fn error(text: &str, sets: &[&str]) -> String {
 #[test]
 fn the_empty_file_is_every_default() {
     let config = read("", &[]).unwrap();
-    let Kind::Gcpo(gcpo) = &config.objective.kind else {
+    let Which::Gcpo(gcpo) = &config.objective.kind else {
         panic!("{:?}", config.objective)
     };
     assert_eq!(
