@@ -127,3 +127,59 @@ impl Check for GrpoAlpha {
         within("alpha", self.alpha, 0.0, f64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIP: Clip = Clip { low: 0.2, high: 0.2 };
+
+    #[test]
+    fn names_are_strict() {
+        for name in Which::NAMES {
+            let draft = SettingsDraft {
+                kind: name.parse().unwrap(),
+                ..SettingsDraft::default()
+            };
+            let row = draft.complete().unwrap().row(1e-6, 10.0);
+            assert_eq!(row.name, *name);
+        }
+        let error = "GRPO".parse::<WhichDraft>().unwrap_err();
+        assert_eq!(
+            error,
+            "there is no `GRPO`; expected one of `gcpo`, `grpo`, `grpo_alpha`"
+        );
+    }
+
+    #[test]
+    fn rows_say_what_they_need() {
+        let needs = |row: &Objective| {
+            [
+                row.needs_integration(),
+                row.needs_projection(),
+                row.needs_projected_reference(),
+                row.needs_reference_model(),
+            ]
+        };
+        assert_eq!(needs(&gcpo(2.0, 0.06, 0.04, CLIP, 1e-6, 10.0)), [true; 4]);
+        assert_eq!(
+            needs(&gcpo(2.0, 0.0, 0.0, CLIP, 1e-6, 10.0)),
+            [true, true, false, false]
+        );
+        assert_eq!(needs(&grpo(0.04, CLIP)), [false, false, false, true]);
+        assert_eq!(needs(&grpo_alpha(2.0, 0.0, CLIP)), [false; 4]);
+        // The κ term with any other row: the candidates are scored beside the integrations, but nothing is projected.
+        let kappa = Objective {
+            kappa: 0.06,
+            ..grpo(0.04, CLIP)
+        };
+        assert_eq!(needs(&kappa), [true, false, true, true]);
+        let constants = [
+            gcpo(2.0, 0.06, 0.04, CLIP, 1e-6, 10.0),
+            grpo(0.04, CLIP),
+            grpo_alpha(1.5, 0.0, CLIP),
+        ]
+        .map(|row| row.constant_upsilon());
+        assert_eq!(constants, [None, Some(1.0), Some(1.5)]);
+    }
+}

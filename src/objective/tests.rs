@@ -125,23 +125,6 @@ fn close(got: &[f64], expected: &[f64], tolerance: f64) {
 }
 
 #[test]
-fn names_are_strict() {
-    for name in Which::NAMES {
-        let draft = SettingsDraft {
-            kind: name.parse().unwrap(),
-            ..SettingsDraft::default()
-        };
-        let row = draft.complete().unwrap().row(1e-6, 10.0);
-        assert_eq!(row.name, *name);
-    }
-    let error = "GRPO".parse::<WhichDraft>().unwrap_err();
-    assert_eq!(
-        error,
-        "there is no `GRPO`; expected one of `gcpo`, `grpo`, `grpo_alpha`"
-    );
-}
-
-#[test]
 fn gcpo_without_its_parts_is_grpo_bit_for_bit() {
     let rewards = [[1.0, 0.0, 0.3, 1.0, 0.2, 0.7]];
     let ones_pg = tensor2(&[[1.0; ROWS]]);
@@ -258,33 +241,6 @@ fn the_control_differs_from_grpo_in_its_weights_alone() {
     let expected = group_advantage(rewards.clone()).into_iter().map(|a| a * 1.5);
     let weighed = f64s(control.weigh(rewards, None).unwrap());
     assert_eq!(weighed, expected.collect::<Vec<_>>());
-}
-
-#[test]
-fn rows_say_what_they_need() {
-    let needs = |row: &Objective| {
-        [
-            row.needs_integration(),
-            row.needs_projection(),
-            row.needs_projected_reference(),
-            row.needs_reference_model(),
-        ]
-    };
-    assert_eq!(needs(&some_gcpo()), [true; 4]);
-    assert_eq!(
-        needs(&gcpo(2.0, 0.0, 0.0, CLIP, 1e-6, 10.0)),
-        [true, true, false, false]
-    );
-    assert_eq!(needs(&some_grpo()), [false, false, false, true]);
-    assert_eq!(needs(&grpo_alpha(2.0, 0.0, CLIP)), [false; 4]);
-    // The κ term with any other row: the candidates are scored beside the integrations, but nothing is projected.
-    let kappa = Objective {
-        kappa: 0.06,
-        ..some_grpo()
-    };
-    assert_eq!(needs(&kappa), [true, false, true, true]);
-    let constants = [some_gcpo(), some_grpo(), grpo_alpha(1.5, 0.0, CLIP)].map(|row| row.constant_upsilon());
-    assert_eq!(constants, [None, Some(1.0), Some(1.5)]);
 }
 
 #[test]
