@@ -125,20 +125,19 @@ pub fn evaluate(
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
     let missing = too_long.iter().skip(done);
-    let missing: Vec<Record> = missing
-        .map(|&at| record(at, RecordKind::TooLong).none())
-        .collect();
+    let missing = missing.map(|&at| record(at, RecordKind::TooLong).none());
+    let missing: Vec<Record> = missing.collect();
     if !missing.is_empty() {
         keep(too_long.len(), &missing)?;
         records.extend(missing);
     }
     let mut first = done.saturating_sub(too_long.len());
-    let per_chunk =
-        (plan.rollout.max_rows / plan.rollout.num_generations.max(plan.integrate.unwrap_or(1))).max(1);
+    let per_problem = plan.rollout.num_generations.max(plan.integrate.unwrap_or(1));
+    let per_chunk = (plan.rollout.max_rows / per_problem).max(1);
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let [answers, integrated] = answer_chunk(&engine, problems, chunk, first, plan)?;
         let before = records.len();
+        let [answers, integrated] = answer_chunk(&engine, problems, chunk, first, plan)?;
         for (p, asked) in chunk.iter().enumerate() {
             records.extend(record(asked.at, RecordKind::Answer).all(&answers[p].candidates)?);
             if let Some(group) = integrated.get(p) {
@@ -157,7 +156,7 @@ pub fn evaluate(
     })
 }
 
-/// AnswerPlan to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
+/// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
 /// same problems with candidates and an answer integrated from them.
 fn answer_chunk(
     engine: &Engine,

@@ -17,7 +17,8 @@ const FREE_SECTIONS: [&str; 3] = ["run.", "eval.", "checkpoint."];
 /// The last checkpoint of a run that is to go on with `config`.
 ///
 /// # Errors
-/// There is none, or the run's saved config differs from `config` in more than [`FREE`] and [`FREE_SECTIONS`] name.
+/// There is none, or the run's saved config differs from `config` in more than how long it runs, where it
+/// is written, how often it is saved and evaluated, and what changes memory and speed only.
 pub fn resume(run: &RunDir, config: &Config) -> Result<SavedStep, RunDirError> {
     let saved = Config::of_run(&run.config())?;
     let mut keys = saved.differences(config);

@@ -2,7 +2,7 @@
 //!
 //! Three verbs over a [`Prefix`], which is a batch of nodes at one depth of the tree:
 //! [`Engine::extend`] runs one more segment below some nodes, [`Engine::sample`] draws completions below them
-//! ([`super::lanes`]), [`Engine::score`] gives the log-probabilities of given tokens below them. A caller chains them
+//! (`lanes.rs`), [`Engine::score`] gives the log-probabilities of given tokens below them. A caller chains them
 //! into any tree.
 //!
 //! Axes: `b` rows, `t` tokens, `v` vocabulary, `d` features.

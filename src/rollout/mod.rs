@@ -2,7 +2,7 @@
 //!
 //! Knows neither text nor rewards. [`plan`] says which tokens stand where in the three contexts of GCPO,
 //! [`engine`] runs prefixes and samples below them, and [`sampler`] turns one row of logits into one token. Every sample
-//! has random numbers of its own ([`stream`](crate::stream)), so that no result depends on how work was batched.
+//! has random numbers of its own ([`stream`]), so that no result depends on how work was batched.
 
 mod config;
 pub mod engine;

@@ -17,7 +17,7 @@ pub enum Unreadable {
     /// There is nothing in it.
     #[error("it is empty")]
     Empty,
-    /// It is beyond [`MAX_BYTES`], [`MAX_TOKENS`] or [`MAX_DEPTH`].
+    /// It is longer, or deeper nested, than what is read.
     #[error("it is too long or too deeply nested (at most {MAX_BYTES} bytes, {MAX_DEPTH} levels)")]
     TooBig,
     /// Something stands where it cannot stand.

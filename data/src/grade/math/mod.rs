@@ -1,4 +1,4 @@
-//! Mathematical answers: read ([`read`]), understood ([`Answer`]) and compared ([`compare::compare`]).
+//! Mathematical answers: read ([`read`]), understood ([`Answer`]) and compared ([`compare`]).
 //!
 //! The way of an answer: text → tokens (`lex`) → a tree of [`Node`] (`parse`, `arith`, `atom`) → an [`Answer`]
 //! (`answer`: names off, plus-minus opened, lists flattened). Two answers are compared by `compare`, which asks, in
