@@ -77,6 +77,9 @@ impl PolicyError {
     }
 }
 
+/// What is done with an engine.
+pub type EngineWork<'a> = dyn FnMut(&Engine) -> Result<(), RolloutError> + 'a;
+
 /// A network with all that turns problems into tokens and tokens into text.
 #[derive(Clone)]
 pub struct Policy {
@@ -285,6 +288,16 @@ impl Policy {
         Ok(Group::new(problem.clone(), number, prompt, contexts))
     }
 
+    /// Looks whether the longest context that a group can come to fits the network's positions.
+    ///
+    /// # Errors
+    /// [`PolicyError::Contexts`] with the problem and what does not fit.
+    pub fn check_fits(&self, group: &Group, how: &Rollout) -> Result<(), PolicyError> {
+        let positions = self.model.config().max_position_embeddings;
+        let fits = group.contexts.check_fits(how.max_completion_length, positions);
+        fits.map_err(|source| PolicyError::contexts(&group.problem, source))
+    }
+
     /// Does `work` with an engine over `model`, this policy's network ready to generate, and says how much work it was.
     /// `shares_prefixes` as [`Engine::sharing`].
     ///
@@ -295,7 +308,7 @@ impl Policy {
         model: &Inference,
         how: &Rollout,
         shares_prefixes: bool,
-        work: &mut dyn FnMut(&Engine) -> Result<(), RolloutError>,
+        work: &mut EngineWork,
     ) -> Result<Work, RolloutError> {
         let stops = self.stops();
         let engine = Engine::new(model, &self.eos, how)

@@ -39,7 +39,7 @@ impl AnswerPlan {
 ///
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged, [`RolloutError::Memory`] if not even one group fits.
-pub fn answer(engine: &Engine, groups: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {
+pub fn sample(engine: &Engine, groups: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {
     let mut rest = groups;
     while !rest.is_empty() {
         let (n, longest) = (how.num_generations, engine.max_completion_length());
@@ -48,13 +48,13 @@ pub fn answer(engine: &Engine, groups: &mut [Group], how: &AnswerPlan) -> Result
             .map(|group| group.contexts.prefixes(n, how.integrations, longest));
         let count = engine.prompts_at_once(held);
         let (wave, after) = rest.split_at_mut(count);
-        answer_wave(engine, wave, how)?;
+        sample_wave(engine, wave, how)?;
         rest = after;
     }
     Ok(())
 }
 
-fn answer_wave(engine: &Engine, wave: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {
+fn sample_wave(engine: &Engine, wave: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {
     let n = how.num_generations;
     let roots: Vec<&[u32]> = wave.iter().map(|group| group.contexts.root()).collect();
     let prefix = Arc::new(engine.root(&roots));

@@ -148,7 +148,7 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     // Every token but a row's last is run, and every one but its first is learnt.
     let texts = random_ids(plan, rows, width + 1);
     Ok(Box::new(move |number| {
-        learner.update(number - 1, &[()], |model, ()| {
+        learner.step(number - 1, &[()], |model, ()| {
             let pairs: Vec<(&[u32], &[u32])> = texts.iter().map(|row| row.split_at(1)).collect();
             let loss = completion_logp(model, &pairs, 1.0).logp_bt.mean().neg();
             Ok((loss, ()))

@@ -16,7 +16,7 @@ use crate::group::{Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{Completion, Contexts, Engine, Rollout, RolloutError};
-use crate::sample::{self, AnswerPlan, answer};
+use crate::sample::{AnswerPlan, integrate, sample};
 use crate::stream::{Stage, StreamKey};
 pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
 use record::{Record, RecordError, RecordKind, by_problem};
@@ -175,12 +175,12 @@ fn answer_chunk(
     };
     let mut answers = groups(&|asked| Some(asked.answer.clone()));
     let how = plan.answers(Stage::Evaluate, plan.rollout.num_generations);
-    answer(engine, &mut answers, &how)?;
-    let mut integrated = groups(&|asked| asked.integrate.clone());
+    sample(engine, &mut answers, &how)?;
+    let mut integrations = groups(&|asked| asked.integrate.clone());
     if let Some(n) = plan.integrate {
-        integrate(engine, &mut integrated, plan, n)?;
+        sample_integrated(engine, &mut integrations, plan, n)?;
     }
-    Ok([answers, integrated])
+    Ok([answers, integrations])
 }
 
 /// Whose completions are graded.
@@ -354,11 +354,16 @@ impl EvalPlan {
 }
 
 /// `n` candidates and one answer integrated from them, for each group.
-fn integrate(engine: &Engine, groups: &mut [Group], plan: &EvalPlan, n: usize) -> Result<(), RolloutError> {
+fn sample_integrated(
+    engine: &Engine,
+    groups: &mut [Group],
+    plan: &EvalPlan,
+    n: usize,
+) -> Result<(), RolloutError> {
     let stage = Stage::EvaluateIntegrated;
-    answer(engine, groups, &plan.answers(stage, n))?;
+    sample(engine, groups, &plan.answers(stage, n))?;
     for wave in waves(groups) {
-        sample::integrate(engine, wave, 1, |group, _| StreamKey {
+        integrate(engine, wave, 1, |group, _| StreamKey {
             seed: plan.seed,
             step: 0,
             prompt: group.number as u64,

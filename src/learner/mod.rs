@@ -155,7 +155,7 @@ impl Learner {
     ///
     /// # Errors
     /// Those of `pass`, or [`UpdateError::Gradient`]; nothing has been changed then.
-    pub fn update<M: Sync, T: Send>(
+    pub fn step<M: Sync, T: Send>(
         &mut self,
         update: usize,
         micros: &[M],

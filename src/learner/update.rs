@@ -101,7 +101,7 @@ impl Learner {
     ///
     /// # Errors
     /// A loss or a gradient is not finite: the weights and the optimiser are then what they were before the first pass.
-    pub fn learn(
+    pub fn update(
         &mut self,
         step: usize,
         groups: &[Group],
@@ -132,7 +132,7 @@ impl Learner {
                 let totals = BatchTotals::of(lengths, what.max_completion_length);
                 let update = (step - 1) * iterations * mini_batches + updates;
                 let micros = micro_batches(&members, self.train.per_device_train_batch_size);
-                let done = self.update(update, &micros, |model, micro| what.run(model, micro, &totals));
+                let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
                 let (update, found) = match done {
                     Err(UpdateError::Gradient { .. }) => {
                         return Err(self.find_non_finite(&members, &totals, what)?);

@@ -51,7 +51,7 @@ pub fn drive(
     let mut clock = Stopwatch::start();
     let first = from.map_or(0, |saved| saved.step);
     if let Some(saved) = from {
-        recipe.learner().restore(&saved.path)?;
+        recipe.parts().0.restore(&saved.path)?;
     }
     // A resumed run writes the lines after its checkpoint anew.
     let kept = if from.is_some() { first + 1 } else { 0 };
@@ -122,8 +122,8 @@ impl Drive<'_> {
         Ok(self.lines.append(&report.metrics().into_line())?)
     }
 
-    fn evaluate(&self, step: usize) -> Result<Option<Evaluation>> {
-        let (held_out, learner) = self.recipe.judged();
+    fn evaluate(&mut self, step: usize) -> Result<Option<Evaluation>> {
+        let (learner, held_out) = self.recipe.parts();
         let Some(eval) = held_out.evaluate(&learner.policy)? else {
             return Ok(None);
         };
@@ -135,8 +135,8 @@ impl Drive<'_> {
         Ok(Some(eval))
     }
 
-    fn save(&self, step: usize) -> Result<()> {
-        let (_, learner) = self.recipe.judged();
+    fn save(&mut self, step: usize) -> Result<()> {
+        let (learner, _) = self.recipe.parts();
         self.run
             .save(step, |dir| learner.save(dir))
             .with_context(|| format!("the checkpoint of step {step}"))?;
@@ -144,7 +144,7 @@ impl Drive<'_> {
     }
 
     /// Saves the last good state, and says so with the error that stopped the run.
-    fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
+    fn stopped(&mut self, error: anyhow::Error) -> anyhow::Error {
         let step = self.outcome.step;
         match self.save(step) {
             Ok(()) => error.context(format!(

@@ -29,11 +29,8 @@ pub trait Recipe {
     /// Whatever stops the run. The learner's state is then still that of the last whole step.
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError>;
 
-    /// What it is judged on, and what is judged.
-    fn judged(&self) -> (&HeldOut, &Learner);
-
-    /// What learns, to be given another state.
-    fn learner(&mut self) -> &mut Learner;
+    /// What learns, and what it is judged on.
+    fn parts(&mut self) -> (&mut Learner, &HeldOut);
 }
 
 /// Why a step could not be done.

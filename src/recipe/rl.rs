@@ -5,20 +5,21 @@
 //!    every arrow hands on Vec<Group>
 //! ```
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use burn::tensor::Device;
 use gcpo_data::Problem;
+use gcpo_model::inference::Inference;
 
 use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{EngineWork, Policy, PolicyError};
 use crate::projection::{ProjectionPlan, project};
 use crate::report::{Done, RolloutReport, Sample, StepReport, Stopwatch};
 use crate::reward::{Reward, gradable};
 use crate::rollout::Work;
-use crate::sample::answer;
+use crate::sample::sample;
 use crate::source::Problems;
 use crate::weigh::weigh;
 
@@ -57,11 +58,9 @@ impl Rl {
             reward,
             gradient,
         };
-        let positions = rl.learner.policy.model.config().max_position_embeddings;
         for problem in rl.problems.all() {
-            let contexts = rl.group((0, problem))?.contexts;
-            let fits = contexts.check_fits(rl.config.rollout.max_completion_length, positions);
-            fits.with_context(|| format!("problem `{}`", problem.id))?;
+            let group = rl.group((0, problem))?;
+            rl.learner.policy.check_fits(&group, &rl.config.rollout)?;
         }
         Ok(rl)
     }
@@ -93,10 +92,11 @@ impl Rl {
 
         let models = self.learner.generators();
         let how = plan.answers(config.rollout.num_generations);
+        let with = |model: &Inference, work: &mut EngineWork| {
+            policy.with_engine(model, &config.rollout, shares, work)
+        };
         let sampled = models.map(&mut groups, |model, groups| {
-            policy.with_engine(model, &config.rollout, shares, &mut |engine| {
-                answer(engine, groups, &how)
-            })
+            with(model, &mut |engine| sample(engine, groups, &how))
         })?;
         let sample_secs = clock.lap();
 
@@ -104,27 +104,27 @@ impl Rl {
         let reward_secs = clock.lap();
 
         let projected = models.map(&mut groups, |model, groups| {
-            policy.with_engine(model, &config.rollout, shares, &mut |engine| {
-                project(engine, groups, &plan)
-            })
+            with(model, &mut |engine| project(engine, groups, &plan))
         })?;
-        let upsilon = self.gradient.objective.constant_upsilon();
         let report = RolloutReport {
             work: Work::of_engines(sampled).then(Work::of_engines(projected)),
             sample_secs,
             reward_secs,
             project_secs: clock.lap(),
-            ..RolloutReport::of(&groups, &self.reward.labels(), upsilon)
+            ..RolloutReport::of(&groups, &self.reward.labels(), plan.objective)
         };
         Ok((groups, report))
     }
 
     fn group(&self, (number, problem): (usize, &Problem)) -> Result<Group, PolicyError> {
-        let (rollout, projection) = (&self.config.rollout, &self.config.projection);
-        let quoted = (rollout.num_generations, projection.candidate_tokens);
+        let (n, tokens) = (
+            self.config.rollout.num_generations,
+            self.config.projection.candidate_tokens,
+        );
         let integrates = self.gradient.objective.needs_integration();
-        let quoted = integrates.then_some(quoted);
-        self.learner.policy.group(problem, number, quoted)
+        self.learner
+            .policy
+            .group(problem, number, integrates.then_some((n, tokens)))
     }
 }
 
@@ -139,16 +139,12 @@ impl Recipe for Rl {
         self.learner.score_reference(&mut groups, &self.config.rollout)?;
         let score_secs = clock.lap();
 
-        let learnt = self.learner.learn(step, &groups, &self.gradient)?;
+        let learnt = self.learner.update(step, &groups, &self.gradient)?;
         let secs = [score_secs, clock.lap(), whole.lap()];
         Ok((StepReport::of(step, Done::rl(rollout, learnt, secs)), samples))
     }
 
-    fn judged(&self) -> (&HeldOut, &Learner) {
-        (&self.held_out, &self.learner)
-    }
-
-    fn learner(&mut self) -> &mut Learner {
-        &mut self.learner
+    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
+        (&mut self.learner, &self.held_out)
     }
 }

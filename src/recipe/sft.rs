@@ -103,7 +103,7 @@ impl Recipe for Sft {
         let size = self.config.train.per_device_train_batch_size;
         let micros: Vec<&[Demonstration]> = rows.chunks(size).collect();
         let pass = |model: &Llama, rows: &&[Demonstration]| loss(model, rows, tokens);
-        let (update, losses) = self.learner.update(step - 1, &micros, pass)?;
+        let (update, losses) = self.learner.step(step - 1, &micros, pass)?;
         let report = SftReport {
             update,
             loss: losses.iter().sum(),
@@ -113,11 +113,7 @@ impl Recipe for Sft {
         Ok((StepReport::of(step, Done::Sft(report)), Vec::new()))
     }
 
-    fn judged(&self) -> (&HeldOut, &Learner) {
-        (&self.held_out, &self.learner)
-    }
-
-    fn learner(&mut self) -> &mut Learner {
-        &mut self.learner
+    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
+        (&mut self.learner, &self.held_out)
     }
 }

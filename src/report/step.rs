@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::eval::report::SuiteReport;
 use crate::group::Group;
 use crate::learner::{Learnt, Update};
+use crate::objective::Objective;
 use crate::projection::Summary;
 use crate::rollout::{Finish, Work};
 use crate::run::Metrics;
@@ -122,9 +123,8 @@ impl Stopwatch {
 }
 
 impl RolloutReport {
-    /// What candidates of a step earned, and how long they are; `labels` are the rewards'. Υ is `constant_upsilon` where the
-    /// objective has one. Seconds and work are left at 0.
-    pub fn of(groups: &[Group], labels: &[&str], constant_upsilon: Option<f64>) -> Self {
+    /// What candidates of a step earned, how long they are, and Υ; `labels` are the rewards'. Seconds and work are left at 0.
+    pub fn of(groups: &[Group], labels: &[&str], objective: &Objective) -> Self {
         let candidates = || groups.iter().flat_map(|group| &group.candidates);
         let count = candidates().count() as f64;
         let tokens: usize = candidates().map(|candidate| candidate.tokens().len()).sum();
@@ -136,7 +136,7 @@ impl RolloutReport {
                 .collect();
             ((*label).to_owned(), Summary::of(&values))
         };
-        let upsilon: Vec<f64> = match constant_upsilon {
+        let upsilon: Vec<f64> = match objective.constant_upsilon() {
             Some(upsilon) => vec![upsilon],
             None => candidates().filter_map(|candidate| candidate.upsilon).collect(),
         };

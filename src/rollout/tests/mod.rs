@@ -15,7 +15,7 @@ use super::*;
 use crate::group::{Candidate, Group};
 use crate::objective::{Clip, gcpo};
 use crate::projection::{FeatureContext, Features, Projection, ProjectionDraft, ProjectionPlan, project};
-use crate::sample::answer;
+use crate::sample::sample;
 use crate::testing::device;
 
 const EOS: [u32; 2] = [1, 2];
@@ -109,7 +109,7 @@ fn run(engine: &Engine, context: FeatureContext) -> Vec<Group> {
     let mut groups: Vec<Group> = contexts
         .map(|(number, contexts)| Group::new(Problem::default(), number, String::new(), contexts))
         .collect();
-    answer(engine, &mut groups, &plan.answers(3)).unwrap();
+    sample(engine, &mut groups, &plan.answers(3)).unwrap();
     for group in &mut groups[..3] {
         group.candidates[1].reward = 1.0;
     }
