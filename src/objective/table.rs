@@ -3,6 +3,9 @@
 use super::{Aggregation, Baseline, Clip, Kl, Objective, Ratio, Scale, Weight};
 use crate::section::{Check, ConfigError, section, variants, within};
 
+/// The paper's α (figure 3).
+const ALPHA: f64 = 2.0;
+
 /// Group Relative Policy Optimization (Shao et al., arXiv 2402.03300).
 pub fn grpo(beta: f64, clip: Clip) -> Objective {
     Objective {
@@ -94,7 +97,7 @@ section! {
     /// GCPO's own keys.
     pub struct Gcpo from GcpoDraft {
         /// Scale of Υ. Source: paper, figure 3.
-        pub alpha: f64 = 2.0,
+        pub alpha: f64 = ALPHA,
         /// Weight of the second KL term, towards the projected reference. Source: paper, figure 3.
         pub kappa: f64 = 0.06,
     }
@@ -118,7 +121,7 @@ section! {
     /// The control's own key.
     pub struct GrpoAlpha from GrpoAlphaDraft {
         /// What every advantage is multiplied by. Source: paper, figure 3.
-        pub alpha: f64 = 2.0,
+        pub alpha: f64 = ALPHA,
     }
 }
 
