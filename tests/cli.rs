@@ -3,8 +3,6 @@
 mod program;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use program::{checkpoint, failure, gcpo, json, model, success, temp};
 
@@ -252,68 +250,4 @@ fn bench_prints_its_contract() {
         &["bench", "--shape", "tiny", "--work", "step", "--objective", "grp"],
     );
     assert!(text.contains("`gcpo`, `grpo`, `grpo_alpha`"), "{text}");
-}
-
-/// The steps in a run's `metrics.jsonl`.
-#[cfg(unix)]
-fn steps(run: &Path) -> Vec<u64> {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let line = |line: &str| {
-        serde_json::from_str::<serde_json::Value>(line)
-            .ok()?
-            .get("step")?
-            .as_u64()
-    };
-    text.lines().filter_map(line).collect()
-}
-
-#[cfg(unix)]
-#[test]
-fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
-    let dir = temp();
-    let run = dir.path().join("run");
-    let small = ["--set", "train.prompts_per_step=2", "--set", "eval.every=0"];
-    let child = Command::new(env!("CARGO_BIN_EXE_gcpo"))
-        .current_dir(dir.path())
-        .args(small)
-        .args(["--set", "train.max_steps=10000", "--run-dir", "run"])
-        .stderr(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    for _ in 0..600 {
-        if !steps(&run).is_empty() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("--resume run"), "{said}");
-    let done = *steps(&run).last().unwrap();
-    assert!(
-        run.join(format!("checkpoints/step-{done}/model.safetensors"))
-            .is_file()
-    );
-
-    let last = format!("train.max_steps={}", done + 1);
-    let resumed = gcpo(
-        dir.path(),
-        &[&small[..], &["--set", &last, "--resume", "run"]].concat(),
-    );
-    assert!(
-        resumed.status.success(),
-        "{}",
-        String::from_utf8_lossy(&resumed.stderr)
-    );
-    assert_eq!(steps(&run), (1..=done + 1).collect::<Vec<_>>());
 }

@@ -24,7 +24,7 @@ use args::{Cli, Command};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read the output has had enough: that is no failure.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,21 +50,22 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn dispatch(cli: &Cli) -> Result<()> {
+fn dispatch(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
-        None => train::quickstart(&cli.quickstart),
-        Some(Command::Train(args)) => train::train(args),
-        Some(Command::Sft(args)) => train::sft(args),
-        Some(Command::Eval(args)) => eval::run(args),
-        Some(Command::Generate(args)) => generate::run(args),
-        Some(Command::Score(args)) => score::run(args),
-        Some(Command::Grade(args)) => grade::run(args),
-        Some(Command::Inspect(args)) => inspect::run(args),
-        Some(Command::Bench(args)) => bench::run(args),
-        Some(Command::Check(args)) => check::run(args),
-        Some(Command::Devices(args)) => devices::run(args),
-        Some(Command::Serve(args)) => serve::run(args),
+        None => return train::quickstart(&cli.quickstart),
+        Some(Command::Train(args)) => return train::train(args),
+        Some(Command::Sft(args)) => return train::sft(args),
+        Some(Command::Eval(args)) => eval::run(args)?,
+        Some(Command::Generate(args)) => generate::run(args)?,
+        Some(Command::Score(args)) => score::run(args)?,
+        Some(Command::Grade(args)) => grade::run(args)?,
+        Some(Command::Inspect(args)) => inspect::run(args)?,
+        Some(Command::Bench(args)) => bench::run(args)?,
+        Some(Command::Check(args)) => check::run(args)?,
+        Some(Command::Devices(args)) => devices::run(args)?,
+        Some(Command::Serve(args)) => serve::run(args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

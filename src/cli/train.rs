@@ -1,11 +1,14 @@
 //! `gcpo`, `gcpo train` and `gcpo sft`: one run from its config to its table.
 
+use std::process::ExitCode;
+
 use anyhow::{Context as _, Result};
 use gcpo_data::Problem;
 
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
 use crate::config::Config;
+use crate::console::note;
 use crate::policy::TokenizerSource;
 use crate::recipe::{Recipe, Rl, Sft, drive};
 use crate::report::summary;
@@ -23,7 +26,7 @@ const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 ///
 /// # Errors
 /// A mistake in an option, or whatever stops the run.
-pub fn quickstart(args: &RunArgs) -> Result<()> {
+pub fn quickstart(args: &RunArgs) -> Result<ExitCode> {
     run(&RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?, rl)
 }
 
@@ -31,7 +34,7 @@ pub fn quickstart(args: &RunArgs) -> Result<()> {
 ///
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
-pub fn train(args: &TrainArgs) -> Result<()> {
+pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     run(&RunPlan::from_file(&args.config, &args.run)?, rl)
 }
 
@@ -39,7 +42,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
 ///
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
-pub fn sft(args: &TrainArgs) -> Result<()> {
+pub fn sft(args: &TrainArgs) -> Result<ExitCode> {
     run(&RunPlan::from_file(&args.config, &args.run)?, |plan| {
         warn_of_suite(&plan.config);
         let problems = plan.config.problems()?;
@@ -110,10 +113,11 @@ fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
     Ok(found.problems)
 }
 
-fn run(plan: &RunPlan, recipe: impl FnOnce(&RunPlan) -> Result<Box<dyn Recipe>>) -> Result<()> {
+/// Runs a recipe and says what came of it; the exit code is that of the signal, if one stopped it.
+fn run(plan: &RunPlan, recipe: impl FnOnce(&RunPlan) -> Result<Box<dyn Recipe>>) -> Result<ExitCode> {
     let mut recipe = recipe(plan)?;
     let (run, from) = plan.start()?;
-    let stop = Stop::on_ctrl_c().context("cannot take over Ctrl-C")?;
+    let stop = Stop::on_signals().context("cannot take over Ctrl-C")?;
     eprintln!(
         "{} on {}, written to {}",
         plan.config.run.name,
@@ -128,12 +132,14 @@ fn run(plan: &RunPlan, recipe: impl FnOnce(&RunPlan) -> Result<Box<dyn Recipe>>)
         ("samples", format!("{path}/samples.jsonl")),
         ("config", format!("{path}/config.toml")),
     ];
-    print_line(summary(&outcome.reports, &places).trim_end())?;
+    let printed = print_line(summary(&outcome.reports, &places).trim_end());
     if outcome.interrupted {
-        eprintln!(
+        // Nobody may be there to read it: the terminal may have gone.
+        note(&format!(
             "stopped after step {}; the same command with `--resume {path}` goes on",
             outcome.step
-        );
+        ));
+        return Ok(stop.exit_code().into());
     }
-    Ok(())
+    printed.map(|()| ExitCode::SUCCESS)
 }

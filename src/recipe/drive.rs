@@ -1,4 +1,4 @@
-//! What every training run has in common: steps, metrics, evaluations, checkpoints, Ctrl-C and resuming.
+//! What every training run has in common: steps, metrics, evaluations, checkpoints, signals and resuming.
 
 use anyhow::{Context, Result};
 
@@ -20,7 +20,7 @@ pub struct Outcome {
     pub after: Option<SuiteReport>,
     /// What this process wrote to `metrics.jsonl`.
     pub reports: Vec<StepReport>,
-    /// Whether Ctrl-C ended it.
+    /// Whether a signal ended it.
     pub interrupted: bool,
     /// Seconds of this process.
     pub secs: f64,
@@ -37,7 +37,7 @@ struct Drive<'a> {
     outcome: Outcome,
 }
 
-/// Runs a recipe to its last step, or to Ctrl-C, from the start or from a checkpoint of the same run.
+/// Runs a recipe to its last step, or to a signal, from the start or from a checkpoint of the same run.
 ///
 /// # Errors
 /// Whatever stops the recipe: the state of the last whole step is saved first.

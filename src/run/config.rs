@@ -20,7 +20,7 @@ impl Check for Run {}
 section! {
     /// `[checkpoint]`: when the trainer's state is saved under the run directory.
     pub struct Checkpoint from CheckpointDraft {
-        /// Save after each so many steps; 0 = never. The end of a run, Ctrl-C included, is saved in any case. Source: this project.
+        /// Save after each so many steps; 0 = never. The end of a run, by a signal too, is saved in any case. Source: this project.
         pub every: usize = 0,
         /// Keep only so many checkpoints, the last ones; 0 keeps all. Source: TRL (`save_total_limit`).
         pub keep_last: usize = 0,

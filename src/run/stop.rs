@@ -1,37 +1,81 @@
-//! Ctrl-C asks a run to stop at the end of its step; a second one ends it at once.
+//! Signals ask a run to stop at the end of its step: Ctrl-C, and what a terminal, a batch system or a service manager sends
+//! before it ends a program. A second Ctrl-C or SIGTERM ends it at once.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
-/// Whether somebody asked the run to stop. Clones share the answer.
+use crate::console::note;
+
+/// Whether a signal asked the run to stop. Clones share the answer.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicI32>);
+
+/// What Ctrl-C sends.
+const SIGINT: i32 = 2;
 
 impl Stop {
-    /// Takes over Ctrl-C for this process; to be called once.
+    /// Takes over SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGXCPU for this process (elsewhere than on Unix, Ctrl-C); to be called
+    /// once.
     ///
     /// # Errors
-    /// The system refuses, or somebody else has taken it.
-    pub fn on_ctrl_c() -> Result<Self, ctrlc::Error> {
+    /// The system refuses.
+    #[cfg(unix)]
+    pub fn on_signals() -> io::Result<Self> {
+        use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGXCPU};
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXCPU])?;
         let stop = Self::default();
         let asked = stop.clone();
-        ctrlc::set_handler(move || {
-            if asked.0.swap(true, Ordering::Relaxed) {
-                // What a shell expects of a program that SIGINT ended.
-                std::process::exit(130);
+        std::thread::spawn(move || {
+            for signal in signals.forever() {
+                // Batch systems repeat theirs; only who means it twice is taken at the word.
+                if asked.is_asked() && [SIGINT, SIGTERM].contains(&signal) {
+                    std::process::exit(128 + signal);
+                }
+                asked.ask_by(signal);
             }
-            eprintln!("\nstopping at the end of this step; Ctrl-C again ends it at once, unsaved");
-        })?;
+        });
         Ok(stop)
     }
 
-    /// Asks the run to stop.
+    /// Takes over Ctrl-C for this process; to be called once.
+    ///
+    /// # Errors
+    /// The system refuses.
+    #[cfg(not(unix))]
+    pub fn on_signals() -> io::Result<Self> {
+        let stop = Self::default();
+        let asked = stop.clone();
+        let handler = move || match asked.is_asked() {
+            true => std::process::exit(128 + SIGINT),
+            false => asked.ask_by(SIGINT),
+        };
+        ctrlc::set_handler(handler).map_err(io::Error::other)?;
+        Ok(stop)
+    }
+
+    fn ask_by(&self, signal: i32) {
+        if self
+            .0
+            .compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+        {
+            note("\nstopping at the end of this step; Ctrl-C again ends it at once, unsaved");
+        }
+    }
+
+    /// Asks the run to stop, as Ctrl-C does.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(SIGINT, Ordering::Relaxed);
     }
 
     /// Whether the run should stop at the end of its step.
     pub fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// What a shell expects of a program that the signal ended: 128 + its number.
+    pub fn exit_code(&self) -> u8 {
+        u8::try_from(128 + self.0.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
     }
 }

@@ -1,0 +1,110 @@
+//! A run that a signal stops: its step is finished and saved, the exit code says so, and it goes on to the same bytes.
+#![cfg(unix)]
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use program::{gcpo, temp};
+
+/// A run of many short steps.
+const ARGS: [&str; 9] = [
+    "--device",
+    "cpu",
+    "--set",
+    "eval.every=0",
+    "--set",
+    "train.prompts_per_step=2",
+    "--set",
+    "objective.name=grpo",
+    "--set",
+];
+
+fn start(dir: &Path, run: &str, steps: usize) -> Child {
+    let steps = format!("train.max_steps={steps}");
+    let args = [&ARGS[..], &[&steps, "--run-dir", run]].concat();
+    Command::new(env!("CARGO_BIN_EXE_gcpo"))
+        .args(args)
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn lines(run: &Path) -> usize {
+    fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+fn wait_for_lines(run: &Path, count: usize) {
+    let started = Instant::now();
+    while lines(run) < count {
+        assert!(started.elapsed() < Duration::from_secs(60), "no step was done");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn kill(signal: &str, process: &Child) {
+    let id = process.id().to_string();
+    let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn every_signal_that_ends_a_program_saves_the_run() {
+    let dir = temp();
+    for (signal, code) in [
+        ("INT", 130),
+        ("TERM", 143),
+        ("HUP", 129),
+        ("USR1", 138),
+        ("XCPU", 152),
+    ] {
+        let run = dir.path().join(signal);
+        let process = start(dir.path(), signal, 100_000);
+        wait_for_lines(&run, 3);
+        kill(signal, &process);
+        let output = process.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{signal}: {text}");
+        let done = lines(&run);
+        assert!(
+            text.contains(&format!("stopped after step {done};")) && text.contains("--resume"),
+            "{text}"
+        );
+        assert!(
+            run.join(format!("checkpoints/step-{done}/model.safetensors"))
+                .is_file(),
+            "{signal}"
+        );
+    }
+}
+
+#[test]
+fn a_run_that_was_terminated_goes_on_to_the_same_weights() {
+    let dir = temp();
+    let weights = |run: &str| {
+        let path = format!("{run}/checkpoints/step-40/model.safetensors");
+        fs::read(dir.path().join(path)).unwrap()
+    };
+    assert!(start(dir.path(), "whole", 40).wait().unwrap().success());
+    let process = start(dir.path(), "parts", 40);
+    wait_for_lines(&dir.path().join("parts"), 2);
+    kill("TERM", &process);
+    let stopped = process.wait_with_output().unwrap().status;
+    // It may have been done before the signal came.
+    if !stopped.success() {
+        assert_eq!(stopped.code(), Some(143));
+        let args = [&ARGS[..], &["train.max_steps=40", "--resume", "parts"]].concat();
+        let output = gcpo(dir.path(), &args);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    assert_eq!(weights("whole"), weights("parts"));
+}
