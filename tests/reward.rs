@@ -411,7 +411,8 @@ fn ctrl_c_does_not_reach_the_program() {
     assert!(sent.unwrap().success());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("--resume run"), "{said}");
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("--resume run"), "{said}");
 }
 
 #[test]
