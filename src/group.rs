@@ -28,19 +28,11 @@ pub struct Group {
     pub candidates: Vec<Candidate>,
     /// `[j]`: the integrated answers `y_{n,j}`; none where the objective needs none.
     pub integrations: Vec<Completion>,
-    /// Where later stages go on from; taken by the last that does.
-    pub root: Option<Root>,
+    /// Its node `(q)` in the tree of prefixes, which later stages go on from; let go of by the last that does. The groups of one
+    /// prefix were run together on one device and are neighbours: a group's row in it is its place among them ([`waves`]).
+    pub root: Option<Arc<Prefix>>,
     /// `[g, d]`: in-context representations of the candidates, where asked for.
     pub hidden_gd: Option<Tensor<2>>,
-}
-
-/// The node `(q)` of a group in the tree of prefixes. The groups of one prefix were run together, on one device.
-#[derive(Clone)]
-pub struct Root {
-    /// What was run, a row for each of the groups.
-    pub prefix: Arc<Prefix>,
-    /// The group's row.
-    pub row: usize,
 }
 
 /// One candidate `y_i` of a group.
@@ -112,6 +104,12 @@ impl Group {
         self.candidates.iter().map(|candidate| candidate.reward)
     }
 
+    /// Lets go of what only the stages before the learner need: keys and values, and representations.
+    pub fn release(&mut self) {
+        self.root = None;
+        self.hidden_gd = None;
+    }
+
     /// Whether all candidates earned the same: their advantages are 0.
     pub fn is_flat(&self) -> bool {
         self.candidates
@@ -123,7 +121,7 @@ impl Group {
 /// Groups that were run together below one prefix, the neighbours of each other.
 pub fn waves(groups: &mut [Group]) -> impl Iterator<Item = &mut [Group]> {
     groups.chunk_by_mut(|a, b| match (&a.root, &b.root) {
-        (Some(a), Some(b)) => Arc::ptr_eq(&a.prefix, &b.prefix),
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
         _ => false,
     })
 }

@@ -277,10 +277,7 @@ impl Policy {
         number: usize,
         quoted: Option<(usize, usize)>,
     ) -> Result<Group, PolicyError> {
-        let contexts = match quoted {
-            None => self.answer_contexts(problem)?,
-            Some((n, candidate_tokens)) => self.contexts(problem, n, candidate_tokens)?,
-        };
+        let contexts = self.contexts_of(problem, quoted)?;
         let prompt = self
             .tokenizer
             .decode(contexts.answer(), false)
@@ -288,14 +285,31 @@ impl Policy {
         Ok(Group::new(problem.clone(), number, prompt, contexts))
     }
 
-    /// Looks whether the longest context that a group can come to fits the network's positions.
+    fn contexts_of(
+        &self,
+        problem: &Problem,
+        quoted: Option<(usize, usize)>,
+    ) -> Result<Contexts, PolicyError> {
+        match quoted {
+            None => self.answer_contexts(problem),
+            Some((n, candidate_tokens)) => self.contexts(problem, n, candidate_tokens),
+        }
+    }
+
+    /// Looks whether the longest context that a problem's group ([`Policy::group`]) can come to fits the network's positions.
     ///
     /// # Errors
     /// [`PolicyError::Contexts`] with the problem and what does not fit.
-    pub fn check_fits(&self, group: &Group, how: &Rollout) -> Result<(), PolicyError> {
+    pub fn check_fits(
+        &self,
+        problem: &Problem,
+        quoted: Option<(usize, usize)>,
+        how: &Rollout,
+    ) -> Result<(), PolicyError> {
         let positions = self.model.config().max_position_embeddings;
-        let fits = group.contexts.check_fits(how.max_completion_length, positions);
-        fits.map_err(|source| PolicyError::contexts(&group.problem, source))
+        let contexts = self.contexts_of(problem, quoted)?;
+        let fits = contexts.check_fits(how.max_completion_length, positions);
+        fits.map_err(|source| PolicyError::contexts(problem, source))
     }
 
     /// Does `work` with an engine over `model`, this policy's network ready to generate, and says how much work it was.

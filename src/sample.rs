@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::group::{Candidate, Group, Root};
+use crate::group::{Candidate, Group};
 use crate::rollout::{Engine, Request, RolloutError};
 use crate::stream::{Stage, StreamKey};
 
@@ -78,8 +78,7 @@ fn sample_wave(engine: &Engine, wave: &mut [Group], how: &AnswerPlan) -> Result<
         group.candidates = completions.by_ref().take(n).map(Candidate::new).collect();
         let hidden_bd = sampled.hidden_bd.as_ref();
         group.hidden_gd = hidden_bd.map(|hidden_bd| hidden_bd.clone().narrow(0, row * n, n));
-        let prefix = prefix.clone();
-        group.root = Some(Root { prefix, row });
+        group.root = Some(prefix.clone());
     }
     Ok(())
 }
@@ -102,12 +101,8 @@ pub fn integrate(
         .iter()
         .map(|group| group.contexts.integrate_branch(&group.candidates))
         .collect();
-    let rows: Vec<usize> = wave
-        .iter()
-        .flat_map(|group| &group.root)
-        .map(|root| root.row)
-        .collect();
-    let prefix = engine.extend(&root.prefix, &rows, &branches);
+    let rows: Vec<usize> = (0..branches.len()).collect();
+    let prefix = engine.extend(&root, &rows, &branches);
     let mut requests = Vec::with_capacity(branches.len() * count);
     for (row, group) in wave.iter().enumerate() {
         requests.extend((0..count).map(|j| Request {

@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 
 use super::{FeatureContext, Features, Projection, align};
-use crate::group::{Collider, Group, Root, waves};
+use crate::group::{Collider, Group, waves};
 use crate::objective::Objective;
 use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Sampled};
 use crate::sample::{AnswerPlan, integrate};
@@ -56,13 +56,14 @@ impl ProjectionPlan<'_> {
 }
 
 /// Samples stages 2 and 3 of groups whose candidates this engine sampled and that were graded: fills in their integrations,
-/// each candidate's Υ (where it is wanted and not skipped) and what the κ term needs of it. Lets go of the groups' roots.
+/// each candidate's Υ (where it is wanted and not skipped) and what the κ term needs of it. Lets go of what only
+/// these stages need.
 ///
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged.
 pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan<'_>) -> Result<(), RolloutError> {
     if !plan.objective.needs_integration() {
-        groups.iter_mut().for_each(|group| group.root = None);
+        groups.iter_mut().for_each(Group::release);
         return Ok(());
     }
     for wave in waves(groups) {
@@ -83,9 +84,7 @@ pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan<'_>)
                 weigh(engine, wave, &rows, &contexts, plan)?;
             }
         }
-        for group in wave {
-            group.root = None;
-        }
+        wave.iter_mut().for_each(Group::release);
     }
     Ok(())
 }
@@ -98,7 +97,7 @@ struct ColliderContexts {
 }
 
 impl ColliderContexts {
-    fn run(engine: &Engine, root: &Root, wave: &[Group], integrations: usize) -> Self {
+    fn run(engine: &Engine, root: &Prefix, wave: &[Group], integrations: usize) -> Self {
         let n = wave[0].candidates.len();
         let mut parents = Vec::new();
         let mut others = Vec::new();
@@ -114,7 +113,7 @@ impl ColliderContexts {
                 others.push(group.contexts.others_branch(&group.candidates, i));
             }
         }
-        let without_i = engine.extend(&root.prefix, &parents, &others);
+        let without_i = engine.extend(root, &parents, &others);
         Self {
             prefix: engine.extend(&without_i, &leaf_parents, &leaves),
             n,

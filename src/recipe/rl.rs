@@ -14,7 +14,7 @@ use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
-use crate::policy::{EngineWork, Policy, PolicyError};
+use crate::policy::{EngineWork, Policy};
 use crate::projection::{ProjectionPlan, project};
 use crate::report::{Done, RolloutReport, Sample, StepReport, Stopwatch};
 use crate::reward::{Reward, gradable};
@@ -59,8 +59,8 @@ impl Rl {
             gradient,
         };
         for problem in rl.problems.all() {
-            let group = rl.group((0, problem))?;
-            rl.learner.policy.check_fits(&group, &rl.config.rollout)?;
+            let policy = &rl.learner.policy;
+            policy.check_fits(problem, rl.quoted(), &rl.config.rollout)?;
         }
         Ok(rl)
     }
@@ -88,7 +88,8 @@ impl Rl {
         };
         let mut clock = Stopwatch::start();
         let problems = self.problems.of_step(step, config.train.prompts_per_step);
-        let mut groups: Vec<Group> = problems.map(|of| self.group(of)).collect::<Result<_, _>>()?;
+        let group = |(number, problem)| policy.group(problem, number, self.quoted());
+        let mut groups: Vec<Group> = problems.map(group).collect::<Result<_, _>>()?;
 
         let models = self.learner.generators();
         let how = plan.answers(config.rollout.num_generations);
@@ -116,15 +117,11 @@ impl Rl {
         Ok((groups, report))
     }
 
-    fn group(&self, (number, problem): (usize, &Problem)) -> Result<Group, PolicyError> {
-        let (n, tokens) = (
-            self.config.rollout.num_generations,
-            self.config.projection.candidate_tokens,
-        );
+    /// What the contexts of stages 2 and 3 quote ([`Policy::group`]), where the objective needs these stages.
+    fn quoted(&self) -> Option<(usize, usize)> {
+        let (rollout, projection) = (&self.config.rollout, &self.config.projection);
         let integrates = self.gradient.objective.needs_integration();
-        self.learner
-            .policy
-            .group(problem, number, integrates.then_some((n, tokens)))
+        integrates.then_some((rollout.num_generations, projection.candidate_tokens))
     }
 }
 
