@@ -9,6 +9,7 @@ use crate::eval::{EvalError, EvalPlan, evaluate};
 use crate::policy::Policy;
 use crate::report::Evaluation;
 use crate::reward::Reward;
+use crate::source::fingerprint;
 
 /// The held-out problems of a run, and how they are asked and graded.
 pub struct HeldOut {
@@ -28,6 +29,14 @@ impl HeldOut {
             plan: eval_plan(config),
             reward: Reward::accuracy(&config.grader),
         })
+    }
+
+    /// SHA-256 of the problems; empty where there are none.
+    pub fn fingerprint(&self) -> String {
+        match self.problems.as_slice() {
+            [] => String::new(),
+            problems => fingerprint(problems),
+        }
     }
 
     /// How often a policy is right; `None` without any problems.
