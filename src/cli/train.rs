@@ -128,6 +128,13 @@ fn run(
     needs_base: bool,
     recipe: impl FnOnce(&RunPlan, bool) -> Result<Box<dyn Recipe>>,
 ) -> Result<ExitCode> {
+    let eval = &plan.config.eval;
+    if let (0, Some(path)) = (eval.every, &eval.path) {
+        note(&format!(
+            "warning: eval.every = 0, so {} (eval.path) is not measured while training",
+            path.display()
+        ));
+    }
     let mut recipe = recipe(plan, needs_base)?;
     let start = plan.start(recipe.as_mut(), needs_base)?;
     let run = &start.run;

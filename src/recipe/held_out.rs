@@ -19,13 +19,17 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// What `[eval]` names; no problems if it names none.
+    /// What `[eval]` names; no problems if it names none, or nothing is to be measured.
     ///
     /// # Errors
     /// The problems cannot be read.
     pub fn of(config: &Config) -> Result<Self> {
+        let problems = match config.eval.every {
+            0 => Vec::new(),
+            _ => config.eval.held_out()?.problems,
+        };
         Ok(Self {
-            problems: config.eval.held_out()?.problems,
+            problems,
             plan: eval_plan(config),
             reward: Reward::accuracy(&config.grader),
         })
