@@ -440,10 +440,11 @@ impl Reader<'_> {
                 _ => Ok(()),
             };
         }
-        // The defaults of transformers' Qwen2Config and Qwen3Config: a window of 4096 from layer 28 on.
+        // Where nothing is said, Qwen2Config and Qwen3Config of transformers have a window of 4096, from layer 28 on; that is
+        // not believed of a file that switches it on.
         let window = self.map.get("sliding_window") != Some(&Value::Null);
         let first = match self.get("max_window_layers") {
-            None => 28,
+            None => 0,
             Some(value) => value.as_u64().ok_or_else(|| {
                 self.error(
                     "max_window_layers",

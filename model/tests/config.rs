@@ -179,7 +179,6 @@ fn what_is_left_out_is_what_transformers_fills_in() {
     for unused in [
         r#", "use_sliding_window": false, "sliding_window": 4096, "max_window_layers": 1"#,
         r#", "sliding_window": 64"#,
-        r#", "use_sliding_window": true"#, // from layer 28 on
         r#", "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 2"#,
         r#", "use_sliding_window": true, "sliding_window": null, "max_window_layers": 0"#,
         r#", "use_sliding_window": true, "max_window_layers": 0, "layer_types": ["full_attention", "full_attention"]"#,
@@ -189,6 +188,7 @@ fn what_is_left_out_is_what_transformers_fills_in() {
     for used in [
         r#", "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 1"#,
         r#", "use_sliding_window": true, "max_window_layers": 0"#,
+        r#", "use_sliding_window": true"#,
         r#", "use_sliding_window": true, "max_window_layers": "x""#,
         r#", "layer_types": ["full_attention"]"#,
         r#", "layer_types": {}"#,
