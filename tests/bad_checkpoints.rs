@@ -40,6 +40,18 @@ fn the_good_ones_are_good() {
             assert_eq!((code, text.as_str()), (0, ""), "{good}");
         }
     }
+    fs::copy(
+        ground.path("good").join(WEIGHTS),
+        ground.path("bad").join(WEIGHTS),
+    )
+    .unwrap();
+    for command in [INSPECT, SCORE] {
+        let (code, text) = ground.run("both", command);
+        assert!(
+            code == 0 && text.starts_with("warning: bad/model.safetensors.index.json is not read"),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -244,7 +256,7 @@ fn numbers_that_are_not_finite() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("1 of the 16 numbers of model.norm.weight are beyond float16"),
+        error.contains("1 of the 16 numbers of model.norm.weight are beyond the range of float16"),
         "{error}"
     );
     let model = checkpoint::load(bad.parent().unwrap(), Dtype::F32, &device).unwrap();
@@ -255,7 +267,12 @@ fn numbers_that_are_not_finite() {
         &to,
         Dtype::F16,
     );
-    assert!(error.unwrap_err().to_string().contains("beyond float16"));
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("beyond the range of float16")
+    );
     assert!(!to.exists(), "half of a checkpoint is written");
 }
 
@@ -330,7 +347,8 @@ fn an_index_that_lies() {
 #[test]
 fn what_is_no_file_or_an_empty_one() {
     let ground = Ground::new();
-    let spoil: [(&str, fn(&Path)); 6] = [
+    type Spoil = fn(&Path);
+    let spoil: [(&str, Spoil); 6] = [
         ("a pipe", |path| {
             assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
         }),

@@ -392,7 +392,7 @@ impl Reader<'_> {
                 return Err(self.error(field, "is set; mixtures of experts are not supported".to_string()));
             }
         }
-        if let Some(Value::Object(_)) = self.map.get("quantization_config") {
+        if self.get("quantization_config").is_some() {
             return Err(self.error(
                 "quantization_config",
                 "is set; load the checkpoint's unquantised weights".to_string(),

@@ -41,7 +41,7 @@ pub(super) struct Contents<'a> {
 pub(super) struct Weights<'a> {
     pub path: PathBuf,
     pub bytes: u64,
-    /// Tensors that are read from it: format and how many numbers.
+    /// What it holds.
     pub header: Header,
     data: Data<'a>,
 }
@@ -64,7 +64,15 @@ impl<'a> Contents<'a> {
         let config = ModelConfig::load(dir)?;
         let (weights, index) = (dir.join(WEIGHTS), dir.join(INDEX));
         if weights.exists() {
-            Self::new(config, vec![Weights::open(weights.clone())?], None, weights)
+            let mut contents = Self::new(config, vec![Weights::open(weights.clone())?], None, weights)?;
+            if index.exists() {
+                // As transformers does it.
+                let (index, dir) = (index.display(), dir.display());
+                contents.warnings.push(format!(
+                    "{index} is not read: {dir} holds {WEIGHTS} as well, which is"
+                ));
+            }
+            Ok(contents)
         } else if index.exists() {
             let listed = read_index(&index)?;
             let files = listed.keys().map(|file| Weights::open(dir.join(file)));

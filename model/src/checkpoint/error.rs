@@ -106,7 +106,7 @@ pub enum CheckpointError {
     #[error(
         "{path}: {count} of the {of} numbers of {name} are {}",
         match .wider {
-            Some(dtype) => format!("beyond {dtype}; take float32 or bfloat16"),
+            Some(dtype) => format!("beyond the range of {dtype}; take float32"),
             None => "NaN or infinite; the checkpoint is damaged, or its training failed".into(),
         }
     )]
