@@ -127,7 +127,7 @@ impl Policy {
         dtype: Dtype,
         device: &Device,
     ) -> Result<Self, PolicyError> {
-        let model = checkpoint::load(dir, dtype, device)?;
+        let model = open::network(dir, dtype, device)?;
         let generation = GenerationConfig::load(dir, model.config())?;
         Self::assemble(
             model,

@@ -14,14 +14,13 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorReadError};
-use gcpo_model::checkpoint;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use thiserror::Error;
 
 use crate::objective::ObjectiveError;
-use crate::policy::Policy;
+use crate::policy::{Policy, open};
 use crate::projection::ProjectionError;
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
@@ -306,7 +305,7 @@ impl Learner {
         let trainer = dir.join(TRAINER);
         let is_exact = trainer.join("config.json").is_file();
         let weights = if is_exact { trainer.as_path() } else { dir };
-        let model = checkpoint::load(weights, Dtype::F32, &self.policy.model.device())?;
+        let model = open::network(weights, Dtype::F32, &self.policy.model.device())?;
         if model.config() != self.policy.model.config() {
             bail!(
                 "{}: the checkpoint is of another shape than [model] of this run",
