@@ -374,13 +374,15 @@ fn last_number(text: &str) -> Option<String> {
     Some(words)
 }
 
-/// One plain decimal with a comma, `2,74`, with a point in its place.
+/// One plain decimal with a comma, `2,74`, with a point in its place. What may be thousands, `1,234`, is none.
 pub(super) fn decimal_comma(text: &str) -> Option<String> {
     let text = text.trim().trim_matches('$').trim();
     let (whole, places) = text.split_once(',')?;
     let digits =
         |part: &str| !part.is_empty() && part.len() <= 30 && part.bytes().all(|b| b.is_ascii_digit());
-    (digits(whole.trim_start_matches(['-', '+'])) && digits(places)).then(|| format!("{whole}.{places}"))
+    let lead = whole.trim_start_matches(['-', '+']);
+    let thousands = places.len() == 3 && lead.len() <= 3 && !lead.starts_with('0');
+    (digits(lead) && digits(places) && !thousands).then(|| format!("{whole}.{places}"))
 }
 
 /// Whether a gold answer with a comma is a decimal and no list: `0,111`.

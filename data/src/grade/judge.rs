@@ -3,17 +3,20 @@
 use super::choice;
 use super::extract::{self, Rule};
 use super::find;
-use super::math::compare::{Comparison, words};
-use super::math::{self, Answer, Dialect};
+use super::math::compare::Comparison;
+use super::math::units::{self, Units};
+use super::math::{self, Answer, Dialect, words};
 use super::outcome::{By, GradeError, Outcome, Verdict, cut};
+use super::signs;
 
 /// A gold answer, read once and checked against as often as there are candidates.
 #[derive(Debug, Clone)]
 pub struct Gold {
     text: String,
     answer: Answer,
-    /// As SymPy would mean it, where that is something else.
-    other: Option<Answer>,
+    units: Vec<Units>,
+    /// What else it may mean: as SymPy prints, or with a decimal comma.
+    others: Vec<Answer>,
     /// The letter of a choice; true where the letter is all of it.
     choice: Option<(char, bool)>,
 }
@@ -24,6 +27,7 @@ impl Gold {
     /// # Errors
     /// [`GradeError::Unreadable`], [`GradeError::Ambiguous`], [`GradeError::NoValue`].
     pub fn read(gold: &str) -> Result<Self, GradeError> {
+        let gold = &*signs::plain(gold);
         let unreadable = |why: math::Unreadable| GradeError::Unreadable {
             gold: cut(gold),
             why: why.to_string(),
@@ -46,23 +50,26 @@ impl Gold {
             };
         };
         let choice = choice.or_else(|| choice::of_gold(&text));
-        let point = find::is_decimal_comma(&text)
-            .then(|| find::decimal_comma(&text))
-            .flatten();
-        let read = math::read(point.as_deref().unwrap_or(&text), Dialect::Common);
-        let answer = match read {
-            Ok(answer) => answer,
-            Err(_) if is_words(&text) => Answer::Text(choice::plain(&text).trim().to_owned()),
+        let point = find::decimal_comma(&text);
+        let sure = point.is_some() && find::is_decimal_comma(&text);
+        let first = point.as_deref().filter(|_| sure).unwrap_or(&text);
+        let (answer, units) = match math::read_with_units(first, Dialect::Common) {
+            Ok(read) => read,
+            Err(_) if is_words(&text) => (Answer::Text(choice::plain(&text).trim().to_owned()), Vec::new()),
             Err(why) => return Err(unreadable(why)),
         };
         if choice.is_none() && !math::compare::has_meaning(&answer) {
             return Err(GradeError::NoValue { gold: cut(gold) });
         }
-        let other = sympy(&text, &answer);
+        let mut others: Vec<Answer> = sympy(&text, &answer).into_iter().collect();
+        if let Some(point) = point.filter(|_| !sure) {
+            others.extend(math::read(&point, Dialect::Common));
+        }
         Ok(Self {
             text,
             answer,
-            other,
+            units,
+            others,
             choice,
         })
     }
@@ -71,7 +78,8 @@ impl Gold {
         Self {
             text: gold.to_owned(),
             answer: Answer::Text(choice::plain(gold).trim().to_owned()),
-            other: None,
+            units: Vec::new(),
+            others: Vec::new(),
             choice,
         }
     }
@@ -83,7 +91,7 @@ impl Gold {
 
     /// Checks a model's text.
     pub(super) fn check(&self, text: &str, rules: &[Rule], rounding: bool) -> Verdict {
-        let text = extract::final_part(text);
+        let text = &*signs::plain(extract::final_part(text));
         if let Some((letter, alone)) = self.choice
             && let Some((found, words)) = choice::of_text(text)
             && (found == letter || !alone || text.trim().len() == 1)
@@ -122,8 +130,8 @@ impl Gold {
     fn against(&self, text: &str, rounding: bool) -> (Outcome, Option<Answer>) {
         let mut comparison = Comparison::new(rounding);
         let by_words = |equal| Outcome { equal, by: By::Text };
-        let first = match math::read(text, Dialect::Common) {
-            Ok(answer) => answer,
+        let (first, units) = match math::read_with_units(text, Dialect::Common) {
+            Ok(read) => read,
             Err(_) => {
                 let equal = is_words(text) && self.same_words(text);
                 let undecided = Outcome {
@@ -133,6 +141,9 @@ impl Gold {
                 return (if equal { by_words(true) } else { undecided }, None);
             }
         };
+        if units::differ(&self.units, &units) {
+            return (Outcome::of(false, By::Shape), Some(first));
+        }
         let outcome = comparison.same(&self.answer, &first);
         if outcome.equal {
             return (outcome, Some(first));
@@ -140,21 +151,14 @@ impl Gold {
         if self.same_words(text) {
             return (by_words(true), Some(first));
         }
-        let mut others = Vec::new();
-        if let Some(point) = find::decimal_comma(text) {
-            others.extend(math::read(&point, Dialect::Common));
-        }
-        others.extend(sympy(text, &first));
-        if text.contains('/') {
-            others.extend(math::read(text, Dialect::Flat).ok().filter(|flat| *flat != first));
-        }
+        let others = self.other_readings(text, &first);
         for other in &others {
             let outcome = comparison.same(&self.answer, other);
             if outcome.equal {
                 return (outcome, Some(other.clone()));
             }
         }
-        if let Some(gold) = &self.other {
+        for gold in &self.others {
             for other in std::iter::once(&first).chain(&others) {
                 let outcome = comparison.same(gold, other);
                 if outcome.equal {
@@ -165,13 +169,31 @@ impl Gold {
         (outcome, Some(first))
     }
 
+    /// What else an answer may mean.
+    fn other_readings(&self, text: &str, first: &Answer) -> Vec<Answer> {
+        let mut others = Vec::new();
+        if let Some(point) = find::decimal_comma(text) {
+            others.extend(math::read(&point, Dialect::Common));
+        }
+        others.extend(sympy(text, first));
+        let mut read = |dialect| others.extend(math::read(text, dialect).ok().filter(|other| other != first));
+        if text.contains('/') {
+            read(Dialect::Flat);
+        }
+        // A letter behind a plain number may be its unit; where the gold answer has letters it is not.
+        if self.answer.is_constant() && text.bytes().any(|b| b.is_ascii_alphabetic()) {
+            read(Dialect::Loose);
+        }
+        others
+    }
+
     /// Whether both are words, and the same: `\text{Even}` and `Even`.
     fn same_words(&self, text: &str) -> bool {
         let both = match &self.answer {
-            Answer::Text(gold) => words(gold) == words(&choice::plain(text)),
+            Answer::Text(gold) => words::plain(gold) == words::plain(&choice::plain(text)),
             _ => {
                 only_letters(&self.text) && only_letters(text) && {
-                    words(&choice::plain(&self.text)) == words(&choice::plain(text))
+                    words::plain(&choice::plain(&self.text)) == words::plain(&choice::plain(text))
                 }
             }
         };

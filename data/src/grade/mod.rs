@@ -15,6 +15,7 @@ mod judge;
 pub mod math;
 pub mod number;
 mod outcome;
+mod signs;
 mod spelling;
 
 pub use extract::{Rule, UnknownRule, after_hashes, last_boxed};

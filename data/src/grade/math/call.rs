@@ -3,7 +3,7 @@
 use super::lex::{Dialect, Kind};
 use super::names;
 use super::node::{Const, Node, Relation};
-use super::parse::{Parser, Read};
+use super::parse::{Parser, Read, joined_conditions};
 
 impl Parser<'_> {
     /// A command where a value belongs. Long: one match, a row a command.
@@ -127,6 +127,17 @@ impl Parser<'_> {
             && let Some((name, body)) = builder(first, rest)
         {
             return Ok(Node::Chain(name.into(), body));
+        }
+        // \{x \mid x < -1 or x > 1\}
+        if let [Node::Chain(first, rest), ..] = items.as_slice()
+            && let Some((name, body)) = builder(first, rest)
+        {
+            items[0] = Node::Chain(name.into(), body);
+            let joins = std::mem::take(&mut self.joins);
+            items = joined_conditions(items, &joins);
+            if items.len() == 1 {
+                return Ok(items.remove(0));
+            }
         }
         Ok(Node::Set(items))
     }
@@ -441,8 +452,13 @@ impl Parser<'_> {
     }
 }
 
-/// `x \mid x > 1` and `x \in R, x > 1` inside a set: the condition.
+/// `x \mid x > 1` and `x : x > 1` inside a set: the condition.
 fn builder(first: &Node, rest: &[(Relation, Node)]) -> Option<(Node, Vec<(Relation, Node)>)> {
+    if let Node::Ratio(parts) = first
+        && let [Node::Symbol(_), name] = parts.as_slice()
+    {
+        return Some((name.clone(), rest.to_vec()));
+    }
     let ((Relation::Other('∣'), name), body) = rest.split_first()? else {
         return None;
     };

@@ -174,11 +174,10 @@ pub fn symbol_command(name: &str) -> Option<&'static str> {
         "prime" => "′",
         "ldots" | "cdots" | "dots" | "vdots" | "ddots" | "dotsc" | "dotsb" => "…",
         "checkmark" => "✓",
-        "square" | "Box" => "□",
+        "square" | "Box" | "blacksquare" | "qed" => "□",
         "bullet" => "•",
         "dagger" => "†",
         "aleph" => "ℵ",
-        "therefore" => "∴",
         _ => return None,
     })
 }
@@ -229,13 +228,16 @@ pub fn accent(name: &str) -> Option<&'static str> {
         "tilde" | "widetilde" => "tilde",
         "dot" => "dot",
         "ddot" => "ddot",
-        "underline" => "underline",
         _ => return None,
     })
 }
 
 /// Commands with a meaning that no other table has.
-const OTHERS: [&str; 51] = [
+const OTHERS: [&str; 55] = [
+    "land",
+    "lor",
+    "wedge",
+    "vee",
     "frac",
     "dfrac",
     "tfrac",
@@ -301,16 +303,6 @@ pub fn is_command(name: &str) -> bool {
         || constant(name).is_some()
         || relation(name).is_some()
         || accent(name).is_some()
-}
-
-/// Units of two letters that may follow a number. Longer words need no list.
-pub fn is_short_unit(word: &str) -> bool {
-    const UNITS: [&str; 36] = [
-        "cm", "mm", "km", "nm", "dm", "kg", "mg", "ml", "mL", "cl", "ft", "yd", "mi", "lb", "oz", "hr", "ms",
-        "Hz", "eV", "kW", "kJ", "cc", "sq", "cu", "mW", "mA", "kV", "mV", "pH", "AU", "pc", "ly", "px", "Pa",
-        "dB", "in",
-    ];
-    UNITS.contains(&word)
 }
 
 /// Words that end a statement: what follows comments on it.

@@ -14,9 +14,12 @@ impl Parser<'_> {
         let mut text = token.text.to_owned();
         let follows_comma = self.at > 0 && self.tokens[self.at - 1].text == "," && !token.spaced;
         self.at += 1;
-        // 1,234,567 outside of brackets is one number; in a list whose members are shorter it is not.
+        // 1,234,567 outside of brackets is one number; in a list whose members are shorter it is not. Inside, (3,000) is
+        // no pair: nobody writes a zero with three digits.
         let lead = text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 3 && !text.starts_with('0');
-        if self.brackets == 0 && lead && !follows_comma {
+        let zeros = |t: &super::lex::Token<'_>| t.kind == Kind::Number && t.text.len() == 3 && t.text.starts_with('0');
+        let padded = self.tokens.get(self.at + 1).is_some_and(zeros);
+        if (self.brackets == 0 || padded) && lead && !follows_comma {
             self.thousands(&mut text);
         }
         let Some(value) = literal(&text) else {
@@ -125,7 +128,7 @@ impl Parser<'_> {
 
 /// A number's text without its separators, exactly.
 pub(super) fn literal(text: &str) -> Option<Node> {
-    let clean: String = text
+    let clean: String = super::lex::without_separators(text)
         .chars()
         .filter(|c| c.is_ascii_digit() || ".eE+-".contains(*c))
         .collect();
