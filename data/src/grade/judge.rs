@@ -1,6 +1,6 @@
 //! The check of one answer against a gold one, both read as mathematics.
 
-use super::choice;
+use super::choice::{self, Decided};
 use super::extract::{self, Rule};
 use super::find;
 use super::math::compare::Comparison;
@@ -92,18 +92,8 @@ impl Gold {
     /// Checks a model's text.
     pub(super) fn check(&self, text: &str, rules: &[Rule], rounding: bool) -> Verdict {
         let text = &*signs::plain(extract::final_part(text));
-        if let Some((letter, alone)) = self.choice
-            && let Some((found, words)) = choice::of_text(text)
-            && (found == letter || !alone || text.trim().len() == 1)
-        {
-            return Verdict {
-                correct: found == letter,
-                answer: Some(words),
-                rule: Some(Rule::Choice),
-                by: Some(By::Text),
-                gold: letter.to_string(),
-                reading: Some(found.to_string()),
-            };
+        if let Some(verdict) = self.chosen(text) {
+            return verdict;
         }
         let mut verdict = Verdict {
             correct: false,
@@ -118,17 +108,49 @@ impl Gold {
         };
         verdict.rule = Some(rule);
         let Some(found) = found else { return verdict };
-        let (outcome, reading) = self.against(&found, rounding);
+        let (mut outcome, mut reading) = self.against(&found.text, rounding);
+        if let Some(or) = found.or.filter(|_| !outcome.equal) {
+            let other = self.against(&or, rounding);
+            if other.0.equal {
+                (outcome, reading) = other;
+            }
+        }
         verdict.correct = outcome.equal;
         verdict.by = Some(outcome.by);
         verdict.reading = reading.map(|answer| cut(&answer.to_string()));
-        verdict.answer = Some(found);
+        verdict.answer = Some(found.text);
         verdict
+    }
+
+    /// The choice that a text makes, where the gold answer is one. A letter may also be a variable: where a box or a formula
+    /// holds no letter, the text is read as mathematics.
+    fn chosen(&self, text: &str) -> Option<Verdict> {
+        let (letter, alone) = self.choice?;
+        let (found, words) = match choice::of_text(text)? {
+            Decided::For(found, words) => (Some(found), words),
+            Decided::Undecided(words) => (None, words),
+        };
+        let other = found.is_some_and(|found| found != letter);
+        if other && alone && text.trim().len() != 1 {
+            return None;
+        }
+        Some(Verdict {
+            correct: found == Some(letter),
+            answer: Some(words),
+            rule: Some(Rule::Choice),
+            by: Some(By::Text),
+            gold: letter.to_string(),
+            reading: found.map(|found| found.to_string()),
+        })
     }
 
     /// Compares with one answer, in each way that it may be meant.
     fn against(&self, text: &str, rounding: bool) -> (Outcome, Option<Answer>) {
         let mut comparison = Comparison::new(rounding);
+        if let Some(said) = words::value(text) {
+            let said = Answer::Value(said);
+            return (comparison.same(&self.answer, &said), Some(said));
+        }
         let by_words = |equal| Outcome { equal, by: By::Text };
         let (first, units) = match math::read_with_units(text, Dialect::Common) {
             Ok(read) => read,

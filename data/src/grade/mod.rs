@@ -12,10 +12,13 @@ pub(crate) mod equation;
 mod extract;
 mod find;
 mod judge;
+mod marks;
 pub mod math;
 pub mod number;
 mod outcome;
+mod prose;
 mod signs;
+mod spans;
 mod spelling;
 
 pub use extract::{Rule, UnknownRule, after_hashes, last_boxed};

@@ -17,7 +17,9 @@ impl Parser<'_> {
         // 1,234,567 outside of brackets is one number; in a list whose members are shorter it is not. Inside, (3,000) is
         // no pair: nobody writes a zero with three digits.
         let lead = text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 3 && !text.starts_with('0');
-        let zeros = |t: &super::lex::Token<'_>| t.kind == Kind::Number && t.text.len() == 3 && t.text.starts_with('0');
+        let zeros = |t: &super::lex::Token<'_>| {
+            t.kind == Kind::Number && t.text.len() == 3 && t.text.starts_with('0')
+        };
         let padded = self.tokens.get(self.at + 1).is_some_and(zeros);
         if (self.brackets == 0 || padded) && lead && !follows_comma {
             self.thousands(&mut text);

@@ -6,6 +6,8 @@ use num_traits::{One, Zero};
 
 /// A phrase of more words than this is no number.
 const MAX_WORDS: usize = 20;
+/// Nor is a longer text.
+const MAX_BYTES: usize = 200;
 
 const ONES: [&str; 20] = [
     "zero",
@@ -63,7 +65,11 @@ pub(super) fn zeros(word: &str) -> Option<u32> {
 
 /// What a phrase stands for, where it is all a number: `forty-two`, `minus one half`, `infinity`.
 pub(crate) fn value(text: &str) -> Option<Node> {
-    let lower = text.trim().trim_end_matches(['.', '!', '?']).to_lowercase();
+    let text = text.trim().trim_end_matches(['.', '!', '?']);
+    if text.len() > MAX_BYTES || !text.starts_with(|c: char| c.is_alphabetic()) {
+        return None;
+    }
+    let lower = text.to_lowercase();
     let mut words: Vec<&str> = lower
         .split(|c: char| c.is_whitespace() || c == '-')
         .filter(|word| !word.is_empty())
