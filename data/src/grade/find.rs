@@ -59,6 +59,9 @@ fn boxed_or_final(text: &str, rules: &[Rule]) -> Found {
     if rules.contains(&Rule::AnswerIs)
         && marks::last(rest).is_some_and(|mark| mark.is_final)
         && let Some(found) = after_mark(rest, &[])
+        && !found
+            .as_ref()
+            .is_some_and(|found| is_remark(&found.text, &inside))
     {
         return (Rule::AnswerIs, found);
     }
@@ -68,9 +71,20 @@ fn boxed_or_final(text: &str, rules: &[Rule]) -> Found {
     (Rule::Boxed, (!denied).then(|| Words::only(inside)))
 }
 
+/// Whether words behind "the final answer is" only speak of a boxed number: "correct".
+fn is_remark(words: &str, boxed: &str) -> bool {
+    let figures = |text: &str| text.contains(|c: char| c.is_ascii_digit() || "\\$=+^".contains(c));
+    !figures(words) && figures(boxed)
+}
+
+/// Without emphasis, marks of a line and a label.
+fn bare(text: &str) -> &str {
+    prose::unwrapped(prose::unlabelled(prose::unwrapped(prose::unlisted(text))))
+}
+
 /// The answer of a line that holds nothing else but words about it.
 fn of_line(line: &str) -> Words {
-    let bare = prose::unwrapped(prose::unlabelled(prose::unwrapped(line)));
+    let bare = bare(line);
     if let Some(mark) = marks::last(bare)
         && !mark.is_behind
         && let Some(found) = statement(&bare[mark.end..])
@@ -234,9 +248,12 @@ fn statement(rest: &str) -> Option<Words> {
         return Some(Words::only(sentence));
     }
     // "12 because she has twelve": one number in the sentence is the answer, two are not.
-    let mut numbers = number::scan(sentence);
-    if numbers.len() == 1 {
-        return Some(Words::only(numbers.remove(0).0));
+    let plain = spelling::normalise(sentence);
+    if let [(place, _)] = number::scan_plain(&plain).as_slice() {
+        let before = &plain[..place.start];
+        if !prose::denies_next(before) && !prose::bounds_next(before) {
+            return Some(Words::only(prose::signed(&plain, place)));
+        }
     }
     Some(Words::only(sentence))
 }
@@ -271,7 +288,7 @@ fn sentence_end(line: &str) -> usize {
 /// The whole text, if it is mathematics and not prose.
 fn whole(text: &str) -> Option<&str> {
     // "f(x) = ax, where a is …": the condition is no part of the answer.
-    let text = prose::unwrapped(prose::unlabelled(prose::unwrapped(text)));
+    let text = bare(text);
     let text = if text.ends_with([')', '.']) {
         without_bracket(text)
     } else {
@@ -441,21 +458,15 @@ fn last_number(text: &str) -> Option<Option<String>> {
             return Some(Some(format!("{},{words}", &before[before.len() - digits..])));
         }
     }
-    let signed = |place: &Range<usize>| {
-        let before = text[..place.start].trim_end();
-        let minus = ["minus", "negative", "Minus", "Negative"]
-            .iter()
-            .find_map(|word| before.strip_suffix(word));
-        // "10 minus 3" is an operation.
-        let sign = minus.is_some_and(|before| !before.trim_end().ends_with(|c: char| c.is_ascii_digit()));
-        format!("{}{}", if sign { "-" } else { "" }, &text[place.clone()])
-    };
     let either = |at: &usize| {
         let between = &text[places[*at - 1].end..places[*at].start];
         prose::offers_another(between) && !denied(places[*at - 1]) || between.trim() == "and"
     };
     let first = (1..=at).rev().take_while(either).last().map_or(at, |at| at - 1);
-    let all: Vec<String> = places[first..=at].iter().map(|place| signed(place)).collect();
+    let all: Vec<String> = places[first..=at]
+        .iter()
+        .map(|place| prose::signed(&text, place))
+        .collect();
     Some(Some(all.join(", ")))
 }
 

@@ -49,7 +49,7 @@ pub(super) fn denies_next(before: &str) -> bool {
             return true;
         }
         // A letter of a choice, or a word that leaves the denial in force.
-        let single = last.chars().count() == 1 || last.len() <= 2 && last.ends_with(',');
+        let single = last.chars().count() == 1 && last.chars().all(char::is_alphanumeric);
         if !single && !BETWEEN.contains(&last) {
             return false;
         }
@@ -191,17 +191,72 @@ fn stands_alone(lower: &str, at: usize, mark: &str) -> bool {
         && after.is_none_or(|c| ",.!;:—-".contains(c))
 }
 
-/// Whether the words between two answers offer the second in place of the first: "or", "or maybe", "alternatively".
+/// Whether the words between two answers offer the second in place of the first: "or", "or maybe", "; alternatively".
+/// In another sentence they must say nothing else.
 pub(super) fn offers_another(between: &str) -> bool {
-    if between.len() > 60 || between.contains(['\n', '.', ';', '!', '?']) {
+    if between.len() > 60 {
         return false;
     }
-    between.split(|c: char| !c.is_alphabetic()).any(|word| {
-        matches!(
-            word.to_lowercase().as_str(),
+    let ends = between.contains(['\n', '.', ';', '!', '?']);
+    let mut offers = false;
+    for word in between
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty())
+    {
+        let word = word.to_lowercase();
+        offers |= matches!(
+            word.as_str(),
             "or" | "alternatively" | "maybe" | "perhaps" | "possibly"
-        )
-    })
+        );
+        if ends && !is_small(&word) {
+            return false;
+        }
+    }
+    offers
+}
+
+/// Words that may stand around an "or".
+pub(super) fn is_small(word: &str) -> bool {
+    matches!(
+        word.to_lowercase().as_str(),
+        "or" | "and"
+            | "maybe"
+            | "perhaps"
+            | "possibly"
+            | "alternatively"
+            | "also"
+            | "even"
+            | "it"
+            | "could"
+            | "might"
+            | "be"
+            | "is"
+            | "else"
+            | "either"
+            | "quad"
+            | "text"
+            | "s"
+    )
+}
+
+/// Words before a number in a sentence that make it a bound: "at least 42", "less than 42".
+pub(super) fn bounds_next(before: &str) -> bool {
+    let near = end_of(before).trim_end_matches(is_mark).to_lowercase();
+    [
+        " than", "at least", "at most", "up to", "over", "under", "above", "below", "almost", "nearly",
+    ]
+    .iter()
+    .any(|words| near.ends_with(words))
+}
+
+/// The number at `place`, with the sign that a word in front gives it: "minus 3". "10 minus 3" is an operation.
+pub(super) fn signed(text: &str, place: &std::ops::Range<usize>) -> String {
+    let before = text[..place.start].trim_end();
+    let minus = ["minus", "negative", "Minus", "Negative"]
+        .iter()
+        .find_map(|word| before.strip_suffix(word));
+    let sign = minus.is_some_and(|before| !before.trim_end().ends_with(|c: char| c.is_ascii_digit()));
+    format!("{}{}", if sign { "-" } else { "" }, &text[place.clone()])
 }
 
 /// Without the marks that only wrap an answer in prose: Markdown's emphasis and code, quotes, tags of HTML, bullets.
@@ -230,12 +285,6 @@ pub(super) fn unwrapped(text: &str) -> &str {
         text = text
             .trim_start_matches(['→', '⇒', '∴', '•', '▪', '➜', '►'])
             .trim();
-        for bullet in ["- ", "* ", "> ", "+ ", "# ", "## ", "### ", "#### "] {
-            // "- 5" may be minus five.
-            if bullet != "- " && bullet != "+ " {
-                text = text.strip_prefix(bullet).unwrap_or(text);
-            }
-        }
         for (open, close) in PAIRS {
             if let Some(inner) = text
                 .strip_prefix(open)
@@ -255,15 +304,52 @@ pub(super) fn unwrapped(text: &str) -> &str {
     text
 }
 
+/// Without what marks a line in Markdown: a quote, a heading, an item. A dash stays: it may be a minus.
+pub(super) fn unlisted(line: &str) -> &str {
+    let line = line.trim();
+    let bare = line.trim_start_matches('#');
+    let bare = if bare.starts_with(' ') {
+        bare.trim_start()
+    } else {
+        line
+    };
+    bare.strip_prefix("> ")
+        .or_else(|| bare.strip_prefix("* "))
+        .unwrap_or(bare)
+}
+
+/// The last words of labels.
+const LABELS: [&str; 19] = [
+    "answer",
+    "answers",
+    "ans",
+    "a",
+    "result",
+    "total",
+    "final",
+    "solution",
+    "output",
+    "so",
+    "thus",
+    "therefore",
+    "hence",
+    "conclusion",
+    "sum",
+    "value",
+    "number",
+    "area",
+    "probability",
+];
+
 /// Without a label in front, `Answer: 42`, `Ans: 42`, `**Total:** 42`; a ratio `3 : 4` and a map `f: x` have none.
 pub(super) fn unlabelled(text: &str) -> &str {
     let Some((label, rest)) = text.split_once(':') else {
         return text;
     };
     let plain = label.trim_matches(|c: char| c.is_whitespace() || "*_#".contains(c));
-    let letters = plain.chars().filter(|c| c.is_alphabetic()).count();
     let words = plain.chars().all(|c| c.is_alphabetic() || " '".contains(c));
-    let is_label = words && (letters >= 3 || matches!(plain, "A" | "a" | "Q"));
+    let last = plain.rsplit(' ').next().unwrap_or("").to_lowercase();
+    let is_label = words && LABELS.contains(&last.as_str());
     let rest = rest.trim_start_matches(['*', '_']).trim_start();
     if is_label && label.len() <= 40 && !rest.is_empty() {
         rest

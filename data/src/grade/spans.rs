@@ -22,7 +22,7 @@ pub(super) fn connects(between: &str) -> bool {
     if words.last() == Some(&"=") {
         words.truncate(words.len().saturating_sub(2));
     }
-    if prose::offers_another(between) && words.iter().all(|word| is_small(word)) {
+    if prose::offers_another(between) && words.iter().all(|word| prose::is_small(word)) {
         return true;
     }
     match words.last() {
@@ -32,27 +32,6 @@ pub(super) fn connects(between: &str) -> bool {
         }
         None => true,
     }
-}
-
-/// Words that may stand around an "or".
-fn is_small(word: &str) -> bool {
-    matches!(
-        word.to_lowercase().as_str(),
-        "or" | "and"
-            | "maybe"
-            | "perhaps"
-            | "possibly"
-            | "alternatively"
-            | "also"
-            | "even"
-            | "it"
-            | "could"
-            | "might"
-            | "be"
-            | "is"
-            | "else"
-            | "either"
-    )
 }
 
 /// The inside of every `$…$`, `$$…$$`, `\(…\)` and `\[…\]`, in order. Dollars do not reach over a line's end.

@@ -395,7 +395,12 @@ impl<'a> Parser<'a> {
         self.bars = bars;
         rows.retain(|row| !row.is_empty());
         // Lines of \begin{cases} that are statements: all of them hold.
-        if kind.starts_with("cases") && rows.iter().all(|row| matches!(row.as_slice(), [Node::Chain(..)])) {
+        if kind == "array" && rows.len() == 1 && rows[0].len() == 1 {
+            return Ok(rows.remove(0).remove(0));
+        }
+        if (kind.starts_with("cases") || kind == "array")
+            && rows.iter().all(|row| matches!(row.as_slice(), [Node::Chain(..)]))
+        {
             let items: Vec<Node> = rows.into_iter().flatten().collect();
             let joins = vec![Joint::And; items.len().saturating_sub(1)];
             return Ok(one_or(joined_conditions(items, &joins), Node::List));

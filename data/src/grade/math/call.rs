@@ -2,7 +2,7 @@
 
 use super::lex::{Dialect, Kind};
 use super::names;
-use super::node::{Const, Node, Relation};
+use super::node::{Const, Func, Node, Relation};
 use super::parse::{Parser, Read, joined_conditions};
 
 impl Parser<'_> {
@@ -138,6 +138,15 @@ impl Parser<'_> {
             if items.len() == 1 {
                 return Ok(items.remove(0));
             }
+        }
+        // \{x : x < -1 or x > 1\}: the colon is in the first of the conditions.
+        if let [Node::Call(Func::Named("Or" | "And" | "Conditions"), parts)] = items.as_mut_slice() {
+            if let Some(Node::Chain(first, rest)) = parts.first()
+                && let Some((name, body)) = builder(first, rest)
+            {
+                parts[0] = Node::Chain(name.into(), body);
+            }
+            return Ok(items.remove(0));
         }
         Ok(Node::Set(items))
     }

@@ -134,7 +134,15 @@ impl Comparison {
             Node::Symbol(name) => name == "y",
             _ => false,
         };
-        let same_name = a == b || (free(a) && free(b)) || matches!((a, b), (Node::Tuple(_), Node::Tuple(_)));
+        // x_1 = 2 gives a value of x.
+        let root = |name: &Node| match name {
+            Node::Symbol(name) => Some(name.split('_').next().unwrap_or(name).to_owned()),
+            _ => None,
+        };
+        let numbered =
+            a != b && root(a).is_some_and(|root| [a, b].contains(&&Node::Symbol(root))) && root(a) == root(b);
+        let same_name =
+            a == b || numbered || (free(a) && free(b)) || matches!((a, b), (Node::Tuple(_), Node::Tuple(_)));
         if same_name
             || !matches!(a, Node::Symbol(_) | Node::Call(..))
             || !matches!(b, Node::Symbol(_) | Node::Call(..))

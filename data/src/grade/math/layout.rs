@@ -64,6 +64,7 @@ pub(super) fn is_space(name: &str) -> bool {
 pub(super) fn dropped_groups(name: &str) -> Option<usize> {
     Some(match name {
         "color" | "textcolor" | "colorbox" | "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" => 1,
+        "overset" | "underset" | "stackrel" => 1,
         "tag" | "label" | "raisebox" | "cssId" | "class" | "style" | "footnote" => 1,
         "fcolorbox" | "rule" | "fontsize" => 2,
         "definecolor" => 3,

@@ -154,6 +154,10 @@ impl<'a> Lexer<'a> {
             }
             // What an aligned block aligns by.
             b'&' if self.environments.last() != Some(&true) => self.skip(at + 1),
+            b'{' if self.text[at..].starts_with("{-}") || self.text[at..].starts_with("{+}") => {
+                self.push(Kind::Sign(self.byte(at + 1) as char), at + 1, at + 2);
+                self.at = at + 3;
+            }
             0..=0x7f => self.push(Kind::Sign(self.byte(at) as char), at, at + 1),
             _ => {
                 let c = self.text[at..].chars().next().unwrap_or(' ');
@@ -265,6 +269,8 @@ impl<'a> Lexer<'a> {
             Some(end)
         } else if layout::takes_length(name) {
             Some(self.length(end))
+        } else if name == "hspace" {
+            self.inside(end).map(|(_, to)| to + 1)
         } else {
             None
         }
@@ -331,6 +337,15 @@ impl<'a> Lexer<'a> {
             let opens = name.ends_with("left") || name.ends_with("right");
             if opens && self.byte(end) == b'.' {
                 return self.skip(end + 1);
+            }
+            // The brace before the lines of a system of equations holds nothing together.
+            let rest = &self.text[end..];
+            if let Some(block) = rest
+                .strip_prefix("\\{")
+                .filter(|block| block.trim_start().starts_with("\\begin{"))
+                && block.contains("\\right.")
+            {
+                return self.skip(self.text.len() - block.len());
             }
             if opens && matches!(self.byte(end), b'{' | b'}') {
                 return self.push(Kind::Command, end, end + 1);
@@ -440,6 +455,10 @@ impl<'a> Lexer<'a> {
         let math = inside.contains(['\\', '^', '$', '=']) || inside.bytes().any(|b| b.is_ascii_digit());
         if inside.is_empty() {
             self.skip(to + 1);
+        } else if matches!(inside, "-" | "+" | "=" | "<" | ">" | "/") {
+            let at = from + self.text[from..to].len() - self.text[from..to].trim_start().len();
+            self.push(Kind::Sign(self.byte(at) as char), at, at + 1);
+            self.at = to + 1;
         } else if one || math {
             self.upright = self.upright.max(to);
             self.skip(end);

@@ -171,6 +171,7 @@ pub fn symbol_command(name: &str) -> Option<&'static str> {
         "partial" => "∂",
         "nabla" => "∇",
         "odot" => "⊙",
+        "oplus" => "⊕",
         "prime" => "′",
         "ldots" | "cdots" | "dots" | "vdots" | "ddots" | "dotsc" | "dotsb" => "…",
         "checkmark" => "✓",

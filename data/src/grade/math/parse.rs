@@ -288,7 +288,26 @@ impl<'a> Parser<'a> {
 
     fn leading_words(&self) -> bool {
         let is = |ahead, kind: Kind| self.peek_at(ahead).is_some_and(|t| t.kind == kind);
+        let qualifies = |text: &str| {
+            let first = text.trim().split(char::is_whitespace).next().unwrap_or("");
+            let first = first.to_ascii_lowercase();
+            matches!(
+                first.as_str(),
+                "not"
+                    | "no"
+                    | "never"
+                    | "neither"
+                    | "less"
+                    | "more"
+                    | "greater"
+                    | "fewer"
+                    | "at"
+                    | "minus"
+                    | "negative"
+            )
+        };
         is(0, Kind::Text)
+            && !self.peek().is_some_and(|t| qualifies(t.text))
             && self.peek_at(1).is_some_and(|next| {
                 !matches!(
                     next.kind,

@@ -80,6 +80,20 @@ impl<'a> Parser<'a> {
                 self.at += 1;
                 units.words(token.text, sign);
             }
+            // kΩ
+            Kind::Word
+                if known
+                    && matches!(token.text, "k" | "M" | "m" | "G")
+                    && self.peek_at(1).is_some_and(|t| t.text == "Omega") =>
+            {
+                self.at += 2;
+                units.push(&format!("{}Ω", token.text), sign);
+            }
+            Kind::Word if matches!(token.text, "M" | "L" | "R") && self.is_sun_mark() => {
+                self.at += 1;
+                self.of_the_sun();
+                units.unknown = true;
+            }
             Kind::Word => {
                 let symbol = known && is_symbol(token.text);
                 let word = free && (self.is_plain_unit(token) || self.behind_slash());
@@ -88,7 +102,6 @@ impl<'a> Parser<'a> {
                 }
                 self.at += 1;
                 units.push(token.text, sign);
-                self.of_the_sun();
             }
             Kind::Command
                 if matches!(token.text, "Omega" | "ohm" | "AA" | "angstrom") && (known || !free) =>
@@ -97,12 +110,20 @@ impl<'a> Parser<'a> {
                 units.push(if token.text.starts_with('A') { "Å" } else { "Ω" }, sign);
             }
             Kind::Command if token.text == "mu" && known => {
+                let braced = usize::from(self.peek_at(1).is_some_and(|t| t.kind == Kind::Sign('{')));
                 let next = self
-                    .peek_at(1)
+                    .peek_at(1 + braced)
                     .filter(|t| t.kind == Kind::Word && is_symbol(t.text));
                 let Some(next) = next else { return false };
-                self.at += 2;
+                self.at += 2 + braced;
                 units.push(&format!("μ{}", next.text), sign);
+                if braced == 1 && !self.eat_sign('}') {
+                    return false;
+                }
+            }
+            Kind::Sign(c @ ('Å' | 'Ω' | 'Ω' | '℃' | '℉')) if known || c != 'Ω' => {
+                self.at += 1;
+                units.push(if c == 'Ω' { "Ω" } else { token.text }, sign);
             }
             Kind::Command if token.text.ends_with("frac") => {
                 self.at += 1;
@@ -119,15 +140,17 @@ impl<'a> Parser<'a> {
         self.at > 0 && self.tokens[self.at - 1].kind == Kind::Sign('/')
     }
 
-    /// `M_\odot`: the mass of the sun is a unit.
-    fn of_the_sun(&mut self) {
+    /// Whether the letter that stands here has the mark of a body as its unit: `M_\odot`, `R_{\oplus}`.
+    fn is_sun_mark(&self) -> bool {
         let text = |ahead| self.peek_at(ahead).map_or("", |t| t.text);
-        let sun = |text: &str| matches!(text, "odot" | "oplus" | "sun");
-        if text(0) == "_" && sun(text(1)) {
-            self.at += 2;
-        } else if text(0) == "_" && text(1) == "{" && sun(text(2)) && text(3) == "}" {
-            self.at += 4;
-        }
+        let body = |text: &str| matches!(text, "odot" | "oplus" | "sun");
+        text(1) == "_" && (body(text(2)) || text(2) == "{" && body(text(3)) && text(4) == "}")
+    }
+
+    /// Passes over that mark.
+    fn of_the_sun(&mut self) {
+        let braced = self.peek_at(1).is_some_and(|t| t.text == "{");
+        self.at += if braced { 4 } else { 2 };
     }
 
     fn unit_group(&mut self, open: char, close: char, units: &mut Units, sign: i32) -> bool {

@@ -117,7 +117,7 @@ pub(super) fn is_symbol(word: &str) -> bool {
 pub struct Units {
     pub(super) factors: Vec<(&'static str, i32)>,
     /// Words among them that no table has.
-    unknown: bool,
+    pub(super) unknown: bool,
 }
 
 impl Units {
