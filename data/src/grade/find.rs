@@ -1,5 +1,6 @@
 //! Where in a text the answer stands that is to be read as mathematics.
 
+use super::dress;
 use super::extract::{self, Rule};
 use super::marks::{self, Mark};
 use super::math::{self, Dialect};
@@ -65,10 +66,23 @@ fn boxed_or_final(text: &str, rules: &[Rule]) -> Found {
     {
         return (Rule::AnswerIs, found);
     }
-    let denied = prose::denies_next(&text[..place.start])
-        || prose::denies_last(rest)
-        || matches!(prose::taken_back(rest), Some((_, Doubt::Sure)));
+    let denied = is_denied(text, &place);
     (Rule::Boxed, (!denied).then(|| Words::only(inside)))
+}
+
+/// Whether the words around an answer deny it, or those behind it take it back.
+pub(super) fn is_denied(text: &str, place: &Range<usize>) -> bool {
+    let rest = &text[place.end..];
+    prose::denies_next(&text[..place.start])
+        || prose::denies_last(rest)
+        || matches!(prose::taken_back(rest), Some((_, Doubt::Sure)))
+}
+
+/// Whether the words around the last "answer is" deny what follows, offer another, or take it back.
+pub(super) fn mark_is_denied(text: &str) -> bool {
+    marks::last(text)
+        .filter(|mark| !mark.is_behind)
+        .is_some_and(|mark| mark.is_offered || is_denied(text, &(mark.start..mark.end)))
 }
 
 /// Whether words behind "the final answer is" only speak of a boxed number: "correct".
@@ -79,7 +93,7 @@ fn is_remark(words: &str, boxed: &str) -> bool {
 
 /// Without emphasis, marks of a line and a label.
 fn bare(text: &str) -> &str {
-    prose::unwrapped(prose::unlabelled(prose::unwrapped(prose::unlisted(text))))
+    dress::unwrapped(dress::unlabelled(dress::unwrapped(dress::unlisted(text))))
 }
 
 /// The answer of a line that holds nothing else but words about it.
@@ -91,13 +105,13 @@ fn of_line(line: &str) -> Words {
     {
         return found;
     }
-    let cut = prose::without_comment(bare);
-    if is_prose(cut)
+    let cut = dress::without_comment(bare);
+    if prose::is_prose(cut)
         && let Some(found) = statement(cut)
     {
         return found;
     }
-    Words::only(prose::unwrapped(cut))
+    Words::only(dress::unwrapped(cut))
 }
 
 /// The part of a gold answer that is the answer: of a box, behind `####`, or all of it; of a worked solution in
@@ -193,7 +207,7 @@ fn before_mark(text: &str, mark: &Mark) -> Option<Option<Words>> {
         .rfind(['\n', '!', '?', '。'])
         .max(before.rfind(". "))
         .map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
-    let subject = prose::unwrapped(prose::led_to(before[from..].trim()));
+    let subject = dress::unwrapped(dress::led_to(before[from..].trim()));
     let spans = spans(subject);
     if let Some(last) = spans.last().filter(|span| span.end == subject.len()) {
         let first = &subject[..last.start];
@@ -202,7 +216,7 @@ fn before_mark(text: &str, mark: &Mark) -> Option<Option<Words>> {
     if subject.is_empty() {
         return None;
     }
-    if !is_prose(subject) && math::read(subject, Dialect::Common).is_ok() {
+    if !prose::is_prose(subject) && math::read(subject, Dialect::Common).is_ok() {
         return Some(Some(Words::only(subject)));
     }
     let plain = spelling::normalise(subject);
@@ -215,14 +229,14 @@ fn before_mark(text: &str, mark: &Mark) -> Option<Option<Words>> {
 /// The answer at the start of a text, or in its first sentence.
 fn statement(rest: &str) -> Option<Words> {
     let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '*' | '='));
-    let rest = prose::led_to(rest);
+    let rest = dress::led_to(rest);
     let line = rest.lines().next().unwrap_or("");
     let first = spans(rest);
     if first.first().is_some_and(|first| first.start == 0) {
         return Some(of_spans(rest, &first));
     }
     let line = &line[..sentence_end(line)];
-    let line = prose::without_comment(line);
+    let line = dress::without_comment(line);
     // "The largest $n$ is 34": the answer is behind the verb.
     let verb = line.rfind(" is ").map_or(0, |at| at + 4);
     let (rest, line) = (&rest[verb..], &line[verb..]);
@@ -231,7 +245,7 @@ fn statement(rest: &str) -> Option<Words> {
         return Some(of_spans(rest, &first));
     }
     let sentence = line.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '.' | '。' | '?'));
-    let sentence = prose::unwrapped(prose::led_to(sentence));
+    let sentence = dress::unwrapped(dress::led_to(sentence));
     if sentence.is_empty() {
         return None;
     }
@@ -244,7 +258,7 @@ fn statement(rest: &str) -> Option<Words> {
             or: Some(sentence.to_owned()),
         });
     }
-    if !is_prose(sentence) && math::read(sentence, Dialect::Common).is_ok() {
+    if !prose::is_prose(sentence) && math::read(sentence, Dialect::Common).is_ok() {
         return Some(Words::only(sentence));
     }
     // "12 because she has twelve": one number in the sentence is the answer, two are not.
@@ -267,8 +281,8 @@ fn of_spans(rest: &str, spans: &[Range<usize>]) -> Words {
     let found = joined(rest, spans, 0);
     let line = rest[spans[last].end..].lines().next().unwrap_or("");
     let behind = line[..sentence_end(line)].trim();
-    let other = behind.strip_prefix("or ").map(prose::led_to);
-    match other.map(|other| number::scan(prose::without_comment(other))) {
+    let other = behind.strip_prefix("or ").map(dress::led_to);
+    match other.map(|other| number::scan(dress::without_comment(other))) {
         Some(numbers) if !numbers.is_empty() => Words::only(format!("{found}, {}", numbers[0].0)),
         _ => Words::only(found),
     }
@@ -297,7 +311,7 @@ fn whole(text: &str) -> Option<&str> {
     let text = text
         .find(" where ")
         .map_or(text, |at| text[..at].trim_end_matches([' ', ',', '$']));
-    if text.len() > math::MAX_BYTES || is_prose(text) {
+    if text.len() > math::MAX_BYTES || prose::is_prose(text) {
         return None;
     }
     math::read(text, Dialect::Common).is_ok().then_some(text)
@@ -306,96 +320,9 @@ fn whole(text: &str) -> Option<&str> {
 /// Without words in brackets at the end: "x = 18 (checked: 18 + 2 = 20)".
 fn without_bracket(text: &str) -> &str {
     match text.rfind(" (") {
-        Some(at) if prose::without_comment(text).len() <= at => text[..at].trim_end(),
+        Some(at) if dress::without_comment(text).len() <= at => text[..at].trim_end(),
         _ => text,
     }
-}
-
-/// Whether a text holds words that are neither mathematics nor units behind a number.
-pub(super) fn is_prose(text: &str) -> bool {
-    let mut words = 0;
-    let mut unknown = 0;
-    let mut other = false;
-    let mut numbered = false;
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        if c == '\\' {
-            // A command; the inside of \text{…} is no prose.
-            let name: String = rest[1..].chars().take_while(char::is_ascii_alphabetic).collect();
-            rest = &rest[1 + name.len()..];
-            if name.starts_with("text")
-                || matches!(
-                    name.as_str(),
-                    "mbox" | "mathrm" | "operatorname" | "begin" | "end"
-                )
-            {
-                let close = rest.find('}').map_or(rest.len(), |at| at + 1);
-                rest = &rest[close..];
-                numbered = false;
-            }
-            other = true;
-            continue;
-        }
-        if let Some(subscript) = rest.strip_prefix("_{") {
-            rest = &subscript[subscript.find('}').map_or(subscript.len(), |at| at + 1)..];
-            continue;
-        }
-        if c.is_alphabetic() {
-            let end = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
-            let word = &rest[..end];
-            rest = &rest[end..];
-            let called = rest.starts_with('(') || rest.starts_with(".open") || rest.starts_with('{');
-            if math::is_known_word(word) || called {
-                other = true;
-                numbered = false;
-                continue;
-            }
-            words += 1;
-            let letters = word.chars().count();
-            let prose = letters >= 4
-                || !word.is_ascii() && letters >= 2
-                || (letters == 3 && is_common(word))
-                || (letters == 2 && is_common(word));
-            if prose && !(numbered && !is_common(word)) && !matches!(word, "where") {
-                unknown += 1;
-            }
-            continue;
-        }
-        if !c.is_whitespace() {
-            numbered = c.is_ascii_digit() || (numbered && !matches!(c, '=' | ',' | ';')) || c == '}';
-            other |= !matches!(c, '.' | '(' | ')' | '$' | '-' | '\'');
-        }
-        rest = &rest[c.len_utf8()..];
-    }
-    // Words alone are an answer if they are few.
-    if other { unknown > 0 } else { words > 12 }
-}
-
-/// Short words that only prose has.
-fn is_common(word: &str) -> bool {
-    matches!(
-        word.to_ascii_lowercase().as_str(),
-        "the"
-            | "has"
-            | "are"
-            | "was"
-            | "not"
-            | "can"
-            | "but"
-            | "you"
-            | "she"
-            | "his"
-            | "her"
-            | "its"
-            | "so"
-            | "is"
-            | "it"
-            | "we"
-            | "be"
-            | "by"
-            | "to"
-            | "thus"
-    )
 }
 
 /// The last formula of a text that can be read, and those before it that are joined to it; `Some(None)` where the words
@@ -404,7 +331,7 @@ fn environments(text: &str) -> Option<Option<String>> {
     let spans = spans(text);
     let readable = |span: &Range<usize>| {
         let inside = inside(text, span);
-        !is_prose(inside) && math::read(inside, Dialect::Common).is_ok()
+        !prose::is_prose(inside) && math::read(inside, Dialect::Common).is_ok()
     };
     // "Therefore there are 12 of them": a conclusion behind the last formula is the answer.
     let rest = &text[spans.last()?.end..];
@@ -431,7 +358,7 @@ fn environments(text: &str) -> Option<Option<String>> {
 
 /// The last number of a text that the words around it do not deny; with a decimal comma, both its sides; with the number
 /// before it where the words between offer either. `Some(None)` where every number near the end is denied.
-fn last_number(text: &str) -> Option<Option<String>> {
+pub(super) fn last_number(text: &str) -> Option<Option<String>> {
     let text = spelling::normalise(text);
     let found = number::scan_plain(&text);
     let places: Vec<&Range<usize>> = found.iter().map(|(place, _)| place).collect();

@@ -7,6 +7,7 @@ use super::math::compare::Comparison;
 use super::math::units::{self, Units};
 use super::math::{self, Answer, Dialect, words};
 use super::outcome::{By, GradeError, Outcome, Verdict, cut};
+use super::prose;
 use super::signs;
 
 /// A gold answer, read once and checked against as often as there are candidates.
@@ -42,7 +43,7 @@ impl Gold {
                 return Err(unreadable(math::Unreadable::Empty));
             }
             return match math::read(gold, Dialect::Common) {
-                Err(why) if !find::is_prose(gold) => Err(unreadable(why)),
+                Err(why) if !prose::is_prose(gold) => Err(unreadable(why)),
                 _ if is_words(gold) && !gold.bytes().any(|b| b.is_ascii_digit()) => {
                     Ok(Self::words(gold, None))
                 }
@@ -198,7 +199,11 @@ impl Gold {
             others.extend(math::read(&point, Dialect::Common));
         }
         others.extend(sympy(text, first));
-        let mut read = |dialect| others.extend(math::read(text, dialect).ok().filter(|other| other != first));
+        let mut read = |dialect| {
+            let read = math::read_with_units(text, dialect).ok();
+            let read = read.filter(|(other, units)| other != first && !units::differ(&self.units, units));
+            others.extend(read.map(|(other, _)| other));
+        };
         if text.contains('/') {
             read(Dialect::Flat);
         }

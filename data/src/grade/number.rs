@@ -351,7 +351,7 @@ impl<'a> Reader<'a> {
             let c = self.byte(end);
             let group =
                 (1..=3).all(|k| self.byte(end + k).is_ascii_digit()) && !self.byte(end + 4).is_ascii_digit();
-            let separates = matches!(c, b',' | b'_') || (c == b' ' && self.whole);
+            let separates = c == b',' || (matches!(c, b' ' | b'_') && self.whole);
             if lead == 0 || !separates || (separator != 0 && separator != c) {
                 break;
             }

@@ -242,11 +242,12 @@ pub(super) fn is_small(word: &str) -> bool {
 /// Words before a number in a sentence that make it a bound: "at least 42", "less than 42".
 pub(super) fn bounds_next(before: &str) -> bool {
     let near = end_of(before).trim_end_matches(is_mark).to_lowercase();
-    [
-        " than", "at least", "at most", "up to", "over", "under", "above", "below", "almost", "nearly",
-    ]
-    .iter()
-    .any(|words| near.ends_with(words))
+    near.ends_with(['<', '>', '≤', '≥'])
+        || [
+            " than", "at least", "at most", "up to", "over", "under", "above", "below", "almost", "nearly",
+        ]
+        .iter()
+        .any(|words| near.ends_with(words))
 }
 
 /// The number at `place`, with the sign that a word in front gives it: "minus 3". "10 minus 3" is an operation.
@@ -259,228 +260,91 @@ pub(super) fn signed(text: &str, place: &std::ops::Range<usize>) -> String {
     format!("{}{}", if sign { "-" } else { "" }, &text[place.clone()])
 }
 
-/// Without the marks that only wrap an answer in prose: Markdown's emphasis and code, quotes, tags of HTML, bullets.
-pub(super) fn unwrapped(text: &str) -> &str {
-    const PAIRS: [(&str, &str); 15] = [
-        ("```", "```"),
-        ("***", "***"),
-        ("**", "**"),
-        ("__", "__"),
-        ("*", "*"),
-        ("_", "_"),
-        ("`", "`"),
-        ("\"", "\""),
-        ("'", "'"),
-        ("<b>", "</b>"),
-        ("<strong>", "</strong>"),
-        ("<i>", "</i>"),
-        ("<em>", "</em>"),
-        ("<u>", "</u>"),
-        ("<", ">"),
-    ];
-    let mut text = text.trim();
-    // Each round takes one layer off; real answers have two or three.
-    for _ in 0..8 {
-        let before = text;
-        text = text
-            .trim_start_matches(['→', '⇒', '∴', '•', '▪', '➜', '►'])
-            .trim();
-        for (open, close) in PAIRS {
-            if let Some(inner) = text
-                .strip_prefix(open)
-                .and_then(|rest| {
-                    rest.strip_suffix(close)
-                        .or_else(|| rest.strip_suffix('.')?.strip_suffix(close))
-                })
-                .filter(|inner| !inner.contains(open) && !inner.is_empty())
+/// Whether a text holds words that are neither mathematics nor units behind a number.
+pub(super) fn is_prose(text: &str) -> bool {
+    let mut words = 0;
+    let mut unknown = 0;
+    let mut other = false;
+    let mut numbered = false;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if c == '\\' {
+            // A command; the inside of \text{…} is no prose.
+            let name: String = rest[1..].chars().take_while(char::is_ascii_alphabetic).collect();
+            rest = &rest[1 + name.len()..];
+            if name.starts_with("text")
+                || matches!(
+                    name.as_str(),
+                    "mbox" | "mathrm" | "operatorname" | "begin" | "end"
+                )
             {
-                text = inner.trim();
+                let close = rest.find('}').map_or(rest.len(), |at| at + 1);
+                rest = &rest[close..];
+                numbered = false;
             }
+            other = true;
+            continue;
         }
-        if text == before {
-            break;
+        if let Some(subscript) = rest.strip_prefix("_{") {
+            rest = &subscript[subscript.find('}').map_or(subscript.len(), |at| at + 1)..];
+            continue;
         }
-    }
-    text
-}
-
-/// Without what marks a line in Markdown: a quote, a heading, an item. A dash stays: it may be a minus.
-pub(super) fn unlisted(line: &str) -> &str {
-    let line = line.trim();
-    let bare = line.trim_start_matches('#');
-    let bare = if bare.starts_with(' ') {
-        bare.trim_start()
-    } else {
-        line
-    };
-    bare.strip_prefix("> ")
-        .or_else(|| bare.strip_prefix("* "))
-        .unwrap_or(bare)
-}
-
-/// The last words of labels.
-const LABELS: [&str; 19] = [
-    "answer",
-    "answers",
-    "ans",
-    "a",
-    "result",
-    "total",
-    "final",
-    "solution",
-    "output",
-    "so",
-    "thus",
-    "therefore",
-    "hence",
-    "conclusion",
-    "sum",
-    "value",
-    "number",
-    "area",
-    "probability",
-];
-
-/// Without a label in front, `Answer: 42`, `Ans: 42`, `**Total:** 42`; a ratio `3 : 4` and a map `f: x` have none.
-pub(super) fn unlabelled(text: &str) -> &str {
-    let Some((label, rest)) = text.split_once(':') else {
-        return text;
-    };
-    let plain = label.trim_matches(|c: char| c.is_whitespace() || "*_#".contains(c));
-    let words = plain.chars().all(|c| c.is_alphabetic() || " '".contains(c));
-    let last = plain.rsplit(' ').next().unwrap_or("").to_lowercase();
-    let is_label = words && LABELS.contains(&last.as_str());
-    let rest = rest.trim_start_matches(['*', '_']).trim_start();
-    if is_label && label.len() <= 40 && !rest.is_empty() {
-        rest
-    } else {
-        text
-    }
-}
-
-/// Without what only comments on an answer behind it: a clause ("…, since 6 · 7 = 42", ", not 24") or words in brackets
-/// ("(in cm)").
-pub(super) fn without_comment(text: &str) -> &str {
-    const CLAUSES: [&str; 26] = [
-        ", since ",
-        " since ",
-        ", because ",
-        " because ",
-        ", as ",
-        ", which ",
-        " which ",
-        ", where ",
-        ", not ",
-        " and not ",
-        ", and not ",
-        ", but not ",
-        " but not ",
-        ", rather than ",
-        " rather than ",
-        " instead of ",
-        " and that ",
-        ", and that ",
-        ", so ",
-        " so that ",
-        ", by ",
-        ", after ",
-        ", i.e.",
-        ", when ",
-        " — ",
-        ", thus ",
-    ];
-    let mut end = text.len();
-    for clause in CLAUSES {
-        if let Some(at) = text[..end].find(clause).filter(|at| *at > 0) {
-            end = at;
-        }
-    }
-    let mut text = text[..end].trim_end();
-    // Real answers have one such bracket.
-    for _ in 0..3 {
-        let bare = text.trim_end_matches(['.', ',', ';']);
-        match bare
-            .strip_suffix(')')
-            .and_then(|inside| Some((inside, inside.rfind('(')?)))
-        {
-            Some((inside, open)) if comments(text, open, &inside[open + 1..]) => {
-                text = text[..open].trim_end()
+        if c.is_alphabetic() {
+            let end = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+            let word = &rest[..end];
+            rest = &rest[end..];
+            let called = rest.starts_with('(') || rest.starts_with(".open") || rest.starts_with('{');
+            if math::is_known_word(word) || called {
+                other = true;
+                numbered = false;
+                continue;
             }
-            _ => break,
-        }
-    }
-    text
-}
-
-/// Whether a bracket that opens at `open` behind a space holds words and no mathematics, nor another answer.
-fn comments(text: &str, open: usize, inside: &str) -> bool {
-    let spaced = text[..open].ends_with([' ', '\u{a0}', '~']) && !text[..open].trim_end().is_empty();
-    let first = inside
-        .split(|c: char| !c.is_alphabetic())
-        .find(|word| !word.is_empty());
-    let offers = first
-        .is_some_and(|first| matches!(first.to_lowercase().as_str(), "or" | "maybe" | "perhaps" | "and"));
-    let words = inside
-        .split(|c: char| !c.is_alphabetic())
-        .any(|word| word.len() >= 3 && !math::is_known_word(word));
-    let unit = super::spelling::is_unit(inside.trim());
-    spaced && !offers && (words || unit) && !inside.contains('\\')
-}
-
-/// Without words in front that only lead to an answer: "approximately", "exactly", "equal to", "therefore".
-pub(super) fn led_to(text: &str) -> &str {
-    const LEADS: [&str; 34] = [
-        "about",
-        "approximately",
-        "roughly",
-        "around",
-        "exactly",
-        "precisely",
-        "equal to",
-        "equals",
-        "simply",
-        "just",
-        "only",
-        "therefore",
-        "thus",
-        "hence",
-        "then",
-        "so",
-        "clearly",
-        "indeed",
-        "given by",
-        "now",
-        "the number",
-        "the value",
-        "the set",
-        "option",
-        "choice",
-        "i think",
-        "we get",
-        "we have",
-        "it is",
-        "it's",
-        "that",
-        "and",
-        "still",
-        "certainly",
-    ];
-    let mut text = text.trim_start();
-    for _ in 0..6 {
-        let before = text;
-        for lead in LEADS {
-            if let Some(head) = text.get(..lead.len())
-                && head.eq_ignore_ascii_case(lead)
-                && text[lead.len()..].starts_with([' ', ',', ':'])
-            {
-                text = text[lead.len()..].trim_start_matches([' ', ',', ':']);
+            words += 1;
+            let letters = word.chars().count();
+            let prose = letters >= 4
+                || !word.is_ascii() && letters >= 2
+                || (letters == 3 && is_common(word))
+                || (letters == 2 && is_common(word));
+            if prose && !(numbered && !is_common(word)) && !matches!(word, "where") {
+                unknown += 1;
             }
+            continue;
         }
-        if text == before {
-            break;
+        if !c.is_whitespace() {
+            numbered = c.is_ascii_digit() || (numbered && !matches!(c, '=' | ',' | ';')) || c == '}';
+            other |= !matches!(c, '.' | '(' | ')' | '$' | '-' | '\'');
         }
+        rest = &rest[c.len_utf8()..];
     }
-    text
+    // Words alone are an answer if they are few.
+    if other { unknown > 0 } else { words > 12 }
+}
+
+/// Short words that only prose has.
+fn is_common(word: &str) -> bool {
+    matches!(
+        word.to_ascii_lowercase().as_str(),
+        "the"
+            | "has"
+            | "are"
+            | "was"
+            | "not"
+            | "can"
+            | "but"
+            | "you"
+            | "she"
+            | "his"
+            | "her"
+            | "its"
+            | "so"
+            | "is"
+            | "it"
+            | "we"
+            | "be"
+            | "by"
+            | "to"
+            | "thus"
+    )
 }
 
 #[cfg(test)]
@@ -524,45 +388,10 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_is_found() {
-        let back = |text: &str| taken_back(text).map(|(at, doubt)| (&text[at..], doubt));
+        let back = |text: &'static str| taken_back(text).map(|(at, doubt)| (&text[at..], doubt));
         assert_eq!(back("42... no, 24."), Some((", 24.", Doubt::Sure)));
         assert_eq!(back("A. No wait, B."), Some((", B.", Doubt::Sure)));
         assert_eq!(back("7. Actually it is 8"), Some((" it is 8", Doubt::Perhaps)));
         assert_eq!(back("there is no, or little, doubt; waiting"), None);
-    }
-
-    #[test]
-    fn dressing_comes_off() {
-        for (text, wanted) in [
-            ("**42**", "42"),
-            ("`x = 4`.", "x = 4"),
-            ("<b>7</b>", "7"),
-            ("→ 42", "42"),
-            ("x_1*y", "x_1*y"),
-        ] {
-            assert_eq!(unwrapped(text), wanted);
-        }
-        for (text, wanted) in [
-            ("Answer: 42", "42"),
-            ("A: 42", "42"),
-            ("3 : 4", "3 : 4"),
-            ("x: 4", "x: 4"),
-            ("**Total:** 7", "7"),
-        ] {
-            assert_eq!(unlabelled(text), wanted);
-        }
-        for (text, wanted) in [
-            ("42 (in cm)", "42"),
-            ("42 (cm).", "42"),
-            ("42, not 24", "42"),
-            ("18 (or 19)", "18 (or 19)"),
-            ("3 (x+1)", "3 (x+1)"),
-            ("f(abc)", "f(abc)"),
-            ("42, since 6*7=42", "42"),
-        ] {
-            assert_eq!(without_comment(text), wanted);
-        }
-        assert_eq!(led_to("approximately equal to 42"), "42");
-        assert_eq!(led_to("about"), "about");
     }
 }

@@ -175,7 +175,7 @@ impl Parser<'_> {
         match token.kind {
             Kind::Text | Kind::Word => true,
             Kind::Sign('{') => token.upright,
-            Kind::Sign('Å' | 'Ω' | 'Ω' | '℃' | '℉') => true,
+            Kind::Sign('Å' | 'Ω' | '℃' | '℉') => true,
             Kind::Command => {
                 matches!(token.text, "Omega" | "mu" | "ohm" | "AA" | "angstrom")
                     || token.text.ends_with("frac")

@@ -111,10 +111,12 @@ impl Comparison {
                 self.each(one, items)
             }
             (Text(text), Value(value)) | (Value(value), Text(text)) => self.worded(text, value),
-            (Region(a), b @ Text(_)) | (b @ Text(_), Region(a)) => match as_set(b) {
-                Some(b) => self.regions(a, &b),
-                None => Outcome::DIFFERENT,
-            },
+            (a @ (Region(_) | Tuple(_)), b @ Text(_)) | (b @ Text(_), a @ (Region(_) | Tuple(_))) => {
+                match (as_set(a), as_set(b)) {
+                    (Some(a), Some(b)) => self.regions(&a, &b),
+                    _ => Outcome::DIFFERENT,
+                }
+            }
             (Text(text), Several(items, _)) | (Several(items, _), Text(text)) if items.is_empty() => {
                 Outcome::of(words::set(text) == Some(Node::Set(Vec::new())), By::Text)
             }

@@ -68,8 +68,8 @@ impl Comparison {
     }
 }
 
-/// Whether an equation `of = number` says what a quantity is, and is not one to be solved, as `x + 1 = 113` is. A gold
-/// answer such as `2x + z = 1` may be the equation of a plane, so there x, y and z are no quantities.
+/// Whether an equation `of = number` says what a quantity is, and is not one to be solved, as `x + 1 = 113` is, nor that
+/// of a line or plane, as `2x + z = 1` is; a gold answer in x, y and z is taken for such a one.
 fn is_quantity(of: &Node, is_gold: bool) -> bool {
     let mut names = Vec::new();
     symbols(of, &mut names);
@@ -83,11 +83,23 @@ fn is_quantity(of: &Node, is_gold: bool) -> bool {
     if applied || measure {
         return true;
     }
+    let coordinates = names.iter().any(|name| matches!(name.as_str(), "x" | "y" | "z"));
     match names.len() {
         0 => false,
         // "2x = 113" answers what 2x is.
         1 => !is_gold && is_plain(of),
-        _ => !is_gold || !names.iter().any(|name| matches!(name.as_str(), "x" | "y" | "z")),
+        _ if coordinates => !is_gold && !has_coefficients(of),
+        _ => true,
+    }
+}
+
+/// Whether numbers stand beside the letters: `2x + z`, but not `x + y`.
+fn has_coefficients(node: &Node) -> bool {
+    match node {
+        Node::Add(parts) | Node::Mul(parts) => parts.iter().any(has_coefficients),
+        Node::Neg(inside) => has_coefficients(inside),
+        Node::Div(a, b) => has_coefficients(a) || has_coefficients(b),
+        node => !has_variables(node),
     }
 }
 

@@ -26,6 +26,7 @@ mod points;
 mod poly;
 mod region;
 mod relate;
+mod separators;
 mod show;
 mod sympy;
 mod terms;
@@ -65,5 +66,7 @@ pub fn is_known_word(word: &str) -> bool {
     names::is_known_word(word)
 }
 
+#[cfg(test)]
+mod spelling_tests;
 #[cfg(test)]
 mod tests;

@@ -130,7 +130,7 @@ impl Parser<'_> {
 
 /// A number's text without its separators, exactly.
 pub(super) fn literal(text: &str) -> Option<Node> {
-    let clean: String = super::lex::without_separators(text)
+    let clean: String = super::separators::without_separators(text)
         .chars()
         .filter(|c| c.is_ascii_digit() || ".eE+-".contains(*c))
         .collect();

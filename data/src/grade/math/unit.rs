@@ -22,7 +22,10 @@ impl<'a> Parser<'a> {
         let sure = text || token.kind == Kind::Word && !token.upright && self.is_plain_unit(token);
         let start = self.at;
         let mut units = Units::default();
-        if !self.unit_product(&mut units, 1) || !sure && !self.ends_value() {
+        let read = self.unit_product(&mut units, 1) && (sure || self.ends_value());
+        // "7m" is a product of its own, "7 m" and "7m/s" are quantities.
+        let close = token.kind == Kind::Word && !token.upright && !token.spaced && token.text.len() == 1;
+        if !read || close && units.factors.len() == 1 {
             self.at = start;
             return false;
         }
@@ -121,7 +124,7 @@ impl<'a> Parser<'a> {
                     return false;
                 }
             }
-            Kind::Sign(c @ ('Å' | 'Ω' | 'Ω' | '℃' | '℉')) if known || c != 'Ω' => {
+            Kind::Sign(c @ ('Å' | 'Ω' | '℃' | '℉')) if known || c != 'Ω' => {
                 self.at += 1;
                 units.push(if c == 'Ω' { "Ω" } else { token.text }, sign);
             }
