@@ -331,6 +331,9 @@ impl<'a> Parser<'a> {
 
     pub fn square(&mut self) -> Read<Node> {
         let (mut items, square) = self.bracketed()?;
+        if let [Node::Interval(.., true, true), Node::Interval(.., true, true)] = items.as_slice() {
+            return Ok(Node::Matrix(items.iter().filter_map(row).collect()));
+        }
         if items.len() == 2 {
             let (to, from) = (items.remove(1), items.remove(0));
             return Ok(Node::Interval(from.into(), to.into(), true, square));

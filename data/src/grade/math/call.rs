@@ -19,7 +19,7 @@ impl Parser<'_> {
             return self.fenced(close, function);
         }
         match name {
-            "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" => return self.fraction(),
+            "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" => return self.fraction(),
             "binom" | "dbinom" | "tbinom" => {
                 self.at += 1;
                 let args = vec![self.argument()?, self.argument()?];
@@ -127,6 +127,12 @@ impl Parser<'_> {
             && let Some((name, body)) = builder(first, rest)
         {
             return Ok(Node::Chain(name.into(), body));
+        }
+        // \{x \in \mathbb{R} \mid x > 1\}
+        if let [Node::Chain(first, rest)] = items.as_slice()
+            && let Some(both) = bounded_builder(first, rest)
+        {
+            return Ok(both);
         }
         // \{x \mid x < -1 or x > 1\}
         if let [Node::Chain(first, rest), ..] = items.as_slice()
@@ -472,6 +478,25 @@ fn builder(first: &Node, rest: &[(Relation, Node)]) -> Option<(Node, Vec<(Relati
         return None;
     };
     (matches!(first, Node::Symbol(_)) && !body.is_empty()).then(|| (name.clone(), body.to_vec()))
+}
+
+/// `x \in R \mid x > 1` and `x \in R : x > 1` inside a set: both conditions.
+fn bounded_builder(first: &Node, rest: &[(Relation, Node)]) -> Option<Node> {
+    let (all, name, body) = match rest {
+        [(Relation::In, all), (Relation::Other('∣'), name), body @ ..] => (all, name, body),
+        [(Relation::In, Node::Ratio(parts)), body @ ..] => match parts.as_slice() {
+            [all, name] => (all, name, body),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    (matches!(first, Node::Symbol(_)) && !body.is_empty()).then(|| {
+        let within = Node::Chain(first.clone().into(), vec![(Relation::In, all.clone())]);
+        Node::call(
+            "And",
+            vec![within, Node::Chain(name.clone().into(), body.to_vec())],
+        )
+    })
 }
 
 fn is_minus_one(node: &Node) -> bool {

@@ -200,7 +200,11 @@ impl<'a> Lexer<'a> {
             b'|' => self.push(Kind::Sign('|'), at + 1, at + 2),
             b'%' => self.push(Kind::Sign('%'), at + 1, at + 2),
             0 | b'0'..=b'9' => self.skip(at + 1),
-            b'&' | b'_' | b'#' => self.skip(at + 2),
+            b'&' => {
+                self.push(Kind::Sign(','), at, at + 2);
+                self.spaced = true;
+            }
+            b'_' | b'#' => self.skip(at + 2),
             _ => {
                 // \, \; \: \! \$ \( \) \[ \] and a stray backslash.
                 let c = self.text[at + 1..].chars().next().map_or(0, char::len_utf8);

@@ -234,7 +234,7 @@ pub fn accent(name: &str) -> Option<&'static str> {
 }
 
 /// Commands with a meaning that no other table has.
-const OTHERS: [&str; 55] = [
+const OTHERS: [&str; 56] = [
     "land",
     "lor",
     "wedge",
@@ -244,6 +244,7 @@ const OTHERS: [&str; 55] = [
     "tfrac",
     "cfrac",
     "sfrac",
+    "nicefrac",
     "binom",
     "dbinom",
     "tbinom",

@@ -101,7 +101,9 @@ impl Parser<'_> {
             return Ok(None);
         };
         let digits = self.peek_at(2).map_or("", |t| t.text);
-        let over = self.is_command("overline") || self.is_command("bar");
+        let over = self.is_command("overline")
+            || self.is_command("bar")
+            || self.is_command("dot") && digits.len() == 1;
         let repeats = over
             && self.peek_at(1).is_some_and(|t| t.text == "{")
             && self.peek_at(3).is_some_and(|t| t.text == "}")

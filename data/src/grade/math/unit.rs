@@ -25,7 +25,8 @@ impl<'a> Parser<'a> {
         let read = self.unit_product(&mut units, 1) && (sure || self.ends_value());
         // "7m" is a product of its own, "7 m" and "7m/s" are quantities.
         let close = token.kind == Kind::Word && !token.upright && !token.spaced && token.text.len() == 1;
-        if !read || close && units.factors.len() == 1 {
+        let of_degrees = matches!(value, Node::Degrees(_));
+        if !read || close && units.factors.len() == 1 && !of_degrees {
             self.at = start;
             return false;
         }
