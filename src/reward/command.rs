@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::Case;
 use crate::console::note;
 use crate::group::Score;
+use crate::rollout::Finish;
 use crate::section::{Check, ConfigError, at_least, impossible, positive, required, section, within};
 
 section! {
@@ -152,6 +153,8 @@ struct Request<'a> {
     step: usize,
     prompt: &'a str,
     completion: &'a str,
+    /// `stop`, or `length` if it was cut.
+    finish_reason: &'static str,
     answer: &'a str,
     problem: &'a Problem,
 }
@@ -355,6 +358,10 @@ fn questions(cases: &[Case<'_>], first: usize, step: usize) -> Vec<u8> {
             step,
             prompt: &case.group.prompt,
             completion: &case.candidate.text,
+            finish_reason: match case.candidate.completion.finish {
+                Finish::Eos | Finish::Stop => "stop",
+                Finish::Length => "length",
+            },
             answer: &case.group.problem.answer,
             problem: &case.group.problem,
         };

@@ -130,7 +130,7 @@ fn a_wrong_reward_names_its_line() {
         ),
         (
             "[[reward]]\nname = \"repetition\"\nmax_penalty = 1",
-            "configs/a.toml:11: `reward.2.max_penalty`: a penalty above 0 would reward repetition; give 0 or less",
+            "configs/a.toml:11: `reward.2.max_penalty`: a penalty above 0 would reward repetition; give less than 0",
         ),
         (
             "label = \"a b\"",
