@@ -99,7 +99,10 @@ fn failure(how: &str, more: &str) -> String {
         started.elapsed() < Duration::from_secs(30),
         "{how} was waited for"
     );
-    assert!(text.contains("reward `judge`") && text.contains(how), "{text}");
+    assert!(
+        text.contains("reward `judge`: `") && text.contains("judge-"),
+        "{text}"
+    );
     text
 }
 
@@ -264,9 +267,37 @@ fn a_program_that_cannot_be_started_is_named_before_anything_is_sampled() {
     let config = "[[reward]]\nname = \"command\"\ncommand = [\"no/such-program\", \"x\"]";
     let text = start(config).err().unwrap().to_string();
     assert!(
-        text.starts_with("reward `command`: `no/such-program x` cannot be started: "),
+        text.starts_with("reward `command`: `no/such-program` cannot be started: ")
+            && text.contains("check `command`"),
         "{text}"
     );
+    let needs = format!(
+        "{}\nenv = [\"PATH\", \"GCPO_NOT_SET\", \"GCPO_NOT_SET_EITHER\"]",
+        entry(&["length"], "")
+    );
+    let text = start(&needs).err().unwrap().to_string();
+    assert!(
+        text.contains("not set: GCPO_NOT_SET, GCPO_NOT_SET_EITHER; export them"),
+        "{text}"
+    );
+    // A file that is there, and whose interpreter is not.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("judge");
+        fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!(
+            "[[reward]]\nname = \"command\"\ncommand = [{:?}]",
+            script.to_str().unwrap()
+        );
+        let text = start(&config).err().unwrap().to_string();
+        assert!(
+            text.contains("the file is there") && text.contains("interpreter"),
+            "{text}"
+        );
+    }
 }
 
 /// A quickstart run with these rewards, two steps of two problems.

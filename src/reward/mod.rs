@@ -7,7 +7,10 @@ mod command;
 mod config;
 mod format;
 mod length;
+mod process;
 mod repetition;
+mod said;
+mod secret;
 
 use gcpo_data::{GradeError, Grader, Problem, Rule, Verdict};
 use thiserror::Error;
@@ -139,7 +142,7 @@ impl Reward {
     /// What `[grader]` and the `[[reward]]`s say; starts their programs.
     ///
     /// # Errors
-    /// [`ProgramError::Start`].
+    /// A program cannot be started.
     pub fn start(grader: &GraderConfig, rewards: &[RewardConfig]) -> Result<Self, RewardError> {
         let part = |config: &RewardConfig| -> Result<Entry, RewardError> {
             let program = match &config.kind {
@@ -191,6 +194,15 @@ impl Reward {
     /// What the rewards are called, in their order.
     pub fn labels(&self) -> Vec<&str> {
         self.parts.iter().map(|part| part.config.label.as_str()).collect()
+    }
+
+    /// Sees whether the rewards' programs are still there, before anything is sampled for them.
+    ///
+    /// # Errors
+    /// One has ended.
+    pub fn check(&mut self) -> Result<(), RewardError> {
+        let mut programs = self.parts.iter_mut().filter_map(|part| part.program.as_mut());
+        Ok(programs.try_for_each(|program| program.check())?)
     }
 
     /// Grades every candidate of step `step`: fills in its text, by `text`, its scores and its reward.

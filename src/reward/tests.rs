@@ -225,6 +225,43 @@ fn rewards_without_meaning_are_refused() {
 }
 
 #[test]
+fn no_secret_is_taken_as_an_argument_nor_said() {
+    let refused = |command: &str, more: &str| {
+        let text = format!("[[reward]]\nname = \"command\"\ncommand = {command}\n{more}");
+        let in_file = Config::from_str(&text, "test.toml", &[]).unwrap_err().to_string();
+        let set = format!("reward.0={{name = \"command\", command = {command}, {more}}}");
+        let by_set = Config::from_str("", "test.toml", &[set]).unwrap_err().to_string();
+        for text in [&in_file, &by_set] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        assert!(by_set.starts_with("--set reward.0=…: `reward.0."), "{by_set}");
+        in_file
+    };
+    let text = refused("[\"python3\", \"r.py\", \"--api-key\", \"hunter2\"]", "");
+    assert!(
+        text.starts_with("test.toml:3: `reward.0.command`: argument 2 looks like a secret (by `--api-key`), and arguments are written"),
+        "{text}"
+    );
+    assert!(text.contains("`env = [\"API_KEY\"]`"), "{text}");
+    refused("[\"env\", \"A_TOKEN=hunter2\", \"r\"]", "");
+    let text = refused("[\"r\"]", "env = [\"A=hunter2\"]");
+    assert!(
+        text.starts_with("test.toml:4: `reward.0.env`: one of these is no name"),
+        "{text}"
+    );
+    let text = Config::from_str(
+        "[[reward]]\nname = \"command\"\ncommand = [\"r\", \"--key=${A_KEY}\"]",
+        "test.toml",
+        &[],
+    );
+    let text = text.unwrap_err().to_string();
+    assert!(
+        text.contains("in the place of `$A_KEY`") && text.contains("env = [\"A_KEY\"]"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
     let problems = [
         problem("good", "4"),

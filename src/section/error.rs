@@ -17,6 +17,8 @@ pub struct ConfigError {
     pub what: String,
     /// What to do.
     pub help: Option<String>,
+    /// Whether what was typed is not to be repeated.
+    pub(crate) is_secret: bool,
     /// Of a key that nobody knows.
     pub(crate) unknown: Option<Box<Unknown>>,
 }
@@ -38,6 +40,7 @@ impl ConfigError {
             field: None,
             what: what.into(),
             help: None,
+            is_secret: false,
             unknown: None,
         }
     }
@@ -70,6 +73,12 @@ impl ConfigError {
 
     pub(crate) fn on_line(mut self, line: usize) -> Self {
         self.line = Some(line);
+        self
+    }
+
+    /// The same, without what was typed: it may be a secret.
+    pub(crate) fn unquoted(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 

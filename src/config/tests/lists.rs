@@ -66,7 +66,7 @@ fn rewards_are_a_list_that_is_accuracy_by_default() {
         ),
         (
             &["reward.0.name=command", "reward.0.command=[\"x\", \"-y\"]"],
-            "command = [\"x\", \"-y\"]\ntimeout_secs = 60.0\nbatch_size = 64",
+            "command = [\"x\", \"-y\"]\nenv = []\ntimeout_secs = 60.0\nbatch_size = 64",
         ),
     ] {
         let gates = ["reward.0.gates=false"];
