@@ -211,3 +211,16 @@ fn a_program_that_is_gone_is_noticed_before_anything_is_sampled() {
         "{said}"
     );
 }
+
+#[test]
+fn one_candidate_has_nothing_to_be_compared_with() {
+    let dir = temp();
+    let output = gcpo(dir.path(), "cat", "", &["rollout.num_generations=1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let expected =
+        "error: --set rollout.num_generations=1: `rollout.num_generations`: one candidate has no others";
+    assert!(!output.status.success() && said.starts_with(expected), "{said}");
+    assert!(!dir.path().join("run").exists());
+}

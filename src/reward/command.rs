@@ -91,7 +91,7 @@ pub struct ProgramError {
     label: String,
     /// The program, without its arguments.
     program: String,
-    what: Failure,
+    what: Box<Failure>,
     /// Its last words.
     said: String,
 }
@@ -175,7 +175,7 @@ impl Program {
         let failed = |what| ProgramError {
             label: label.to_owned(),
             program: program.clone(),
-            what,
+            what: Box::new(what),
             said: String::new(),
         };
         let is_unset = |name: &&String| std::env::var_os(name).is_none_or(|value| value.is_empty());
@@ -279,7 +279,7 @@ impl Program {
         ProgramError {
             label: self.label.clone(),
             program: self.program.clone(),
-            what,
+            what: Box::new(what),
             said: match words.is_empty() {
                 true => String::new(),
                 false => format!("; its last words:\n    {}", words.replace('\n', "\n    ")),

@@ -16,7 +16,7 @@ pub struct ConfigError {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// Whether what was typed is not to be repeated.
     pub(crate) is_secret: bool,
     /// Of a key that nobody knows.
@@ -92,7 +92,7 @@ impl ConfigError {
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into());
         self
     }
 }
