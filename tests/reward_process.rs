@@ -224,3 +224,24 @@ fn one_candidate_has_nothing_to_be_compared_with() {
     assert!(!output.status.success() && said.starts_with(expected), "{said}");
     assert!(!dir.path().join("run").exists());
 }
+
+#[test]
+fn a_reward_that_32_bits_do_not_hold_stops_the_run_by_name() {
+    let dir = temp();
+    let script = "read -r l; while read -r l; do echo '{\"reward\": 1}'; echo '{\"reward\": -1e20}'; done";
+    let output = gcpo(dir.path(), script, "label = \"judge\"", &["train.max_steps=1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let expected =
+        "completion 2: the reward `judge` is -100000000000000000000, but advantages are computed in 32 bits";
+    assert!(
+        !output.status.success() && said.contains("error: ") && said.contains(expected),
+        "{said}"
+    );
+    assert!(
+        dir.path()
+            .join("run/checkpoints/step-0/model.safetensors")
+            .is_file()
+    );
+}

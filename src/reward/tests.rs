@@ -244,6 +244,15 @@ fn no_secret_is_taken_as_an_argument_nor_said() {
     );
     assert!(text.contains("`env = [\"API_KEY\"]`"), "{text}");
     refused("[\"env\", \"A_TOKEN=hunter2\", \"r\"]", "");
+    let text = Config::from_str(
+        "",
+        "test.toml",
+        &["reward.0={name = \"command\", command = \"r hunter2\"}".to_owned()],
+    );
+    assert_eq!(
+        text.unwrap_err().to_string(),
+        "--set reward.0=…: `reward.0.command`: wrong type: one string; give a list in [ ], each a string"
+    );
     let text = refused("[\"r\"]", "env = [\"A=hunter2\"]");
     assert!(
         text.starts_with("test.toml:4: `reward.0.env`: one of these is no name"),
