@@ -178,7 +178,7 @@ fn rewards_without_meaning_are_refused() {
             "`reward.0.correct`: right and wrong answers both earn 1",
         ),
         (
-            "name = \"accuracy\"\ncorrect = 1e-60",
+            "name = \"accuracy\"\nwrong = 1\ncorrect = 1.00000000001",
             "`reward.0.correct`: right and wrong answers both earn",
         ),
         (
