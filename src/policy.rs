@@ -19,6 +19,7 @@ pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
 
+use crate::console::note;
 use crate::group::Group;
 use crate::rollout::{Completion, Contexts, Engine, Rollout, RolloutError, Work};
 
@@ -228,12 +229,20 @@ impl Policy {
         }
     }
 
-    /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`.
+    /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`. Where `dtype` does not hold a weight, it
+    /// is in f32, and the console says so.
     ///
     /// # Errors
-    /// [`PolicyError`] naming the file that could not be written.
+    /// [`PolicyError`] naming the file that could not be written, or the tensor that is not finite.
     pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
-        checkpoint::save(&self.model, &self.generation, dir, dtype)?;
+        let save = |dtype| checkpoint::save(&self.model, &self.generation, dir, dtype);
+        match save(dtype) {
+            Err(error @ CheckpointError::NotFinite { wider: Some(_), .. }) => {
+                note(&format!("warning: {error}, as is done here"));
+                save(Dtype::F32)?;
+            }
+            saved => saved?,
+        }
         Ok(self.tokenizer.save(dir)?)
     }
 
