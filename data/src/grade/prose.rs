@@ -7,10 +7,10 @@ use super::math;
 const NEAR: usize = 120;
 
 /// Words that may stand between a "not" and what it denies.
-const BETWEEN: [&str; 34] = [
+const BETWEEN: [&str; 38] = [
     "a", "an", "and", "answer", "be", "believe", "choice", "correct", "either", "equal", "equals", "exactly",
     "final", "get", "have", "in", "is", "it", "it's", "just", "of", "option", "or", "right", "say", "simply",
-    "that", "the", "think", "to", "value", "are", "this", "both",
+    "that", "the", "think", "to", "value", "are", "this", "both", "true", "case", "sure", "certain",
 ];
 
 /// The last so many bytes, or a few less.
@@ -45,6 +45,10 @@ pub(super) fn denies_next(before: &str) -> bool {
             return true;
         }
         let before = words.peek().copied().unwrap_or("");
+        let excludes = ["eliminat", "exclud", "discard", "reject"];
+        if excludes.iter().any(|verb| last.starts_with(verb)) || last == "out" && before.starts_with("rul") {
+            return true;
+        }
         if last == "than" && before == "rather" || last == "of" && before == "instead" {
             return true;
         }
@@ -107,7 +111,18 @@ pub(super) fn denies_last(after: &str) -> bool {
         if bare.len() < word.len()
             || !matches!(
                 bare,
-                "also" | "be" | "both" | "clearly" | "definitely" | "all" | "simply" | "just"
+                "also"
+                    | "be"
+                    | "both"
+                    | "clearly"
+                    | "definitely"
+                    | "certainly"
+                    | "obviously"
+                    | "probably"
+                    | "surely"
+                    | "all"
+                    | "simply"
+                    | "just"
             )
         {
             return false;
@@ -147,7 +162,17 @@ pub(super) fn taken_back(text: &str) -> Option<(usize, Doubt)> {
         "on second thought",
         "no",
     ];
-    const PERHAPS: [&str; 4] = ["wait", "actually", "hmm", "or rather"];
+    const PERHAPS: [&str; 9] = [
+        "wait",
+        "actually",
+        "hmm",
+        "or rather",
+        "maybe",
+        "perhaps",
+        "possibly",
+        "alternatively",
+        "not sure",
+    ];
     if text.len() < 3 {
         return None;
     }
@@ -344,6 +369,9 @@ fn is_common(word: &str) -> bool {
             | "by"
             | "to"
             | "thus"
+            | "got"
+            | "get"
+            | "had"
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::lex::{Dialect, Kind};
 use super::names;
-use super::node::{Const, Func, Node, Relation};
+use super::node::{Const, Func, Node, Relation, indexed};
 use super::parse::{Parser, Read, joined_conditions};
 
 impl Parser<'_> {
@@ -425,7 +425,7 @@ impl Parser<'_> {
             }
             (below, above) => args.extend(below.into_iter().chain(above)),
         }
-        Ok(Node::call(name, args))
+        Ok(Node::call(name, indexed(args)))
     }
 
     /// `\lim_{x \to 3^+} …`.

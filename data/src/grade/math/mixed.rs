@@ -8,7 +8,7 @@ use super::words;
 use crate::grade::outcome::Outcome;
 
 /// Functions whose value is a quantity that may be asked for, as `|AB|` or `⌊x⌋` is.
-const MEASURES: [&str; 14] = [
+const MEASURES: [&str; 23] = [
     "Abs",
     "floor",
     "ceiling",
@@ -23,6 +23,15 @@ const MEASURES: [&str; 14] = [
     "Limit",
     "binomial",
     "Derivative",
+    "dim",
+    "deg",
+    "rank",
+    "tr",
+    "re",
+    "im",
+    "sup",
+    "inf",
+    "Pr",
 ];
 
 impl Comparison {
