@@ -212,8 +212,16 @@ fn what_a_plain_number_may_also_be_written_as() {
             "\\boxed{７}",
             "\\boxed{\\text{seven}}",
         ],
-        &["7m", "7n", "\\boxed{7n}", "7 or 8"],
+        &[
+            "7m",
+            "7n",
+            "\\boxed{7n}",
+            "7 or 8",
+            "8 - 1 m",
+            "\\boxed{\\frac{14 m}{2}}",
+        ],
     );
+    check("0", &["x = 0"], &["\\boxed{ax + by = 0}"]);
     check("7n", &["7n"], &["7"]);
     check(
         "4000000",

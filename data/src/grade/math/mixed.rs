@@ -50,7 +50,9 @@ impl Comparison {
             (false, true) => (right, left),
             _ => return Outcome::DIFFERENT,
         };
-        if has_variables(value) || !is_quantity(of, is_gold) {
+        // "ax + by = 0" is an equation, and no sum that is asked for.
+        let balance = matches!(of, Node::Add(_)) && *is == Node::int(0);
+        if has_variables(value) || balance || !is_quantity(of, is_gold) {
             return Outcome::DIFFERENT;
         }
         self.scalar(value, is)

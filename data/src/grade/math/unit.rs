@@ -26,12 +26,35 @@ impl<'a> Parser<'a> {
         // "7m" is a product of its own, "7 m" and "7m/s" are quantities.
         let close = token.kind == Kind::Word && !token.upright && !token.spaced && token.text.len() == 1;
         let of_degrees = matches!(value, Node::Degrees(_));
+        if self.dialect == Dialect::Loose
+            && !sure
+            && !token.upright
+            && (self.brackets > 0 || self.in_a_sum(start))
+        {
+            self.at = start;
+            return false;
+        }
         if !read || close && units.factors.len() == 1 && !of_degrees {
             self.at = start;
             return false;
         }
         self.units.push(units.sorted());
         true
+    }
+
+    /// Whether the token at `place` is in a sum: a letter there, `1 - 3 m`, is a variable. A sign in front makes no sum.
+    fn in_a_sum(&self, place: usize) -> bool {
+        let mut depth = 0;
+        for at in (1..place).rev() {
+            match self.tokens[at].kind {
+                Kind::Sign('}' | ')') => depth += 1,
+                Kind::Sign('{' | '(') => depth -= 1,
+                Kind::Sign(',' | ';' | '=') if depth == 0 => return false,
+                Kind::Sign('+' | '-') if depth == 0 => return true,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Words between factors that are no numbers say nothing.
