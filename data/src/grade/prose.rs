@@ -162,7 +162,7 @@ pub(super) fn taken_back(text: &str) -> Option<(usize, Doubt)> {
         "on second thought",
         "no",
     ];
-    const PERHAPS: [&str; 9] = [
+    const PERHAPS: [&str; 14] = [
         "wait",
         "actually",
         "hmm",
@@ -172,6 +172,11 @@ pub(super) fn taken_back(text: &str) -> Option<(usize, Doubt)> {
         "possibly",
         "alternatively",
         "not sure",
+        "could also be",
+        "might also be",
+        "could be",
+        "might be",
+        "may be",
     ];
     if text.len() < 3 {
         return None;
