@@ -178,7 +178,8 @@ pub(super) fn taken_back(text: &str) -> Option<(usize, Doubt)> {
         "might be",
         "may be",
     ];
-    if text.len() < 3 {
+    // Most boxes end a text, but for marks.
+    if !text.bytes().any(|b| b.is_ascii_alphabetic()) {
         return None;
     }
     let lower = text.to_ascii_lowercase();

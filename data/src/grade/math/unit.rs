@@ -197,7 +197,7 @@ impl<'a> Parser<'a> {
             return false;
         };
         for factor in &mut units.factors[start..] {
-            factor.1 *= power;
+            factor.1 = factor.1.saturating_mul(power);
         }
         true
     }
