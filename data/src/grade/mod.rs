@@ -194,7 +194,7 @@ fn number_by(rule: Rule, text: &str) -> Option<(Option<String>, Option<Number>)>
             let (last, number) = number::scan(text).pop()?;
             Some(match find::last_number(text)? {
                 None => (None, None),
-                // A list is no number; in "2,74" the comma parts two.
+                // A list is not one value; in "2,74" the comma parts two.
                 Some(words) if words.contains(", ") => (Some(words), None),
                 Some(words) if words == last || words.contains(',') => (Some(last), Some(number)),
                 Some(words) => {

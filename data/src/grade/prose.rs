@@ -140,44 +140,47 @@ pub(super) enum Doubt {
     Perhaps,
 }
 
+/// Words that take back what stands before them.
+const SURE: [&str; 18] = [
+    "no wait",
+    "no, wait",
+    "wait, no",
+    "wait no",
+    "scratch that",
+    "correction",
+    "i mean",
+    "i meant",
+    "sorry",
+    "oops",
+    "that is wrong",
+    "that's wrong",
+    "that is not right",
+    "that's not right",
+    "that is incorrect",
+    "that's incorrect",
+    "on second thought",
+    "no",
+];
+/// Words that may.
+const PERHAPS: [&str; 14] = [
+    "wait",
+    "actually",
+    "hmm",
+    "or rather",
+    "maybe",
+    "perhaps",
+    "possibly",
+    "alternatively",
+    "not sure",
+    "could also be",
+    "might also be",
+    "could be",
+    "might be",
+    "may be",
+];
+
 /// Where the last words end that take back what stands before them, and how surely they do.
 pub(super) fn taken_back(text: &str) -> Option<(usize, Doubt)> {
-    const SURE: [&str; 18] = [
-        "no wait",
-        "no, wait",
-        "wait, no",
-        "wait no",
-        "scratch that",
-        "correction",
-        "i mean",
-        "i meant",
-        "sorry",
-        "oops",
-        "that is wrong",
-        "that's wrong",
-        "that is not right",
-        "that's not right",
-        "that is incorrect",
-        "that's incorrect",
-        "on second thought",
-        "no",
-    ];
-    const PERHAPS: [&str; 14] = [
-        "wait",
-        "actually",
-        "hmm",
-        "or rather",
-        "maybe",
-        "perhaps",
-        "possibly",
-        "alternatively",
-        "not sure",
-        "could also be",
-        "might also be",
-        "could be",
-        "might be",
-        "may be",
-    ];
     // Most boxes end a text, but for marks.
     if !text.bytes().any(|b| b.is_ascii_alphabetic()) {
         return None;
@@ -336,7 +339,9 @@ pub(super) fn is_prose(text: &str) -> bool {
                 || !word.is_ascii() && letters >= 2
                 || (letters == 3 && is_common(word))
                 || (letters == 2 && is_common(word));
-            if prose && !(numbered && !is_common(word)) && !matches!(word, "where") {
+            // Behind a number a word may be its unit, but for those that only prose has.
+            let unit = numbered && !is_common(word);
+            if prose && !unit && word != "where" {
                 unknown += 1;
             }
             continue;

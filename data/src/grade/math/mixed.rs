@@ -129,16 +129,3 @@ fn symbols(node: &Node, names: &mut Vec<String>) {
         _ => node.children().into_iter().for_each(|part| symbols(part, names)),
     }
 }
-
-/// Values with one-letter names, `y = 3, x = 2`, in the order of these; anything else as it is.
-pub(super) fn by_name(items: &[Answer]) -> Vec<&Answer> {
-    let name = |item: &&Answer| match item {
-        Answer::Named(Node::Symbol(name), _) => name.clone(),
-        _ => String::new(),
-    };
-    let mut sorted: Vec<&Answer> = items.iter().collect();
-    if sorted.iter().all(|item| !name(item).is_empty()) {
-        sorted.sort_by_key(name);
-    }
-    sorted
-}

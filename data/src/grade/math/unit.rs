@@ -16,7 +16,8 @@ impl<'a> Parser<'a> {
         if text && self.text_separates(token) {
             return false;
         }
-        if self.integrals > 0 || !text && !(numeric(value) && before.iter().all(numeric)) {
+        let plain = text || numeric(value) && before.iter().all(numeric);
+        if self.integrals > 0 || !plain {
             return text && self.passes_text();
         }
         let sure = text || token.kind == Kind::Word && !token.upright && self.is_plain_unit(token);
@@ -96,7 +97,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One unit and its power. `free`: any word may stand here.
+    /// One unit and its power. `free`: any word may stand here. Long: one match, a row a way to write one.
     fn unit_factor(&mut self, units: &mut Units, sign: i32, free: bool) -> bool {
         let Some(token) = self.peek() else { return false };
         let loose = self.dialect == Dialect::Loose;
