@@ -11,6 +11,7 @@ use gcpo_data::dataset::{self, Loaded, Suite};
 
 pub use config::{Generator, Preset, Source, SourceDraft, check_place};
 
+use crate::run::digest;
 use crate::stream::{Stage, StreamKey, permutation};
 
 /// Seed of the built-in held-out problems: every run, whatever its seed, is judged on the same ones.
@@ -39,6 +40,12 @@ pub fn held_out(source: &Source) -> Result<Loaded> {
         });
     }
     load(source, Split::Test, HELD_OUT_SEED)
+}
+
+/// SHA-256 of some problems in their order, every field of them: tells one set of problems from another, wherever it is kept.
+pub fn fingerprint(problems: &[Problem]) -> String {
+    let json = serde_json::to_vec(problems).expect("texts are JSON");
+    digest::of_bytes(&json)
 }
 
 /// The evaluation-only suite that a run is about to train on, as far as its preset or its file says so.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use gcpo::config::Config;
-use gcpo::recipe::{Outcome, Rl, drive, resume};
-use gcpo::run::{RunDir, Stop};
+use gcpo::recipe::{Outcome, Rl, Start, drive, resume};
+use gcpo::run::{Inputs, RunDir, Stop};
 use gcpo_model::device::of_tests;
 use serde_json::Value;
 
@@ -38,12 +38,19 @@ const RUN: &str = r#"
 
 /// Runs `RUN` with some keys set, into `dir`; goes on with what is there if `goes_on`.
 fn run(dir: &Path, sets: &[&str], goes_on: bool, stop: &Stop) -> Result<Outcome> {
+    run_config(dir, &config(sets), goes_on, stop)
+}
+
+fn config(sets: &[&str]) -> Config {
     let sets: Vec<String> = ["data.generator=arithmetic"]
         .iter()
         .chain(sets)
         .map(|set| (*set).to_owned())
         .collect();
-    let config = Config::from_str(RUN, "test.toml", &sets)?;
+    Config::from_str(RUN, "test.toml", &sets).unwrap()
+}
+
+fn run_config(dir: &Path, config: &Config, goes_on: bool, stop: &Stop) -> Result<Outcome> {
     let problems = config.problems()?;
     let policy = config.policy(Vec::new, &of_tests().autodiff())?;
     let mut rl = Rl::new(config.clone(), policy, problems, &[])?;
@@ -52,12 +59,17 @@ fn run(dir: &Path, sets: &[&str], goes_on: bool, stop: &Stop) -> Result<Outcome>
     } else {
         RunDir::create(dir, &config.to_toml())?
     };
-    let from = if goes_on {
-        Some(resume(&run, &config)?)
-    } else {
-        None
+    let from = match goes_on {
+        true => Some(resume(&run, None, config)?.0),
+        false => None,
     };
-    drive(&mut rl, &config, &run, from.as_ref(), stop)
+    let start = Start {
+        run,
+        from,
+        forks: false,
+        inputs: Inputs::default(),
+    };
+    drive(&mut rl, config, &start, stop)
 }
 
 /// Every file of a checkpoint, by its path in it.
@@ -273,14 +285,11 @@ fn accumulated_gradients_are_those_of_the_whole_batch() {
 fn a_loss_or_gradient_that_is_not_finite_stops_the_run_names_the_problem_and_keeps_the_last_good_state() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");
-    // The first update throws the weights far away; the second pass over the rollout finds no number.
-    let sets = [
-        "data.count=10",
-        "train.learning_rate=1e30",
-        "train.mini_batches=1",
-        "eval.every=0",
-    ];
-    let error = format!("{:#}", run(&path, &sets, false, &Stop::default()).unwrap_err());
+    // The first update throws the weights far away; the second pass over the rollout finds no number. (A config file could not say so.)
+    let mut config = config(&["data.count=10", "train.mini_batches=1", "eval.every=0"]);
+    config.train.learning_rate = 1e30;
+    let error = run_config(&path, &config, false, &Stop::default());
+    let error = format!("{:#}", error.unwrap_err());
     assert!(
         error.contains("of problem `arithmetic-") && error.contains("is not finite"),
         "{error}"
@@ -290,7 +299,6 @@ fn a_loss_or_gradient_that_is_not_finite_stops_the_run_names_the_problem_and_kee
         "{error}"
     );
     let saved = weights(&path.join("checkpoints/step-0"));
-    let config = Config::from_str(RUN, "t", &["data.generator=arithmetic".into()]).unwrap();
     let policy = config.policy(Vec::new, &of_tests());
     let fresh = dir.path().join("fresh");
     fs::create_dir(&fresh).unwrap();
@@ -299,4 +307,23 @@ fn a_loss_or_gradient_that_is_not_finite_stops_the_run_names_the_problem_and_kee
         .save(&fresh, gcpo_model::dtype::Dtype::F32)
         .unwrap();
     assert_eq!(saved, weights(&fresh));
+}
+
+#[test]
+fn an_update_that_makes_weights_infinite_is_undone_before_it_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let mut config = config(&["data.count=10", "train.num_iterations=1", "eval.every=0"]);
+    // 1 in float32, by which AdamW divides 0 by 0.
+    config.train.adam_beta2 = 0.99999999;
+    let error = format!(
+        "{:#}",
+        run_config(&path, &config, false, &Stop::default()).unwrap_err()
+    );
+    assert!(
+        error.contains("step 1") && error.contains("NaN or infinite") && error.contains("of step 0"),
+        "{error}"
+    );
+    let saved = weights(&path.join("checkpoints/step-0"));
+    assert!(saved.values().flatten().all(|weight| weight.is_finite()));
 }

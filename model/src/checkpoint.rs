@@ -25,7 +25,8 @@ use crate::names::{self, ParamPath, parameters};
 mod error;
 
 pub use error::CheckpointError;
-use error::{INDEX, WEIGHTS};
+use error::INDEX;
+pub use error::WEIGHTS;
 
 /// Largest weights file that [`save`] writes, in bytes; larger models are written in shards.
 pub const SHARD_BYTES: usize = 5_000_000_000;

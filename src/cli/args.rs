@@ -80,9 +80,12 @@ pub struct RunArgs {
     /// Directory that the run is written to [default: runs/NAME-TIMESTAMP]
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
-    /// Go on with the run in DIR, or in the run directory that was last made for this config
+    /// Go on with the run in DIR (or from a checkpoint in it), or with the last one of this config that is not under way
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub resume: Option<Option<PathBuf>>,
+    /// Start a new run from a checkpoint of another one, the last or the named one, with its weights, optimiser and step
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

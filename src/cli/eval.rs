@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use crate::config::Draft;
-use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem, fingerprint};
+use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
 use crate::eval::{EvalPlan, Set, evaluate};
 use crate::policy::{ModelPath, Policy, open};
@@ -22,6 +22,7 @@ use crate::recipe::eval_plan;
 use crate::report::{Progress, duration};
 use crate::reward::Reward;
 use crate::run::RunDir;
+use crate::source::fingerprint;
 use config::{config, differing};
 use tables::{differences, tables};
 
@@ -83,7 +84,9 @@ fn measure(args: &EvalArgs) -> Result<()> {
         check_golds(set, &reward)?;
     }
     let name = name(model);
-    let header = Header::new(&name, config.to_toml(), sets.iter().map(suite_header).collect());
+    let files = open::checkpoint_digests(model)?;
+    let suites = sets.iter().map(suite_header).collect();
+    let header = Header::new(&name, files, config.to_toml(), suites);
     let file = match &args.out {
         Some(file) => file.clone(),
         None => free_file(Path::new("runs"), Timestamp::now()),

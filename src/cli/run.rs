@@ -11,8 +11,11 @@ use jiff::Timestamp;
 
 use super::args::RunArgs;
 use crate::config::Config;
-use crate::recipe::resume;
-use crate::run::{RunDir, SavedStep};
+use crate::console::note;
+use crate::policy::{ModelPath, Policy, open};
+use crate::recipe::{Recipe, Start, compare_inputs, resume};
+use crate::run::{Inputs, RunDir, RunDirError, SavedStep};
+use crate::source;
 
 /// A training command, understood; nothing is written yet.
 #[derive(Debug)]
@@ -26,15 +29,19 @@ pub struct RunPlan {
     /// The device's name, for people.
     pub device_name: String,
     place: Place,
+    /// The checkpoint that it goes on from.
+    from: Option<SavedStep>,
 }
 
 /// Where a run is written.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 enum Place {
     /// A directory that is made.
     New(PathBuf),
-    /// The directory of a run that goes on.
-    Resumed(RunDir),
+    /// One with the default name in this directory.
+    Named(PathBuf),
+    /// The directory of a run that goes on, and the checkpoint that was named in it.
+    Resumed(RunDir, Option<SavedStep>),
 }
 
 impl RunPlan {
@@ -55,9 +62,18 @@ impl RunPlan {
     }
 
     fn new(config: Config, args: &RunArgs) -> Result<Self> {
-        let place = place(&config, args, Path::new("runs"), Timestamp::now())?;
+        let place = place(&config, args, Path::new("runs"))?;
+        // What can be known to be wrong is said before a model is loaded.
+        let from = match (&place, &args.from) {
+            (Place::Resumed(run, asked), _) => {
+                let (from, notes) = resume(run, asked.clone(), &config)?;
+                notes.iter().for_each(|text| note(&format!("note: {text}")));
+                Some(from)
+            }
+            (_, Some(from)) => Some(fork(from, &config)?),
+            _ => None,
+        };
         if let Place::New(path) = &place {
-            // Said before a model is loaded, not after.
             RunDir::check_free(path)?;
         }
         let (asked, named) = (&args.device.device, &config.train.devices);
@@ -83,20 +99,110 @@ impl RunPlan {
             device_name,
             config,
             place,
+            from,
         })
     }
 
-    /// Makes the run directory, or opens the one of a run that goes on and finds its last checkpoint. To be called when
-    /// everything that can be wrong with the run has been looked at.
+    /// The policy that the run begins with. One that goes on needs nothing of the model it was started with, unless that is the
+    /// reference model (`needs_base`). `texts` are what a tokenizer is learnt from, if it is to be.
     ///
     /// # Errors
-    /// The directory is not empty, or holds no run that can go on.
-    pub fn start(&self) -> Result<(RunDir, Option<SavedStep>)> {
-        Ok(match &self.place {
-            Place::New(path) => (RunDir::create(path, &self.config.to_toml())?, None),
-            Place::Resumed(run) => (run.clone(), Some(resume(run, &self.config)?)),
+    /// A file is missing or wrong, or the parts do not belong together.
+    pub fn policy(&self, needs_base: bool, texts: impl FnOnce() -> Vec<String>) -> Result<Policy> {
+        let device = self.device.clone().autodiff();
+        match &self.from {
+            Some(from) if !needs_base => {
+                let path = ModelPath::Dir(from.path.clone());
+                open::load(&path, &self.config.prompts(), Dtype::F32, &device)
+            }
+            _ => self.config.policy(texts, &device),
+        }
+    }
+
+    /// Makes the run directory, or takes the one of a run that goes on. To be called when everything that can be wrong with the run
+    /// has been looked at. `needs_base` as in [`RunPlan::policy`].
+    ///
+    /// # Errors
+    /// The directory is not empty, or holds a run that was started with something else.
+    pub fn start(&self, recipe: &mut dyn Recipe, needs_base: bool) -> Result<Start> {
+        let saved = self.from.as_ref().map(SavedStep::state).transpose()?;
+        let before = saved.map(|state| state.inputs);
+        let mut inputs = Inputs {
+            gcpo: env!("CARGO_PKG_VERSION").to_owned(),
+            device: self.device_name.clone(),
+            model: match &before {
+                // Nothing of it is used any more.
+                Some(before) if !needs_base => before.model.clone(),
+                _ => open::digests(&self.config.model)?,
+            },
+            problems: source::fingerprint(recipe.problems()),
+            held_out: recipe.parts().1.fingerprint(),
+            forked_from: None,
+        };
+        let config = self.config.to_toml();
+        let run = match &self.place {
+            Place::New(path) => RunDir::create(path, &config)?,
+            Place::Named(runs) => RunDir::create_new(runs, &self.config.run.name, Timestamp::now(), &config)?,
+            Place::Resumed(run, _) => run.clone(),
+        };
+        let forks = !matches!(self.place, Place::Resumed(..));
+        if let (Some(from), Some(before)) = (&self.from, &before) {
+            let (differ, notes) = compare_inputs(before, &inputs, needs_base);
+            if forks {
+                differ
+                    .iter()
+                    .for_each(|what| note(&format!("note: other {what}")));
+                inputs.forked_from = Some(std::path::absolute(&from.path)?);
+            } else if !differ.is_empty() {
+                let dir = run.path().to_owned();
+                return Err(RunDirError::Differs { dir, what: differ }.into());
+            } else {
+                inputs.forked_from = before.forked_from.clone();
+                for path in run.go_back_to(from)? {
+                    note(&format!(
+                        "note: a later checkpoint was set aside: {}",
+                        path.display()
+                    ));
+                }
+            }
+            notes.iter().for_each(|text| note(&format!("note: {text}")));
+        }
+        Ok(Start {
+            run,
+            forks: forks && self.from.is_some(),
+            from: self.from.clone(),
+            inputs,
         })
     }
+}
+
+/// The checkpoint that a new run is to start from: the one at `path`, or the last one of the run there. What the new run has other is
+/// said.
+fn fork(path: &Path, config: &Config) -> Result<SavedStep> {
+    let from = match SavedStep::at(path) {
+        Some(from) => from.whole()?,
+        None => {
+            RunDir::check_run(path)?;
+            SavedStep::latest(path)?
+        }
+    };
+    let run = from.path.parent().and_then(Path::parent).unwrap_or(path);
+    let saved = Config::of_run(&run.join("config.toml"))?;
+    let keys = saved.differences(config);
+    let others = match keys.is_empty() {
+        true => "nothing".to_owned(),
+        false => keys.join(", "),
+    };
+    note(&format!(
+        "forked from {}, after {} steps; other than there: {others}",
+        from.path.display(),
+        from.step
+    ));
+    if from.step >= config.train.max_steps {
+        let what = format!("the checkpoint has {} steps already", from.step);
+        return Err(config.blame("train.max_steps", what, "raise it").into());
+    }
+    Ok(from)
 }
 
 /// Opens a device that is to compute in `dtype`, and says what `auto` did not take.
@@ -113,19 +219,28 @@ pub fn open_device(spec: &DeviceSpec, dtype: Dtype) -> Result<Opened> {
 }
 
 /// Where the run is written, or which one goes on.
-fn place(config: &Config, args: &RunArgs, runs: &Path, now: Timestamp) -> Result<Place> {
+fn place(config: &Config, args: &RunArgs, runs: &Path) -> Result<Place> {
     let name = &config.run.name;
     let asked = args.run_dir.as_ref().or(config.run.dir.as_ref());
     Ok(match (&args.resume, asked) {
         (None, Some(dir)) => Place::New(dir.clone()),
-        (None, None) => Place::New(runs.join(RunDir::default_name(name, now))),
+        (None, None) => Place::Named(runs.to_owned()),
         (Some(Some(dir)), _) if args.run_dir.as_ref().is_some_and(|run_dir| run_dir != dir) => {
             bail!(
                 "--resume and --run-dir name two directories; a run goes on in its own, so leave --run-dir out"
             )
         }
-        (Some(Some(dir)), _) | (Some(None), Some(dir)) => Place::Resumed(RunDir::open(dir)?),
-        (Some(None), None) => Place::Resumed(RunDir::newest(runs, name)?),
+        (Some(Some(dir)), _) | (Some(None), Some(dir)) => resumed(dir)?,
+        (Some(None), None) => Place::Resumed(RunDir::newest(runs, name)?, None),
+    })
+}
+
+/// The run in a directory, or the one that a checkpoint is of.
+fn resumed(dir: &Path) -> Result<Place> {
+    let run = dir.parent().and_then(Path::parent);
+    Ok(match (SavedStep::at(dir), run) {
+        (Some(asked), Some(run)) => Place::Resumed(RunDir::open(run)?, Some(asked)),
+        _ => Place::Resumed(RunDir::open(dir)?, None),
     })
 }
 
@@ -155,6 +270,7 @@ mod tests {
             sets: Vec::new(),
             run_dir: run_dir.map(Into::into),
             resume: resume.map(|dir| dir.map(Into::into)),
+            from: None,
             device: DeviceArgs {
                 device: DeviceSpec::Auto,
             },
@@ -166,32 +282,39 @@ mod tests {
         let runs = Path::new("runs");
         let plain = Config::from_str("", "a/quick.toml", &[]).unwrap();
         let placed = Config::from_str("run.dir = \"/from/config\"", "a.toml", &[]).unwrap();
-        let new = |config, args| place(config, &args, runs, Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(
-            new(&plain, args(None, None)),
-            Place::New("runs/quick-19700101-000000".into())
-        );
-        assert_eq!(new(&placed, args(None, None)), Place::New("/from/config".into()));
-        assert_eq!(new(&placed, args(Some("here"), None)), Place::New("here".into()));
+        let new = |config, args| match place(config, &args, runs).unwrap() {
+            Place::New(path) | Place::Named(path) => path,
+            Place::Resumed(..) => panic!("nothing goes on"),
+        };
+        assert_eq!(new(&plain, args(None, None)), runs);
+        assert_eq!(new(&placed, args(None, None)), Path::new("/from/config"));
+        assert_eq!(new(&placed, args(Some("here"), None)), Path::new("here"));
     }
 
     #[test]
     fn a_resumed_run_is_the_named_one_or_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::from_str("", "quick.toml", &[]).unwrap();
-        let old = RunDir::create(&dir.path().join("quick-20260101-000000"), "").unwrap();
-        let new = RunDir::create(&dir.path().join("quick-20260102-000000"), "").unwrap();
-        let place = |args| place(&config, &args, dir.path(), Timestamp::UNIX_EPOCH);
-        assert_eq!(place(args(None, Some(None))).unwrap(), Place::Resumed(new));
+        let [old, new] = ["quick-20260101-000000", "quick-20260102-000000"].map(|name| {
+            let path = dir.path().join(name);
+            RunDir::create(&path, "").unwrap();
+            path
+        });
+        let found = |args| match place(&config, &args, dir.path()) {
+            Ok(Place::Resumed(run, asked)) => Some((run.path().to_owned(), asked.map(|asked| asked.step))),
+            Ok(_) => panic!("nothing goes on"),
+            Err(_) => None,
+        };
+        let at = |run: &PathBuf| Some((run.clone(), None));
+        assert_eq!(found(args(None, Some(None))), at(&new));
+        assert_eq!(found(args(None, Some(Some(&old)))), at(&old));
+        assert_eq!(found(args(old.to_str(), Some(None))), at(&old));
+        let step = old.join("checkpoints/step-12");
         assert_eq!(
-            place(args(None, Some(Some(old.path())))).unwrap(),
-            Place::Resumed(old.clone())
+            found(args(None, Some(Some(&step)))),
+            Some((old.clone(), Some(12)))
         );
-        assert_eq!(
-            place(args(old.path().to_str(), Some(None))).unwrap(),
-            Place::Resumed(old.clone())
-        );
-        assert!(place(args(Some("other"), Some(Some(old.path())))).is_err());
-        assert!(place(args(None, Some(Some(dir.path())))).is_err());
+        assert_eq!(found(args(Some("other"), Some(Some(&old)))), None);
+        assert_eq!(found(args(None, Some(Some(dir.path())))), None);
     }
 }

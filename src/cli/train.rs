@@ -27,7 +27,7 @@ const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 /// # Errors
 /// A mistake in an option, or whatever stops the run.
 pub fn quickstart(args: &RunArgs) -> Result<ExitCode> {
-    run(&RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?, rl)
+    train_by_rl(&RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?)
 }
 
 /// Trains by reinforcement learning.
@@ -35,7 +35,11 @@ pub fn quickstart(args: &RunArgs) -> Result<ExitCode> {
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    run(&RunPlan::from_file(&args.config, &args.run)?, rl)
+    train_by_rl(&RunPlan::from_file(&args.config, &args.run)?)
+}
+
+fn train_by_rl(plan: &RunPlan) -> Result<ExitCode> {
+    run(plan, plan.config.objective_row().needs_reference_model(), rl)
 }
 
 /// Trains on demonstrations.
@@ -43,27 +47,31 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn sft(args: &TrainArgs) -> Result<ExitCode> {
-    run(&RunPlan::from_file(&args.config, &args.run)?, |plan| {
-        warn_of_suite(&plan.config);
-        let problems = plan.config.problems()?;
-        let texts = || {
-            problems
-                .iter()
-                .flat_map(|p| [Some(p.question.clone()), p.solution.clone()])
-                .flatten()
-                .collect()
-        };
-        let policy = plan.config.policy(texts, &plan.device.clone().autodiff())?;
-        Ok(Box::new(Sft::new(
-            plan.config.clone(),
-            policy,
-            problems,
-            &plan.others,
-        )?))
-    })
+    run(
+        &RunPlan::from_file(&args.config, &args.run)?,
+        false,
+        |plan, needs_base| {
+            warn_of_suite(&plan.config);
+            let problems = plan.config.problems()?;
+            let texts = || {
+                problems
+                    .iter()
+                    .flat_map(|p| [Some(p.question.clone()), p.solution.clone()])
+                    .flatten()
+                    .collect()
+            };
+            let policy = plan.policy(needs_base, texts)?;
+            Ok(Box::new(Sft::new(
+                plan.config.clone(),
+                policy,
+                problems,
+                &plan.others,
+            )?))
+        },
+    )
 }
 
-fn rl(plan: &RunPlan) -> Result<Box<dyn Recipe>> {
+fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
     let config: &Config = &plan.config;
     if config.model.tokenizer == Some(TokenizerSource::Train) {
         return Err(config
@@ -82,7 +90,7 @@ fn rl(plan: &RunPlan) -> Result<Box<dyn Recipe>> {
     }
     warn_of_suite(config);
     let problems = with_gold(config, config.problems()?)?;
-    let policy = config.policy(Vec::new, &plan.device.clone().autodiff())?;
+    let policy = plan.policy(needs_base, Vec::new)?;
     Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
 }
 
@@ -113,10 +121,23 @@ fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
     Ok(found.problems)
 }
 
-/// Runs a recipe and says what came of it; the exit code is that of the signal, if one stopped it.
-fn run(plan: &RunPlan, recipe: impl FnOnce(&RunPlan) -> Result<Box<dyn Recipe>>) -> Result<ExitCode> {
-    let mut recipe = recipe(plan)?;
-    let (run, from) = plan.start()?;
+/// Runs a recipe and says what came of it; the exit code is that of the signal, if one stopped it. `needs_base`: whether a run that
+/// goes on still needs the model that it was started with.
+fn run(
+    plan: &RunPlan,
+    needs_base: bool,
+    recipe: impl FnOnce(&RunPlan, bool) -> Result<Box<dyn Recipe>>,
+) -> Result<ExitCode> {
+    let eval = &plan.config.eval;
+    if let (0, Some(path)) = (eval.every, &eval.path) {
+        note(&format!(
+            "warning: eval.every = 0, so {} (eval.path) is not measured while training",
+            path.display()
+        ));
+    }
+    let mut recipe = recipe(plan, needs_base)?;
+    let start = plan.start(recipe.as_mut(), needs_base)?;
+    let run = &start.run;
     let stop = Stop::on_signals().context("cannot take over Ctrl-C")?;
     eprintln!(
         "{} on {}, written to {}",
@@ -124,7 +145,7 @@ fn run(plan: &RunPlan, recipe: impl FnOnce(&RunPlan) -> Result<Box<dyn Recipe>>)
         plan.device_name,
         run.path().display()
     );
-    let outcome = drive(recipe.as_mut(), &plan.config, &run, from.as_ref(), &stop)?;
+    let outcome = drive(recipe.as_mut(), &plan.config, &start, &stop)?;
     let path = run.path().display();
     let places = [
         ("checkpoint", format!("{path}/checkpoints/step-{}", outcome.step)),

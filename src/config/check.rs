@@ -3,7 +3,7 @@
 use super::Config;
 use crate::demonstrate::Solutions;
 use crate::reward::GraderKind;
-use crate::section::{Check, ConfigError, impossible};
+use crate::section::{Check, ConfigError, ROWS, count, impossible};
 
 impl Check for Config {
     fn check(&self) -> Result<(), ConfigError> {
@@ -15,6 +15,8 @@ impl Check for Config {
                 "set `grader.expressions = true` as well",
             );
         }
+        let (prompts, answers) = (self.train.prompts_per_step, self.rollout.num_generations);
+        count("train.prompts_per_step", prompts, 1, ROWS / answers)?;
         Ok(())
     }
 }

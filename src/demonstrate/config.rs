@@ -1,7 +1,7 @@
 //! `[sft]`.
 
 use crate::rollout::Rollout;
-use crate::section::{Check, ConfigError, at_least, impossible, section, within, words};
+use crate::section::{Check, ConfigError, MANY, count, impossible, section, within, words};
 
 section! {
     /// `[sft]`: what the demonstrations of `gcpo sft` are made of.
@@ -36,7 +36,7 @@ impl Check for Sft {
                 "make `sft.integrate_frac + sft.project_frac` at most 1",
             );
         }
-        at_least("candidates", self.candidates, 1)
+        count("candidates", self.candidates, 1, MANY)
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use gcpo_data::dataset::{Answers, Suite};
 
-use crate::rollout::{Rollout, check_sampling};
-use crate::section::{Check, ConfigError, at_least, complete_all, impossible, required, section, within};
+use crate::rollout::{Rollout, check_sampling, check_temperature};
+use crate::section::{Check, ConfigError, MANY, ROWS, complete_all, count, impossible, required, section};
 use crate::source::{Generator, Preset, Source, check_place};
 
 section! {
@@ -51,11 +51,13 @@ impl Check for Eval {
     fn check(&self) -> Result<(), ConfigError> {
         check_place("eval", self.path.as_ref(), self.preset.as_ref(), self.generator)?;
         if self.generator.is_some() {
-            at_least("size", self.size, 1)?;
+            count("size", self.size, 1, ROWS)?;
         }
-        at_least("samples", self.samples, 1)?;
-        at_least("max_completion_length", self.max_completion_length, 1)?;
-        within("temperature", self.temperature, 0.0, f64::MAX)?;
+        count("samples", self.samples, 1, MANY)?;
+        count("max_completion_length", self.max_completion_length, 1, ROWS)?;
+        if self.temperature != 0.0 {
+            check_temperature(self.temperature)?;
+        }
         check_sampling(self.top_p, self.min_p, self.repetition_penalty)?;
         for (number, suite) in self.suite.iter().enumerate() {
             let name = &suite.name;
@@ -65,12 +67,12 @@ impl Check for Eval {
                 return impossible(&field, format!("two suites are called {name:?}"), help);
             }
         }
-        if self.every > 0 && !self.suite.is_empty() && self.path.is_none() && self.generator.is_none() {
-            return impossible(
-                "every",
-                "suites are for `gcpo eval`: there is nothing to measure while training",
-                "give `eval.path`, or leave `eval.every` out",
-            );
+        if self.every > 0 && self.path.is_none() && self.generator.is_none() {
+            let what = match self.suite.is_empty() {
+                true => "there is nothing to measure",
+                false => "suites are for `gcpo eval`: there is nothing to measure while training",
+            };
+            return impossible("every", what, "give `eval.path`, or leave `eval.every` out");
         }
         Ok(())
     }
@@ -166,6 +168,6 @@ impl Check for EvalSuite {
                 format!("give its `path`, or `--suite {name}=FILE`{from}"),
             );
         }
-        at_least("samples", self.samples, 1)
+        count("samples", self.samples, 1, MANY)
     }
 }

@@ -65,6 +65,14 @@ pub enum EvalError {
     /// Generation failed.
     #[error(transparent)]
     Rollout(#[from] RolloutError),
+    /// It failed on a problem.
+    #[error("problem `{id}`: {source}")]
+    Logits {
+        /// The problem.
+        id: String,
+        /// What was seen.
+        source: RolloutError,
+    },
     /// A gold answer cannot be read.
     #[error(transparent)]
     Reward(#[from] RewardError),
@@ -89,6 +97,19 @@ pub struct Evaluated {
     pub secs: f64,
 }
 
+impl EvalError {
+    /// What generation failed on, with the problem where it is one's.
+    fn of_problem(source: RolloutError, problems: &[Problem], asked: &[Asked]) -> Self {
+        match source {
+            RolloutError::NonFinite { prompt, .. } => Self::Logits {
+                id: problems[asked[prompt as usize].at].id.clone(),
+                source,
+            },
+            source => source.into(),
+        }
+    }
+}
+
 /// Evaluates a policy on a `suite`, which goes on behind the problems that `kept` has completions of. `keep` is given the
 /// completions of whole problems as they come, with how many problems are done.
 ///
@@ -105,9 +126,6 @@ pub fn evaluate(
     kept: Vec<Record>,
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
-    if problems.is_empty() {
-        return Err(EvalError::NoProblems);
-    }
     let started = std::time::Instant::now();
     let (asked, too_long) = fitting(policy, problems, plan, model.config().max_position_embeddings)?;
     let inference = Inference::new(model);
@@ -136,7 +154,9 @@ pub fn evaluate(
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
         let before = records.len();
-        let [answers, integrated] = answer_chunk(&engine, problems, chunk, first, plan)?;
+        let answered = answer_chunk(&engine, problems, chunk, first, plan);
+        let [answers, integrated] =
+            answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
         for (p, asked) in chunk.iter().enumerate() {
             records.extend(record(asked.at, RecordKind::Answer).all(&answers[p].candidates)?);
             if let Some(group) = integrated.get(p) {
@@ -274,6 +294,9 @@ fn fitting(
     plan: &EvalPlan,
     positions: usize,
 ) -> Result<(Vec<Asked>, Vec<usize>), EvalError> {
+    if problems.is_empty() {
+        return Err(EvalError::NoProblems);
+    }
     let all: Result<Vec<Asked>, EvalError> = problems
         .iter()
         .enumerate()

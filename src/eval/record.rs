@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gcpo_data::Problem;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::rollout::Finish;
+use crate::run::RunDirError;
+use crate::run::digest::Digests;
 use crate::run::log::{self, JsonLog};
 use crate::section::ConfigError;
 
@@ -92,6 +93,9 @@ pub struct Header {
     pub gcpo_eval: u32,
     /// The model, as it was named.
     pub model: String,
+    /// SHA-256 of the model's files.
+    #[serde(default)]
+    pub files: Digests,
     /// The problems.
     pub suites: Vec<SuiteHeader>,
     /// The whole config, as TOML.
@@ -136,14 +140,18 @@ pub enum RecordError {
     /// The config in the header.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A line could not be written.
+    #[error(transparent)]
+    Write(#[from] RunDirError),
 }
 
 impl Header {
     /// Of an evaluation that is about to begin.
-    pub fn new(model: &str, config: String, suites: Vec<SuiteHeader>) -> Self {
+    pub fn new(model: &str, files: Digests, config: String, suites: Vec<SuiteHeader>) -> Self {
         Self {
             gcpo_eval: VERSION,
             model: model.to_owned(),
+            files,
             suites,
             config,
         }
@@ -156,8 +164,15 @@ impl Header {
         saved: &Self,
         differing: impl Fn(&str) -> Result<Vec<String>, ConfigError>,
     ) -> Result<Option<String>, ConfigError> {
-        if self.model != saved.model {
-            return Ok(Some(format!("model ({})", saved.model)));
+        // The same files may be elsewhere now.
+        if self.files != saved.files {
+            let names = self.files.keys().chain(saved.files.keys());
+            let other = names.filter(|name| self.files.get(*name) != saved.files.get(*name));
+            let other = other.min().map_or("", String::as_str);
+            return Ok(Some(format!(
+                "model ({}, of which {other} is other)",
+                saved.model
+            )));
         }
         let keys = differing(&saved.config)?;
         if !keys.is_empty() {
@@ -170,19 +185,6 @@ impl Header {
                 });
         Ok((!same).then(|| "set of problems, or number of samples".to_owned()))
     }
-}
-
-/// FNV-1a over questions and gold answers, for telling one file of problems from another.
-pub fn fingerprint(problems: &[Problem]) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for problem in problems {
-        for text in [&problem.question, &problem.answer] {
-            for byte in text.bytes().chain([0]) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-            }
-        }
-    }
-    format!("{hash:016x}")
 }
 
 /// A set's records, a problem each.
@@ -225,8 +227,46 @@ fn parse(path: &Path, text: &str) -> Result<(Header, Vec<Record>), RecordError> 
                 )),
             }
         })
-        .collect::<Result<_, _>>()?;
-    Ok((header, records))
+        .collect::<Result<Vec<Record>, _>>()?;
+    match lost(&header, &records) {
+        Some((before, what)) => Err(wrong(before + 2, what)),
+        None => Ok((header, records)),
+    }
+}
+
+/// The number of the record before which some were lost, and which. Those that do not fit come first in a suite; of the others, each
+/// has all its answers and follows the one before it, but the last of the file may have been cut off.
+fn lost(header: &Header, records: &[Record]) -> Option<(usize, String)> {
+    let mut before = 0;
+    for of_suite in records.chunk_by(|a, b| a.suite == b.suite) {
+        let suite = header
+            .suites
+            .iter()
+            .find(|suite| suite.name == of_suite[0].suite)?;
+        let too_long = |number: &usize| {
+            let mut left_out = of_suite.iter().filter(|r| r.kind == RecordKind::TooLong);
+            left_out.any(|record| record.problem == *number)
+        };
+        let mut expected = (0..).filter(|number| !too_long(number));
+        for of_problem in by_problem(of_suite) {
+            let number = of_problem[0].problem;
+            if of_problem[0].kind != RecordKind::TooLong && expected.next() != Some(number) {
+                let what = format!("lines before this one are missing: problem {number} does not follow");
+                return Some((before, what));
+            }
+            before += of_problem.len();
+            let answers = of_problem.iter().filter(|r| r.kind == RecordKind::Answer).count();
+            let whole = answers == suite.samples || of_problem[0].kind == RecordKind::TooLong;
+            if !whole && before < records.len() {
+                let what = format!(
+                    "lines before this one are missing: problem {number} has {answers} of {} answers",
+                    suite.samples
+                );
+                return Some((before, what));
+            }
+        }
+    }
+    None
 }
 
 /// A file that an evaluation is being written to.
@@ -273,8 +313,7 @@ impl Log {
         if let Some((suite, problem)) = records.last().map(|last| (last.suite.clone(), last.problem)) {
             records.retain(|record| record.suite != suite || record.problem != problem);
         }
-        let whole = text.split_inclusive('\n').take(1 + records.len());
-        let log = JsonLog::cut(path, whole.map(str::len).sum()).map_err(at(path))?;
+        let log = JsonLog::cut(path, 1 + records.len()).map_err(at(path))?;
         Ok((Self(log), records))
     }
 
@@ -287,7 +326,7 @@ impl Log {
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<(), RecordError> {
-        self.0.append(value).map_err(at(self.0.path()))
+        Ok(self.0.append(value)?)
     }
 }
 

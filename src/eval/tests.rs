@@ -3,6 +3,7 @@
 use super::record::{Header, Log, Record, RecordKind, SuiteHeader, read};
 use super::report::{Mean, NotPaired, SuiteReport, compare};
 use crate::rollout::Finish;
+use crate::run::digest::Digests;
 
 /// Answers of a problem: each its text, right where it is the gold one.
 fn problem(suite: &str, at: usize, gold: &str, answers: &[&str]) -> Vec<Record> {
@@ -143,7 +144,8 @@ fn a_stopped_file_goes_on_behind_its_last_whole_problem() {
         samples: 2,
         fingerprint: fingerprint.into(),
     };
-    let header = Header::new("m", config.clone(), vec![suite("a")]);
+    let files = |digest: &str| Digests::from([("model.safetensors".to_owned(), digest.to_owned())]);
+    let header = Header::new("m", files("f"), config.clone(), vec![suite("a")]);
     let (zero, one) = (
         problem("s", 0, "1", &["1", "2"]),
         problem("s", 1, "1", &["1", "2"]),
@@ -174,14 +176,32 @@ fn a_stopped_file_goes_on_behind_its_last_whole_problem() {
         let refused = Log::resume(&path, header, same_keys);
         refused.unwrap_err().to_string()
     };
-    assert!(refused(&Header::new("n", config.clone(), vec![suite("a")])).contains("another model (m)"));
-    assert!(refused(&Header::new("m", config.clone(), vec![suite("b")])).contains("set of problems"));
+    let other = |digest: &str, set: &str| Header::new("n", files(digest), config.clone(), vec![suite(set)]);
+    let error = refused(&other("g", "a"));
+    assert!(
+        error.contains("another model (m, of which model.safetensors is other)"),
+        "{error}"
+    );
+    assert!(refused(&other("f", "b")).contains("set of problems"));
     let hotter = |saved: &str| {
         assert_eq!(saved, config);
         Ok(vec!["eval.temperature".into()])
     };
     let error = Log::resume(&path, &header, hotter).unwrap_err().to_string();
     assert!(error.contains("another `eval.temperature`"), "{error}");
+
+    // Lines that are gone from its midst, whole problems or not.
+    let text = String::from_utf8(whole).unwrap();
+    for gone in [1..3, 1..2, 2..3] {
+        let lines = text.split_inclusive('\n').enumerate();
+        let left: String = lines
+            .filter(|(number, _)| !gone.contains(number))
+            .map(|(_, line)| line)
+            .collect();
+        std::fs::write(&path, left).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("are missing"), "{gone:?}: {error}");
+    }
 
     std::fs::write(&path, "{\"step\": 1}\n").unwrap();
     assert!(

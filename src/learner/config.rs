@@ -3,7 +3,7 @@
 use gcpo_model::device::DeviceSpec;
 use gcpo_model::dtype::Dtype;
 
-use crate::section::{Check, ConfigError, at_least, impossible, positive, section, within, words};
+use crate::section::{Check, ConfigError, MANY, ROWS, count, impossible, positive, section, within, words};
 
 section! {
     /// `[train]`: steps, batches and the optimiser, for `gcpo train` and `gcpo sft`.
@@ -52,11 +52,13 @@ section! {
 
 impl Check for Train {
     fn check(&self) -> Result<(), ConfigError> {
-        at_least("prompts_per_step", self.prompts_per_step, 1)?;
-        at_least("mini_batches", self.mini_batches, 1)?;
-        at_least("num_iterations", self.num_iterations, 1)?;
-        at_least("per_device_train_batch_size", self.per_device_train_batch_size, 1)?;
-        at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)?;
+        count("max_steps", self.max_steps, 0, 1_000_000_000)?;
+        count("prompts_per_step", self.prompts_per_step, 1, ROWS)?;
+        count("mini_batches", self.mini_batches, 1, MANY)?;
+        count("num_iterations", self.num_iterations, 1, MANY)?;
+        let (rows, passes) = (self.per_device_train_batch_size, self.gradient_accumulation_steps);
+        count("per_device_train_batch_size", rows, 1, ROWS)?;
+        count("gradient_accumulation_steps", passes, 1, ROWS / rows)?;
         if !self.prompts_per_step.is_multiple_of(self.mini_batches) {
             let what = format!(
                 "{} mini-batches do not divide {} queries a step",
@@ -69,11 +71,32 @@ impl Check for Train {
             );
         }
         within("learning_rate", self.learning_rate, 0.0, f64::MAX)?;
+        if self.learning_rate > 1.0 {
+            return impossible(
+                "learning_rate",
+                format!(
+                    "{} would undo the model: AdamW moves each weight by about as much",
+                    self.learning_rate
+                ),
+                "give a number from 0 to 1, such as 1e-6",
+            );
+        }
         within("weight_decay", self.weight_decay, 0.0, f64::MAX)?;
+        if self.learning_rate * self.weight_decay > 1.0 {
+            return impossible(
+                "weight_decay",
+                format!(
+                    "times the learning rate it is {}: more than the weights themselves is taken from them",
+                    self.learning_rate * self.weight_decay
+                ),
+                "give less; 0.01 is usual",
+            );
+        }
         for (key, beta) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
             within(key, beta, 0.0, 1.0)?;
-            if beta == 1.0 {
-                return impossible(key, "it must be below 1", "0.9 and 0.999 are usual");
+            if beta as f32 == 1.0 {
+                let what = format!("{beta} is 1 in float32, and it must be below 1");
+                return impossible(key, what, "0.9 and 0.999 are usual");
             }
         }
         positive("adam_epsilon", self.adam_epsilon)?;

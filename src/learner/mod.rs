@@ -25,7 +25,7 @@ use crate::policy::Policy;
 use crate::projection::ProjectionError;
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
-use optim::{Optimizer, add_scaled, clip_grads};
+use optim::{Optimizer, add_scaled, clip_grads, non_finite};
 use schedule::LrSchedule;
 pub use update::{Learnt, PolicyGradient, members};
 pub use workers::{Workers, split};
@@ -41,7 +41,9 @@ const LOSS_SCALE: f64 = 16384.0;
 #[derive(Debug, Error)]
 pub enum UpdateError {
     /// The loss or the gradient of a problem's candidates is NaN or infinite.
-    #[error("the {what} of problem `{id}` is not finite: lower train.learning_rate, or drop the problem")]
+    #[error(
+        "the {what} of problem `{id}` is not finite: lower train.learning_rate, or what multiplies the loss ([objective]); or drop the problem"
+    )]
     Problem {
         /// The loss, or the gradient.
         what: &'static str,
@@ -54,9 +56,12 @@ pub enum UpdateError {
         /// The first parameter that it was seen in.
         parameter: String,
     },
-    /// A loss is that belongs to no problem alone.
-    #[error("the loss is not finite: lower train.learning_rate")]
-    Loss,
+    /// The weights are, after an update.
+    #[error("the update made `{parameter}` NaN or infinite: lower train.learning_rate")]
+    Weights {
+        /// The first parameter that it was seen in.
+        parameter: String,
+    },
     /// The objective misses what it needs.
     #[error(transparent)]
     Objective(#[from] ObjectiveError),
@@ -214,10 +219,21 @@ impl Learner {
         let learning_rate = self.train.learning_rate * self.schedule.multiplier(update);
         let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
         self.take(weights);
+        self.check_finite()?;
         Ok(Update {
             grad_norm: norms.global,
             learning_rate,
         })
+    }
+
+    /// Whether all weights are finite, those that the policy computes with too.
+    fn check_finite(&self) -> Result<(), UpdateError> {
+        for model in self.master.iter().chain([&self.policy.model]) {
+            if let Some(parameter) = non_finite(model)? {
+                return Err(UpdateError::Weights { parameter });
+            }
+        }
+        Ok(())
     }
 
     /// The weights that the optimiser updates, in f32.
@@ -263,8 +279,9 @@ impl Learner {
     /// Writes the checkpoint and the optimiser's state.
     ///
     /// # Errors
-    /// A file could not be written.
+    /// A file could not be written, or a weight is not finite: such a state is not worth a checkpoint's place.
     pub fn save(&self, dir: &Path) -> Result<()> {
+        self.check_finite()?;
         let policy = self.policy.with_model(self.weights().clone());
         policy.save(dir, self.save_dtype)?;
         if self.save_dtype != Dtype::F32 {

@@ -282,6 +282,36 @@ impl names::Visit for Squares<'_> {
     }
 }
 
+/// The name of the first parameter of `module` that holds a NaN or an infinity: one transfer from the device.
+///
+/// # Errors
+/// What the device answers when the computation or the transfer failed.
+pub fn non_finite<M: Module>(module: &M) -> Result<Option<String>, TensorReadError> {
+    let mut zeros = Zeros::default();
+    names::visit(module, &mut zeros);
+    let sums: Vec<f32> = match zeros.sums.is_empty() {
+        true => Vec::new(),
+        false => Tensor::cat(zeros.sums, 0).try_into_vec_as()?,
+    };
+    let mut bad = zeros.names.into_iter().zip(sums).filter(|(_, sum)| *sum != 0.0);
+    Ok(bad.next().map(|(name, _)| name))
+}
+
+/// Sums of zero times each weight: 0 where all of them are finite, NaN where one is not.
+#[derive(Default)]
+struct Zeros {
+    names: Vec<String>,
+    sums: Vec<Tensor<1>>,
+}
+
+impl names::Visit for Zeros {
+    fn float<const D: usize>(&mut self, at: &ParamPath, param: &Param<Tensor<D>>) {
+        self.names.push(at.name());
+        let value = param.val().detach().cast(DType::F32);
+        self.sums.push(value.mul_scalar(0.0).sum());
+    }
+}
+
 /// Scales the gradients so that their global norm is at most `max_norm`, as
 /// `torch.nn.utils.clip_grad_norm_` does; 0 leaves them as they are. Returns the norms before.
 ///

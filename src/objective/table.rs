@@ -58,11 +58,14 @@ section! {
     }
 }
 
+/// Above it a weight of a loss is a slip of the pen, and a loss in float32 may overflow.
+const LARGE: f64 = 1e4;
+
 impl Check for Settings {
     fn check(&self) -> Result<(), ConfigError> {
-        within("beta", self.beta, 0.0, f64::MAX)?;
+        within("beta", self.beta, 0.0, LARGE)?;
         within("epsilon", self.epsilon, 0.0, 1.0)?;
-        within("epsilon_high", self.epsilon_high, 0.0, f64::MAX)
+        within("epsilon_high", self.epsilon_high, 0.0, LARGE)
     }
 }
 
@@ -105,8 +108,8 @@ section! {
 
 impl Check for Gcpo {
     fn check(&self) -> Result<(), ConfigError> {
-        within("alpha", self.alpha, 0.0, f64::MAX)?;
-        within("kappa", self.kappa, 0.0, f64::MAX)
+        within("alpha", self.alpha, 0.0, LARGE)?;
+        within("kappa", self.kappa, 0.0, LARGE)
     }
 }
 
@@ -127,7 +130,7 @@ section! {
 
 impl Check for GrpoAlpha {
     fn check(&self) -> Result<(), ConfigError> {
-        within("alpha", self.alpha, 0.0, f64::MAX)
+        within("alpha", self.alpha, 0.0, LARGE)
     }
 }
 

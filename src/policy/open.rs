@@ -5,14 +5,17 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use gcpo_data::{Tokenizer, arithmetic};
+use gcpo_model::checkpoint;
 use gcpo_model::config::ModelConfig;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
+use gcpo_model::quickstart;
 
 use crate::policy::{
     Model, ModelPath, Policy, PromptChoice, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
+use crate::run::digest::{self, Digests};
 use crate::section::{Known as _, Value as _};
 
 /// Special tokens of tokenizers that are made here. The second ends a completion.
@@ -56,6 +59,68 @@ pub fn tokenizer(path: &ModelPath) -> Result<Tokenizer> {
         ModelPath::Quickstart => Policy::quickstart_tokenizer()?,
         ModelPath::Dir(dir) => Tokenizer::load(dir)?,
     })
+}
+
+/// Files of a checkpoint that decide what a policy does, beside its weights.
+const FILES: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "model.safetensors.index.json",
+];
+
+/// SHA-256 of the files of the checkpoint that `[model]` names, by their names: tells one base model from another, wherever it is
+/// kept.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn digests(model: &Model) -> Result<Digests> {
+    let mut found = match &model.path {
+        None => Digests::new(),
+        Some(path) => checkpoint_digests(path)?,
+    };
+    if let Some(TokenizerSource::Path(path)) = &model.tokenizer {
+        let file = match path.is_dir() {
+            true => path.join("tokenizer.json"),
+            false => path.clone(),
+        };
+        let digest = digest::of_file(&file).with_context(|| file.display().to_string())?;
+        found.insert("model.tokenizer".to_owned(), digest);
+    }
+    Ok(found)
+}
+
+/// SHA-256 of a checkpoint's files, by their names.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn checkpoint_digests(path: &ModelPath) -> Result<Digests> {
+    let dir = match path {
+        ModelPath::Dir(dir) => dir,
+        ModelPath::Quickstart => {
+            let bundled = [quickstart::CONFIG, quickstart::WEIGHTS, quickstart::TOKENIZER].concat();
+            return Ok(Digests::from([(
+                "quickstart".to_owned(),
+                digest::of_bytes(&bundled),
+            )]));
+        }
+    };
+    let entries = dir.read_dir().with_context(|| dir.display().to_string())?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names
+        .filter(|name| FILES.contains(&name.as_str()) || name.ends_with(".safetensors"))
+        .collect();
+    if names.iter().any(|name| name == checkpoint::WEIGHTS) {
+        // Where the weights are in one file, others are not read; an optimiser's state never is.
+        names.retain(|name| name == checkpoint::WEIGHTS || !name.ends_with(".safetensors"));
+    }
+    names.retain(|name| dir.join(name).is_file());
+    Ok(digest::of_files(dir, names)?)
 }
 
 /// The prompts that a checkpoint was most likely trained on, and by what one sees it.

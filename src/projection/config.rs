@@ -1,7 +1,7 @@
 //! `[projection]` and `[features]`.
 
 use crate::rollout::Rollout;
-use crate::section::{Check, ConfigError, at_least, positive, section, within, words};
+use crate::section::{Check, ConfigError, MANY, count, positive, section, within, words};
 
 section! {
     /// `[projection]`: stages 2 and 3 of the paper, and the clamp of the projected reference.
@@ -23,11 +23,11 @@ section! {
 
 impl Check for Projection {
     fn check(&self) -> Result<(), ConfigError> {
-        at_least("integrations", self.integrations, 1)?;
-        at_least("samples", self.samples, 1)?;
+        count("integrations", self.integrations, 1, MANY)?;
+        count("samples", self.samples, 1, MANY)?;
         positive("floor", self.floor)?;
         within("floor", self.floor, 0.0, 1.0)?;
-        within("ratio_max", self.ratio_max, 1.0, f64::MAX)
+        within("ratio_max", self.ratio_max, 1.0, 1e6)
     }
 }
 
@@ -46,7 +46,7 @@ section! {
 
 impl Check for Features {
     fn check(&self) -> Result<(), ConfigError> {
-        positive("sigma", self.sigma)
+        within("sigma", self.sigma, 1e-6, 1e6)
     }
 }
 

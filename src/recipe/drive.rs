@@ -1,13 +1,17 @@
 //! What every training run has in common: steps, metrics, evaluations, checkpoints, signals and resuming.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use anyhow::{Context, Result};
 
 use super::Recipe;
+use super::resume::Start;
 use crate::config::Config;
 use crate::eval::report::SuiteReport;
 use crate::report::{Evaluation, Progress, Sample, StepReport, Stopwatch};
 use crate::run::log::JsonLog;
-use crate::run::{RunDir, SavedStep, Stop};
+use crate::run::{LOGS, SavedStep, Stop, TrainerState};
 
 /// How a run went.
 #[derive(Debug, Clone, Default)]
@@ -30,55 +34,42 @@ pub struct Outcome {
 struct Drive<'a> {
     recipe: &'a mut dyn Recipe,
     config: &'a Config,
-    run: &'a RunDir,
-    lines: JsonLog,
+    start: &'a Start,
+    metrics: JsonLog,
     samples: JsonLog,
     progress: Progress,
     outcome: Outcome,
+    saves: Saves,
 }
 
-/// Runs a recipe to its last step, or to a signal, from the start or from a checkpoint of the same run.
+/// What was saved, and when.
+struct Saves {
+    /// The last checkpoint.
+    last: Option<SavedStep>,
+    /// The checkpoint that was saved because time had passed, and goes when there is a newer one.
+    timed: Option<SavedStep>,
+    at: Instant,
+}
+
+/// Runs a recipe to its last step, or to a signal, from where it starts.
 ///
 /// # Errors
 /// Whatever stops the recipe: the state of the last whole step is saved first.
-pub fn drive(
-    recipe: &mut dyn Recipe,
-    config: &Config,
-    run: &RunDir,
-    from: Option<&SavedStep>,
-    stop: &Stop,
-) -> Result<Outcome> {
+pub fn drive(recipe: &mut dyn Recipe, config: &Config, start: &Start, stop: &Stop) -> Result<Outcome> {
     let mut clock = Stopwatch::start();
-    let first = from.map_or(0, |saved| saved.step);
-    if let Some(saved) = from {
+    let first = start.from.as_ref().map_or(0, |saved| saved.step);
+    if let Some(saved) = &start.from {
         recipe.parts().0.restore(&saved.path)?;
     }
-    // A resumed run writes the lines after its checkpoint anew.
-    let kept = if from.is_some() { first + 1 } else { 0 };
-    let last = config.train.max_steps;
-    let mut drive = Drive {
-        recipe,
-        config,
-        run,
-        lines: run.metrics(kept)?,
-        samples: run.samples(kept)?,
-        progress: Progress::new(last, first),
-        outcome: Outcome {
-            step: first,
-            ..Outcome::default()
-        },
-    };
-    if from.is_none() && config.eval.every > 0 {
-        let eval = drive.evaluate(0)?;
-        drive.outcome.before = eval.as_ref().map(|eval| eval.report.clone());
-        let report = StepReport {
-            eval,
-            ..StepReport::default()
-        };
-        drive.write(&report, &[])?;
-        drive.outcome.reports.push(report);
+    let mut drive = Drive::new(recipe, config, start, first)?;
+    if start.forks {
+        // From here on it goes on without the run that it came from.
+        drive.save(first)?;
     }
-    for step in first + 1..=last {
+    if drive.metrics.is_empty() && config.eval.every > 0 {
+        drive.evaluate_first(first)?;
+    }
+    for step in first + 1..=config.train.max_steps {
         drive.step(step, stop)?;
         if drive.outcome.interrupted {
             break;
@@ -89,42 +80,111 @@ pub fn drive(
     Ok(drive.outcome)
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
+    fn new(recipe: &'a mut dyn Recipe, config: &'a Config, start: &'a Start, first: usize) -> Result<Self> {
+        let run = &start.run;
+        let own = start.from.clone().filter(|_| !start.forks);
+        let state = own.as_ref().map(SavedStep::state).transpose()?;
+        // A resumed run writes the lines after its checkpoint anew.
+        let log = |name: &str| match &state {
+            Some(state) => run.cut_log(name, state.logs.get(name).map_or(0, |extent| extent.lines)),
+            None => run.create_log(name),
+        };
+        let [metrics, samples] = LOGS;
+        Ok(Self {
+            recipe,
+            config,
+            start,
+            metrics: log(metrics)?,
+            samples: log(samples)?,
+            progress: Progress::new(config.train.max_steps, first),
+            outcome: Outcome {
+                step: first,
+                ..Outcome::default()
+            },
+            saves: Saves {
+                timed: run.timed(),
+                last: own,
+                at: Instant::now(),
+            },
+        })
+    }
+
+    /// The evaluation before the first step that is done, as a line of its own.
+    fn evaluate_first(&mut self, step: usize) -> Result<()> {
+        let eval = self.evaluate(step).map_err(|error| self.stopped(error, true))?;
+        self.outcome.before = eval.as_ref().map(|eval| eval.report.clone());
+        let report = StepReport {
+            step,
+            eval,
+            ..StepReport::default()
+        };
+        self.write(&report, &[])
+            .map_err(|error| self.stopped(error, true))?;
+        self.outcome.reports.push(report);
+        Ok(())
+    }
+
     fn step(&mut self, step: usize, stop: &Stop) -> Result<()> {
-        let (every, last) = (self.config.eval.every, self.config.train.max_steps);
+        let last = self.config.train.max_steps;
         let (mut report, samples) = match self.recipe.step(step) {
             Ok(done) => done,
             Err(error) => {
-                return Err(self.stopped(anyhow::Error::from(error).context(format!("step {step}"))));
+                let good = !error.is_of_the_policy();
+                let error = anyhow::Error::from(error).context(format!("step {step}"));
+                return Err(self.stopped(error, good));
             }
         };
+        // The policy has learnt: from here on a failure stops the run after this step.
+        self.outcome.step = step;
         self.outcome.interrupted = stop.is_asked() && step < last;
+        let every = self.config.eval.every;
+        let mut failed = None;
         if every > 0 && (step.is_multiple_of(every) || step == last) {
-            report.eval = self.evaluate(step)?;
-            self.outcome.after = report.eval.as_ref().map(|eval| eval.report.clone());
+            match self.evaluate(step) {
+                Ok(eval) => {
+                    report.eval = eval;
+                    self.outcome.after = report.eval.as_ref().map(|eval| eval.report.clone());
+                }
+                Err(error) => failed = Some(error),
+            }
         }
-        self.write(&report, &samples)?;
+        // What the step was is written in any case.
+        let written = self.write(&report, &samples);
+        if let Some(error) = failed.or(written.err()) {
+            return Err(self.stopped(error, true));
+        }
         self.progress.step(step, &report);
         self.outcome.reports.push(report);
-        self.outcome.step = step;
         let every = self.config.checkpoint.every;
-        let due = every > 0 && step.is_multiple_of(every);
-        if due || step == last || self.outcome.interrupted {
+        if every > 0 && step.is_multiple_of(every) || step == last || self.outcome.interrupted {
+            self.save(step)
+        } else if self.is_time() {
             self.save(step)?;
+            self.saves.timed = self.saves.last.clone();
+            Ok(self.start.run.note_timed(step)?)
+        } else {
+            Ok(())
         }
-        Ok(())
+    }
+
+    /// Whether `checkpoint.minutes` have passed since the last checkpoint.
+    fn is_time(&self) -> bool {
+        let secs = 60.0 * self.config.checkpoint.minutes;
+        secs > 0.0 && self.saves.at.elapsed().as_secs_f64() >= secs
     }
 
     fn write(&mut self, report: &StepReport, samples: &[Sample]) -> Result<()> {
         for sample in samples {
             self.samples.append(sample)?;
         }
-        Ok(self.lines.append(&report.metrics().into_line())?)
+        Ok(self.metrics.append(&report.metrics().into_line())?)
     }
 
     fn evaluate(&mut self, step: usize) -> Result<Option<Evaluation>> {
         let (learner, held_out) = self.recipe.parts();
-        let Some(eval) = held_out.evaluate(&learner.policy)? else {
+        let evaluated = held_out.evaluate(&learner.policy);
+        let Some(eval) = evaluated.with_context(|| format!("the evaluation after step {step}"))? else {
             return Ok(None);
         };
         let report = &eval.report;
@@ -135,25 +195,60 @@ impl Drive<'_> {
         Ok(Some(eval))
     }
 
+    /// Saves the state after `step` steps, and removes the checkpoints that are no longer to be kept.
     fn save(&mut self, step: usize) -> Result<()> {
-        let (learner, _) = self.recipe.parts();
-        self.run
-            .save(step, |dir| learner.save(dir))
-            .with_context(|| format!("the checkpoint of step {step}"))?;
-        Ok(self.run.keep_last(self.config.checkpoint.keep_last)?)
+        self.write_checkpoint(step)?;
+        let run = &self.start.run;
+        if let Some(old) = self.saves.timed.take().filter(|old| old.step != step) {
+            run.remove(&old)?;
+        }
+        self.saves.at = Instant::now();
+        Ok(run.keep_last(self.config.checkpoint.keep_last)?)
     }
 
-    /// Saves the last good state, and says so with the error that stopped the run.
-    fn stopped(&mut self, error: anyhow::Error) -> anyhow::Error {
-        let step = self.outcome.step;
-        match self.save(step) {
-            Ok(()) => error.context(format!(
-                "the run stopped; its last good state, of step {step}, is in {}",
-                self.run.path().display()
-            )),
-            Err(unsaved) => error.context(format!(
-                "the run stopped, and its last state could not be saved: {unsaved:#}"
-            )),
+    fn write_checkpoint(&mut self, step: usize) -> Result<()> {
+        let mut logs = BTreeMap::new();
+        for (name, log) in LOGS.iter().zip([&self.metrics, &self.samples]) {
+            logs.insert((*name).to_owned(), log.sync()?);
         }
+        let state = TrainerState {
+            step,
+            inputs: self.start.inputs.clone(),
+            logs,
+        };
+        let (learner, _) = self.recipe.parts();
+        let saved = self
+            .start
+            .run
+            .save(&state, |dir| learner.save(dir))
+            .with_context(|| format!("the checkpoint of step {step}"))?;
+        self.saves.last = Some(saved);
+        Ok(())
+    }
+
+    /// Saves the state after the last step that was done, beside what was saved before, and says so with the error that stopped the
+    /// run. `good`: whether the error is not that state's own fault.
+    fn stopped(&mut self, error: anyhow::Error, good: bool) -> anyhow::Error {
+        let step = self.outcome.step;
+        let earlier = self.saves.last.take_if(|saved| saved.step < step);
+        if let Err(unsaved) = self.write_checkpoint(step) {
+            let found = match earlier {
+                Some(saved) => format!("the last checkpoint is {}", saved.path.display()),
+                None => "there is no checkpoint".to_owned(),
+            };
+            return error.context(format!(
+                "the run stopped, and its last state could not be saved ({found}): {unsaved:#}"
+            ));
+        }
+        let path = self.start.run.path().display();
+        let earlier = earlier.map_or(String::new(), |saved| {
+            format!(", and an earlier one in {}", saved.path.display())
+        });
+        error.context(match good {
+            true => format!("the run stopped; its last good state, of step {step}, is in {path}"),
+            false => {
+                format!("the run stopped; the state that led to this, of step {step}, is in {path}{earlier}")
+            }
+        })
     }
 }

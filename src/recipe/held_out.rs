@@ -9,6 +9,7 @@ use crate::eval::{EvalError, EvalPlan, evaluate};
 use crate::policy::Policy;
 use crate::report::Evaluation;
 use crate::reward::Reward;
+use crate::source::fingerprint;
 
 /// The held-out problems of a run, and how they are asked and graded.
 pub struct HeldOut {
@@ -18,16 +19,28 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// What `[eval]` names; no problems if it names none.
+    /// What `[eval]` names; no problems if it names none, or nothing is to be measured.
     ///
     /// # Errors
     /// The problems cannot be read.
     pub fn of(config: &Config) -> Result<Self> {
+        let problems = match config.eval.every {
+            0 => Vec::new(),
+            _ => config.eval.held_out()?.problems,
+        };
         Ok(Self {
-            problems: config.eval.held_out()?.problems,
+            problems,
             plan: eval_plan(config),
             reward: Reward::accuracy(&config.grader),
         })
+    }
+
+    /// SHA-256 of the problems; empty where there are none.
+    pub fn fingerprint(&self) -> String {
+        match self.problems.as_slice() {
+            [] => String::new(),
+            problems => fingerprint(problems),
+        }
     }
 
     /// How often a policy is right; `None` without any problems.

@@ -6,9 +6,11 @@ mod resume;
 pub mod rl;
 pub mod sft;
 
+use gcpo_data::Problem;
 use thiserror::Error;
 
 use crate::demonstrate::DemonstrationError;
+use crate::group::Group;
 use crate::learner::{Learner, UpdateError};
 use crate::objective::ObjectiveError;
 use crate::policy::PolicyError;
@@ -17,7 +19,7 @@ use crate::reward::RewardError;
 use crate::rollout::RolloutError;
 pub use drive::{Outcome, drive};
 pub use held_out::{HeldOut, eval_plan};
-pub use resume::resume;
+pub use resume::{Start, compare_inputs, resume};
 pub use rl::Rl;
 pub use sft::Sft;
 
@@ -31,6 +33,9 @@ pub trait Recipe {
 
     /// What learns, and what it is judged on.
     fn parts(&mut self) -> (&mut Learner, &HeldOut);
+
+    /// The problems that it trains on, in their order.
+    fn problems(&self) -> &[Problem];
 }
 
 /// Why a step could not be done.
@@ -45,6 +50,14 @@ pub enum StepError {
     /// Nothing could be sampled or scored.
     #[error(transparent)]
     Rollout(#[from] RolloutError),
+    /// The policy's logits for a problem are NaN or infinite.
+    #[error("problem `{id}`: {source}")]
+    Logits {
+        /// The problem.
+        id: String,
+        /// What was seen.
+        source: RolloutError,
+    },
     /// There is no reward.
     #[error(transparent)]
     Reward(#[from] RewardError),
@@ -54,4 +67,29 @@ pub enum StepError {
     /// The policy could not be updated.
     #[error(transparent)]
     Update(#[from] UpdateError),
+}
+
+impl StepError {
+    /// What a rollout of some groups failed on, with the problem where it is one's.
+    fn in_rollout(source: RolloutError, groups: &[Group]) -> Self {
+        let prompt = match source {
+            RolloutError::NonFinite { prompt, .. } => prompt,
+            _ => return source.into(),
+        };
+        match groups.iter().find(|group| group.number as u64 == prompt) {
+            Some(group) => Self::Logits {
+                id: group.problem.id.clone(),
+                source,
+            },
+            None => source.into(),
+        }
+    }
+
+    /// Whether the policy as it was before the step is at fault.
+    fn is_of_the_policy(&self) -> bool {
+        matches!(
+            self,
+            Self::Logits { .. } | Self::Rollout(RolloutError::NonFinite { .. })
+        )
+    }
 }

@@ -98,7 +98,8 @@ impl Rl {
         };
         let sampled = models.map(&mut groups, |model, groups| {
             with(model, &mut |engine| sample(engine, groups, &how))
-        })?;
+        });
+        let sampled = sampled.map_err(|error| StepError::in_rollout(error, &groups))?;
         let sample_secs = clock.lap();
 
         self.reward.grade(&mut groups, step, |y| policy.decode(y))?;
@@ -106,7 +107,8 @@ impl Rl {
 
         let projected = models.map(&mut groups, |model, groups| {
             with(model, &mut |engine| project(engine, groups, &plan))
-        })?;
+        });
+        let projected = projected.map_err(|error| StepError::in_rollout(error, &groups))?;
         let report = RolloutReport {
             work: Work::of_engines(sampled).then(Work::of_engines(projected)),
             sample_secs,
@@ -143,5 +145,9 @@ impl Recipe for Rl {
 
     fn parts(&mut self) -> (&mut Learner, &HeldOut) {
         (&mut self.learner, &self.held_out)
+    }
+
+    fn problems(&self) -> &[Problem] {
+        self.problems.all()
     }
 }

@@ -15,6 +15,9 @@ use crate::report::{Done, Sample, SftReport, StepReport, Stopwatch};
 use crate::source::Problems;
 use crate::stream::{Stage, StreamKey};
 
+/// A demonstration, and the name of its problem.
+type Row = (String, Demonstration);
+
 /// Supervised training.
 pub struct Sft {
     config: Config,
@@ -47,12 +50,12 @@ impl Sft {
         })
     }
 
-    /// The demonstrations of a step, the shortest first.
-    fn demonstrations(&self, step: usize) -> Result<Vec<Demonstration>, DemonstrationError> {
+    /// The demonstrations of a step, the shortest first, each with its problem's name.
+    fn demonstrations(&self, step: usize) -> Result<Vec<Row>, DemonstrationError> {
         let train = &self.config.train;
         let size = train.per_device_train_batch_size * train.gradient_accumulation_steps;
         let problems = self.problems.of_step(step, size);
-        let rows: Result<Vec<Demonstration>, _> = problems
+        let rows: Result<Vec<Row>, DemonstrationError> = problems
             .map(|(index, problem)| {
                 let key = StreamKey {
                     seed: self.config.seed,
@@ -61,20 +64,21 @@ impl Sft {
                     stage: Stage::Demonstrate,
                     sample: 0,
                 };
-                demonstration(&self.learner.policy, problem, &self.config.sft, key)
+                let row = demonstration(&self.learner.policy, problem, &self.config.sft, key)?;
+                Ok((problem.id.clone(), row))
             })
             .collect();
         let mut rows = rows?;
-        rows.sort_by_key(|row| row.context.len() + row.target.len());
+        rows.sort_by_key(|(_, row)| row.context.len() + row.target.len());
         Ok(rows)
     }
 }
 
 /// The part of a micro-batch in the mean loss over all `tokens` target tokens of a step, as in transformers.
-fn loss(model: &Llama, rows: &[Demonstration], tokens: usize) -> Result<(Tensor<1>, f64), UpdateError> {
+fn loss(model: &Llama, rows: &[Row], tokens: usize) -> Result<(Tensor<1>, f64), UpdateError> {
     let pairs: Vec<(&[u32], &[u32])> = rows
         .iter()
-        .map(|row| (row.context.as_slice(), row.target.as_slice()))
+        .map(|(_, row)| (row.context.as_slice(), row.target.as_slice()))
         .collect();
     let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
     let [b, t] = logp_bt.dims();
@@ -84,13 +88,19 @@ fn loss(model: &Llama, rows: &[Demonstration], tokens: usize) -> Result<(Tensor<
     };
     let shares: Vec<f32> = rows
         .iter()
-        .flat_map(|row| (0..t).map(move |at| share(row, at)))
+        .flat_map(|(_, row)| (0..t).map(move |at| share(row, at)))
         .collect();
     let share_bt = Tensor::<2>::from_data(TensorData::new(shares, [b, t]), &logp_bt.device());
-    let loss = (logp_bt * share_bt).sum();
+    let loss_b = (logp_bt * share_bt).sum_dim(1);
+    let loss = loss_b.clone().sum();
     let value: f32 = loss.clone().inner().try_into_scalar()?;
     if !value.is_finite() {
-        return Err(UpdateError::Loss);
+        let losses: Vec<f32> = loss_b.inner().try_into_vec_as()?;
+        let bad = losses.iter().position(|loss| !loss.is_finite()).unwrap_or(0);
+        return Err(UpdateError::Problem {
+            what: "loss",
+            id: rows[bad].0.clone(),
+        });
     }
     Ok((loss, f64::from(value)))
 }
@@ -99,10 +109,10 @@ impl Recipe for Sft {
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError> {
         let mut clock = Stopwatch::start();
         let rows = self.demonstrations(step)?;
-        let tokens = rows.iter().map(|row| row.target.len()).sum();
+        let tokens = rows.iter().map(|(_, row)| row.target.len()).sum();
         let size = self.config.train.per_device_train_batch_size;
-        let micros: Vec<&[Demonstration]> = rows.chunks(size).collect();
-        let pass = |model: &Llama, rows: &&[Demonstration]| loss(model, rows, tokens);
+        let micros: Vec<&[Row]> = rows.chunks(size).collect();
+        let pass = |model: &Llama, rows: &&[Row]| loss(model, rows, tokens);
         let (update, losses) = self.learner.step(step - 1, &micros, pass)?;
         let report = SftReport {
             update,
@@ -115,5 +125,9 @@ impl Recipe for Sft {
 
     fn parts(&mut self) -> (&mut Learner, &HeldOut) {
         (&mut self.learner, &self.held_out)
+    }
+
+    fn problems(&self) -> &[Problem] {
+        self.problems.all()
     }
 }

@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 
-use crate::section::{Check, ConfigError, at_least, impossible, positive, section, within};
+use crate::section::{Check, ConfigError, MANY, ROWS, count, impossible, positive, section, within};
 
 section! {
     /// `[rollout]`: how answers are sampled.
@@ -34,9 +34,9 @@ section! {
 
 impl Check for Rollout {
     fn check(&self) -> Result<(), ConfigError> {
-        at_least("num_generations", self.num_generations, 1)?;
-        at_least("max_completion_length", self.max_completion_length, 1)?;
-        at_least("max_rows", self.max_rows, 1)?;
+        count("num_generations", self.num_generations, 1, MANY)?;
+        count("max_completion_length", self.max_completion_length, 1, ROWS)?;
+        count("max_rows", self.max_rows, 1, ROWS)?;
         if self.memory_budget.0 == 0 {
             return impossible("memory_budget", "0 is too small", "give 1 or more");
         }
@@ -44,7 +44,7 @@ impl Check for Rollout {
             let what = "an empty text would end every completion at once";
             return impossible("stop", what, "leave it out");
         }
-        positive("temperature", self.temperature)?;
+        check_temperature(self.temperature)?;
         check_sampling(self.top_p, self.min_p, self.repetition_penalty)
     }
 }
@@ -57,7 +57,20 @@ pub fn check_sampling(top_p: f64, min_p: f64, repetition_penalty: f64) -> Result
     positive("top_p", top_p)?;
     within("top_p", top_p, 0.0, 1.0)?;
     within("min_p", min_p, 0.0, 1.0)?;
-    positive("repetition_penalty", repetition_penalty)
+    within("repetition_penalty", repetition_penalty, 1e-3, 1e3)
+}
+
+/// What must hold of a temperature that is not 0: divided by less, logits outgrow float32.
+///
+/// # Errors
+/// It is impossible.
+pub fn check_temperature(temperature: f64) -> Result<(), ConfigError> {
+    positive("temperature", temperature)?;
+    if temperature < 1e-3 {
+        let what = format!("{temperature} leaves one token only");
+        return impossible("temperature", what, "give 0.001 or more");
+    }
+    within("temperature", temperature, 0.0, 1e6)
 }
 
 impl Rollout {

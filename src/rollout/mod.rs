@@ -16,7 +16,7 @@ use burn::tensor::Tensor;
 use thiserror::Error;
 
 pub use crate::stream::{self, Stage, StreamKey};
-pub use config::{Rollout, RolloutDraft, check_sampling};
+pub use config::{Rollout, RolloutDraft, check_sampling, check_temperature};
 pub use engine::{Engine, Prefix, Request, Stops, Work};
 pub use plan::Contexts;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::section::{Check, section};
+use crate::section::{Check, ConfigError, impossible, section, within};
 
 section! {
     /// `[run]`: where the run is written.
@@ -15,16 +15,40 @@ section! {
     }
 }
 
-impl Check for Run {}
+impl Check for Run {
+    fn check(&self) -> Result<(), ConfigError> {
+        let is_part_of_a_path = |c: char| c.is_control() || "/\\".contains(c);
+        let name = &self.name;
+        if name.is_empty()
+            || [".", ".."].contains(&name.as_str())
+            || name.len() > 200
+            || name.contains(is_part_of_a_path)
+        {
+            return impossible(
+                "name",
+                format!("{name:?} cannot be part of a directory's name"),
+                "give letters, digits, - and _; `--run-dir` says where the run is written",
+            );
+        }
+        Ok(())
+    }
+}
 
 section! {
     /// `[checkpoint]`: when the trainer's state is saved under the run directory.
     pub struct Checkpoint from CheckpointDraft {
         /// Save after each so many steps; 0 = never. The end of a run, by a signal too, is saved in any case. Source: this project.
         pub every: usize = 0,
+        /// Save also when so many minutes have passed since the last checkpoint; such a checkpoint goes when the next one is there. 0 =
+        /// never. Source: this project.
+        pub minutes: f64 = 10.0,
         /// Keep only so many checkpoints, the last ones; 0 keeps all. Source: TRL (`save_total_limit`).
         pub keep_last: usize = 0,
     }
 }
 
-impl Check for Checkpoint {}
+impl Check for Checkpoint {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("minutes", self.minutes, 0.0, f64::MAX)
+    }
+}

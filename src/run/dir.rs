@@ -1,82 +1,36 @@
-//! A run's directory: what is in it, and how it gets there without ever being half there.
+//! A run's directory: what is in it, and who may write to it.
 //!
 //! ```text
 //! config.toml           the run, resolved and complete; runs again as it is
 //! metrics.jsonl         one object a step
 //! samples.jsonl         prompts, completions, rewards
 //! checkpoints/step-N/   a Hugging Face directory plus the trainer's state, after N steps
+//! .lock                 held by the process that writes here
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::error::{RunDirError, at};
 use super::log::JsonLog;
-use crate::section::ConfigError;
 
 const CONFIG: &str = "config.toml";
-const CHECKPOINTS: &str = "checkpoints";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+const LOCK: &str = ".lock";
 
-/// A directory that a run writes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Names of the logs in a run directory.
+pub const LOGS: [&str; 2] = ["metrics.jsonl", "samples.jsonl"];
+
+/// A directory that a run writes to. No other process can, while this or a clone of it is there: the system lets go of the lock
+/// when the process ends, however it does.
+#[derive(Clone, Debug)]
 pub struct RunDir {
     path: PathBuf,
-}
-
-/// A complete checkpoint of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SavedStep {
-    /// Steps that were done when it was saved.
-    pub step: usize,
-    /// Its directory.
-    pub path: PathBuf,
-}
-
-/// Why a run directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RunDirError {
-    /// There is something in the directory.
-    #[error(
-        "the run directory {} is not empty; choose another one with --run-dir, or continue the run in it with --resume", .0.display()
-    )]
-    NotEmpty(PathBuf),
-    /// The directory is no run's.
-    #[error("{} is no run directory: it holds no config.toml; give the directory that the run printed", .0.display())]
-    NotARun(PathBuf),
-    /// The run saved nothing.
-    #[error("the run in {} has no complete checkpoint; start it again without --resume", .0.display())]
-    NoCheckpoint(PathBuf),
-    /// No run of that name.
-    #[error("found no run to resume in {}; give its directory: --resume DIR", .0.display())]
-    NoRun(PathBuf),
-    /// The saved run is another one.
-    #[error("the run in {} has another `{}`; a run is resumed with the config it was started with", .dir.display(), .keys.join("`, `"))]
-    Differs {
-        /// The directory.
-        dir: PathBuf,
-        /// Dotted paths of the keys that differ.
-        keys: Vec<String>,
-    },
-    /// The saved config cannot be read.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The system refused.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
-    move |source| RunDirError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    _lock: Arc<File>,
 }
 
 impl RunDir {
@@ -87,10 +41,16 @@ impl RunDir {
     pub fn check_free(path: &Path) -> Result<(), RunDirError> {
         match fs::read_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            entries => match entries.map_err(at(path))?.next() {
-                None => Ok(()),
-                Some(_) => Err(RunDirError::NotEmpty(path.to_owned())),
-            },
+            entries => {
+                // What a process that died at once left is nothing.
+                let mut others = entries
+                    .map_err(at(path))?
+                    .filter(|entry| entry.as_ref().map_or(true, |entry| entry.file_name() != LOCK));
+                match others.next() {
+                    None => Ok(()),
+                    Some(_) => Err(RunDirError::NotEmpty(path.to_owned())),
+                }
+            }
         }
     }
 
@@ -101,25 +61,73 @@ impl RunDir {
     pub fn create(path: &Path, config: &str) -> Result<Self, RunDirError> {
         Self::check_free(path)?;
         fs::create_dir_all(path).map_err(at(path))?;
-        let run = Self {
-            path: path.to_owned(),
+        let run = Self::lock(path)?;
+        let write = |file: PathBuf| {
+            fs::create_dir(path.join(CHECKPOINTS)).map_err(at(path))?;
+            fs::write(&file, config).map_err(at(&file))
         };
-        let file = path.join(CONFIG);
-        fs::write(&file, config).map_err(at(&file))?;
-        fs::create_dir(path.join(CHECKPOINTS)).map_err(at(path))?;
-        Ok(run)
+        match write(path.join(CONFIG)) {
+            Ok(()) => Ok(run),
+            Err(error) => {
+                // A directory that holds no run would only be in the way.
+                let _ = fs::remove_dir_all(path);
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`RunDir::create`], in a directory of `runs` of the name that a run has when nobody gives one: the name, the time, and a
+    /// number where another run began in the same second.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`].
+    pub fn create_new(runs: &Path, name: &str, now: Timestamp, config: &str) -> Result<Self, RunDirError> {
+        fs::create_dir_all(runs).map_err(at(runs))?;
+        let name = Self::default_name(name, now);
+        let names = std::iter::once(name.clone()).chain((2..).map(|more| format!("{name}-{more}")));
+        for name in names {
+            let path = runs.join(name);
+            match fs::create_dir(&path) {
+                // Ours alone: the system makes a directory once.
+                Ok(()) => return Self::create(&path, config),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(at(&path)(error)),
+            }
+        }
+        unreachable!("there is no end of names")
     }
 
     /// The directory of a run that was started before.
     ///
     /// # Errors
-    /// It holds no run.
+    /// It holds no run, or another process writes to it.
     pub fn open(path: &Path) -> Result<Self, RunDirError> {
-        if !path.join(CONFIG).is_file() {
-            return Err(RunDirError::NotARun(path.to_owned()));
+        Self::check_run(path)?;
+        Self::lock(path)
+    }
+
+    /// Whether a directory is a run's.
+    ///
+    /// # Errors
+    /// It holds no config.
+    pub fn check_run(path: &Path) -> Result<(), RunDirError> {
+        match path.join(CONFIG).is_file() {
+            true => Ok(()),
+            false => Err(RunDirError::NotARun(path.to_owned())),
+        }
+    }
+
+    fn lock(path: &Path) -> Result<Self, RunDirError> {
+        let name = path.join(LOCK);
+        let file = OpenOptions::new().create(true).append(true).open(&name);
+        let file = file.map_err(at(&name))?;
+        // Where the file system has no locks, nobody can be kept out.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(RunDirError::Busy(path.to_owned()));
         }
         Ok(Self {
             path: path.to_owned(),
+            _lock: Arc::new(file),
         })
     }
 
@@ -128,22 +136,32 @@ impl RunDir {
         format!("{name}-{}", now.strftime(TIMESTAMP))
     }
 
-    /// The run in `runs` of this name that was started last, by the timestamp in its name.
+    /// The run in `runs` of this name that was started last, by the timestamp in its name, of those that are not under way.
     ///
     /// # Errors
     /// There is none.
     pub fn newest(runs: &Path, name: &str) -> Result<Self, RunDirError> {
-        let prefix = format!("{name}-");
         let entries = fs::read_dir(runs).map_err(|_| RunDirError::NoRun(runs.to_owned()))?;
-        let newest = entries
+        let mut found: Vec<((String, u64), String)> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|entry| entry.strip_prefix(&prefix).is_some_and(is_timestamp))
-            .filter(|entry| runs.join(entry).join(CONFIG).is_file())
-            .max();
-        match newest {
-            Some(entry) => Self::open(&runs.join(entry)),
-            None => Err(RunDirError::NoRun(runs.to_owned())),
+            .filter_map(|entry| Some((started(&entry, name)?, entry)))
+            .filter(|(_, entry)| runs.join(entry).join(CONFIG).is_file())
+            .collect();
+        found.sort();
+        let mut busy = 0;
+        while let Some((_, entry)) = found.pop() {
+            match Self::open(&runs.join(entry)) {
+                Err(RunDirError::Busy(_)) => busy += 1,
+                opened => return opened,
+            }
         }
+        Err(match busy {
+            0 => RunDirError::NoRun(runs.to_owned()),
+            _ => RunDirError::AllBusy {
+                runs: runs.to_owned(),
+                busy,
+            },
+        })
     }
 
     /// The file that the run's config is in.
@@ -156,219 +174,89 @@ impl RunDir {
         &self.path
     }
 
-    /// `metrics.jsonl`, with the lines of steps before `step`.
+    /// One of [`LOGS`], new.
     ///
     /// # Errors
-    /// It cannot be read or written.
-    pub fn metrics(&self, step: usize) -> Result<JsonLog, RunDirError> {
-        self.lines("metrics.jsonl", step)
-    }
-
-    /// `samples.jsonl`, with the lines of steps before `step`.
-    ///
-    /// # Errors
-    /// It cannot be read or written.
-    pub fn samples(&self, step: usize) -> Result<JsonLog, RunDirError> {
-        self.lines("samples.jsonl", step)
-    }
-
-    fn lines(&self, name: &str, step: usize) -> Result<JsonLog, RunDirError> {
+    /// It is there already, or cannot be written.
+    pub fn create_log(&self, name: &str) -> Result<JsonLog, RunDirError> {
         let path = self.path.join(name);
-        JsonLog::before(&path, step).map_err(at(&path))
+        JsonLog::create(&path).map_err(at(&path))
     }
 
-    /// Saves `checkpoints/step-N`: `write` fills a directory beside it, which is renamed when all of it is on disk. So the
-    /// checkpoint is there whole or not at all, and one that was there before is replaced.
+    /// One of [`LOGS`], with its first `lines` lines.
     ///
     /// # Errors
-    /// What `write` says, or the system.
-    pub fn save<E: From<RunDirError>>(
-        &self,
-        step: usize,
-        write: impl FnOnce(&Path) -> Result<(), E>,
-    ) -> Result<SavedStep, E> {
-        let all = self.path.join(CHECKPOINTS);
-        let path = all.join(format!("step-{step}"));
-        let partial = all.join(format!(".step-{step}.partial"));
-        let old = all.join(format!(".step-{step}.old"));
-        for leftover in [&partial, &old] {
-            remove(leftover).map_err(at(leftover))?;
-        }
-        fs::create_dir_all(&partial).map_err(at(&partial))?;
-        write(&partial)?;
-        sync(&partial).map_err(at(&partial))?;
-        if path.exists() {
-            fs::rename(&path, &old).map_err(at(&path))?;
-        }
-        fs::rename(&partial, &path).map_err(at(&path))?;
-        sync_dir(&all).map_err(at(&all))?;
-        remove(&old).map_err(at(&old))?;
-        Ok(SavedStep { step, path })
-    }
-
-    /// The complete checkpoints, by step.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn saved(&self) -> Result<Vec<SavedStep>, RunDirError> {
-        let all = self.path.join(CHECKPOINTS);
-        let entries = match fs::read_dir(&all) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(at(&all))?,
-        };
-        let mut saved = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(at(&all))?;
-            let name = entry.file_name();
-            if let Some(step) = name
-                .to_str()
-                .and_then(|name| name.strip_prefix("step-")?.parse().ok())
-            {
-                saved.push(SavedStep {
-                    step,
-                    path: entry.path(),
-                });
-            }
-        }
-        saved.sort_by_key(|saved: &SavedStep| saved.step);
-        Ok(saved)
-    }
-
-    /// The complete checkpoint of the most steps.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn latest(&self) -> Result<Option<SavedStep>, RunDirError> {
-        Ok(self.saved()?.pop())
-    }
-
-    /// Removes all checkpoints but the last `count`; 0 keeps all.
-    ///
-    /// # Errors
-    /// One cannot be removed.
-    pub fn keep_last(&self, count: usize) -> Result<(), RunDirError> {
-        let mut saved = self.saved()?;
-        let keep = if count == 0 {
-            saved.len()
-        } else {
-            count.min(saved.len())
-        };
-        saved.truncate(saved.len() - keep);
-        for SavedStep { step, path } in saved {
-            // Renamed first: a checkpoint that is being removed is no checkpoint any more.
-            let gone = self.path.join(CHECKPOINTS).join(format!(".step-{step}.old"));
-            remove(&gone).map_err(at(&gone))?;
-            fs::rename(&path, &gone).map_err(at(&path))?;
-            remove(&gone).map_err(at(&gone))?;
-        }
-        Ok(())
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-/// Brings a directory and everything below it to disk.
-fn sync(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            sync(&path)?
-        } else {
-            File::open(&path)?.sync_all()?
-        }
-    }
-    sync_dir(path)
-}
-
-/// Brings a directory's own entries to disk, where the system can.
-fn sync_dir(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(path)?.sync_all()
-    } else {
-        Ok(())
+    /// It cannot be written.
+    pub fn cut_log(&self, name: &str, lines: usize) -> Result<JsonLog, RunDirError> {
+        let path = self.path.join(name);
+        JsonLog::cut(&path, lines).map_err(at(&path))
     }
 }
 
 /// `YYYYMMDD-HHMMSS` in UTC.
 const TIMESTAMP: &str = "%Y%m%d-%H%M%S";
 
-fn is_timestamp(text: &str) -> bool {
+/// When the run in a directory of this name was started: the timestamp, and which of those that began in that second it is.
+fn started(entry: &str, name: &str) -> Option<(String, u64)> {
+    let rest = entry.strip_prefix(name)?.strip_prefix('-')?;
     // Numbers are read with fewer digits, too.
-    text.len() == 15 && jiff::civil::DateTime::strptime(TIMESTAMP, text).is_ok()
+    let (time, more) = rest.split_at_checked(15)?;
+    jiff::civil::DateTime::strptime(TIMESTAMP, time).ok()?;
+    let number = match more {
+        "" => 1,
+        more => more.strip_prefix('-')?.parse().ok()?,
+    };
+    Some((time.to_owned(), number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run() -> (tempfile::TempDir, RunDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&dir.path().join("deep/run"), "seed = 1\n").unwrap();
-        (dir, run)
-    }
-
-    fn save(run: &RunDir, step: usize, text: &str) -> SavedStep {
-        run.save(step, |dir| fs::write(dir.join("state"), text).map_err(at(dir)))
-            .unwrap()
-    }
-
     #[test]
     fn a_new_run_holds_its_config_and_nothing_is_overwritten() {
-        let (_dir, run) = run();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/run");
+        let run = RunDir::create(&path, "seed = 1\n").unwrap();
         assert_eq!(fs::read_to_string(run.config()).unwrap(), "seed = 1\n");
         let error = RunDir::create(run.path(), "").unwrap_err();
         assert!(matches!(&error, RunDirError::NotEmpty(_)), "{error}");
         assert!(error.to_string().contains("--run-dir"));
-        assert_eq!(RunDir::open(run.path()).unwrap(), run);
+        drop(run);
+        assert_eq!(RunDir::open(&path).unwrap().path(), path);
         assert!(matches!(
-            RunDir::open(run.path().parent().unwrap()),
+            RunDir::open(path.parent().unwrap()),
             Err(RunDirError::NotARun(_))
         ));
     }
 
     #[test]
-    fn a_checkpoint_is_there_whole_or_not_at_all() {
-        let (_dir, run) = run();
-        let failed: Result<_, RunDirError> = run.save(3, |dir| {
-            fs::write(dir.join("half"), "x").unwrap();
-            Err(RunDirError::NotARun(dir.into()))
-        });
-        assert!(failed.is_err());
-        assert_eq!(run.latest().unwrap(), None);
-        let saved = save(&run, 3, "one");
-        assert!(
-            !saved.path.join("half").exists(),
-            "what a failed save left was kept"
-        );
-        assert_eq!(run.latest().unwrap(), Some(saved.clone()));
-        save(&run, 3, "two");
-        assert_eq!(fs::read_to_string(saved.path.join("state")).unwrap(), "two");
-        assert_eq!(fs::read_dir(run.path().join(CHECKPOINTS)).unwrap().count(), 1);
+    fn a_run_is_written_by_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let run = RunDir::create(&path, "").unwrap();
+        assert!(matches!(RunDir::open(&path), Err(RunDirError::Busy(_))));
+        drop(run);
+        assert!(RunDir::open(&path).is_ok());
     }
 
     #[test]
-    fn the_last_checkpoints_are_the_ones_of_the_most_steps() {
-        let (_dir, run) = run();
-        for step in [9, 10, 100, 20] {
-            save(&run, step, "");
-        }
-        assert_eq!(run.latest().unwrap().unwrap().step, 100);
-        run.keep_last(0).unwrap();
-        run.keep_last(9).unwrap();
-        assert_eq!(run.saved().unwrap().len(), 4);
-        run.keep_last(2).unwrap();
-        assert_eq!(
-            run.saved()
-                .unwrap()
-                .iter()
-                .map(|saved| saved.step)
-                .collect::<Vec<_>>(),
-            [20, 100]
+    fn runs_that_begin_in_one_second_have_directories_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let create = || RunDir::create_new(dir.path(), "a", Timestamp::UNIX_EPOCH, "").unwrap();
+        let runs: Vec<RunDir> = (0..11).map(|_| create()).collect();
+        assert!(runs[0].path().ends_with("a-19700101-000000"));
+        assert!(runs[10].path().ends_with("a-19700101-000000-11"));
+        let newest = || RunDir::newest(dir.path(), "a");
+        assert!(matches!(newest(), Err(RunDirError::AllBusy { busy: 11, .. })));
+        let mut runs = runs;
+        runs.pop();
+        assert!(newest().unwrap().path().ends_with("a-19700101-000000-11"));
+        let busy = newest().unwrap();
+        runs.remove(0);
+        assert!(
+            newest().unwrap().path().ends_with("a-19700101-000000"),
+            "{busy:?}"
         );
     }
 
@@ -384,12 +272,8 @@ mod tests {
             RunDir::create(&dir.path().join(name), "").unwrap();
         }
         fs::create_dir(dir.path().join("a-20280101-000000")).unwrap();
-        assert!(
-            RunDir::newest(dir.path(), "a")
-                .unwrap()
-                .path()
-                .ends_with("a-20260102-000000")
-        );
+        let newest = RunDir::newest(dir.path(), "a").unwrap();
+        assert!(newest.path().ends_with("a-20260102-000000"));
         assert!(matches!(
             RunDir::newest(dir.path(), "c"),
             Err(RunDirError::NoRun(_))
@@ -400,14 +284,17 @@ mod tests {
     fn a_run_is_named_by_its_second() {
         let name = RunDir::default_name("a-b", Timestamp::from_second(951_782_399).unwrap());
         assert_eq!(name, "a-b-20000228-235959");
-        assert!(is_timestamp(name.strip_prefix("a-b-").unwrap()));
+        assert_eq!(started(&name, "a-b").unwrap().1, 1);
+        assert_eq!(started(&format!("{name}-3"), "a-b").unwrap().1, 3);
         for text in [
             "2000228-2359591",
             "20000230-235959",
             "20000228_235959",
             "x-20000228-2359",
+            "20000228-235959x",
+            "20000228-235959-x",
         ] {
-            assert!(!is_timestamp(text), "{text}");
+            assert_eq!(started(&format!("a-{text}"), "a"), None, "{text}");
         }
     }
 }

@@ -2,19 +2,70 @@
 //!
 //! A line is written whole and at once, so that a reader never sees half of one and a stopped run loses none.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
-/// A file of lines that is being appended to.
+use super::RunDirError;
+use super::digest;
+use super::error::at;
+
+/// How far a file goes, and what is in it up to there. The same run has the same, wherever it was stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extent {
+    /// Lines from its beginning.
+    pub lines: usize,
+    /// SHA-256 of them, without their keys `time/…`, which no two runs share.
+    pub sha256: String,
+}
+
+/// A file of lines that is being appended to, by this process alone.
 #[derive(Debug)]
 pub struct JsonLog {
     path: PathBuf,
     file: File,
+    bytes: u64,
+    lines: Lines,
 }
+
+/// Lines, counted and digested.
+#[derive(Debug, Clone, Default)]
+struct Lines {
+    count: usize,
+    hasher: Sha256,
+}
+
+impl Lines {
+    /// `line` ends with its line feed.
+    fn add(&mut self, line: &[u8]) {
+        self.count += 1;
+        let timed = line.windows(TIME.len()).any(|part| part == TIME);
+        let value: Option<Map<String, Value>> = timed.then(|| serde_json::from_slice(line).ok()).flatten();
+        match value {
+            Some(mut value) => {
+                value.retain(|key, _| !key.starts_with("time/"));
+                self.hasher.update(Value::Object(value).to_string());
+                self.hasher.update("\n");
+            }
+            None => self.hasher.update(line),
+        }
+    }
+
+    fn extent(&self) -> Extent {
+        Extent {
+            lines: self.count,
+            sha256: digest::hex(self.hasher.clone()),
+        }
+    }
+}
+
+/// How a key of seconds begins.
+const TIME: &[u8] = b"\"time/";
 
 /// The lines of a file, each with its end. A last line without one was cut off while it was written, and is left out.
 ///
@@ -37,63 +88,112 @@ impl JsonLog {
     /// It exists, or cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        lock(&file)?;
         Ok(Self {
             path: path.to_owned(),
             file,
+            bytes: 0,
+            lines: Lines::default(),
         })
     }
 
-    /// A file that is appended to behind its first `bytes` bytes; the rest of it goes.
+    /// A file that is appended to behind its first `count` lines; the rest of it goes.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub fn cut(path: &Path, bytes: usize) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.set_len(bytes as u64)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
-    }
-
-    /// A file whose lines have a `step`, with those of steps before `step`: a resumed run writes the later ones anew.
-    ///
-    /// # Errors
-    /// The file cannot be read or written, or holds a line that is no object with a `step`.
-    pub fn before(path: &Path, step: usize) -> io::Result<Self> {
-        let text = match read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text?,
-        };
-        let mut kept = 0;
-        for (number, line) in text.split_inclusive('\n').enumerate() {
-            let value: Option<Value> = serde_json::from_str(line).ok();
-            let Some(of_line) = value.as_ref().and_then(|value| value.get("step")?.as_u64()) else {
-                let what = format!("{}:{}: not an object with a `step`", path.display(), number + 1);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-            };
-            if of_line >= step as u64 {
-                break;
-            }
-            kept += line.len();
+    /// It cannot be written, or another process writes it.
+    pub fn cut(path: &Path, count: usize) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        lock(&file)?;
+        let (mut lines, mut bytes) = (Lines::default(), 0);
+        for line in whole_lines(&fs::read(path)?).take(count) {
+            lines.add(line);
+            bytes += line.len() as u64;
         }
-        Self::cut(path, kept)
+        file.set_len(bytes)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            bytes,
+            lines,
+        })
     }
 
-    /// Appends one line.
+    /// Whether a file still begins with what it did.
     ///
     /// # Errors
-    /// The value is no JSON or the file cannot be written.
-    pub fn append(&mut self, line: &impl Serialize) -> io::Result<()> {
+    /// It cannot be read.
+    pub fn begins_with(path: &Path, extent: &Extent) -> io::Result<bool> {
+        let mut lines = Lines::default();
+        for line in whole_lines(&fs::read(path)?).take(extent.lines) {
+            lines.add(line);
+        }
+        Ok(lines.extent() == *extent)
+    }
+
+    /// Appends one line: all of it, or nothing.
+    ///
+    /// # Errors
+    /// The value is no JSON, the file cannot be written, or is not there any more.
+    pub fn append(&mut self, line: &impl Serialize) -> Result<(), RunDirError> {
+        self.write(line).map_err(at(&self.path))
+    }
+
+    fn write(&mut self, line: &impl Serialize) -> io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
-        self.file.write_all(&text)
+        // A file that was removed takes lines as well, and nobody ever sees them.
+        if !self.path.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "it was removed while it was written to",
+            ));
+        }
+        if let Err(error) = self.file.write_all(&text) {
+            // What was half written goes; where not even that can be done, whoever reads the file leaves it out.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes += text.len() as u64;
+        self.lines.add(&text);
+        Ok(())
+    }
+
+    /// Brings the lines to disk, and says how far they go.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn sync(&self) -> Result<Extent, RunDirError> {
+        self.file.sync_data().map_err(at(&self.path))?;
+        Ok(self.lines.extent())
+    }
+
+    /// Whether there is no line in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
     }
 
     /// Where the lines are.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The lines of a file that have their ends.
+fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    lines.filter(|line| line.ends_with(b"\n"))
+}
+
+/// Keeps other processes of this program from writing the file, for as long as it is open here. Where locks also keep others
+/// from reading, or there are none, nothing is done.
+fn lock(file: &File) -> io::Result<()> {
+    if cfg!(unix) && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another process is writing to it",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -110,34 +210,66 @@ mod tests {
     fn a_resumed_file_is_byte_for_byte_the_uninterrupted_one() {
         let dir = tempfile::tempdir().unwrap();
         let (whole, resumed) = (dir.path().join("whole"), dir.path().join("resumed"));
-        let mut log = JsonLog::before(&whole, 0).unwrap();
+        let mut log = JsonLog::create(&whole).unwrap();
         (0..6).for_each(|step| log.append(&line(step)).unwrap());
 
-        let mut log = JsonLog::before(&resumed, 0).unwrap();
-        (0..5).for_each(|step| log.append(&line(step)).unwrap());
+        let mut log = JsonLog::create(&resumed).unwrap();
+        (0..4).for_each(|step| log.append(&line(step)).unwrap());
+        let extent = log.sync().unwrap();
+        log.append(&line(4)).unwrap();
         drop(log);
-        let mut log = JsonLog::before(&resumed, 4).unwrap();
+        // A line that was torn in the middle of a character.
+        let mut torn = OpenOptions::new().append(true).open(&resumed).unwrap();
+        torn.write_all(b"{\"step\":9,\"x\":\"\xc3").unwrap();
+        assert!(JsonLog::begins_with(&resumed, &extent).unwrap());
+        let mut log = JsonLog::cut(&resumed, extent.lines).unwrap();
+        assert_eq!(log.sync().unwrap(), extent);
         (4..6).for_each(|step| log.append(&line(step)).unwrap());
         assert_eq!(fs::read(whole).unwrap(), fs::read(resumed).unwrap());
     }
 
     #[test]
-    fn a_torn_last_line_is_dropped_and_a_foreign_file_refused() {
+    fn a_file_that_lost_or_changed_a_line_is_known() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.jsonl");
-        // Also where it was torn inside a character.
+        let mut log = JsonLog::create(&path).unwrap();
+        (0..4).for_each(|step| log.append(&line(step)).unwrap());
+        let extent = log.sync().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let shorter: String = text.split_inclusive('\n').take(3).collect();
+        for (text, same) in [
+            (format!("{text}more\n"), true),
+            (shorter, false),
+            // Seconds are no two times the same.
+            (text.replace("{\"step", "{\"time/secs\":1.5,\"step"), true),
+            (text.replacen("0.1", "0.2", 1), false),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(JsonLog::begins_with(&path, &extent).unwrap(), same);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_is_written_by_another_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        let mut log = JsonLog::create(&path).unwrap();
+        if cfg!(unix) {
+            let error = JsonLog::cut(&path, 0).unwrap_err().to_string();
+            assert!(error.contains("another process"), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        let error = log.append(&line(0)).unwrap_err().to_string();
+        assert!(error.contains("m.jsonl") && error.contains("removed"), "{error}");
+    }
+
+    #[test]
+    fn what_a_reader_takes_ends_with_a_whole_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
         for torn in [&b"{\"st"[..], b"{\"step\":9,\"x\":\"\xc3"] {
             fs::write(&path, [b"{\"step\":0}\n", torn].concat()).unwrap();
-            JsonLog::before(&path, 9)
-                .unwrap()
-                .append(&json!({ "step": 1 }))
-                .unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), "{\"step\":0}\n{\"step\":1}\n");
+            assert_eq!(read(&path).unwrap(), "{\"step\":0}\n");
         }
-
-        fs::write(&path, "hello\nworld\n").unwrap();
-        let error = JsonLog::before(&path, 9).unwrap_err().to_string();
-        assert!(error.contains("m.jsonl:1"), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "hello\nworld\n");
     }
 }

@@ -1,12 +1,17 @@
-//! A run on disk: its directory, the lines that it writes, and being asked to stop.
+//! A run on disk: its directory, its checkpoints, the lines that it writes, and being asked to stop.
 
 mod config;
+pub mod digest;
 mod dir;
+mod error;
 pub mod log;
 mod metrics;
+mod saved;
 mod stop;
 
 pub use config::{Checkpoint, CheckpointDraft, Run, RunDraft};
-pub use dir::{RunDir, RunDirError, SavedStep};
+pub use dir::{LOGS, RunDir};
+pub use error::RunDirError;
 pub use metrics::Metrics;
+pub use saved::{Inputs, SavedStep, TrainerState};
 pub use stop::Stop;

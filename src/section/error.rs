@@ -110,17 +110,31 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// How many answers a question may have, and the like.
+pub(crate) const MANY: usize = 1 << 16;
+/// How many rows a step may have, and the like.
+pub(crate) const ROWS: usize = 1 << 24;
+
+/// A count from `least` to `most`, which is what a machine may hold: nothing is allocated for a slip of the pen.
+///
+/// # Errors
+/// `value` is outside.
+pub(crate) fn count(key: &str, value: usize, least: usize, most: usize) -> Result<(), ConfigError> {
+    if value < least {
+        let help = format!("give {least} or more");
+        return impossible(key, format!("{value} is too small"), help);
+    }
+    if value > most {
+        let help = format!("give {most} or less");
+        return impossible(key, format!("{value} is too large"), help);
+    }
+    Ok(())
+}
+
 /// # Errors
 /// `value` is less than `least`.
 pub(crate) fn at_least(key: &str, value: usize, least: usize) -> Result<(), ConfigError> {
-    if value < least {
-        return impossible(
-            key,
-            format!("{value} is too small"),
-            format!("give {least} or more"),
-        );
-    }
-    Ok(())
+    count(key, value, least, usize::MAX)
 }
 
 /// # Errors

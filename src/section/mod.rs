@@ -32,7 +32,7 @@ mod value;
 
 pub(crate) use declare::{section, variants};
 pub use error::ConfigError;
-pub(crate) use error::{Unknown, at_least, impossible, positive, within};
+pub(crate) use error::{MANY, ROWS, Unknown, at_least, count, impossible, positive, within};
 use toml::{Table, Value as Toml};
 pub use value::{Value, not_a_word};
 pub(crate) use value::{Word, of_words, or, read_word, shown, text, words};

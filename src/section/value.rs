@@ -60,17 +60,28 @@ plain! {
     String, "a string", Toml::String(text) => text;
 }
 
+const F32_MIN: f64 = f32::MIN_POSITIVE as f64;
+const F32_MAX: f64 = f32::MAX as f64;
+
 impl Value for f64 {
     fn wants() -> String {
         "a number".into()
     }
 
     fn read(value: Toml) -> Result<Self, ConfigError> {
-        match value {
-            Toml::Float(number) => Ok(number),
-            Toml::Integer(number) => Ok(number as f64),
-            other => Err(ConfigError::wrong_type(&other, &Self::wants())),
+        let number = match value {
+            Toml::Float(number) => number,
+            Toml::Integer(number) => number as f64,
+            other => return Err(ConfigError::wrong_type(&other, &Self::wants())),
+        };
+        // It is computed with in f32, which would make it infinite, or 0.
+        let size = number.abs();
+        if number.is_finite() && size != 0.0 && !(F32_MIN..=F32_MAX).contains(&size) {
+            let what = format!("{number:e} is beyond what float32 holds");
+            let help = format!("give 0, or a number of a size from {F32_MIN:.1e} to {F32_MAX:.1e}");
+            return Err(ConfigError::new(what).help(help));
         }
+        Ok(number)
     }
 
     fn write(&self) -> Toml {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use gcpo_data::dataset::{AnswerRule, BadRows, DatasetError, Preset as Rows};
 use toml::{Table, Value as Toml};
 
-use crate::section::{Check, ConfigError, Unknown, Value, at_least, impossible, section, words};
+use crate::section::{Check, ConfigError, MANY, ROWS, Unknown, Value, count, impossible, section, words};
 
 section! {
     /// `[data]`: where problems come from: a file (`path`, `preset`) or the built-in generator (`generator`, `count`).
@@ -34,6 +34,7 @@ section! {
 
 impl Check for Source {
     fn check(&self) -> Result<(), ConfigError> {
+        count("variants", self.variants, 0, MANY)?;
         if self.path.is_none() && self.variants > 0 {
             return impossible(
                 "variants",
@@ -43,7 +44,7 @@ impl Check for Source {
         }
         check_place("data", self.path.as_ref(), self.preset.as_ref(), self.generator)?;
         match self.generator {
-            Some(_) => at_least("count", self.count, 1),
+            Some(_) => count("count", self.count, 1, ROWS),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use safetensors::{Dtype, SafeTensorError};
 use crate::config::ConfigError;
 
 /// Where the weights are,
-pub(super) const WEIGHTS: &str = "model.safetensors";
+pub const WEIGHTS: &str = "model.safetensors";
 /// or which files they are in.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 

@@ -1,0 +1,75 @@
+//! Runs that are killed again and again, and must come to the same bytes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::runs::{KINDS, Kind, References, finish, fresh, said, spawn};
+use crate::{Counts, Random, Torture};
+
+pub struct Kills<'a> {
+    root: PathBuf,
+    references: &'a References,
+}
+
+impl<'a> Kills<'a> {
+    pub fn new(root: &Path, references: &'a References) -> Self {
+        Self {
+            root: root.to_owned(),
+            references,
+        }
+    }
+}
+
+impl Torture for Kills<'_> {
+    fn once(&mut self, random: &mut Random, counts: &mut Counts) {
+        let kind = *random.pick(&KINDS);
+        let dir = fresh(&self.root, "kill");
+        let whole = self.references.time(kind).as_micros() as usize;
+        let mut place = "0".to_owned();
+        let mut goes_on = false;
+        for trial in 1..=6 {
+            let mut child = spawn(&dir, &kind.args(&place, goes_on));
+            let last = trial == 6;
+            if !last {
+                std::thread::sleep(Duration::from_micros(random.below(whole * 5 / 4) as u64));
+                let soft = random.below(4) == 0;
+                match soft {
+                    true => {
+                        let signal = *random.pick(&["-TERM", "-INT", "-HUP"]);
+                        let id = child.id().to_string();
+                        let _ = Command::new("kill").args([signal, &id]).output();
+                    }
+                    false => child.kill().unwrap(),
+                }
+                counts.add(if soft { "signals" } else { "kills" }, 1);
+            }
+            let output = finish(child);
+            let text = said(&output);
+            assert!(!text.contains("panicked"), "{text}");
+            if output.status.success() {
+                break;
+            }
+            if text.contains("has no complete checkpoint") {
+                // Nothing was saved yet: it is started anew.
+                counts.add("killed before the first checkpoint", 1);
+                place = trial.to_string();
+                goes_on = false;
+                continue;
+            }
+            let refused = output.status.code() == Some(1);
+            // A run that is killed before its directory is whole leaves nothing to go on with.
+            let begun = match kind {
+                Kind::Eval => dir.join(&place).exists(),
+                _ => dir.join(&place).join("config.toml").exists(),
+            };
+            assert!(!(last || refused && begun), "{kind:?}: {text}");
+            goes_on = begun;
+            if !begun {
+                place = trial.to_string();
+            }
+        }
+        self.references.compare(kind, &dir.join(&place));
+        counts.add("runs that came to the same bytes", 1);
+    }
+}
