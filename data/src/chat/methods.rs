@@ -66,6 +66,13 @@ fn of_string(state: &State, text: &str, method: &str, args: &[Value]) -> Result<
             let () = from_args(args)?;
             title(text).into()
         }
+        _ => return padded(state, text, method, args),
+    }))
+}
+
+/// Methods that make a text as wide as they are told.
+fn padded(state: &State, text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    Ok(Some(match method {
         "zfill" => {
             let (width,): (i64,) = from_args(args)?;
             let (sign, digits) = match text.chars().next() {

@@ -225,18 +225,12 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         }
         solution = solution.or_else(|| Some(worked.solution(&answer)));
     }
-    for (what, text) in [("question", &question), ("answer", &answer)]
-        .into_iter()
-        .chain(solution.as_ref().map(|text| ("solution", text)))
-    {
-        if text.len() > MOST_BYTES {
-            return Err(format!(
-                "the {what} has {:.1} MB, which no model reads; at most {} MB are taken: shorten it",
-                text.len() as f64 / 1e6,
-                MOST_BYTES / 1_000_000
-            ));
-        }
-    }
+    let texts = [
+        ("question", Some(&question)),
+        ("answer", Some(&answer)),
+        ("solution", solution.as_ref()),
+    ];
+    check_lengths(&texts)?;
     let id = optional(row, preset.id.as_deref())?.unwrap_or_else(name);
     Ok(Problem {
         id,
@@ -245,6 +239,21 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         solution,
         subject: optional(row, preset.subject.as_deref())?,
         level: optional(row, preset.level.as_deref())?,
+    })
+}
+
+/// No text of a row is longer than any model reads.
+fn check_lengths(texts: &[(&str, Option<&String>)]) -> Result<(), String> {
+    let too_long = |text: &&String| text.len() > MOST_BYTES;
+    let long = texts
+        .iter()
+        .find_map(|(what, text)| Some((what, text.filter(too_long)?)));
+    long.map_or(Ok(()), |(what, text)| {
+        Err(format!(
+            "the {what} has {:.1} MB, which no model reads; shorten it to {} MB at most",
+            text.len() as f64 / 1e6,
+            MOST_BYTES / 1_000_000
+        ))
     })
 }
 
