@@ -10,6 +10,7 @@ mod python;
 mod time;
 
 use crate::Tokenizer;
+use crate::files::limit;
 use crate::jinja::{Jinja, as_minijinja, said};
 use jiff::Timestamp;
 use minijinja::syntax::SyntaxConfig;
@@ -110,6 +111,17 @@ impl ChatTemplate {
         tokens: impl IntoIterator<Item = (K, V)>,
         options: &ChatOptions,
     ) -> Result<Self, ChatError> {
+        let syntax_error = |message: String| ChatError::Syntax {
+            file: file.to_owned(),
+            message,
+        };
+        if source.len() as u64 > limit::TEMPLATE {
+            return Err(syntax_error(format!(
+                "it has {} bytes, and {} at most are read",
+                source.len(),
+                limit::TEMPLATE
+            )));
+        }
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
@@ -142,10 +154,7 @@ impl ChatTemplate {
         });
         environment
             .add_template_owned(NAME, as_minijinja(source))
-            .map_err(|error| ChatError::Syntax {
-                file: file.to_owned(),
-                message: said(&error),
-            })?;
+            .map_err(|error| syntax_error(said(&error)))?;
         let jinja = Jinja::new(environment);
         check_arguments(&jinja, &options.arguments)?;
         let tokens = tokens.into_iter().map(|(k, v)| (k.into(), Value::from(v.into())));

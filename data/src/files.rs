@@ -7,8 +7,10 @@ use std::path::Path;
 
 /// How long a file may be, in bytes, by what it is.
 pub mod limit {
-    /// A config, or a template.
+    /// A config.
     pub const CONFIG: u64 = 4 << 20;
+    /// A chat template; the largest have 16 KB.
+    pub const TEMPLATE: u64 = 1 << 20;
     /// A tokenizer; the largest have 35 MB.
     pub const TOKENIZER: u64 = 512 << 20;
     /// Rows: prompts, completions, problems.

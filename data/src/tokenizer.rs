@@ -128,13 +128,13 @@ impl Tokenizer {
             path: file,
             message: error.to_string(),
         })?;
-        if let Some(text) = read_if_there(&dir.join(CONFIG))? {
+        if let Some(text) = read_if_there(&dir.join(CONFIG), limit::TOKENIZER)? {
             tokenizer.config = serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
                 path: dir.join(CONFIG),
                 message: error.to_string(),
             })?;
         }
-        tokenizer.chat_template = read_if_there(&dir.join(CHAT))?;
+        tokenizer.chat_template = read_if_there(&dir.join(CHAT), limit::TEMPLATE)?;
         tokenizer.dir = Some(dir);
         Ok(tokenizer)
     }
@@ -477,8 +477,8 @@ fn config_of(specials: &[String]) -> Map<String, Value> {
     config
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, TokenizerError> {
-    match files::text(path, limit::CONFIG) {
+fn read_if_there(path: &Path, most: u64) -> Result<Option<String>, TokenizerError> {
+    match files::text(path, most) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Io {

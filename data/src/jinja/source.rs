@@ -36,10 +36,10 @@ pub(crate) fn as_minijinja(source: &str) -> String {
                         out.push_str(&rest[..end]);
                         rest = &rest[end..];
                     }
-                    _ => out.push_str(&with_percent(block)),
+                    _ => out.push_str(&with_percent(block, DEPTH)),
                 }
             }
-            Some(b'{') => out.push_str(&with_percent(block)),
+            Some(b'{') => out.push_str(&with_percent(block, DEPTH)),
             _ => out.push_str(block),
         }
     }
@@ -104,8 +104,16 @@ fn group(text: &str) -> Option<usize> {
     None
 }
 
+/// Brackets in brackets that are looked into; minijinja takes 150.
+const DEPTH: usize = 150;
+/// Longer expressions stay as they are: looking for the ends of brackets takes the square of the length.
+const LONG: usize = 8 << 10;
+
 /// An expression, with `percent` in place of the sign behind a string, or behind brackets that begin with one.
-fn with_percent(text: &str) -> String {
+fn with_percent(text: &str, depth: usize) -> String {
+    if depth == 0 || text.len() > LONG {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
@@ -114,7 +122,7 @@ fn with_percent(text: &str) -> String {
             b'\'' | b'"' => (string(rest).map(|end| rest[..end].to_owned()), string(rest)),
             b'(' if rest[1..].trim_start().starts_with(['\'', '"']) => {
                 let end = group(rest);
-                let inner = end.map(|end| format!("({})", with_percent(&rest[1..end - 1])));
+                let inner = end.map(|end| format!("({})", with_percent(&rest[1..end - 1], depth - 1)));
                 (inner, end)
             }
             _ => (None, None),
@@ -128,7 +136,7 @@ fn with_percent(text: &str) -> String {
         out.push_str(&copied);
         at += length;
         while let Some((value, length)) = behind_percent(&text[at..]) {
-            out.push_str(&format!(" | percent({})", with_percent(value)));
+            out.push_str(&format!(" | percent({})", with_percent(value, depth - 1)));
             at += length;
         }
     }
@@ -220,5 +228,19 @@ mod tests {
         ] {
             assert_eq!(as_minijinja(source), expected);
         }
+    }
+
+    #[test]
+    fn brackets_without_an_end_take_no_time() {
+        let started = std::time::Instant::now();
+        for block in [
+            "('a'".repeat(250_000),
+            format!("{}{}", "('%s' % ".repeat(99_999), ")".repeat(99_999)),
+        ] {
+            as_minijinja(&format!("{{{{ {block} }}}}"));
+        }
+        let blocks = format!("{{{{ {} }}}}", "('a'".repeat(2000)).repeat(100);
+        assert_eq!(as_minijinja(&blocks), blocks);
+        assert!(started.elapsed().as_secs() < 5);
     }
 }
