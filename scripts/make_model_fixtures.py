@@ -5,7 +5,7 @@ with the logits and gradients that transformers computes for them.
     pip install torch transformers safetensors
     python3 scripts/make_model_fixtures.py          # rewrites model/tests/fixtures/
 
-Made with torch 2.15 and transformers 5.23. Each directory holds a Hugging Face checkpoint and `expected.safetensors`:
+Made with torch 2.15 and transformers 5.24 (the first four with 5.23). Each directory holds a Hugging Face checkpoint and `expected.safetensors`:
     lengths [b]; ids_{right,left} [b, t]; logits_{right,left} [b, t, v] (meaningless at filling)
     loss []: mean cross-entropy of every token given those before it, over the real tokens that have one before them
     grad.NAME: its gradient for every parameter
@@ -40,6 +40,7 @@ SHAPE = dict(
     pad_token_id=0,
     attn_implementation="eager",
 )
+SMALL = SHAPE | dict(hidden_size=16, intermediate_size=20, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2)
 LENGTHS = [9, 4, 1, 7]
 
 
@@ -85,10 +86,60 @@ def make(name, model, seed, dtype=torch.float32, **save):
     shutil.rmtree(path, ignore_errors=True)
     randomise(model, seed)
     model.to(dtype).save_pretrained(path, **save)
+    expect_as_read(model, path, seed + 100)
+    return path
+
+
+def expect_as_read(model, path, seed):
     # Read again: a cast to bf16 and back would have rounded the rotary frequencies too.
     model = type(model).from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
-    expect(model.eval(), path, seed + 100)
-    return path
+    expect(model.eval(), path, seed)
+    return model
+
+
+def edit(path, change):
+    config = json.loads((path / "config.json").read_text())
+    change(config)
+    (path / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def make_untied(seed):
+    """A head of its own under `tie_word_embeddings: true`: transformers unties, and says so. And a window that begins
+    behind the last layer."""
+    model = Qwen2ForCausalLM(Qwen2Config(**SMALL))
+    path = make("untied", model, seed)
+    unused = dict(use_sliding_window=True, sliding_window=16, max_window_layers=1)
+    edit(path, lambda config: config.pop("layer_types") and config.update(tie_word_embeddings=True, **unused))
+    model = expect_as_read(model, path, seed + 100)
+    assert model.lm_head.weight.data_ptr() != model.model.embed_tokens.weight.data_ptr()
+
+
+def make_lenient(seed):
+    """What transformers reads though it is not how it writes: f64, names without `model.`, a tied head and rotary
+    frequencies in shards whose index does not list them, fields at the top of config.json or left to their defaults."""
+    scaling = dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
+    rope = scaling | dict(rope_type="llama3", rope_theta=500.0, original_max_position_embeddings=64)
+    model = LlamaForCausalLM(LlamaConfig(**SMALL, tie_word_embeddings=True, rope_parameters=rope))
+    path = make("lenient", model, seed)
+    (path / "model.safetensors").unlink()
+    weights = {name.removeprefix("model."): tensor.double() for name, tensor in model.state_dict().items()}
+    head = weights.pop("lm_head.weight").clone()
+    names = sorted(weights)
+    shards = [{name: weights[name] for name in part} for part in [names[:5], names[5:]]]
+    files = [f"model-{number:05}-of-00002.safetensors" for number in [1, 2]]
+    index = {name: file for file, shard in zip(files, shards) for name in shard}
+    shards[1] |= {"lm_head.weight": head, "layers.0.self_attn.rotary_emb.inv_freq": model.model.rotary_emb.inv_freq}
+    for file, shard in zip(files, shards):
+        save_file({name: tensor.contiguous() for name, tensor in shard.items()}, path / file, {"format": "pt"})
+    (path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}, indent=2) + "\n")
+
+    def change(config):
+        del config["max_position_embeddings"], config["rope_parameters"]
+        config |= dict(rope_theta=500.0, rope_scaling=scaling | dict(type="llama3"))
+        config |= dict(original_max_position_embeddings=64, num_key_value_heads=None)
+
+    edit(path, change)
+    expect_as_read(model, path, seed + 100)
 
 
 def main():
@@ -118,6 +169,9 @@ def main():
 
     # Norms on the heads of q and k; heads wider than hidden_size / heads.
     make("qwen3", Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8)), 4)
+
+    make_untied(5)
+    make_lenient(6)
 
 
 if __name__ == "__main__":

@@ -44,12 +44,12 @@ pub struct Candidate {
     pub text: String,
     /// What each `[[reward]]` says of it, in their order.
     pub scores: Vec<Score>,
-    /// What it earns: the weighted sum of its scores.
-    pub reward: f64,
+    /// What it earns: the weighted sum of its scores; none before it is graded, and where no reward applies to it.
+    pub reward: Option<f64>,
     /// Υ (eq. 11); none where it was not projected.
     pub upsilon: Option<f64>,
-    /// `B_i`, or `A_i`: its weight in the policy gradient (eq. 8).
-    pub weight: f64,
+    /// `B_i`, or `A_i`: its weight in the policy gradient (eq. 8); none before it is weighed, and where it is left out of the loss.
+    pub weight: Option<f64>,
     /// What the κ term needs, where there is one.
     pub collider: Option<Collider>,
     /// `[t]`: log-probabilities of its tokens under the reference model, in nats, where there is one.
@@ -99,8 +99,8 @@ impl Group {
         }
     }
 
-    /// `[g]`: what the candidates earn.
-    pub fn rewards(&self) -> impl Iterator<Item = f64> + '_ {
+    /// `[g]`: what the candidates earn; none where no reward applies.
+    pub fn rewards(&self) -> impl Iterator<Item = Option<f64>> + '_ {
         self.candidates.iter().map(|candidate| candidate.reward)
     }
 
@@ -110,11 +110,11 @@ impl Group {
         self.hidden_gd = None;
     }
 
-    /// Whether all candidates earned the same: their advantages are 0.
+    /// Whether all candidates that earned anything earned the same: their advantages are 0.
     pub fn is_flat(&self) -> bool {
-        self.candidates
-            .windows(2)
-            .all(|pair| pair[0].reward == pair[1].reward)
+        let mut earned = self.rewards().flatten();
+        let first = earned.next();
+        earned.all(|reward| Some(reward) == first)
     }
 }
 
@@ -133,9 +133,9 @@ impl Candidate {
             completion,
             text: String::new(),
             scores: Vec::new(),
-            reward: 0.0,
+            reward: None,
             upsilon: None,
-            weight: 0.0,
+            weight: None,
             collider: None,
             logp_ref: None,
         }
@@ -144,6 +144,11 @@ impl Candidate {
     /// Its tokens, the EOS that ended it included.
     pub fn tokens(&self) -> &[u32] {
         &self.completion.tokens
+    }
+
+    /// How many of its tokens the loss sees: all, or none if it is left out.
+    pub fn tokens_in_loss(&self) -> usize {
+        self.weight.map_or(0, |_| self.tokens().len())
     }
 }
 

@@ -130,7 +130,7 @@ impl Policy {
         dtype: Dtype,
         device: &Device,
     ) -> Result<Self, PolicyError> {
-        let model = checkpoint::load(dir, dtype, device)?;
+        let model = open::network(dir, dtype, device)?;
         let generation = GenerationConfig::load(dir, model.config())?;
         Self::assemble(
             model,
@@ -238,8 +238,16 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] naming the file that could not be written.
     pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
-        checkpoint::save(&self.model, &self.generation, dir, dtype)?;
+        self.save_network(dir, dtype)?;
         Ok(self.tokenizer.save(dir)?)
+    }
+
+    /// Writes the network alone, without the tokenizer.
+    ///
+    /// # Errors
+    /// As [`Policy::save`].
+    pub fn save_network(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
+        Ok(checkpoint::save(&self.model, &self.generation, dir, dtype)?)
     }
 
     /// The contexts of a problem that is only answered.

@@ -1,12 +1,16 @@
 //! From rewards and Υ to each candidate's weight in the policy gradient.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use crate::group::Group;
 use crate::objective::{Objective, ObjectiveError};
+use crate::rollout::Finish;
 
 /// Fills in each candidate's weight, `B_i = A_i · Υ_i` or what the objective has in its place (eqs. 8, 11). All groups have
 /// equally many candidates.
+///
+/// Candidates without a reward get no weight, and count for no advantage. Those that were cut at the longest length get none
+/// where the objective says so; their rewards count as any other.
 ///
 /// # Errors
 /// [`ObjectiveError`] if the objective needs what was not projected.
@@ -16,7 +20,17 @@ pub fn weigh(groups: &mut [Group], objective: &Objective, device: &Device) -> Re
         groups.first().map_or(0, |group| group.candidates.len()),
     );
     let table = |flat: Vec<f64>| Tensor::<2>::from_data(TensorData::new(flat, [p, g]), device);
-    let rewards_pg = table(groups.iter().flat_map(Group::rewards).collect());
+    // Whatever stands where there is no reward is not read; of a group's own it keeps differences small.
+    let filled = |group: &Group| -> Vec<f64> {
+        let any = group.rewards().flatten().next().unwrap_or(0.0);
+        group.rewards().map(|reward| reward.unwrap_or(any)).collect()
+    };
+    let rewards_pg = table(groups.iter().flat_map(filled).collect());
+    let earned: Vec<bool> = groups
+        .iter()
+        .flat_map(|group| group.rewards().map(|reward| reward.is_some()))
+        .collect();
+    let earned_pg = Tensor::<2, Bool>::from_data(TensorData::new(earned, [p, g]), device);
     // A group that was not projected has advantages of 0, whatever stands here.
     let upsilon_pg = objective.needs_projection().then(|| {
         let candidates = groups.iter().flat_map(|group| &group.candidates);
@@ -26,12 +40,98 @@ pub fn weigh(groups: &mut [Group], objective: &Objective, device: &Device) -> Re
                 .collect(),
         )
     });
-    let weights_pg = objective.weigh(rewards_pg, upsilon_pg)?;
+    let weights_pg = objective.weigh(rewards_pg, Some(earned_pg), upsilon_pg)?;
     let weights = weights_pg.into_data().convert::<f64>();
     let weights = weights.try_into_vec::<f64>().expect("converted to f64");
     let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
     for (candidate, weight) in candidates.zip(weights) {
-        candidate.weight = weight;
+        let cut = objective.mask_truncated && candidate.completion.finish == Finish::Length;
+        candidate.weight = (candidate.reward.is_some() && !cut).then_some(weight);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gcpo_data::Problem;
+
+    use super::*;
+    use crate::group::Candidate;
+    use crate::objective::{Clip, gcpo, grpo};
+    use crate::rollout::{Completion, Contexts};
+    use crate::testing::device;
+
+    /// A group of candidates: what each earned, and whether it was cut.
+    fn group(earned: &[(Option<f64>, bool)]) -> Group {
+        let mut group = Group::new(
+            Problem::default(),
+            0,
+            String::new(),
+            Contexts::answer_only(vec![1]).unwrap(),
+        );
+        let candidate = |&(reward, cut): &(Option<f64>, bool)| {
+            let completion = Completion {
+                tokens: vec![1, 2],
+                logp: vec![-1.0; 2],
+                sampling_logp: vec![-1.0; 2],
+                finish: if cut { Finish::Length } else { Finish::Eos },
+            };
+            Candidate {
+                reward,
+                upsilon: Some(2.0),
+                ..Candidate::new(completion)
+            }
+        };
+        group.candidates = earned.iter().map(candidate).collect();
+        group
+    }
+
+    fn weights(groups: &mut [Group], objective: &Objective) -> Vec<Vec<Option<f64>>> {
+        weigh(groups, objective, &device()).unwrap();
+        let of = |group: &Group| {
+            group
+                .candidates
+                .iter()
+                .map(|candidate| candidate.weight)
+                .collect()
+        };
+        groups.iter().map(of).collect()
+    }
+
+    #[test]
+    fn what_earned_nothing_has_no_weight_and_what_was_cut_only_where_it_is_masked() {
+        let clip = Clip { low: 0.2, high: 0.2 };
+        let z = 0.5 / (0.5f64.sqrt() + 1e-4);
+        for (objective, times) in [
+            (grpo(0.0, clip), 1.0),
+            (gcpo(1.0, 0.06, 0.0, clip, 1e-6, 10.0), 2.0),
+        ] {
+            for mask_truncated in [false, true] {
+                let mut groups = [
+                    group(&[(None, false), (Some(1.0), false), (Some(0.0), true)]),
+                    group(&[(None, false), (Some(3.0), false), (None, true)]),
+                    group(&[(None, true); 3]),
+                ];
+                let objective = Objective {
+                    mask_truncated,
+                    ..objective
+                };
+                let found = weights(&mut groups, &objective);
+                let close = |weight: Option<f64>, expected: f64| (weight.unwrap() - expected).abs() < 1e-6;
+                assert!(
+                    found[0][0].is_none() && close(found[0][1], times * z),
+                    "{found:?}"
+                );
+                match mask_truncated {
+                    true => assert_eq!(found[0][2], None),
+                    false => assert!(close(found[0][2], -times * z), "{found:?}"),
+                }
+                assert_eq!(found[1], [None, Some(0.0), None]);
+                assert_eq!(found[2], [None; 3]);
+                assert!(groups[1].is_flat() && groups[2].is_flat() && !groups[0].is_flat());
+                assert_eq!(groups[0].candidates[1].tokens_in_loss(), 2);
+                assert_eq!(groups[0].candidates[0].tokens_in_loss(), 0);
+            }
+        }
+    }
 }

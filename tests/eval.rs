@@ -158,12 +158,37 @@ fn eval_keeps_every_completion_and_goes_on_where_it_was_stopped() {
         .to_owned();
     let mut first = json(&lines[0]);
     first["completion"] = "it is \\boxed{2}".into();
-    lines[0] = first.to_string();
-    fs::write(
-        dir.path().join("better.jsonl"),
-        format!("{header}\n{}\n", lines.join("\n")),
-    )
-    .unwrap();
+    // The same text is wrong where it was cut, unless that is to be graded.
+    for (finish, unfinished, changed) in [
+        ("length", "wrong", 0),
+        ("length", "grade", 1),
+        ("eos", "wrong", 1),
+    ] {
+        first["finish"] = finish.into();
+        lines[0] = first.to_string();
+        let text = format!("{header}\n{}\n", lines.join("\n"));
+        fs::write(dir.path().join("better.jsonl"), text).unwrap();
+        let set = format!("grader.unfinished={unfinished}");
+        let (text, _) = success(
+            dir.path(),
+            &["eval", "--regrade", "better.jsonl", "--set", &set, "--json"],
+        );
+        // Others of its kind may be right as they stand.
+        let found = json(&text)["changed"].as_u64().unwrap();
+        assert!(
+            found == changed || (unfinished == "grade" && found > 1),
+            "{finish} {unfinished}: {text}"
+        );
+    }
+    let whole = fs::read_to_string(dir.path().join("whole.jsonl")).unwrap();
+    let cut = |line: &&str| json(line)["finish"] == "length";
+    assert!(
+        whole
+            .lines()
+            .skip(1)
+            .filter(cut)
+            .all(|line| json(line)["by"] == "unfinished")
+    );
     let args = [
         "eval",
         "--regrade",

@@ -179,10 +179,12 @@ fn check(place: &str, case: &Case, dtype: DType, tolerance: f64) {
     let objective = on.objective();
 
     // GRPO's weights are the advantages.
-    let advantage_pg = grpo(0.0, objective.clip).weigh(on.rewards_pg(), None);
+    let advantage_pg = grpo(0.0, objective.clip).weigh(on.rewards_pg(), None, None);
     report.close("advantage", &values(advantage_pg.unwrap()), &expect.advantage);
     report.close("upsilon", &values(on.upsilon_pg()), &expect.upsilon);
-    let b_pg = objective.weigh(on.rewards_pg(), Some(on.upsilon_pg())).unwrap();
+    let b_pg = objective
+        .weigh(on.rewards_pg(), None, Some(on.upsilon_pg()))
+        .unwrap();
     report.close("b", &values(b_pg.clone()), &expect.b);
     report.close_kept("pi_ref", &values(on.pi_ref_bt()), &expect.pi_ref);
 

@@ -82,7 +82,10 @@ fn grade(reward: &mut Reward, step: usize) -> Result<Vec<Group>, RewardError> {
 }
 
 fn rewards(groups: &[Group]) -> Vec<Vec<f64>> {
-    groups.iter().map(|group| group.rewards().collect()).collect()
+    groups
+        .iter()
+        .map(|group| group.rewards().flatten().collect())
+        .collect()
 }
 
 /// What a program that behaves as `how` is told off for.
@@ -96,7 +99,10 @@ fn failure(how: &str, more: &str) -> String {
         started.elapsed() < Duration::from_secs(30),
         "{how} was waited for"
     );
-    assert!(text.contains("reward `judge`") && text.contains(how), "{text}");
+    assert!(
+        text.contains("reward `judge`: `") && text.contains("judge-"),
+        "{text}"
+    );
     text
 }
 
@@ -132,7 +138,7 @@ fn a_program_is_told_everything_and_when_to_end() {
     assert_eq!((lines.len(), lines[6]), (7, "end"));
     let line: serde_json::Value = serde_json::from_str(lines[4]).unwrap();
     let expected = serde_json::json!({
-        "id": 4, "step": 7, "prompt": "the \"prompt\"\n", "completion": "xxxxx", "answer": "4",
+        "id": 4, "step": 7, "prompt": "the \"prompt\"\n", "completion": "xxxxx", "finish_reason": "stop", "answer": "4",
         "problem": {"id": "second", "question": "what?", "answer": "4", "solution": "2 + 2"},
     });
     assert_eq!(line, expected);
@@ -159,13 +165,10 @@ fn a_reward_that_does_not_apply_is_left_out_of_the_sum() {
     );
     let null = with("null");
     assert_eq!(rewards(&null), [[-1.0; 3]; 2]);
-    // With nothing else there is no reward at all.
-    let mut alone = start(&entry(&["some"], "")).unwrap();
-    let text = grade(&mut alone, 1).err().unwrap().to_string();
-    assert!(
-        text.contains("problem `first`") && text.contains("completion 1,"),
-        "{text}"
-    );
+    // With nothing else there is none.
+    let alone = grade(&mut start(&entry(&["some"], "")).unwrap(), 1).unwrap();
+    let earned: Vec<_> = alone.iter().flat_map(Group::rewards).collect();
+    assert_eq!(earned, [None, Some(3.0), None, Some(3.0), None, Some(3.0)]);
 }
 
 #[test]
@@ -264,9 +267,37 @@ fn a_program_that_cannot_be_started_is_named_before_anything_is_sampled() {
     let config = "[[reward]]\nname = \"command\"\ncommand = [\"no/such-program\", \"x\"]";
     let text = start(config).err().unwrap().to_string();
     assert!(
-        text.starts_with("reward `command`: `no/such-program x` cannot be started: "),
+        text.starts_with("reward `command`: `no/such-program` cannot be started: ")
+            && text.contains("check `command`"),
         "{text}"
     );
+    let needs = format!(
+        "{}\nenv = [\"PATH\", \"GCPO_NOT_SET\", \"GCPO_NOT_SET_EITHER\"]",
+        entry(&["length"], "")
+    );
+    let text = start(&needs).err().unwrap().to_string();
+    assert!(
+        text.contains("not set: GCPO_NOT_SET, GCPO_NOT_SET_EITHER; export them"),
+        "{text}"
+    );
+    // A file that is there, and whose interpreter is not.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("judge");
+        fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!(
+            "[[reward]]\nname = \"command\"\ncommand = [{:?}]",
+            script.to_str().unwrap()
+        );
+        let text = start(&config).err().unwrap().to_string();
+        assert!(
+            text.contains("the file is there") && text.contains("interpreter"),
+            "{text}"
+        );
+    }
 }
 
 /// A quickstart run with these rewards, two steps of two problems.

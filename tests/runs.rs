@@ -269,6 +269,52 @@ fn what_cannot_be_evaluated_or_computed_is_refused_where_it_is_read() {
     }
 }
 
+/// A checkpoint whose last norm is so large that its logits are not finite.
+fn overflowing(dir: &Path) {
+    program::checkpoint(dir);
+    let path = dir.join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let norm = file.tensor("model.norm.weight").unwrap().data();
+    let at = norm.as_ptr() as usize - bytes.as_ptr() as usize;
+    let huge = 3e38f32.to_le_bytes().repeat(norm.len() / 4);
+    bytes[at..at + huge.len()].copy_from_slice(&huge);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_rollout_or_an_evaluation_that_fails_names_step_and_problem_and_saves() {
+    let dir = temp();
+    start(dir.path());
+    overflowing(&dir.path().join("base"));
+    let base = ["--set", "model.path=base"];
+    let error = failure(dir.path(), &args(&[&["--run-dir", "run"], &base[..]].concat()));
+    assert!(
+        error.contains("step 1: problem `") && error.contains("the state that led to this, of step 0"),
+        "{error}"
+    );
+    assert!(
+        dir.path()
+            .join("run/checkpoints/step-0/trainer/SHA256SUMS")
+            .is_file()
+    );
+    let eval = [
+        "--set",
+        "eval={every=1,path=\"problems.jsonl\",preset={question=\"q\",answer=\"a\"}}",
+    ];
+    let more = [&["--run-dir", "eval"], &base[..], &eval[..]].concat();
+    let error = failure(dir.path(), &args(&more));
+    assert!(
+        error.contains("the evaluation after step 0: problem `"),
+        "{error}"
+    );
+    assert!(
+        dir.path()
+            .join("eval/checkpoints/step-0/trainer/SHA256SUMS")
+            .is_file()
+    );
+}
+
 #[cfg(unix)]
 mod processes {
     use std::process::{Child, Command, Stdio};

@@ -12,8 +12,15 @@ use serde_json::{Map, Value, json};
 mod rope;
 
 pub use crate::fields::ConfigError;
-use crate::fields::{Reader, ids_to_json};
+use crate::fields::{Reader, ids_to_json, object, read};
+use crate::json::{short, shorten};
 pub use rope::RopeScaling;
+
+/// Most layers that a network may have; the deepest that were ever trained have a tenth.
+const MOST_LAYERS: usize = 10_000;
+
+/// Most numbers that a network may have: sizes of its tensors, and what is worked out from them, are countable in bytes.
+const MOST_PARAMETERS: u128 = 1 << 50;
 
 /// The family of a checkpoint: it decides which projections have biases and whether q and k are normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +41,14 @@ impl ModelType {
             ModelType::Llama => "LlamaForCausalLM",
             ModelType::Qwen2 => "Qwen2ForCausalLM",
             ModelType::Qwen3 => "Qwen3ForCausalLM",
+        }
+    }
+
+    /// `max_position_embeddings` of a file that does not say it, as in transformers' classes.
+    fn default_positions(self) -> usize {
+        match self {
+            ModelType::Llama => 2048,
+            ModelType::Qwen2 | ModelType::Qwen3 => 32_768,
         }
     }
 }
@@ -90,11 +105,7 @@ impl ModelConfig {
     /// The file is missing, is no JSON, or describes a model that this crate does not compute.
     pub fn load(dir: &Path) -> Result<Self, ConfigError> {
         let path = dir.join("config.json");
-        let bytes = std::fs::read(&path).map_err(|source| ConfigError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        Self::from_json(&bytes, &path)
+        Self::from_json(&read(&path)?, &path)
     }
 
     /// Reads the JSON text of a `config.json`; `path` names it in errors.
@@ -102,10 +113,7 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::load`].
     pub fn from_json(json: &[u8], path: &Path) -> Result<Self, ConfigError> {
-        let map: Map<String, Value> = serde_json::from_slice(json).map_err(|source| ConfigError::Parse {
-            path: path.into(),
-            source,
-        })?;
+        let map = object(json, path)?;
         Reader { map: &map, path }.config()
     }
 
@@ -142,10 +150,16 @@ impl ModelConfig {
 
     /// Trainable numbers; a tied head counts once.
     pub fn parameters(&self) -> usize {
-        let d = self.hidden_size;
-        let q = self.num_attention_heads * self.head_dim;
-        let kv = self.num_key_value_heads * self.head_dim;
-        let f = self.intermediate_size;
+        self.count() as usize
+    }
+
+    /// [`ModelConfig::parameters`] of sizes that are not yet known to be countable.
+    fn count(&self) -> u128 {
+        let [d, f, e] = [self.hidden_size, self.intermediate_size, self.head_dim].map(|n| n as u128);
+        let (q, kv) = (
+            self.num_attention_heads as u128 * e,
+            self.num_key_value_heads as u128 * e,
+        );
         let mut layer = d * (q + 2 * kv) + q * d + 3 * d * f + 2 * d;
         if self.has_qkv_bias() {
             layer += q + 2 * kv;
@@ -154,13 +168,13 @@ impl ModelConfig {
             layer += d;
         }
         if self.has_qk_norm() {
-            layer += 2 * self.head_dim;
+            layer += 2 * e;
         }
         if self.mlp_bias {
             layer += 2 * f + d;
         }
         let heads = if self.tie_word_embeddings { 1 } else { 2 };
-        heads * self.vocab_size * d + self.num_hidden_layers * layer + d
+        heads * self.vocab_size as u128 * d + self.num_hidden_layers as u128 * layer + d
     }
 
     /// Keys and values that one token of one row holds, in numbers.
@@ -230,10 +244,23 @@ impl From<ModelConfig> for Value {
     }
 }
 
+/// Fields that every family declares as numbers, words or flags in transformers, which refuses `null` for them.
+const NEVER_NULL: &[&str] = &[
+    "hidden_act",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "initializer_range",
+    "tie_word_embeddings",
+];
+
 impl Reader<'_> {
     fn config(&self) -> Result<ModelConfig, ConfigError> {
         let model_type = self.model_type()?;
-        self.refuse_unsupported()?;
+        self.refuse_nulls(NEVER_NULL)?;
+        if model_type == ModelType::Qwen3 {
+            self.refuse_nulls(&["head_dim"])?;
+        }
+        self.refuse_unsupported(model_type)?;
         let hidden_size = self.size("hidden_size")?;
         let num_attention_heads = self.size("num_attention_heads")?;
         let num_key_value_heads = self.key_value_heads(model_type, num_attention_heads)?;
@@ -241,16 +268,18 @@ impl Reader<'_> {
         let (rope_theta, rope_scaling) = rope::read(self)?;
         let vocab_size = self.size("vocab_size")?;
         let attention_bias = self.flag("attention_bias")?.unwrap_or(false);
-        Ok(ModelConfig {
+        let config = ModelConfig {
             model_type,
             vocab_size,
             hidden_size,
             intermediate_size: self.size("intermediate_size")?,
-            num_hidden_layers: self.size("num_hidden_layers")?,
+            num_hidden_layers: self.layers()?,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
-            max_position_embeddings: self.size("max_position_embeddings")?,
+            max_position_embeddings: self
+                .optional_size("max_position_embeddings")?
+                .unwrap_or(model_type.default_positions()),
             rms_norm_eps: self.positive("rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta,
             rope_scaling,
@@ -262,7 +291,24 @@ impl Reader<'_> {
             bos_token_id: self.id("bos_token_id")?,
             eos_token_id: self.ids_below("eos_token_id", vocab_size)?.unwrap_or_default(),
             pad_token_id: self.id("pad_token_id")?,
-        })
+        };
+        match config.count() {
+            count if count > MOST_PARAMETERS => Err(self.error(
+                "hidden_size",
+                format!("and the other sizes make a network of {count} parameters; is one of them mistyped?"),
+            )),
+            _ => Ok(config),
+        }
+    }
+
+    fn layers(&self) -> Result<usize, ConfigError> {
+        match self.size("num_hidden_layers")? {
+            layers if layers > MOST_LAYERS => Err(self.error(
+                "num_hidden_layers",
+                format!("is {layers}; networks of more than {MOST_LAYERS} layers are not computed"),
+            )),
+            layers => Ok(layers),
+        }
     }
 
     fn model_type(&self) -> Result<ModelType, ConfigError> {
@@ -272,7 +318,10 @@ impl Reader<'_> {
             Some("qwen3") => Ok(ModelType::Qwen3),
             Some(other) => Err(self.error(
                 "model_type",
-                format!("is \"{other}\"; supported are llama, qwen2 (also Qwen2.5) and qwen3"),
+                format!(
+                    "is \"{}\"; supported are llama, qwen2 (also Qwen2.5) and qwen3",
+                    shorten(other)
+                ),
             )),
             None => Err(self.error(
                 "model_type",
@@ -284,7 +333,10 @@ impl Reader<'_> {
     fn key_value_heads(&self, model_type: ModelType, query_heads: usize) -> Result<usize, ConfigError> {
         let heads = match self.optional_size("num_key_value_heads")? {
             Some(heads) => heads,
-            None if model_type == ModelType::Llama => query_heads,
+            // `null` is one for each query head in every family; that nothing is said means so in Llama's only.
+            None if model_type == ModelType::Llama || self.map.contains_key("num_key_value_heads") => {
+                query_heads
+            }
             None => {
                 return Err(self.error(
                     "num_key_value_heads",
@@ -324,45 +376,23 @@ impl Reader<'_> {
     }
 
     /// Names what would be computed wrongly if it were ignored.
-    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
+    fn refuse_unsupported(&self, model_type: ModelType) -> Result<(), ConfigError> {
         if let Some(act) = self.string("hidden_act")?
             && act != "silu"
             && act != "swish"
         {
-            return Err(self.error("hidden_act", format!("is \"{act}\"; only silu is supported")));
-        }
-        // Mistral-like files have a window without the switch; Qwen's window counts only with it.
-        let window = self
-            .map
-            .get("sliding_window")
-            .is_some_and(|value| !value.is_null());
-        let switch = self.flag("use_sliding_window")?;
-        if switch == Some(true) && window {
             return Err(self.error(
-                "use_sliding_window",
-                "is true; sliding-window attention is not supported".to_string(),
+                "hidden_act",
+                format!("is \"{}\"; only silu is supported", shorten(act)),
             ));
         }
-        if window && switch.is_none() && self.string("model_type")? == Some("llama") {
-            return Err(self.error(
-                "sliding_window",
-                "is set; sliding-window attention is not supported".to_string(),
-            ));
-        }
-        if let Some(Value::Array(types)) = self.map.get("layer_types")
-            && let Some(other) = types.iter().find(|t| *t != "full_attention")
-        {
-            return Err(self.error(
-                "layer_types",
-                format!("holds {other}; every layer must be full_attention"),
-            ));
-        }
+        self.refuse_windows(model_type)?;
         for field in ["num_experts", "num_local_experts", "n_routed_experts"] {
             if self.map.get(field).is_some_and(|value| !value.is_null()) {
                 return Err(self.error(field, "is set; mixtures of experts are not supported".to_string()));
             }
         }
-        if let Some(Value::Object(_)) = self.map.get("quantization_config") {
+        if self.get("quantization_config").is_some() {
             return Err(self.error(
                 "quantization_config",
                 "is set; load the checkpoint's unquantised weights".to_string(),
@@ -377,5 +407,58 @@ impl Reader<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Sliding windows in use; one that no layer looks through is as good as none.
+    fn refuse_windows(&self, model_type: ModelType) -> Result<(), ConfigError> {
+        if let Some(types) = self.get("layer_types") {
+            let Value::Array(types) = types else {
+                return Err(self.error("layer_types", format!("is {}; it must be a list", short(types))));
+            };
+            if let Some(other) = types.iter().find(|kind| *kind != "full_attention") {
+                return Err(self.error(
+                    "layer_types",
+                    format!("holds {}; every layer must be full_attention", short(other)),
+                ));
+            }
+            let layers = self.layers()?;
+            if types.len() != layers {
+                return Err(self.error(
+                    "layer_types",
+                    format!("names {} layers, but num_hidden_layers is {layers}", types.len()),
+                ));
+            }
+        }
+        let switch = self.flag("use_sliding_window")?;
+        if model_type == ModelType::Llama {
+            // Mistral-like files have a window without the switch.
+            return match self.get("sliding_window") {
+                Some(_) if switch != Some(false) => Err(self.error(
+                    "sliding_window",
+                    "is set; sliding-window attention is not supported".to_string(),
+                )),
+                _ => Ok(()),
+            };
+        }
+        // Where nothing is said, Qwen2Config and Qwen3Config of transformers have a window of 4096, from layer 28 on; that is
+        // not believed of a file that switches it on.
+        let window = self.map.get("sliding_window") != Some(&Value::Null);
+        let first = match self.get("max_window_layers") {
+            None => 0,
+            Some(value) => value.as_u64().ok_or_else(|| {
+                self.error(
+                    "max_window_layers",
+                    format!("is {}; it must be a whole number", short(value)),
+                )
+            })?,
+        };
+        let in_use = window && first < self.layers()? as u64 && self.get("layer_types").is_none();
+        match switch == Some(true) && in_use {
+            true => Err(self.error(
+                "use_sliding_window",
+                "is true; sliding-window attention is not supported".to_string(),
+            )),
+            false => Ok(()),
+        }
     }
 }

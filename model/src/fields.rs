@@ -4,6 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::files;
+use crate::json::{self, short};
+
+/// Largest size that a field may name: what 32 bits count on every device.
+const MOST: u64 = i32::MAX as u64;
+
 /// Why a `config.json` or `generation_config.json` was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -44,6 +50,22 @@ pub(crate) fn ids_to_json(ids: &[u32]) -> Value {
     }
 }
 
+/// The object in a JSON file; `path` names it in errors.
+pub(crate) fn object(json: &[u8], path: &Path) -> Result<Map<String, Value>, ConfigError> {
+    json::object(json).map_err(|source| ConfigError::Parse {
+        path: path.into(),
+        source,
+    })
+}
+
+/// The bytes of a JSON file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    files::read_json(path).map_err(|source| ConfigError::Read {
+        path: path.into(),
+        source,
+    })
+}
+
 /// Reads fields out of a JSON object, with errors that name file and field.
 pub(crate) struct Reader<'a> {
     pub map: &'a Map<String, Value>,
@@ -59,8 +81,20 @@ impl Reader<'_> {
         }
     }
 
+    /// A field's value; `null` is as good as nothing, but see [`Reader::refuse_nulls`].
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|value| !value.is_null())
+    }
+
+    /// Fields that transformers does not take `null` for: what is meant by one is not known.
+    pub fn refuse_nulls(&self, fields: &[&str]) -> Result<(), ConfigError> {
+        match fields
+            .iter()
+            .find(|&&field| self.map.get(field) == Some(&Value::Null))
+        {
+            Some(field) => Err(self.error(field, "is null; write a value or remove it".to_string())),
+            None => Ok(()),
+        }
     }
 
     pub fn string(&self, field: &str) -> Result<Option<&str>, ConfigError> {
@@ -68,7 +102,7 @@ impl Reader<'_> {
             .map(|value| {
                 value
                     .as_str()
-                    .ok_or_else(|| self.error(field, format!("is {value}; it must be a string")))
+                    .ok_or_else(|| self.error(field, format!("is {}; it must be a string", short(value))))
             })
             .transpose()
     }
@@ -76,9 +110,9 @@ impl Reader<'_> {
     pub fn flag(&self, field: &str) -> Result<Option<bool>, ConfigError> {
         self.get(field)
             .map(|value| {
-                value
-                    .as_bool()
-                    .ok_or_else(|| self.error(field, format!("is {value}; it must be true or false")))
+                value.as_bool().ok_or_else(|| {
+                    self.error(field, format!("is {}; it must be true or false", short(value)))
+                })
             })
             .transpose()
     }
@@ -88,15 +122,21 @@ impl Reader<'_> {
             .map(|value| {
                 value
                     .as_f64()
-                    .ok_or_else(|| self.error(field, format!("is {value}; it must be a number")))
+                    .ok_or_else(|| self.error(field, format!("is {}; it must be a number", short(value))))
             })
             .transpose()
     }
 
+    /// A number above 0, in f32 too: what networks are computed in.
     pub fn positive(&self, field: &str) -> Result<Option<f64>, ConfigError> {
-        match self.number(field)? {
-            Some(value) if value <= 0.0 => Err(self.error(field, format!("is {value}; it must be > 0"))),
-            value => Ok(value),
+        let number = self.number(field)?;
+        match number.filter(|&value| !(value as f32 > 0.0 && (value as f32).is_finite())) {
+            Some(value) if value > 0.0 => Err(self.error(
+                field,
+                format!("is {value:?}; it must be a number above 0 that 32 bits hold (1e-38 to 1e38)"),
+            )),
+            Some(value) => Err(self.error(field, format!("is {value:?}; it must be > 0"))),
+            None => Ok(number),
         }
     }
 
@@ -105,7 +145,7 @@ impl Reader<'_> {
             .map(|value| {
                 value
                     .as_object()
-                    .ok_or_else(|| self.error(field, format!("is {value}; it must be an object")))
+                    .ok_or_else(|| self.error(field, format!("is {}; it must be an object", short(value))))
             })
             .transpose()
     }
@@ -113,10 +153,13 @@ impl Reader<'_> {
     pub fn optional_size(&self, field: &str) -> Result<Option<usize>, ConfigError> {
         self.get(field)
             .map(|value| match value.as_u64() {
-                Some(size) if size > 0 => Ok(size as usize),
+                Some(size @ 1..=MOST) => Ok(size as usize),
+                Some(size) if size > 0 => {
+                    Err(self.error(field, format!("is {size}; more than {MOST} is nowhere computed")))
+                }
                 _ => Err(self.error(
                     field,
-                    format!("is {value}; it must be a whole number of at least 1"),
+                    format!("is {}; it must be a whole number of at least 1", short(value)),
                 )),
             })
             .transpose()
@@ -135,7 +178,12 @@ impl Reader<'_> {
         value
             .as_u64()
             .and_then(|id| u32::try_from(id).ok())
-            .ok_or_else(|| self.error(field, format!("holds {value}; token ids are whole numbers")))
+            .ok_or_else(|| {
+                self.error(
+                    field,
+                    format!("holds {}; token ids are whole numbers", short(value)),
+                )
+            })
     }
 
     /// One token id, or none.

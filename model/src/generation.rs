@@ -1,11 +1,12 @@
 //! `generation_config.json`: which tokens end a text.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::config::ModelConfig;
-use crate::fields::{ConfigError, Reader, ids_to_json};
+use crate::fields::{ConfigError, Reader, ids_to_json, object, read};
 
 /// What a checkpoint says about generating with it. What this crate does not use is kept and written back.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,10 +28,12 @@ impl GenerationConfig {
     /// The file exists but cannot be read, is no JSON object, or holds ids that are none.
     pub fn load(dir: &Path, config: &ModelConfig) -> Result<Self, ConfigError> {
         let path = dir.join("generation_config.json");
-        match std::fs::read(&path) {
+        match read(&path) {
             Ok(bytes) => Self::from_json(&bytes, &path, config),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::from_config(config)),
-            Err(source) => Err(ConfigError::Read { path, source }),
+            Err(ConfigError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Ok(Self::from_config(config))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -39,10 +42,7 @@ impl GenerationConfig {
     /// # Errors
     /// As [`GenerationConfig::load`].
     pub fn from_json(json: &[u8], path: &Path, config: &ModelConfig) -> Result<Self, ConfigError> {
-        let map: Map<String, Value> = serde_json::from_slice(json).map_err(|source| ConfigError::Parse {
-            path: path.into(),
-            source,
-        })?;
+        let map = object(json, path)?;
         let reader = Reader { map: &map, path };
         let eos = reader.ids_below("eos_token_id", config.vocab_size)?;
         let pad = reader.id("pad_token_id")?;

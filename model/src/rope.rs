@@ -10,12 +10,17 @@ use crate::dtype::cast;
 
 /// The angle that each pair of features turns by per position, `head_dim / 2` of them.
 pub fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
+    base_frequencies(config)
+        .into_iter()
+        .map(|frequency| scale(frequency, config.rope_scaling))
+        .collect()
+}
+
+/// [`inverse_frequencies`] before they are scaled.
+pub(crate) fn base_frequencies(config: &ModelConfig) -> Vec<f64> {
     let e = config.head_dim;
     (0..e / 2)
-        .map(|i| {
-            let frequency = config.rope_theta.powf(-((2 * i) as f64) / e as f64);
-            scale(frequency, config.rope_scaling)
-        })
+        .map(|i| config.rope_theta.powf(-((2 * i) as f64) / e as f64))
         .collect()
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use common::{config, device, distance};
-use gcpo_model::checkpoint;
+use gcpo_model::checkpoint::{self, Header, Loaded};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
@@ -161,24 +161,127 @@ fn a_misshapen_tensor_is_named_with_both_shapes() {
     assert!(message.contains("[32, 24]"), "{message}");
 }
 
-#[test]
-fn rotary_buffers_and_a_tied_head_are_tolerated() {
-    let dir = edited(|tensors| {
-        let buffer = (vec![4], vec![0; 16]);
-        tensors.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), buffer);
-    });
-    checkpoint::load(dir.path(), Dtype::F32, &device()).unwrap();
-    let tied = edited(|_| ());
-    let path = tied.path().join("config.json");
+/// A copy of the qwen3 fixture in which the head is said to be the embedding.
+fn tied(change: impl FnOnce(&mut HashMap<String, (Vec<usize>, Vec<u8>)>)) -> tempfile::TempDir {
+    let dir = edited(change);
+    let path = dir.path().join("config.json");
     let json = std::fs::read_to_string(&path).unwrap();
     let json = json.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
     std::fs::write(&path, json).unwrap();
-    assert!(
-        checkpoint::load(tied.path(), Dtype::F32, &device())
-            .unwrap()
-            .lm_head
-            .is_none()
+    dir
+}
+
+fn read(dir: &Path) -> Loaded {
+    checkpoint::read(dir, Dtype::F32, &device()).unwrap()
+}
+
+const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+#[test]
+fn a_head_beside_a_tied_embedding_counts_where_it_differs() {
+    let differs = read(tied(|_| ()).path());
+    assert_eq!(differs.warnings.len(), 1);
+    assert!(differs.warnings[0].contains("model.safetensors: lm_head.weight differs"));
+    let untied = checkpoint::load(&fixture("qwen3"), Dtype::F32, &device()).unwrap();
+    assert_eq!(differs.model.config(), untied.config());
+    let logits = |model: &Llama| model.lm_head(hidden(model));
+    assert_eq!(distance(logits(&differs.model), logits(&untied)), 0.0);
+    // What is saved says so, and is no contradiction any more.
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::save(&differs.model, &generation(&untied), dir.path(), Dtype::F32).unwrap();
+    let again = read(dir.path());
+    assert_eq!(distance(logits(&again.model), logits(&untied)), 0.0);
+    assert!(again.warnings.is_empty() && !again.model.config().tie_word_embeddings);
+
+    // One number is enough, and none is nothing to speak of.
+    let mut equal = tied(|tensors| drop(tensors.insert(HEAD.into(), tensors[EMBEDDING].clone())));
+    let loaded = read(equal.path());
+    assert!(loaded.warnings.is_empty() && loaded.model.lm_head.is_none());
+    equal = tied(|tensors| {
+        let mut head = tensors[EMBEDDING].clone();
+        let last = head.1.len() - 2;
+        head.1[last] ^= 1;
+        tensors.insert(HEAD.into(), head);
+    });
+    assert!(read(equal.path()).model.lm_head.is_some());
+    // A head alone is both, too.
+    let alone = read(
+        tied(|tensors| {
+            let embedding = tensors.remove(EMBEDDING).unwrap();
+            tensors.insert(HEAD.into(), embedding);
+        })
+        .path(),
     );
+    assert!(alone.warnings.is_empty() && alone.model.lm_head.is_none());
+    assert_eq!(distance(hidden(&alone.model), hidden(&loaded.model)), 0.0);
+    // And it must be one.
+    let misshapen = tied(|tensors| tensors.get_mut(HEAD).unwrap().0 = vec![24, 64]);
+    assert!(error(misshapen.path()).contains("lm_head.weight has shape [24, 64]"));
+}
+
+#[test]
+fn rotary_buffers_are_looked_at() {
+    let name = "model.layers.0.self_attn.rotary_emb.inv_freq";
+    let with = |shape: Vec<usize>, values: Vec<f32>| {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        read(edited(|tensors| drop(tensors.insert(name.into(), (shape, bytes)))).path())
+    };
+    let right: Vec<f32> = (0..4)
+        .map(|i| 10_000f32.powf(-f32::from(i as u8) / 4.0))
+        .collect();
+    assert!(with(vec![4], right.clone()).warnings.is_empty());
+    for (shape, values) in [
+        (vec![4], vec![0.0; 4]),
+        (vec![4], vec![f32::NAN; 4]),
+        (vec![2], right[..2].to_vec()),
+        (vec![4, 1], right.clone()),
+    ] {
+        let loaded = with(shape, values);
+        assert_eq!(loaded.warnings.len(), 1);
+        assert!(loaded.warnings[0].contains(name), "{}", loaded.warnings[0]);
+        let plain = checkpoint::load(&fixture("qwen3"), Dtype::F32, &device()).unwrap();
+        assert_eq!(distance(hidden(&loaded.model), hidden(&plain)), 0.0);
+    }
+}
+
+#[test]
+fn what_transformers_reads_is_read_without_a_word() {
+    let lenient = read(&fixture("lenient"));
+    assert_eq!(lenient.warnings, [""; 0]);
+    assert_eq!(lenient.model.config().max_position_embeddings, 2048);
+    let described = checkpoint::describe(&fixture("lenient")).unwrap();
+    assert_eq!((described.files, described.tensors), (2, 13));
+    let untied = checkpoint::describe(&fixture("untied")).unwrap();
+    assert!(!untied.config.tie_word_embeddings && untied.warnings.len() == 1);
+}
+
+#[test]
+fn headers_and_configs_of_any_bytes_are_errors_and_no_more() {
+    let whole = std::fs::read(fixture("untied").join("model.safetensors")).unwrap();
+    assert_eq!(Header::parse(&whole).unwrap().tensors.len(), 15);
+    let json = std::fs::read(fixture("lenient").join("config.json")).unwrap();
+    // A generator of numbers (Marsaglia, 2003), so that a failure repeats.
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for _ in 0..3000 {
+        let (mut header, mut config) = (whole.clone(), json.clone());
+        for _ in 0..1 + random(3) {
+            let at = random(1600);
+            header[at] = random(256) as u8;
+            let at = random(config.len());
+            config[at] = b"0123456789\"{}[],:-.enu"[random(22)];
+        }
+        let _ = Header::parse(&header);
+        let _ = Header::parse(&header[..random(header.len())]);
+        let _ = ModelConfig::from_json(&config, Path::new("c"));
+        let _ = checkpoint::load_bytes(&config, &header, Dtype::F32, &device());
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use gcpo_model::names::{self, ParamPath};
 use gcpo_model::tokens::{Padding, Tokens};
 use safetensors::SafeTensors;
 
-const FAMILIES: [&str; 4] = ["llama", "llama3_tied", "qwen2", "qwen3"];
+const FAMILIES: [&str; 6] = ["llama", "llama3_tied", "qwen2", "qwen3", "untied", "lenient"];
 const SIDES: [(&str, Padding); 2] = [("right", Padding::Right), ("left", Padding::Left)];
 
 fn fixture(family: &str) -> PathBuf {

@@ -14,7 +14,7 @@ use crate::learner::{Learner, LrSchedulerType};
 use crate::policy::{Init, PromptStyle, TokenizerSource};
 use crate::recipe::{Recipe as _, Rl};
 use crate::report::{RlReport, RolloutReport};
-use crate::reward::GraderKind;
+use crate::reward::{GraderKind, Unfinished};
 use crate::rollout::{Engine, Request, Rollout};
 use crate::stream::{Stage, StreamKey, uniform};
 
@@ -187,6 +187,8 @@ fn config(plan: &Plan) -> Result<Config> {
     draft.rollout.max_completion_length = Some(COMPLETION);
     draft.projection.skip_flat_groups = Some(false);
     draft.grader.kind = Some(GraderKind::Numbers);
+    // Nothing ends a text early here.
+    draft.grader.unfinished = Some(Unfinished::Grade);
     draft.objective.kind = plan.objective.clone();
     draft.objective.beta = Some(0.04);
     draft.train.dtype = Some(plan.dtype);

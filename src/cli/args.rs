@@ -161,7 +161,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE.jsonl", group = "prompts")]
     pub input: Option<PathBuf>,
     /// Completions of each prompt
-    #[arg(short, value_name = "N", default_value = "1", value_parser = at_least_one)]
+    #[arg(short, value_name = "N", default_value = "1", value_parser = completions)]
     pub n: usize,
     /// Set a key of [rollout], by its dotted path, or `seed`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -307,6 +307,15 @@ pub struct ServeArgs {
     /// What is served.
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// They are held together until they are printed.
+fn completions(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1_000_000;
+    match at_least_one(text)? {
+        count if count > MOST => Err(format!("give {MOST} at most")),
+        count => Ok(count),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

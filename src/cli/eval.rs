@@ -22,6 +22,7 @@ use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration};
 use crate::reward::Reward;
+use crate::rollout::Finish;
 use crate::run::RunDir;
 use crate::source::fingerprint;
 use config::{config, differing};
@@ -122,7 +123,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
 /// Whether all gold answers of a set can be read; asked before a model is loaded.
 fn check_golds(set: &Set, reward: &Reward) -> Result<()> {
     for problem in &set.loaded.problems {
-        let gold = reward.verdict("", &problem.id, &problem.answer);
+        let gold = reward.verdict("", Finish::Eos, &problem.id, &problem.answer);
         gold.with_context(|| format!("{} ({})", set.name, set.data))?;
     }
     Ok(())

@@ -82,7 +82,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     let progress = args.input.is_some().then(|| Progress::new(prompts.len(), 0));
     // Enough at a time that lanes find someone waiting when they end.
-    let per_wave = (WAITING * how.max_rows / args.n).max(1);
+    let per_wave = (how.max_rows.saturating_mul(WAITING) / args.n).max(1);
     for (index, wave) in prompts.chunks(per_wave).enumerate() {
         let first = index * per_wave;
         let completions = sample(&engine, wave, first, args.n, config.seed)?;
@@ -154,7 +154,7 @@ fn ids(policy: &Policy, text: &str, asked: Option<usize>) -> Result<Vec<u32>> {
     );
     if let Some(asked) = asked {
         ensure!(
-            ids.len() + asked <= positions,
+            asked <= positions - ids.len(),
             "the prompt takes {} tokens and its completion up to {asked}, but the model has {positions} positions: \
              shorten it, or `--set rollout.max_completion_length={}`",
             ids.len(),

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use gcpo_data::Tokenizer;
-use gcpo_model::checkpoint;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
 use serde::{Deserialize, Serialize};
 
 use super::args::ScoreArgs;
 use super::run::{open_device, print_line, read_input};
+use crate::policy::open;
 
 /// Tokens, padding included, that are run together.
 const TOKENS_AT_ONCE: usize = 8192;
@@ -37,7 +37,7 @@ struct Scored {
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let model = checkpoint::load(&args.model, dtype, &opened.device)?;
+    let model = open::network(&args.model, dtype, &opened.device)?;
     let rows = read(args, &model)?;
     let mut start = 0;
     while start < rows.len() {

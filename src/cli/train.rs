@@ -82,6 +82,15 @@ fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
             )
             .into());
     }
+    if config.rollout.num_generations == 1 {
+        return Err(config
+            .blame(
+                "rollout.num_generations",
+                "one candidate has no others to be compared with: every advantage would be 0, and nothing would be learnt",
+                "give 2 or more; 8 is usual",
+            )
+            .into());
+    }
     if config.objective_row().needs_projection() && config.projection.integrations == 1 {
         say!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \

@@ -26,7 +26,7 @@ use crate::learner::{Train, TrainDraft};
 use crate::objective::{Settings, SettingsDraft};
 use crate::policy::{Model, ModelDraft, Prompt, PromptDraft};
 use crate::projection::{Features, FeaturesDraft, Projection, ProjectionDraft};
-use crate::reward::{self, GraderConfig, GraderDraft, RewardConfig, RewardDraft};
+use crate::reward::{self, GraderConfig, GraderDraft, RewardConfig, RewardDraft, Unfinished};
 use crate::rollout::{Rollout, RolloutDraft};
 use crate::run::{Checkpoint, CheckpointDraft, Run, RunDraft};
 pub use crate::section::ConfigError;
@@ -104,7 +104,7 @@ impl Draft {
     }
 
     /// Reads a config that the program wrote. Where it named the keys of every objective, as up to 0.1.0, those of the others are
-    /// left out: they meant nothing.
+    /// left out: they meant nothing. Where it says nothing of unfinished completions, they were graded.
     ///
     /// # Errors
     /// As [`Draft::load`].
@@ -121,6 +121,12 @@ impl Draft {
                 let mut of = keys.iter().filter(|known| known.path == key).peekable();
                 of.peek().is_none() || of.any(|known| known.of.iter().all(|(_, word)| *word == name))
             });
+        }
+        let grader = table.entry("grader").or_insert_with(|| Table::new().into());
+        if let Some(grader) = grader.as_table_mut() {
+            grader
+                .entry("unfinished")
+                .or_insert_with(|| Unfinished::Grade.write());
         }
         Self::of_table(table, Origin::of(name))
     }

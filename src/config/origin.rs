@@ -80,9 +80,13 @@ impl Origin {
         loop {
             let below = format!("{path}.");
             let inside = || self.sets.iter().find(|(key, _)| key.starts_with(&below));
-            let set = self.sets.get(path).or_else(|| Some(inside()?.1));
-            if let Some(set) = set {
-                return error.in_place(&format!("--set {set}"));
+            let set = self.sets.get_key_value(path).or_else(inside);
+            if let Some((key, set)) = set {
+                let typed = match error.is_secret {
+                    true => format!("{key}=…"),
+                    false => set.clone(),
+                };
+                return error.in_place(&format!("--set {typed}"));
             }
             if let Some(&line) = self.lines.get(path) {
                 return error.in_place(&self.name).on_line(line);

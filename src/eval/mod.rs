@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::group::{Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
-use crate::rollout::{Completion, Contexts, Engine, Rollout, RolloutError};
+use crate::rollout::{Completion, Contexts, Engine, Finish, Rollout, RolloutError};
 use crate::sample::{AnswerPlan, integrate, sample};
 use crate::stream::{Stage, StreamKey};
 pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
@@ -262,11 +262,15 @@ impl Record {
         if self.kind == RecordKind::TooLong {
             return Ok(());
         }
-        let verdict = reward.verdict(&self.completion, &self.id, &self.gold)?;
+        let finish = self.finish.unwrap_or(Finish::Eos);
+        let verdict = reward.verdict(&self.completion, finish, &self.id, &self.gold)?;
         self.right = verdict.correct;
         self.answer = verdict.answer;
         self.rule = verdict.rule.map(|rule| rule.to_string());
-        self.by = verdict.by.map(|by| by.to_string());
+        self.by = match reward.is_unfinished(finish) {
+            true => Some("unfinished".to_owned()),
+            false => verdict.by.map(|by| by.to_string()),
+        };
         Ok(())
     }
 }

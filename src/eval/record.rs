@@ -61,7 +61,7 @@ pub struct Record {
     pub answer: Option<String>,
     /// By what rule it was found.
     pub rule: Option<String>,
-    /// What decided.
+    /// What decided: a way of the grader's, or `unfinished` where it was cut and is wrong for that.
     pub by: Option<String>,
     /// Whether it is right.
     pub right: bool,

@@ -50,7 +50,12 @@ pub fn micro_batch(model: &Llama, members: &[Member], temperature: f64) -> Resul
     let rows: Vec<&Candidate> = members.iter().map(|(_, candidate)| *candidate).collect();
     let lengths: Vec<usize> = rows.iter().map(|row| row.tokens().len()).collect();
     let t = lengths.iter().copied().max().unwrap_or(0);
-    let keep_bt = keep(&lengths, t, &device);
+    let kept = rows
+        .iter()
+        .copied()
+        .map(Candidate::tokens_in_loss)
+        .collect::<Vec<_>>();
+    let keep_bt = keep(&kept, t, &device);
     let logp_old_bt = padded(rows.iter().map(|row| row.completion.logp.as_slice()), t, &device);
     let pairs: Vec<(&[u32], &[u32])> = members
         .iter()
@@ -76,7 +81,7 @@ pub fn micro_batch(model: &Llama, members: &[Member], temperature: f64) -> Resul
         }
     };
     let references: Option<Vec<&[f32]>> = rows.iter().map(|row| row.logp_ref.as_deref()).collect();
-    let weights: Vec<f64> = rows.iter().map(|row| row.weight).collect();
+    let weights: Vec<f64> = rows.iter().map(|row| row.weight.unwrap_or(0.0)).collect();
     let inputs = LossInputs {
         logp_bt,
         logp_old_bt,
@@ -100,7 +105,7 @@ fn padded<'a>(rows: impl Iterator<Item = &'a [f32]>, t: usize, device: &Device) 
     Tensor::from_data(TensorData::new(flat, [b, t]), device)
 }
 
-/// True where a token is part of its row: `[b, t]`.
+/// True where a token is part of its row, which is of so many: `[b, t]`.
 fn keep(lengths: &[usize], t: usize, device: &Device) -> Tensor<2, Bool> {
     let flat: Vec<bool> = lengths
         .iter()

@@ -14,14 +14,13 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorReadError};
-use gcpo_model::checkpoint;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use thiserror::Error;
 
 use crate::objective::ObjectiveError;
-use crate::policy::Policy;
+use crate::policy::{Policy, open};
 use crate::projection::ProjectionError;
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
@@ -30,7 +29,10 @@ use schedule::LrSchedule;
 pub use update::{Learnt, PolicyGradient, members};
 pub use workers::{Workers, split};
 
-/// The optimiser's state in a checkpoint.
+/// Where a checkpoint has what only the trainer reads: programs that serve models take every file of tensors beside the weights for
+/// weights.
+const TRAINER: &str = "trainer";
+/// The optimiser's state there.
 const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// What a loss is multiplied by before its gradients are taken in float16, whose smallest number is 6e-8. Where that
@@ -284,13 +286,13 @@ impl Learner {
         self.check_finite()?;
         let policy = self.policy.with_model(self.weights().clone());
         policy.save(dir, self.save_dtype)?;
+        let trainer = dir.join(TRAINER);
+        fs::create_dir(&trainer).with_context(|| format!("cannot make {}", trainer.display()))?;
         if self.save_dtype != Dtype::F32 {
             // A resume needs the weights as they are.
-            let exact = dir.join("trainer");
-            fs::create_dir_all(&exact)?;
-            policy.save(&exact, Dtype::F32)?;
+            policy.save_network(&trainer, Dtype::F32)?;
         }
-        let path = dir.join(OPTIMIZER);
+        let path = trainer.join(OPTIMIZER);
         fs::write(&path, self.optimizer.to_bytes()?)
             .with_context(|| format!("cannot write {}", path.display()))
     }
@@ -300,16 +302,17 @@ impl Learner {
     /// # Errors
     /// A file is missing, damaged, or of another model.
     pub fn restore(&mut self, dir: &Path) -> Result<()> {
-        let exact = dir.join("trainer");
-        let weights = if exact.is_dir() { exact.as_path() } else { dir };
-        let model = checkpoint::load(weights, Dtype::F32, &self.policy.model.device())?;
+        let trainer = dir.join(TRAINER);
+        let is_exact = trainer.join("config.json").is_file();
+        let weights = if is_exact { trainer.as_path() } else { dir };
+        let model = open::network(weights, Dtype::F32, &self.policy.model.device())?;
         if model.config() != self.policy.model.config() {
             bail!(
                 "{}: the checkpoint is of another shape than [model] of this run",
                 dir.display()
             );
         }
-        let path = dir.join(OPTIMIZER);
+        let path = trainer.join(OPTIMIZER);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         self.optimizer
             .load_bytes(&bytes, &model)

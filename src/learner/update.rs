@@ -128,7 +128,7 @@ impl Learner {
             // Whole groups, sizes as equal as can be.
             for part in split(groups.len(), mini_batches) {
                 let members: Vec<Member> = members(&groups[part]).collect();
-                let lengths = members.iter().map(|(_, candidate)| candidate.tokens().len());
+                let lengths = members.iter().map(|(_, candidate)| candidate.tokens_in_loss());
                 let totals = BatchTotals::of(lengths, what.max_completion_length);
                 let update = (step - 1) * iterations * mini_batches + updates;
                 let micros = micro_batches(&members, self.train.per_device_train_batch_size);
@@ -205,7 +205,7 @@ impl PolicyGradient {
         }
         let tokens: usize = members
             .iter()
-            .map(|(_, candidate)| candidate.tokens().len())
+            .map(|(_, candidate)| candidate.tokens_in_loss())
             .sum();
         let [entropy, gap] = micro.policy_sums();
         let of_policy = PolicySums {

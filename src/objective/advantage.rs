@@ -1,6 +1,6 @@
 //! Weights of the candidates in the loss: advantages inside a group (eq. 8), times what weighs them (eq. 11).
 
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 
 use super::inputs::shape;
 use super::{Baseline, Objective, ObjectiveError, Scale, Weight};
@@ -12,12 +12,14 @@ impl Objective {
     /// The weight of every candidate in the loss: its advantage `A` times `Υ`, α or 1
     /// (`B = A·Υ`, eq. 11). Detached.
     ///
-    /// Equal rewards in a group give exactly 0, and so does a group of one. `upsilon_pg` is used
-    /// where [`Objective::needs_projection`] says so and ignored otherwise. Where `A` is 0 the
-    /// weight is 0, whatever `Υ` holds there (groups of equal rewards have none).
+    /// Equal rewards in a group give exactly 0, and so does a group of one. Candidates that earned
+    /// nothing are no part of any mean or deviation, and their advantage is 0, as TRL has it.
+    /// `upsilon_pg` is used where [`Objective::needs_projection`] says so and ignored otherwise.
+    /// Where `A` is 0 the weight is 0, whatever `Υ` holds there (groups of equal rewards have none).
     ///
     /// # Shapes
     /// - `rewards_pg`: `[p, g]`, all rewards of the step, any float dtype
+    /// - `earned_pg`: `[p, g]`, true where there is a reward; none where all are
     /// - `upsilon_pg`: `[p, g]`
     /// - returns `[p, g]`; reshape to `[p·g]` for [`LossInputs::advantage_b`](super::LossInputs::advantage_b)
     ///
@@ -27,9 +29,16 @@ impl Objective {
     pub fn weigh(
         &self,
         rewards_pg: Tensor<2>,
+        earned_pg: Option<Tensor<2, Bool>>,
         upsilon_pg: Option<Tensor<2>>,
     ) -> Result<Tensor<2>, ObjectiveError> {
-        let advantage_pg = advantage(rewards_pg.inner(), self.baseline, self.scale);
+        let rewards_pg = rewards_pg.inner();
+        let none_pg = match earned_pg {
+            Some(earned_pg) => earned_pg.inner().bool_not(),
+            None => Tensor::<2>::zeros(rewards_pg.shape(), &rewards_pg.device()).bool(),
+        };
+        shape("earned_pg", &none_pg.dims(), &rewards_pg.dims())?;
+        let advantage_pg = advantage(rewards_pg, none_pg, self.baseline, self.scale);
         match self.weight {
             Weight::One => Ok(advantage_pg),
             Weight::Alpha(alpha) => Ok(advantage_pg.mul_scalar(alpha)),
@@ -52,41 +61,55 @@ impl Objective {
 ///
 /// # Shapes
 /// - `rewards_pg`: `[p, g]`
+/// - `none_pg`: `[p, g]`, true where there is no reward
 /// - returns `[p, g]`
-fn advantage(rewards_pg: Tensor<2>, baseline: Baseline, scale: Scale) -> Tensor<2> {
+fn advantage(rewards_pg: Tensor<2>, none_pg: Tensor<2, Bool>, baseline: Baseline, scale: Scale) -> Tensor<2> {
     let [p, g] = rewards_pg.dims();
-    let centred_pg = centre(rewards_pg.clone());
+    let centred_pg = centre(rewards_pg.clone(), &none_pg);
     let above_pg = match baseline {
         Baseline::Mean => centred_pg.clone(),
-        // r_i − mean_{k≠i} r_k = (r_i − mean r)·g/(g − 1)
-        Baseline::LeaveOneOut => centred_pg.clone().mul_scalar(g as f64 / others(g)),
+        // r_i − mean_{k≠i} r_k = (r_i − mean r)·n/(n − 1)
+        Baseline::LeaveOneOut => {
+            let n_p1 = count_p1(&centred_pg, &none_pg);
+            centred_pg.clone() * (n_p1.clone() / others(n_p1))
+        }
     };
     let std = match scale {
-        Scale::GroupStd => std_p1(centred_pg),
-        Scale::BatchStd => std_p1(centre(rewards_pg.reshape([1, p * g]))),
+        Scale::GroupStd => std_p1(centred_pg, &none_pg),
+        Scale::BatchStd => {
+            let none_1b = none_pg.reshape([1, p * g]);
+            std_p1(centre(rewards_pg.reshape([1, p * g]), &none_1b), &none_1b)
+        }
         Scale::None => return above_pg,
     };
     above_pg / std.add_scalar(ADVANTAGE_EPS)
 }
 
-/// `r − mean r` in every group.
+/// `r − mean r` in every group; 0 where there is no reward.
 ///
-/// The first reward is taken off before the mean is, so that equal rewards give exactly 0: the
-/// mean of n equal floats need not be that float.
-fn centre(rewards_pg: Tensor<2>) -> Tensor<2> {
+/// A reward is taken off before the mean is, so that equal rewards give exactly 0: the mean of n
+/// equal floats need not be that float.
+fn centre(rewards_pg: Tensor<2>, none_pg: &Tensor<2, Bool>) -> Tensor<2> {
     let shifted_pg = rewards_pg.clone() - rewards_pg.narrow(1, 0, 1);
-    shifted_pg.clone() - shifted_pg.mean_dim(1)
+    let shifted_pg = shifted_pg.mask_fill(none_pg.clone(), 0.0);
+    let mean_p1 = shifted_pg.clone().sum_dim(1) / count_p1(&shifted_pg, none_pg).clamp_min(1.0);
+    (shifted_pg - mean_p1).mask_fill(none_pg.clone(), 0.0)
 }
 
 /// The standard deviation of every group with `n − 1` in its denominator (ddof 1), `[p, 1]`.
-fn std_p1(centred_pg: Tensor<2>) -> Tensor<2> {
-    let [_, g] = centred_pg.dims();
-    centred_pg.square().sum_dim(1).div_scalar(others(g)).sqrt()
+fn std_p1(centred_pg: Tensor<2>, none_pg: &Tensor<2, Bool>) -> Tensor<2> {
+    let n_p1 = count_p1(&centred_pg, none_pg);
+    (centred_pg.square().sum_dim(1) / others(n_p1)).sqrt()
+}
+
+/// How many rewards each group has, `[p, 1]`, in the dtype of `like`.
+fn count_p1(like: &Tensor<2>, none_pg: &Tensor<2, Bool>) -> Tensor<2> {
+    none_pg.clone().bool_not().float().cast(like.dtype()).sum_dim(1)
 }
 
 /// `n − 1`, at least 1.
-fn others(n: usize) -> f64 {
-    n.saturating_sub(1).max(1) as f64
+fn others(n_p1: Tensor<2>) -> Tensor<2> {
+    n_p1.sub_scalar(1.0).clamp_min(1.0)
 }
 
 #[cfg(test)]
@@ -95,7 +118,14 @@ mod tests {
     use crate::testing::{f64s, tensor2};
 
     fn of(rewards: &[&[f64]], baseline: Baseline, scale: Scale) -> Vec<f64> {
-        f64s(advantage(tensor2(rewards), baseline, scale))
+        let rewards_pg = tensor2(rewards);
+        let none_pg = rewards_pg.clone().is_nan();
+        f64s(advantage(
+            rewards_pg.mask_fill(none_pg.clone(), 7.0),
+            none_pg,
+            baseline,
+            scale,
+        ))
     }
 
     fn close(got: &[f64], expected: &[f64]) {
@@ -131,6 +161,30 @@ mod tests {
         let std = (14.0_f64 / 3.0).sqrt() + 1e-4;
         let a = of(&rewards, Baseline::Mean, Scale::BatchStd);
         close(&a, &differences.map(|d| d / std));
+    }
+
+    /// Those of the group without them; TRL's `nanmean` and `nanstd`.
+    #[test]
+    fn what_earned_nothing_counts_for_nothing() {
+        const NONE: f64 = f64::NAN;
+        for baseline in [Baseline::Mean, Baseline::LeaveOneOut] {
+            for scale in [Scale::GroupStd, Scale::None] {
+                let whole = of(&[&[1.0, 0.0, 0.5]], baseline, scale);
+                let with = of(&[&[NONE, 1.0, 0.0, NONE, 0.5]], baseline, scale);
+                close(&with, &[0.0, whole[0], whole[1], 0.0, whole[2]]);
+                for left in [&[NONE, NONE][..], &[NONE, 3.0]] {
+                    assert_eq!(of(&[left], baseline, scale), [0.0, 0.0]);
+                }
+            }
+        }
+        // Of the batch: 1, 0, 5 and 2, as above.
+        let a = of(
+            &[&[1.0, NONE, 0.0], &[5.0, 2.0, NONE]],
+            Baseline::Mean,
+            Scale::BatchStd,
+        );
+        let std = (14.0_f64 / 3.0).sqrt() + 1e-4;
+        close(&a, &[0.5 / std, 0.0, -0.5 / std, 1.5 / std, -1.5 / std, 0.0]);
     }
 
     #[test]

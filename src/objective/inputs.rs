@@ -15,7 +15,7 @@ pub struct LossInputs {
     pub logp_ref_bt: Option<Tensor<2>>,
     /// Each completion's weight, `[b]`, from [`Objective::weigh`].
     pub advantage_b: Tensor<1>,
-    /// True where a token belongs to the completion (its EOS included), `[b, t]`.
+    /// True where a token belongs to the completion (its EOS included), `[b, t]`; nowhere in a row that is left out of the loss.
     pub keep_bt: Tensor<2, Bool>,
     /// The inputs of the second KL term. Needed where κ is not 0.
     pub projected: Option<Projected>,
@@ -34,16 +34,16 @@ pub struct Projected {
 /// Sizes of the whole optimiser batch, which is what a loss is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchTotals {
-    /// Completions in all micro-batches of the optimiser step.
+    /// Completions in all micro-batches of the optimiser step, those that are left out of the loss as well, as in TRL.
     pub completions: usize,
-    /// Their tokens.
+    /// Tokens of those that are not left out.
     pub tokens: usize,
     /// The most tokens that a completion may have (`rollout.max_completion_length`).
     pub max_completion_length: usize,
 }
 
 impl BatchTotals {
-    /// The totals of completions of these `lengths`, in tokens.
+    /// The totals of completions of these `lengths`, in tokens; 0 for one that is left out of the loss.
     pub fn of(lengths: impl IntoIterator<Item = usize>, max_completion_length: usize) -> Self {
         let (mut completions, mut tokens) = (0, 0);
         for length in lengths {
@@ -59,9 +59,10 @@ impl BatchTotals {
 
     pub(super) fn divisor(&self, aggregation: Aggregation) -> Result<f64, ObjectiveError> {
         match aggregation {
-            _ if self.completions == 0 || self.tokens == 0 => Err(ObjectiveError::EmptyBatch),
+            _ if self.completions == 0 => Err(ObjectiveError::EmptyBatch),
             Aggregation::PerSequence => Ok(self.completions as f64),
-            Aggregation::PerToken => Ok(self.tokens as f64),
+            // Where all are left out, the loss is 0.
+            Aggregation::PerToken => Ok(self.tokens.max(1) as f64),
             Aggregation::ConstantLength => Ok(self.completions as f64 * self.max_completion_length as f64),
         }
     }

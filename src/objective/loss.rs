@@ -56,3 +56,73 @@ impl Objective {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Bool, TensorData};
+
+    use super::*;
+    use crate::objective::{Clip, grpo};
+    use crate::testing::{device, f64s, tensor2};
+
+    const LOGP: [[f64; 3]; 3] = [[-0.5, -1.0, -0.2], [-2.0, -0.1, -0.4], [-0.3, -0.7, -1.5]];
+    const OLD: [[f64; 3]; 3] = [[-0.6, -0.8, -0.3], [-1.9, -0.2, -0.4], [-0.3, -0.9, -1.2]];
+    const ADVANTAGES: [f64; 3] = [1.0, -0.5, 0.7];
+
+    /// The loss and the gradient of rows of so many kept tokens, TRL's `completion_mask`.
+    fn run(aggregation: Aggregation, kept: [usize; 3]) -> (f64, Vec<f64>) {
+        let rows = |of: &[[f64; 3]]| tensor2(&of.iter().map(<[f64; 3]>::as_slice).collect::<Vec<_>>());
+        let keep: Vec<bool> = kept.iter().flat_map(|&n| (0..3).map(move |t| t < n)).collect();
+        let logp_bt = rows(&LOGP).autodiff().require_grad();
+        let inputs = LossInputs {
+            logp_bt: logp_bt.clone(),
+            logp_old_bt: rows(&OLD),
+            logp_ref_bt: Some(rows(&[[-0.9; 3]; 3])),
+            advantage_b: tensor2(&[&ADVANTAGES]).reshape([3]),
+            keep_bt: Tensor::<2, Bool>::from_data(TensorData::new(keep, [3, 3]), &device()),
+            projected: None,
+        };
+        let objective = Objective {
+            aggregation,
+            ..grpo(0.1, Clip { low: 9.0, high: 9.0 })
+        };
+        let output = objective.loss(&inputs, &BatchTotals::of(kept, 10)).unwrap();
+        let grads = output.loss.backward();
+        (f64s(output.loss)[0], f64s(logp_bt.grad(&grads).unwrap()))
+    }
+
+    /// By TRL's formulas for `grpo`, `dapo` and `dr_grpo`, with the mask of the second row at 0.
+    #[test]
+    fn a_row_that_is_left_out_counts_as_trl_counts_it() {
+        let kept = [3, 0, 2];
+        let sum = |row: usize| -> f64 {
+            let token = |t: usize| {
+                let (logp, old) = (LOGP[row][t], OLD[row][t]);
+                let toward = -0.9 - logp;
+                (logp - old).exp() * ADVANTAGES[row] - 0.1 * (toward.exp() - toward - 1.0)
+            };
+            (0..kept[row]).map(token).sum()
+        };
+        for (aggregation, expected) in [
+            (Aggregation::PerSequence, -(sum(0) / 3.0 + sum(2) / 2.0) / 3.0),
+            (Aggregation::PerToken, -(sum(0) + sum(2)) / 5.0),
+            (Aggregation::ConstantLength, -(sum(0) + sum(2)) / 30.0),
+        ] {
+            let (loss, grad) = run(aggregation, kept);
+            assert!(
+                (loss - expected).abs() < 1e-12,
+                "{aggregation:?}: {loss} for {expected}"
+            );
+            assert!(
+                grad[3..6].iter().chain(&grad[8..]).all(|grad| *grad == 0.0),
+                "{grad:?}"
+            );
+            assert!(grad[..3].iter().all(|grad| *grad != 0.0), "{grad:?}");
+            let (loss, grad) = run(aggregation, [0; 3]);
+            assert!(
+                loss == 0.0 && grad.iter().all(|grad| *grad == 0.0),
+                "{loss} {grad:?}"
+            );
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! [`Objective::loss`] read them. To add an objective, add a row there.
 //!
 //! Axes: `p` prompts, `g` candidates of a prompt, `b = p·g` rows, `t` tokens. `keep_bt` is true
-//! where a token is part of its completion. Log-probabilities are of the sampling temperature.
+//! where a token is part of its completion, nowhere in one that is left out of the loss. Log-probabilities are of the sampling temperature.
 //!
 //! Everything that is not a policy's log-probability is a constant: it is detached on entry.
 //! Cells where `keep_bt` is false may hold anything, also NaN and infinities.
@@ -51,6 +51,9 @@ pub struct Objective {
     pub kl: Kl,
     /// What the advantage is multiplied by.
     pub weight: Weight,
+    /// Whether completions that were cut at the longest length are left out of the loss. They count as completions there, and
+    /// their rewards in their group, as with TRL's key; their tokens do not.
+    pub mask_truncated: bool,
     /// Weight κ of the second KL term (eq. 10), towards the projected reference; 0: not in the loss.
     pub kappa: f64,
     /// The projected reference is clamped to `[floor, 1]`.
@@ -150,7 +153,7 @@ pub enum ObjectiveError {
         expected: Vec<usize>,
     },
     /// There is nothing to divide the loss by.
-    #[error("objective: the batch has no completions, or none with tokens")]
+    #[error("objective: the batch has no completions")]
     EmptyBatch,
 }
 

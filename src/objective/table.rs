@@ -17,6 +17,7 @@ pub fn grpo(beta: f64, clip: Clip) -> Objective {
         aggregation: Aggregation::PerSequence,
         kl: Kl { beta },
         weight: Weight::One,
+        mask_truncated: false,
         kappa: 0.0,
         floor: 0.0,
         ratio_max: f64::INFINITY,
@@ -55,6 +56,9 @@ section! {
         pub epsilon: f64 = 0.2,
         /// Upper clip of the ratio. Source: TRL.
         pub epsilon_high: f64 => epsilon,
+        /// Leave completions that were cut at `rollout.max_completion_length` out of the loss. Their rewards still count in their
+        /// group, and they as completions in what the loss is divided by. Source: TRL.
+        pub mask_truncated_completions: bool = false,
     }
 }
 
@@ -88,10 +92,14 @@ impl Settings {
             low: self.epsilon,
             high: self.epsilon_high,
         };
-        match &self.kind {
+        let row = match &self.kind {
             Which::Gcpo(own) => gcpo(own.alpha, own.kappa, self.beta, clip, floor, ratio_max),
             Which::Grpo(_) => grpo(self.beta, clip),
             Which::GrpoAlpha(own) => grpo_alpha(own.alpha, self.beta, clip),
+        };
+        Objective {
+            mask_truncated: self.mask_truncated_completions,
+            ..row
         }
     }
 }

@@ -20,7 +20,7 @@ fn some_grpo() -> Objective {
 }
 
 fn group_advantage(rewards_pg: Tensor<2>) -> Vec<f64> {
-    f64s(some_grpo().weigh(rewards_pg, None).unwrap())
+    f64s(some_grpo().weigh(rewards_pg, None, None).unwrap())
 }
 
 type Grid = Vec<Vec<f64>>;
@@ -128,7 +128,7 @@ fn close(got: &[f64], expected: &[f64], tolerance: f64) {
 fn gcpo_without_its_parts_is_grpo_bit_for_bit() {
     let rewards = [[1.0, 0.0, 0.3, 1.0, 0.2, 0.7]];
     let ones_pg = tensor2(&[[1.0; ROWS]]);
-    let b_pg = some_gcpo().weigh(tensor2(&rewards), Some(ones_pg));
+    let b_pg = some_gcpo().weigh(tensor2(&rewards), None, Some(ones_pg));
     let weights = group_advantage(tensor2(&rewards));
     assert_eq!(f64s(b_pg.unwrap()), weights);
 
@@ -239,7 +239,7 @@ fn the_control_differs_from_grpo_in_its_weights_alone() {
     );
     let rewards = tensor2(&[[1.0, 0.0, 0.0], [0.5, 0.5, 0.5]]);
     let expected = group_advantage(rewards.clone()).into_iter().map(|a| a * 1.5);
-    let weighed = f64s(control.weigh(rewards, None).unwrap());
+    let weighed = f64s(control.weigh(rewards, None, None).unwrap());
     assert_eq!(weighed, expected.collect::<Vec<_>>());
 }
 
@@ -247,7 +247,7 @@ fn the_control_differs_from_grpo_in_its_weights_alone() {
 fn a_flat_group_weighs_nothing_whatever_upsilon_holds() {
     let rewards = tensor2(&[[0.1, 0.1, 0.1], [1.0, 0.0, 0.0]]);
     let upsilon = tensor2(&[[f64::NAN, f64::INFINITY, 2.0], [2.0, 1.0, -1.0]]);
-    let b = f64s(some_gcpo().weigh(rewards.clone(), Some(upsilon)).unwrap());
+    let b = f64s(some_gcpo().weigh(rewards.clone(), None, Some(upsilon)).unwrap());
     let a = group_advantage(rewards);
     assert_eq!(b[..3], [0.0; 3]);
     assert_eq!(b[3..], [2.0 * a[3], a[4], -a[5]]);
@@ -492,9 +492,9 @@ fn what_is_missing_is_named() {
     let none = BatchTotals::of([], 8);
     assert_eq!(
         error(some_grpo(), &full, &none),
-        "objective: the batch has no completions, or none with tokens"
+        "objective: the batch has no completions"
     );
-    let unweighed = some_gcpo().weigh(tensor2(&[[1.0, 0.0]]), None).unwrap_err();
+    let unweighed = some_gcpo().weigh(tensor2(&[[1.0, 0.0]]), None, None).unwrap_err();
     assert_eq!(
         unweighed.to_string(),
         "objective `gcpo` with weighted advantages needs the alignment `upsilon_pg`"

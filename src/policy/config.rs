@@ -1,13 +1,17 @@
 //! `[model]` and `[prompt]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gcpo_data::{ChatOptions, Templates};
+use gcpo_model::config::{ConfigError as ModelError, ModelConfig};
 use gcpo_model::dtype::Dtype;
+use serde_json::{Value as Json, json};
 use toml::Value as Toml;
 
 use super::chat::{Arguments, Day};
-use crate::section::{Check, ConfigError, Value, at_least, impossible, required, section, text, words};
+use crate::section::{
+    Check, ConfigError, Known as _, Value, impossible, positive, required, section, text, within, words,
+};
 
 section! {
     /// `[model]`: the network that is trained, and its tokenizer.
@@ -86,7 +90,7 @@ section! {
         /// Number of key/value heads. Source: Hugging Face.
         pub num_key_value_heads: usize => num_attention_heads,
         /// Width of one head. Default: `hidden_size / num_attention_heads`. Source: Hugging Face.
-        pub head_dim: usize => hidden_size / num_attention_heads.max(1),
+        pub head_dim: usize => per_head(hidden_size, num_attention_heads)?,
         /// Longest context in tokens. Source: Hugging Face (Llama).
         pub max_position_embeddings: usize = 2048,
         /// Base of the rotary position embedding. Source: Hugging Face (Llama).
@@ -104,20 +108,57 @@ fn of_shape(key: &str) -> Result<usize, ConfigError> {
     required(key, &format!("add `{key} = …` to [model.shape]"))
 }
 
+/// Sixty times the largest vocabulary there is.
+const MOST_TOKENS: usize = 1 << 24;
+
+/// Width of one head where it is not given.
+fn per_head(hidden_size: usize, heads: usize) -> Result<usize, ConfigError> {
+    match hidden_size.checked_div(heads) {
+        None => impossible("num_attention_heads", "0 is too small", "give 1 or more"),
+        Some(width) if width * heads == hidden_size => Ok(width),
+        _ => impossible(
+            "hidden_size",
+            format!("{hidden_size} is no multiple of num_attention_heads = {heads}"),
+            "mend one of them or give `head_dim`",
+        ),
+    }
+}
+
 impl Check for Shape {
+    /// What is wrong with it as a `config.json`, and what only random weights cannot have.
     fn check(&self) -> Result<(), ConfigError> {
-        at_least("hidden_size", self.hidden_size, 1)?;
-        at_least("intermediate_size", self.intermediate_size, 1)?;
-        at_least("num_hidden_layers", self.num_hidden_layers, 1)?;
-        at_least("num_attention_heads", self.num_attention_heads, 1)?;
-        if !self
-            .num_attention_heads
-            .is_multiple_of(self.num_key_value_heads.max(1))
-        {
-            let what = "it must divide `num_attention_heads`";
-            return impossible("num_key_value_heads", what, "choose a divisor");
+        // JSON has no such numbers, so they would be lost on the way.
+        for (key, value) in [
+            ("rope_theta", self.rope_theta),
+            ("rms_norm_eps", self.rms_norm_eps),
+            ("initializer_range", self.initializer_range),
+        ] {
+            positive(key, value)?;
         }
-        Ok(())
+        // As in transformers.
+        within("initializer_range", self.initializer_range, 0.0, 1.0)?;
+        let vocab_size = self.vocab_size.unwrap_or(1);
+        if vocab_size > MOST_TOKENS {
+            let what = format!("{vocab_size} is more than any tokenizer has");
+            return impossible("vocab_size", what, format!("give at most {MOST_TOKENS}"));
+        }
+        match self.model_config(&json!({ "vocab_size": vocab_size })) {
+            Err(ModelError::Field { field, problem, .. }) => Err(ConfigError::new(problem).under(&field)),
+            Err(other) => Err(ConfigError::new(other.to_string())),
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+impl Shape {
+    /// The network's configuration, with `more` fields of `config.json`, which are not of the shape's own keys.
+    pub(super) fn model_config(&self, more: &Json) -> Result<ModelConfig, ModelError> {
+        let draft: ShapeDraft = self.known();
+        let mut json = json!(draft.write());
+        for (key, value) in more.as_object().into_iter().flatten() {
+            json[key] = value.clone();
+        }
+        ModelConfig::from_json(json.to_string().as_bytes(), Path::new("[model.shape]"))
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use bytesize::ByteSize;
 use gcpo_data::{Tokenizer, arithmetic};
-use gcpo_model::checkpoint;
+use gcpo_model::checkpoint::{self, CheckpointError};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
 use gcpo_model::quickstart;
+use serde_json::json;
 
-use crate::policy::{
-    Model, ModelPath, Policy, PromptChoice, PromptStyle, Shape, ShapeDraft, TokenizerSource,
-};
+use crate::console::note;
+use crate::policy::{Model, ModelPath, Policy, PromptChoice, PromptStyle, Shape, TokenizerSource};
 use crate::run::digest::{self, Digests};
-use crate::section::{Known as _, Value as _};
 
 /// Special tokens of tokenizers that are made here. The second ends a completion.
 const SPECIALS: &[&str] = &["<pad>", "<eos>", "<q>", "<a>", "<final>"];
@@ -48,6 +48,18 @@ pub fn load(path: &ModelPath, choice: &PromptChoice, dtype: Dtype, device: &Devi
         ModelPath::Quickstart => Policy::quickstart(choice, dtype, device)?,
         ModelPath::Dir(dir) => Policy::load(dir, choice, dtype, device)?,
     })
+}
+
+/// The network of the checkpoint in `dir`; where that contradicts itself, the console says what was made of it.
+///
+/// # Errors
+/// A file is missing or wrong.
+pub fn network(dir: &Path, dtype: Dtype, device: &Device) -> Result<Llama, CheckpointError> {
+    let loaded = checkpoint::read(dir, dtype, device)?;
+    for warning in &loaded.warnings {
+        note(&format!("warning: {warning}"));
+    }
+    Ok(loaded.model)
 }
 
 /// The tokenizer of a checkpoint.
@@ -147,6 +159,7 @@ fn random(
 ) -> Result<Policy> {
     let shape = model.shape.as_ref();
     let shape = shape.context("model.init = \"random\" needs [model.shape]")?;
+    check_memory(shape)?;
     let tokenizer = match &model.tokenizer {
         Some(TokenizerSource::Path(path)) => Tokenizer::load(path)?,
         Some(TokenizerSource::Arithmetic) => Tokenizer::char_level(arithmetic::ALPHABET, SPECIALS)?,
@@ -168,16 +181,25 @@ fn random(
 
 /// `[model.shape]` with what the tokenizer decides.
 fn model_config(shape: &Shape, tokenizer: &Tokenizer) -> Result<ModelConfig> {
-    let draft: ShapeDraft = shape.known();
-    let mut json = serde_json::to_value(draft.write())?;
-    let fields = json.as_object_mut().expect("a section is an object");
-    fields
-        .entry("vocab_size")
-        .or_insert_with(|| tokenizer.vocab_size().into());
-    fields.insert("eos_token_id".into(), tokenizer.eos_id().into());
-    fields.insert("pad_token_id".into(), tokenizer.pad_id().into());
-    Ok(ModelConfig::from_json(
-        json.to_string().as_bytes(),
-        Path::new("[model.shape]"),
-    )?)
+    Ok(shape.model_config(&json!({
+        "vocab_size": shape.vocab_size.unwrap_or_else(|| tokenizer.vocab_size()),
+        "eos_token_id": tokenizer.eos_id(),
+        "pad_token_id": tokenizer.pad_id(),
+    }))?)
+}
+
+/// Whether the numbers of a network fit this machine's memory, in which they are drawn.
+fn check_memory(shape: &Shape) -> Result<()> {
+    let config = shape.model_config(&json!({ "vocab_size": shape.vocab_size.unwrap_or(1) }))?;
+    let bytes = config.parameters() as u64 * size_of::<f32>() as u64;
+    if let Some(memory) = gcpo_model::device::of_this_machine() {
+        ensure!(
+            bytes <= memory.total,
+            "[model.shape] makes a network of {} parameters, whose weights alone take {} in float32; this machine has {}",
+            config.parameters(),
+            ByteSize(bytes),
+            ByteSize(memory.total)
+        );
+    }
+    Ok(())
 }

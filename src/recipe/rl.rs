@@ -86,6 +86,7 @@ impl Rl {
             seed: config.seed,
             step: step as u64,
         };
+        self.reward.check()?;
         let mut clock = Stopwatch::start();
         let problems = self.problems.of_step(step, config.train.prompts_per_step);
         let group = |(number, problem)| policy.group(problem, number, self.quoted());

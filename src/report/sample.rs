@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::group::Group;
 use crate::policy::Policy;
+use crate::rollout::Finish;
 
 /// A line of `samples.jsonl`: one query of a step with everything that was sampled for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -21,8 +22,10 @@ pub struct Sample {
     pub completions: Vec<String>,
     /// The integrations `y_{n,j}`, as text.
     pub integrations: Vec<String>,
-    /// Reward of each candidate.
-    pub rewards: Vec<f64>,
+    /// Why each candidate ended: `eos`, `stop` or `length`.
+    pub finish: Vec<Finish>,
+    /// Reward of each candidate; null where none applies.
+    pub rewards: Vec<Option<f64>>,
     /// What the rewards are the weighted sums of: each one's label, with its value for each candidate. Null where it does
     /// not apply.
     pub components: Map<String, Value>,
@@ -66,6 +69,10 @@ impl Sample {
                 .map(|candidate| candidate.text.clone())
                 .collect(),
             integrations: group.integrations.iter().map(|y_n| policy.decode(y_n)).collect(),
+            finish: candidates
+                .iter()
+                .map(|candidate| candidate.completion.finish)
+                .collect(),
             rewards: group.rewards().collect(),
             components,
             upsilon: candidates

@@ -72,13 +72,15 @@ pub struct RolloutReport {
     pub project_secs: f64,
     /// What candidates earned.
     pub reward: Option<Summary>,
+    /// Share of the candidates that earned nothing, as no reward applies to them: they are left out of the loss.
+    pub none_frac: f64,
     /// Each reward's values, before they are weighed; none where it applied to no candidate.
     pub components: Vec<(String, Option<Summary>)>,
     /// Share of groups whose rewards are all equal.
     pub flat_frac: f64,
     /// Mean length of the candidates, in tokens.
     pub length_mean: f64,
-    /// Share of the candidates that reached the longest length.
+    /// Share of the candidates that reached the longest length, TRL's `completions/clipped_ratio`.
     pub truncated_frac: f64,
     /// Υ; none where all groups were flat.
     pub upsilon: Option<Summary>,
@@ -140,9 +142,10 @@ impl RolloutReport {
             Some(upsilon) => vec![upsilon],
             None => candidates().filter_map(|candidate| candidate.upsilon).collect(),
         };
-        let rewards: Vec<f64> = groups.iter().flat_map(Group::rewards).collect();
+        let rewards: Vec<f64> = groups.iter().flat_map(Group::rewards).flatten().collect();
         Self {
             reward: Summary::of(&rewards),
+            none_frac: 1.0 - rewards.len() as f64 / count,
             components: labels.iter().enumerate().map(component).collect(),
             flat_frac: flat as f64 / groups.len() as f64,
             length_mean: tokens as f64 / count,
@@ -164,10 +167,10 @@ impl RolloutReport {
         line.put("rollout/kv_bytes", work.kv_bytes as f64);
         line.put("time/collider_score_secs", work.score_secs);
         line.put("time/represent_secs", work.represent_secs);
-        if let Some(reward) = &self.reward {
-            line.put("reward/mean", reward.mean);
-            line.put("reward/std", reward.std);
-        }
+        let reward = self.reward.unwrap_or(NONE);
+        line.put("reward/mean", reward.mean);
+        line.put("reward/std", reward.std);
+        line.put("reward/none_frac", self.none_frac);
         for (label, values) in &self.components {
             let values = values.unwrap_or(NONE);
             line.put(format!("reward/{label}_mean"), values.mean);

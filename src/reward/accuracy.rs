@@ -1,6 +1,7 @@
 //! `accuracy`: whether the final answer is right.
 
-use crate::section::{Check, ConfigError, section, within};
+use super::LARGEST;
+use crate::section::{Check, ConfigError, impossible, section, within};
 
 section! {
     /// What a right answer is worth, and any other.
@@ -14,8 +15,17 @@ section! {
 
 impl Check for Accuracy {
     fn check(&self) -> Result<(), ConfigError> {
-        within("correct", self.correct, f64::MIN, f64::MAX)?;
-        within("wrong", self.wrong, f64::MIN, f64::MAX)
+        within("correct", self.correct, -LARGEST, LARGEST)?;
+        within("wrong", self.wrong, -LARGEST, LARGEST)?;
+        // As advantages see them.
+        if self.correct as f32 == self.wrong as f32 {
+            let what = format!(
+                "right and wrong answers both earn {}, so that nothing would be learnt",
+                self.correct
+            );
+            return impossible("correct", what, "give them different rewards; 1 and 0 are usual");
+        }
+        Ok(())
     }
 }
 

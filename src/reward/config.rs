@@ -2,6 +2,7 @@
 
 use gcpo_data::Rule;
 
+use super::LARGEST;
 use super::accuracy::{Accuracy, AccuracyDraft};
 use super::command::{Command, CommandDraft};
 use super::format::{Format, FormatDraft};
@@ -24,6 +25,9 @@ section! {
         pub rules: Vec<Rule> = Rule::ALL.to_vec(),
         /// With `"math"`: a decimal of four digits or more passes for the value that rounds to it, 0.3333 for 1/3. Source: this project.
         pub rounding: bool = true,
+        /// What becomes of a completion that was cut at its longest length, whose end nobody knows: it is `"wrong"` and has no form,
+        /// whatever stands in it so far; or what is there is graded, `"grade"`. Source: this project.
+        pub unfinished: Unfinished = Unfinished::Wrong,
     }
 }
 
@@ -70,6 +74,16 @@ words! {
     }
 }
 
+words! {
+    /// What a completion is that was cut at its longest length.
+    Unfinished {
+        /// Wrong, whatever stands in it.
+        Wrong = "wrong",
+        /// What is graded as if it had ended there.
+        Grade = "grade",
+    }
+}
+
 section! {
     /// `[[reward]]`: one of the rewards whose weighted sum a completion earns. Without any, it is `accuracy`.
     pub struct RewardConfig from RewardDraft(max_completion_length: usize) {
@@ -106,7 +120,7 @@ impl Check for RewardConfig {
             let what = format!("\"{label}\" is no name for a metric");
             return impossible("label", what, "use letters, digits, _ and -");
         }
-        within("weight", self.weight, f64::MIN, f64::MAX)?;
+        within("weight", self.weight, -LARGEST, LARGEST)?;
         if self.gates() && self.weight != 1.0 {
             return impossible(
                 "weight",
@@ -169,6 +183,27 @@ pub fn complete(
                 "add a [[reward]] with name = \"accuracy\", or set its `gates = false`",
             )?;
         }
+        if let RewardKind::Length(length) = &reward.kind
+            && length.begins_at() >= max_completion_length
+        {
+            impossible(
+                &field("max_length"),
+                format!(
+                    "no completion is longer than {max_completion_length} tokens (`rollout.max_completion_length`), none is punished"
+                ),
+                "give less, or a larger `cache`",
+            )?;
+        }
+    }
+    if rewards
+        .iter()
+        .all(|reward| reward.gates() || reward.weight == 0.0)
+    {
+        impossible(
+            "0.weight",
+            "every reward has a weight of 0, so that nothing would be learnt",
+            "give one of them another weight",
+        )?;
     }
     Ok(rewards)
 }

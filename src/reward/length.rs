@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 
+use super::LARGEST;
 use crate::section::{Check, ConfigError, at_least, impossible, section, variants, within};
 
 section! {
@@ -65,15 +66,33 @@ section! {
 
 impl Check for Cosine {
     fn check(&self) -> Result<(), ConfigError> {
-        let finite = |key, value| within(key, value, f64::MIN, f64::MAX);
-        finite("min_value_wrong", self.min_value_wrong)?;
-        finite("max_value_wrong", self.max_value_wrong)?;
-        finite("min_value_correct", self.min_value_correct)?;
-        finite("max_value_correct", self.max_value_correct)
+        let values = [
+            ("min_value_wrong", self.min_value_wrong),
+            ("max_value_wrong", self.max_value_wrong),
+            ("min_value_correct", self.min_value_correct),
+            ("max_value_correct", self.max_value_correct),
+        ];
+        for (key, value) in values {
+            within(key, value, -LARGEST, LARGEST)?;
+        }
+        let (key, first) = values[0];
+        if values.iter().all(|(_, value)| *value as f32 == first as f32) {
+            let what = format!("all four values are {first}, so that nothing would be learnt");
+            return impossible(key, what, "give others, or leave them out");
+        }
+        Ok(())
     }
 }
 
 impl Length {
+    /// The most tokens for which nothing is earned or lost yet.
+    pub fn begins_at(&self) -> usize {
+        match &self.curve {
+            Curve::SoftOverlong(SoftOverlong { cache }) => self.max_length - cache,
+            Curve::Cosine(_) => 0,
+        }
+    }
+
     /// The reward of a completion of so many tokens.
     ///
     /// Soft overlong is eq. 13 of DAPO (arXiv 2503.14476): 0 up to L_max − L_cache, then falling linearly to −1 at L_max,

@@ -7,19 +7,27 @@ mod command;
 mod config;
 mod format;
 mod length;
+mod process;
 mod repetition;
+mod said;
+mod secret;
 
 use gcpo_data::{GradeError, Grader, Problem, Rule, Verdict};
 use thiserror::Error;
 
+use crate::console::note;
 use crate::group::{Candidate, Group, Score};
-use crate::rollout::Completion;
+use crate::rollout::{Completion, Finish};
 use command::Program;
 pub use command::ProgramError;
 pub use config::{
-    GraderConfig, GraderDraft, GraderKind, RewardConfig, RewardDraft, RewardKind, RewardKindDraft, complete,
+    GraderConfig, GraderDraft, GraderKind, RewardConfig, RewardDraft, RewardKind, RewardKindDraft,
+    Unfinished, complete,
 };
 use format::Format;
+
+/// The largest reward. Advantages are computed in 32 bits, which tell every whole number from the next up to here.
+const LARGEST: f64 = 16_777_216.0;
 
 /// Why there is no reward.
 #[derive(Debug, Error)]
@@ -55,16 +63,20 @@ pub enum RewardError {
     /// A program failed.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// No reward applies to a completion.
+    /// A reward is so large that advantages lose their meaning.
     #[error(
-        "problem `{id}`: no [[reward]] applies to completion {number}, as all that could said null; \
-         add one that always applies, or let one say a number"
+        "problem `{id}`, completion {number}: {what} is {value}, but advantages are computed in 32 bits and take rewards up to \
+         ±16777216; scale it down"
     )]
-    NothingApplies {
+    TooLarge {
         /// The problem.
         id: String,
         /// The candidate, from 1.
         number: usize,
+        /// The reward's label, or the sum.
+        what: String,
+        /// How large.
+        value: f64,
     },
 }
 
@@ -80,11 +92,13 @@ pub struct Gradable {
 struct Case<'a> {
     group: &'a Group,
     candidate: &'a Candidate,
+    /// Whether it was cut, and is wrong for that.
+    unfinished: bool,
 }
 
 impl Case<'_> {
     fn has(&self, format: &Format) -> bool {
-        format.holds(&self.group.prompt, &self.candidate.text)
+        !self.unfinished && format.holds(&self.group.prompt, &self.candidate.text)
     }
 }
 
@@ -100,6 +114,9 @@ struct Entry {
 #[derive(Debug)]
 pub struct Reward {
     grader: Grader,
+    unfinished: Unfinished,
+    /// Whether it was said that some completions earn nothing.
+    said_none: bool,
     /// Whether any part asks if an answer is right.
     asks: bool,
     parts: Vec<Entry>,
@@ -112,6 +129,8 @@ impl Reward {
         let config = accuracy.expect("the defaults are possible");
         Self {
             grader: grader.grader(),
+            unfinished: grader.unfinished,
+            said_none: false,
             asks: true,
             parts: vec![Entry {
                 config,
@@ -123,7 +142,7 @@ impl Reward {
     /// What `[grader]` and the `[[reward]]`s say; starts their programs.
     ///
     /// # Errors
-    /// [`ProgramError::Start`].
+    /// A program cannot be started.
     pub fn start(grader: &GraderConfig, rewards: &[RewardConfig]) -> Result<Self, RewardError> {
         let part = |config: &RewardConfig| -> Result<Entry, RewardError> {
             let program = match &config.kind {
@@ -137,24 +156,25 @@ impl Reward {
         };
         Ok(Self {
             grader: grader.grader(),
+            unfinished: grader.unfinished,
+            said_none: false,
             asks: rewards.iter().any(RewardConfig::needs_verdict),
             parts: rewards.iter().map(part).collect::<Result<_, _>>()?,
         })
     }
 
-    /// Whether the text answers the problem.
-    ///
-    /// # Errors
-    /// [`RewardError::Gold`] if the problem's own answer cannot be read.
-    pub fn is_right(&self, text: &str, problem: &Problem) -> Result<bool, RewardError> {
-        Ok(self.verdict(text, &problem.id, &problem.answer)?.correct)
+    /// Whether a completion that ended so is wrong for that, whatever stands in it.
+    pub fn is_unfinished(&self, finish: Finish) -> bool {
+        self.unfinished == Unfinished::Wrong && finish == Finish::Length
     }
 
-    /// What the check finds of a text and the gold answer of problem `id`.
+    /// What the check finds of a completion, its text and why it ended, and the gold answer of problem `id`. One that is
+    /// unfinished has no answer.
     ///
     /// # Errors
     /// [`RewardError::Gold`] if the gold answer cannot be read.
-    pub fn verdict(&self, text: &str, id: &str, gold: &str) -> Result<Verdict, RewardError> {
+    pub fn verdict(&self, text: &str, finish: Finish, id: &str, gold: &str) -> Result<Verdict, RewardError> {
+        let text = if self.is_unfinished(finish) { "" } else { text };
         let verdict = self.grader.grade(text, gold);
         verdict.map_err(|source| RewardError::Gold {
             id: id.to_owned(),
@@ -176,12 +196,21 @@ impl Reward {
         self.parts.iter().map(|part| part.config.label.as_str()).collect()
     }
 
-    /// Grades every candidate of step `step`: fills in its text, by `text`, its scores and its reward.
-    ///
-    /// A candidate's reward is `Σ weight · value` over the rewards that apply to it, as in TRL.
+    /// Sees whether the rewards' programs are still there, before anything is sampled for them.
     ///
     /// # Errors
-    /// A problem's own answer cannot be read, a program failed, or no reward applies to a candidate.
+    /// One has ended.
+    pub fn check(&mut self) -> Result<(), RewardError> {
+        let mut programs = self.parts.iter_mut().filter_map(|part| part.program.as_mut());
+        Ok(programs.try_for_each(|program| program.check())?)
+    }
+
+    /// Grades every candidate of step `step`: fills in its text, by `text`, its scores and its reward.
+    ///
+    /// A candidate's reward is `Σ weight · value` over the rewards that apply to it, as in TRL; none where none does.
+    ///
+    /// # Errors
+    /// A problem's own answer cannot be read, a program failed, or a reward is too large.
     pub fn grade(
         &mut self,
         groups: &mut [Group],
@@ -193,25 +222,61 @@ impl Reward {
         }
         let cases: Vec<Case> = groups
             .iter()
-            .flat_map(|group| group.candidates.iter().map(|candidate| Case { group, candidate }))
+            .flat_map(|group| group.candidates.iter().map(move |candidate| (group, candidate)))
+            .map(|(group, candidate)| Case {
+                group,
+                candidate,
+                unfinished: self.is_unfinished(candidate.completion.finish),
+            })
             .collect();
         let mut columns: Vec<_> = self
             .judge(&cases, step)?
             .into_iter()
             .map(Vec::into_iter)
             .collect();
-        for group in groups {
+        for group in groups.iter_mut() {
             for (at, candidate) in group.candidates.iter_mut().enumerate() {
                 candidate.scores = columns.iter_mut().flat_map(Iterator::next).collect();
-                candidate.reward =
-                    self.sum(&candidate.scores)
-                        .ok_or_else(|| RewardError::NothingApplies {
-                            id: group.problem.id.clone(),
-                            number: at + 1,
-                        })?;
+                candidate.reward = self.sum(&candidate.scores);
+                self.check_size(candidate, &group.problem.id, at + 1)?;
             }
         }
+        self.say_none(groups, step);
         Ok(())
+    }
+
+    /// Refuses what 32 bits do not hold.
+    fn check_size(&self, candidate: &Candidate, id: &str, number: usize) -> Result<(), RewardError> {
+        let parts = self.labels().into_iter().zip(&candidate.scores);
+        let parts = parts.map(|(label, score)| (format!("the reward `{label}`"), score.value));
+        let mut all = parts.chain([("the weighted sum of its rewards".to_owned(), candidate.reward)]);
+        let fits = |value: f64| value.abs() <= LARGEST;
+        match all.find(|(_, value)| value.is_some_and(|value| !fits(value))) {
+            Some((what, Some(value))) => Err(RewardError::TooLarge {
+                id: id.to_owned(),
+                number,
+                what,
+                value,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says once that completions earn nothing.
+    fn say_none(&mut self, groups: &[Group], step: usize) {
+        let earns_nothing = |group: &&Group| group.rewards().any(|reward| reward.is_none());
+        let Some(first) = groups.iter().find(earns_nothing).filter(|_| !self.said_none) else {
+            return;
+        };
+        self.said_none = true;
+        let all: Vec<Option<f64>> = groups.iter().flat_map(Group::rewards).collect();
+        note(&format!(
+            "warning: no [[reward]] applies to {} of the {} completions of step {step}, the first of problem `{}`: all that could said \
+             null. They are left out of their group and of the loss; the metric reward/none_frac says how many there are",
+            all.iter().filter(|reward| reward.is_none()).count(),
+            all.len(),
+            first.problem.id
+        ));
     }
 
     /// The weighted sum of the rewards that apply; none if none does.
@@ -232,8 +297,14 @@ impl Reward {
         if self.asks {
             for (right, case) in right.iter_mut().zip(cases) {
                 // Asked even where the form decides, so that an unreadable gold answer never passes.
-                let answered = self.is_right(&case.candidate.text, &case.group.problem)?;
-                *right = answered && self.parts.iter().all(|part| part.lets_pass(case));
+                let (completion, problem) = (&case.candidate.completion, &case.group.problem);
+                let verdict = self.verdict(
+                    &case.candidate.text,
+                    completion.finish,
+                    &problem.id,
+                    &problem.answer,
+                )?;
+                *right = verdict.correct && self.parts.iter().all(|part| part.lets_pass(case));
             }
         }
         let mut found = Vec::with_capacity(self.parts.len());

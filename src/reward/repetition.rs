@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::LARGEST;
 use crate::section::{Check, ConfigError, at_least, impossible, section, within};
 
 section! {
@@ -9,7 +10,7 @@ section! {
     pub struct Repetition from RepetitionDraft {
         /// Tokens of an n-gram. Source: TRL (`get_repetition_penalty_reward`).
         pub ngram_size: usize = 3,
-        /// Reward where every n-gram is the same; 0 or less. Source: TRL.
+        /// Reward where every n-gram is the same; less than 0. Source: TRL.
         pub max_penalty: f64 = -1.0,
     }
 }
@@ -17,10 +18,17 @@ section! {
 impl Check for Repetition {
     fn check(&self) -> Result<(), ConfigError> {
         at_least("ngram_size", self.ngram_size, 1)?;
-        within("max_penalty", self.max_penalty, f64::MIN, f64::MAX)?;
+        within("max_penalty", self.max_penalty, -LARGEST, LARGEST)?;
         if self.max_penalty > 0.0 {
             let what = "a penalty above 0 would reward repetition";
-            return impossible("max_penalty", what, "give 0 or less");
+            return impossible("max_penalty", what, "give less than 0");
+        }
+        if self.max_penalty == 0.0 {
+            return impossible(
+                "max_penalty",
+                "a penalty of 0 punishes nothing",
+                "give less than 0",
+            );
         }
         Ok(())
     }

@@ -28,7 +28,12 @@ fn groups(problems: &[Problem], texts: &[&[&str]]) -> Vec<Group> {
         tokens: text.chars().map(u32::from).collect(),
         logp: Vec::new(),
         sampling_logp: Vec::new(),
-        finish: Finish::Eos,
+        // One that ends in dots was cut.
+        finish: if text.ends_with("...") {
+            Finish::Length
+        } else {
+            Finish::Eos
+        },
     };
     let groups = problems.iter().zip(texts).enumerate();
     groups
@@ -57,7 +62,7 @@ fn grade(rewards: &str, problems: &[Problem], texts: &[&[&str]]) -> Result<Vec<G
 
 /// What the candidates of the first group earn.
 fn rewards(groups: &[Group]) -> Vec<f64> {
-    groups[0].rewards().collect()
+    groups[0].rewards().flatten().collect()
 }
 
 /// The values of a reward for the candidates of the first group.
@@ -74,7 +79,7 @@ fn without_any_it_is_accuracy() {
     let texts: [&[&str]; 2] = [&["it is 4", "it is 5"], &["\\boxed{0.5}", ""]];
     let graded = grade("", &problems, &texts).unwrap();
     for group in &graded {
-        assert_eq!(group.rewards().collect::<Vec<_>>(), [1.0, 0.0]);
+        assert_eq!(group.rewards().collect::<Vec<_>>(), [Some(1.0), Some(0.0)]);
         assert_eq!(group.candidates[0].scores.len(), 1);
     }
     assert_eq!(graded[1].candidates[0].text, texts[1][0]);
@@ -119,6 +124,152 @@ fn a_format_that_does_not_gate_adds_its_weight() {
     assert_eq!(reward.labels(), ["accuracy", "format", "repetition", "long"]);
 }
 
+/// The quickstart's own, an early box, an open thought: each is right where it is graded as it stands.
+#[test]
+fn what_was_cut_is_wrong_and_has_no_form() {
+    let texts: [&[&str]; 1] = [&["\\boxed{4}", "\\boxed{4}...", "<think>it is 4...", "4_1_# 4..."]];
+    for (format, forms) in [
+        ("", None),
+        (
+            "[[reward]]\nname = \"format\"\ngates = false",
+            Some([1.0, 0.0, 0.0, 0.0]),
+        ),
+    ] {
+        let rewards_text = format!("[[reward]]\nname = \"accuracy\"\n{format}");
+        let graded = grade(&rewards_text, &[problem("a", "4")], &texts).unwrap();
+        assert_eq!(values(&graded, 0), [Some(1.0), Some(0.0), Some(0.0), Some(0.0)]);
+        if let Some(forms) = forms {
+            assert_eq!(values(&graded, 1), forms.map(Some));
+        }
+    }
+    let as_it_stands =
+        "[grader]\nunfinished = \"grade\"\n[[reward]]\nname = \"accuracy\"\n[[reward]]\nname = \"format\"";
+    let graded = grade(as_it_stands, &[problem("a", "4")], &texts).unwrap();
+    assert_eq!(values(&graded, 0), [Some(1.0), Some(1.0), Some(0.0), Some(0.0)]);
+    // The same in an evaluation, which says why; a gold answer is read in any case.
+    let reward = Reward::accuracy(&config("").grader);
+    let verdict = reward.verdict("\\boxed{4}", Finish::Length, "a", "4").unwrap();
+    assert_eq!((verdict.correct, verdict.answer), (false, None));
+    assert!(
+        reward
+            .verdict("\\boxed{4}", Finish::Stop, "a", "4")
+            .unwrap()
+            .correct
+    );
+    assert!(reward.verdict("x", Finish::Length, "a", "").is_err());
+    // A curve that asks for a right answer gets none.
+    let cosine = "[[reward]]\nname = \"length\"\nstyle = \"cosine\"\nmax_length = 100";
+    let graded = grade(cosine, &[problem("a", "4")], &texts).unwrap();
+    assert_eq!(
+        rewards(&graded)
+            .iter()
+            .map(|reward| *reward > 0.0)
+            .collect::<Vec<_>>(),
+        [true, false, false, false]
+    );
+}
+
+#[test]
+fn rewards_without_meaning_are_refused() {
+    let refused = |text: &str| Config::from_str(text, "test.toml", &[]).unwrap_err().to_string();
+    for (text, expected) in [
+        (
+            "name = \"accuracy\"\nwrong = 1",
+            "`reward.0.correct`: right and wrong answers both earn 1",
+        ),
+        (
+            "name = \"accuracy\"\nwrong = 1\ncorrect = 1.00000000001",
+            "`reward.0.correct`: right and wrong answers both earn",
+        ),
+        (
+            "name = \"accuracy\"\ncorrect = 1e20",
+            "`reward.0.correct`: 100000000000000000000 is impossible",
+        ),
+        (
+            "name = \"accuracy\"\nweight = 0",
+            "`reward.0.weight`: every reward has a weight of 0",
+        ),
+        (
+            "name = \"accuracy\"\nweight = -1e9",
+            "`reward.0.weight`: -1000000000 is impossible",
+        ),
+        (
+            "name = \"repetition\"\nmax_penalty = 0",
+            "`reward.0.max_penalty`: a penalty of 0",
+        ),
+        (
+            "name = \"length\"\nmax_length = 400",
+            "`reward.0.max_length`: no completion is longer than 256 tokens",
+        ),
+        (
+            "name = \"length\"\nstyle = \"cosine\"\nmin_value_wrong = 1\nmax_value_wrong = 1\nmin_value_correct = 1",
+            "`reward.0.min_value_wrong`: all four values are 1",
+        ),
+    ] {
+        let found = refused(&format!("[[reward]]\n{text}"));
+        assert!(found.contains(expected), "{found}");
+    }
+    let measured = "[[reward]]\nname = \"accuracy\"\nweight = 0\n[[reward]]\nname = \"format\"";
+    assert!(refused(measured).contains("every reward has a weight of 0"));
+    // Each fits, their sum does not.
+    let heavy = "[[reward]]\nname = \"accuracy\"\ncorrect = 10000\nweight = 10000";
+    let error = grade(heavy, &[problem("a", "4")], &[&["5", "4"]])
+        .err()
+        .unwrap()
+        .to_string();
+    assert_eq!(
+        error,
+        "problem `a`, completion 2: the weighted sum of its rewards is 100000000, but advantages are computed in 32 bits and take \
+         rewards up to ±16777216; scale it down"
+    );
+}
+
+#[test]
+fn no_secret_is_taken_as_an_argument_nor_said() {
+    let refused = |command: &str, more: &str| {
+        let text = format!("[[reward]]\nname = \"command\"\ncommand = {command}\n{more}");
+        let in_file = Config::from_str(&text, "test.toml", &[]).unwrap_err().to_string();
+        let set = format!("reward.0={{name = \"command\", command = {command}, {more}}}");
+        let by_set = Config::from_str("", "test.toml", &[set]).unwrap_err().to_string();
+        for text in [&in_file, &by_set] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        assert!(by_set.starts_with("--set reward.0=…: `reward.0."), "{by_set}");
+        in_file
+    };
+    let text = refused("[\"python3\", \"r.py\", \"--api-key\", \"hunter2\"]", "");
+    assert!(
+        text.starts_with("test.toml:3: `reward.0.command`: argument 2 looks like a secret (by `--api-key`), and arguments are written"),
+        "{text}"
+    );
+    assert!(text.contains("`env = [\"API_KEY\"]`"), "{text}");
+    refused("[\"env\", \"A_TOKEN=hunter2\", \"r\"]", "");
+    let text = Config::from_str(
+        "",
+        "test.toml",
+        &["reward.0={name = \"command\", command = \"r hunter2\"}".to_owned()],
+    );
+    assert_eq!(
+        text.unwrap_err().to_string(),
+        "--set reward.0=…: `reward.0.command`: wrong type: one string; give a list in [ ], each a string"
+    );
+    let text = refused("[\"r\"]", "env = [\"A=hunter2\"]");
+    assert!(
+        text.starts_with("test.toml:4: `reward.0.env`: one of these is no name"),
+        "{text}"
+    );
+    let text = Config::from_str(
+        "[[reward]]\nname = \"command\"\ncommand = [\"r\", \"--key=${A_KEY}\"]",
+        "test.toml",
+        &[],
+    );
+    let text = text.unwrap_err().to_string();
+    assert!(
+        text.contains("in the place of `$A_KEY`") && text.contains("env = [\"A_KEY\"]"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
     let problems = [
@@ -158,7 +309,7 @@ fn a_gold_answer_that_cannot_be_read_is_named_before_anything_is_sampled() {
 fn the_grader_is_the_configs() {
     let right = |grader: &str, text: &str, gold: &str| {
         let reward = Reward::accuracy(&config(grader).grader);
-        reward.is_right(text, &problem("a", gold)).unwrap()
+        reward.verdict(text, Finish::Eos, "a", gold).unwrap().correct
     };
     let numbers = "[grader]\nkind = \"numbers\"";
     let expressions = "[grader]\nkind = \"numbers\"\nexpressions = true";
@@ -187,8 +338,8 @@ fn answers_agree_by_the_graders_equivalence_wherever_they_were_found() {
     }
     let strict = Config::from_str("[grader]\nrules = [\"boxed\"]", "a.toml", &[]).unwrap();
     let reward = Reward::accuracy(&strict.grader);
-    assert!(reward.verdict("\\boxed{2}", "p", "2").unwrap().correct);
-    assert!(!reward.verdict("the answer is 2", "p", "2").unwrap().correct);
+    let right = |text| reward.verdict(text, Finish::Stop, "p", "2").unwrap().correct;
+    assert!(right("\\boxed{2}") && !right("the answer is 2"));
     let none = Config::from_str("[grader]\nkind = \"numbers\"\nrules = [\"whole\"]", "a.toml", &[]);
     let error = none.unwrap_err().to_string();
     assert!(

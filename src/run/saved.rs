@@ -3,9 +3,10 @@
 //! ```text
 //! checkpoints/step-N/
 //!     config.json, model.safetensors, tokenizer.json, …   the policy, in Hugging Face layout
-//!     optimizer.safetensors                               the optimiser's state
-//!     trainer.json                                        [`TrainerState`]
-//!     SHA256SUMS                                          the digest of each of these files
+//!     trainer/
+//!         optimizer.safetensors, …                        the optimiser's state
+//!         state.json                                      [`TrainerState`]
+//!         SHA256SUMS                                      the digest of each of these files
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use super::dir::{CHECKPOINTS, RunDir};
 use super::error::{RunDirError, at};
 use super::log::Extent;
 
-const SUMS: &str = "SHA256SUMS";
-const STATE: &str = "trainer.json";
+const SUMS: &str = "trainer/SHA256SUMS";
+const STATE: &str = "trainer/state.json";
 const TIMED: &str = ".timed";
 
 /// A complete checkpoint of a run.
@@ -51,7 +52,7 @@ pub struct Inputs {
     pub forked_from: Option<PathBuf>,
 }
 
-/// `trainer.json`: what a run needs to go on, beside tensors.
+/// `trainer/state.json`: what a run needs to go on, beside tensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerState {
@@ -299,6 +300,8 @@ impl RunDir {
 
 /// Writes the trainer's state and the digests of all files, and brings everything to disk.
 fn seal(dir: &Path, state: &TrainerState) -> Result<(), RunDirError> {
+    let trainer = dir.join("trainer");
+    fs::create_dir_all(&trainer).map_err(at(&trainer))?;
     let path = dir.join(STATE);
     let text = serde_json::to_vec_pretty(state).map_err(|error| at(&path)(error.into()))?;
     fs::write(&path, text).map_err(at(&path))?;

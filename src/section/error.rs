@@ -16,7 +16,9 @@ pub struct ConfigError {
     /// What is wrong.
     pub what: String,
     /// What to do.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
+    /// Whether what was typed is not to be repeated.
+    pub(crate) is_secret: bool,
     /// Of a key that nobody knows.
     pub(crate) unknown: Option<Box<Unknown>>,
 }
@@ -38,6 +40,7 @@ impl ConfigError {
             field: None,
             what: what.into(),
             help: None,
+            is_secret: false,
             unknown: None,
         }
     }
@@ -73,6 +76,12 @@ impl ConfigError {
         self
     }
 
+    /// The same, without what was typed: it may be a secret.
+    pub(crate) fn unquoted(mut self) -> Self {
+        self.is_secret = true;
+        self
+    }
+
     /// The same, of a field in `key`.
     pub(crate) fn under(mut self, key: &str) -> Self {
         self.field = Some(match self.field {
@@ -83,7 +92,7 @@ impl ConfigError {
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into());
         self
     }
 }

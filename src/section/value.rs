@@ -151,8 +151,14 @@ impl<T: Value> Value for Vec<T> {
     }
 
     fn read(value: Toml) -> Result<Self, ConfigError> {
-        let Toml::Array(list) = value else {
-            return Err(ConfigError::wrong_type(&value, &Self::wants()));
+        let list = match value {
+            Toml::Array(list) => list,
+            // A whole command line, perhaps, with what is nobody's business.
+            Toml::String(_) => {
+                let error = ConfigError::new("wrong type: one string");
+                return Err(error.help(format!("give {}", Self::wants())).unquoted());
+            }
+            value => return Err(ConfigError::wrong_type(&value, &Self::wants())),
         };
         let entries = list.into_iter().enumerate();
         entries

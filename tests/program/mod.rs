@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test takes what it needs
 
+#[cfg(unix)]
+pub mod spoil;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

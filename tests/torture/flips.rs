@@ -22,8 +22,14 @@ impl<'a> Flips<'a> {
 
 /// Files that a damage is looked for in: those of the last checkpoint, and the logs.
 fn files(run: &Path) -> Vec<PathBuf> {
-    let last = fs::read_dir(run.join("checkpoints/step-8")).unwrap();
-    let mut found: Vec<PathBuf> = last.map(|entry| entry.unwrap().path()).collect();
+    let last = run.join("checkpoints/step-8");
+    let entries = [last.join("trainer"), last].map(|dir| fs::read_dir(dir).unwrap());
+    let mut found: Vec<PathBuf> = entries
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
     found.extend(["metrics.jsonl", "samples.jsonl"].map(|name| run.join(name)));
     found.retain(|path| fs::metadata(path).unwrap().len() > 0);
     found.sort();
@@ -68,8 +74,7 @@ impl Torture for Flips<'_> {
                     "lines lost"
                 }
                 2 => {
-                    let name = path.file_name().unwrap();
-                    let other = run.join("checkpoints/step-6").join(name);
+                    let other = path.display().to_string().replace("step-8", "step-6");
                     damaged = fs::read(other).unwrap_or_default();
                     "files swapped"
                 }

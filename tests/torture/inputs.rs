@@ -131,6 +131,7 @@ impl Torture for Inputs<'_> {
                     .unwrap()
                     .map(|entry| entry.unwrap().path())
                     .collect();
+                files.retain(|path| path.is_file());
                 files.sort();
                 let path = random.pick(&files);
                 let bytes = fs::read(path).unwrap();

@@ -2,6 +2,7 @@
 
 use super::{By, Grader, Rule};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
@@ -14,6 +15,15 @@ pub struct Case {
     pub pred: String,
     /// Whether they are to be found equal.
     pub equal: bool,
+    /// What it is a case of, where the file says so in words.
+    #[serde(default, deserialize_with = "words")]
+    pub kind: String,
+}
+
+/// A text; anything else is none.
+fn words<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
 }
 
 /// A case on which label and grader differ.
@@ -27,6 +37,9 @@ pub struct Disagreement {
     pub pred: String,
     /// The label.
     pub equal: bool,
+    /// Its kind; empty where the file names none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
     /// How the gold answer was read, or why it could not be.
     pub gold_reading: String,
     /// How the other was read.
@@ -35,6 +48,17 @@ pub struct Disagreement {
     pub rule: Option<Rule>,
     /// What decided.
     pub by: Option<By>,
+}
+
+/// The cases of one kind.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct KindReport {
+    /// How many there were.
+    pub cases: usize,
+    /// Labelled different, found equal.
+    pub false_match: usize,
+    /// Labelled equal, found different.
+    pub false_mismatch: usize,
 }
 
 /// What a file of cases shows.
@@ -52,6 +76,9 @@ pub struct CasesReport {
     pub unreadable_gold: usize,
     /// Checks a second, gold answer read anew for each, on one core.
     pub grades_per_sec: f64,
+    /// By kind, where the file names kinds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kinds: BTreeMap<String, KindReport>,
     /// Every case on which they differ.
     pub disagreements: Vec<Disagreement>,
 }
@@ -159,18 +186,23 @@ pub fn score(grader: &Grader, cases: &[(usize, Case)]) -> CasesReport {
         false_mismatch: 0,
         unreadable_gold: 0,
         grades_per_sec: cases.len() as f64 / seconds.max(1e-9),
+        kinds: BTreeMap::new(),
         disagreements: Vec::new(),
     };
     for ((line, case), verdict) in cases.iter().zip(verdicts) {
         let correct = verdict.as_ref().is_ok_and(|verdict| verdict.correct);
         report.unreadable_gold += usize::from(verdict.is_err());
-        if correct == case.equal {
-            continue;
+        let (matched, missed) = (correct && !case.equal, !correct && case.equal);
+        if !case.kind.is_empty() {
+            let kind = report.kinds.entry(case.kind.clone()).or_default();
+            kind.cases += 1;
+            kind.false_match += usize::from(matched);
+            kind.false_mismatch += usize::from(missed);
         }
-        if correct {
-            report.false_match += 1;
-        } else {
-            report.false_mismatch += 1;
+        report.false_match += usize::from(matched);
+        report.false_mismatch += usize::from(missed);
+        if !matched && !missed {
+            continue;
         }
         let (gold_reading, reading, rule, by) = match verdict {
             Ok(verdict) => (verdict.gold, verdict.reading, verdict.rule, verdict.by),
@@ -181,6 +213,7 @@ pub fn score(grader: &Grader, cases: &[(usize, Case)]) -> CasesReport {
             gold: case.gold.clone(),
             pred: case.pred.clone(),
             equal: case.equal,
+            kind: case.kind.clone(),
             gold_reading,
             reading,
             rule,

@@ -8,13 +8,18 @@
 
 pub mod cases;
 mod choice;
+mod dress;
 pub(crate) mod equation;
 mod extract;
 mod find;
 mod judge;
+mod marks;
 pub mod math;
 pub mod number;
 mod outcome;
+mod prose;
+mod signs;
+mod spans;
 mod spelling;
 
 pub use extract::{Rule, UnknownRule, after_hashes, last_boxed};
@@ -99,7 +104,8 @@ impl Grader {
             return Ok(self.check(completion, &Gold::read(gold)?));
         }
         let number = number_of(gold)?;
-        let (rule, answer, value) = find_number(extract::final_part(completion), &self.rules);
+        let completion = signs::plain(extract::final_part(completion));
+        let (rule, answer, value) = find_number(&completion, &self.rules);
         let worked = answer
             .as_deref()
             .filter(|_| self.expressions && rule == Some(Rule::Hashes))
@@ -140,9 +146,10 @@ impl Grader {
 
 /// The number that a gold answer is.
 fn number_of(gold: &str) -> Result<Number, GradeError> {
-    let text = extract::last_boxed(gold)
-        .or_else(|| extract::after_hashes(gold))
-        .unwrap_or(gold);
+    let plain = signs::plain(gold);
+    let text = extract::last_boxed(&plain)
+        .or_else(|| extract::after_hashes(&plain))
+        .unwrap_or(&plain);
     number::parse(text).ok_or_else(|| GradeError::Gold { gold: cut(gold) })
 }
 
@@ -157,11 +164,16 @@ fn find_number(text: &str, rules: &[Rule]) -> (Option<Rule>, Option<String>, Opt
     }
 }
 
-/// What a rule finds; none where it does not apply, no words where a box was cut off.
+/// What a rule finds; none where it does not apply, no words where a box was cut off, no value where the words around an
+/// answer deny it, offer another or take it back.
 fn number_by(rule: Rule, text: &str) -> Option<(Option<String>, Option<Number>)> {
     match rule {
-        Rule::Boxed => match extract::last_boxed(text) {
-            Some(inside) => Some((Some(inside.trim().to_owned()), number::parse(inside))),
+        Rule::Boxed => match find::boxed_at(text) {
+            Some((inside, place)) => {
+                let denied = find::is_denied(text, &place);
+                let value = number::parse(&inside).filter(|_| !denied);
+                Some((Some(inside), value))
+            }
             None => extract::opens_box(text).then_some((None, None)),
         },
         Rule::Hashes => {
@@ -175,11 +187,19 @@ fn number_by(rule: Rule, text: &str) -> Option<(Option<String>, Option<Number>)>
                 let mut found = number::scan(rest);
                 (found.len() == 1).then(|| found.remove(0).1)
             });
-            Some((Some(rest.to_owned()), value))
+            let denied = ["n't", "not "].iter().any(|no| rest.starts_with(no)) || find::mark_is_denied(text);
+            Some((Some(rest.to_owned()), value.filter(|_| !denied)))
         }
         Rule::LastNumber => {
-            let (words, value) = number::scan(text).pop()?;
-            Some((Some(words), Some(value)))
+            let words = find::last_number(text)?;
+            let value = words
+                .as_deref()
+                .filter(|words| !words.contains(", "))
+                .and_then(|words| {
+                    let last = || Some(number::scan(words).pop()?.1);
+                    number::parse(words).or_else(last)
+                });
+            Some((words, value))
         }
         Rule::Whole | Rule::Math | Rule::Choice => None,
     }

@@ -9,6 +9,7 @@ use super::spelling::{is_unit, normalise, unwrapped};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
+use std::ops::Range;
 
 /// A number longer than this is not read, so that a check's time is bounded (the arithmetic is quadratic in it).
 pub const MAX_DIGITS: usize = 10_000;
@@ -83,8 +84,16 @@ fn right_hand_side(text: &str) -> &str {
 /// Digits that belong to something else are not numbers of the text: `x2`, `cm^2`, `a_1`.
 pub fn scan(text: &str) -> Vec<(String, Number)> {
     let text = normalise(text);
+    scan_plain(&text)
+        .into_iter()
+        .map(|(place, number)| (text[place].to_owned(), number))
+        .collect()
+}
+
+/// As [`scan`], where each stands in a text that [`normalise`] wrote.
+pub(super) fn scan_plain(text: &str) -> Vec<(Range<usize>, Number)> {
     let bytes = text.as_bytes();
-    let reader = Reader::new(&text, false);
+    let reader = Reader::new(text, false);
     let mut found = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -113,11 +122,11 @@ pub fn scan(text: &str) -> Vec<(String, Number)> {
             }
             Some((mut number, end)) => {
                 let mut start = at;
-                if let Some(sign) = sign_before(&text, at) {
+                if let Some(sign) = sign_before(text, at) {
                     start = sign;
                     number.value = -number.value;
                 }
-                found.push((text[start..end].to_owned(), number));
+                found.push((start..end, number));
                 at = end;
             }
             // Not readable (too long, a broken group): skip its digits, or each would be tried again.
@@ -342,7 +351,7 @@ impl<'a> Reader<'a> {
             let c = self.byte(end);
             let group =
                 (1..=3).all(|k| self.byte(end + k).is_ascii_digit()) && !self.byte(end + 4).is_ascii_digit();
-            let separates = c == b',' || (c == b' ' && self.whole);
+            let separates = c == b',' || (matches!(c, b' ' | b'_') && self.whole);
             if lead == 0 || !separates || (separator != 0 && separator != c) {
                 break;
             }

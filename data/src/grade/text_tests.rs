@@ -71,6 +71,186 @@ fn rules_are_tried_in_order_and_named() {
     assert_eq!(only_boxes.grade("the answer is 5", "5").unwrap().rule, None);
 }
 
+/// Right and wrong answers to one gold answer.
+fn check(gold: &str, right: &[&str], wrong: &[&str]) {
+    for (texts, correct) in [(right, true), (wrong, false)] {
+        for text in texts {
+            let found = verdict(text, gold);
+            assert_eq!(found.correct, correct, "{gold} | {text}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn words_around_an_answer_are_no_part_of_it() {
+    check(
+        "57",
+        &[
+            "The answer is 57!",
+            "The answer is 57! Nice.",
+            "The answer is 57 (cm).",
+            "The answer is 57 (in square metres).",
+            "57 is the answer, as 57 > 56.",
+            "So 57 is the correct answer.",
+            "57 is right.",
+            "The answer would be 57, since 3 * 19 = 57.",
+            "The answer is 57, not 75.",
+            "The answer is 57 and not 75.",
+            "The answer is not 56 but 57.",
+            "The answer is fifty-seven.",
+            "The answer is approximately equal to 57.",
+            "the answer is 57 and that is all",
+            "#### Answer: 57",
+            "#### **57**",
+            "#### `57`",
+            "#### 57 (fifty-seven)",
+            "#### The answer is 57",
+            "**Answer:** 57",
+            "## Final Answer\n\n**57**",
+            "> 57",
+            "<b>57</b>",
+            "Ans: 57",
+            "Result: 57",
+            "A: 57",
+            "\u{2192} 57",
+            "n = 57 (checked: 57 + 3 = 60)",
+            "It is not 56, it is 57.",
+            "The answer is 56. Wait, no, it is 57.",
+            "\\boxed{5}. From this we get the final answer: 57",
+            "\\boxed{57}. The final answer is correct.",
+        ],
+        &[
+            "The answer is not 57.",
+            "The answer isn't 57.",
+            "I don't think the answer is 57.",
+            "It is not 57.",
+            "57 is wrong.",
+            "57 is not the answer",
+            "\\boxed{57} is wrong.",
+            "It is not \\boxed{57}.",
+            "It is not $57$.",
+            "\\boxed{57}. The final answer is 58.",
+            "The answer is 57... no, 58.",
+            "The answer is 57. Sorry, I meant 58.",
+            "\\boxed{\\text{not }57}",
+            "#### not 57",
+            "The answer is > 57",
+            "The answer is at least 57.",
+            "The answer is 58, not 57.",
+            "The answer is minus 57.",
+        ],
+    );
+    check(
+        "-3",
+        &["It is minus 3", "The answer is negative 3."],
+        &["It is 3"],
+    );
+    // Either of two natural readings.
+    check("720", &["The answer is 6!"], &["The answer is 6."]);
+    check("6", &["The answer is 6!"], &["\\boxed{6!}"]);
+}
+
+#[test]
+fn an_answer_that_offers_two_is_none() {
+    check(
+        "57",
+        &["\\boxed{57 \\text{ or } 57.0}", "The answer is $57$ or 57."],
+        &[
+            "The answer is 57 or 58",
+            "It is 56 or 57.",
+            "Maybe 56, maybe 57.",
+            "The answer is $56$ or $57$.",
+            "The answer is $57$, or perhaps $58$.",
+            "\\boxed{56} or maybe \\boxed{57}",
+            "\\boxed{56}; alternatively \\boxed{57}",
+            "The answer is 56 or the answer is 57",
+            "The answer is 57 (or 58).",
+            "#### 56 or 57",
+        ],
+    );
+    check(
+        "C",
+        &[
+            "C",
+            "The answer is C, not D.",
+            "It's not A, it's C.",
+            "D is wrong, so C.",
+            "The answer is not B but C.",
+            "I think it is A. No wait, C.",
+            "Neither A nor B is right, so it must be C.",
+            "C is right because D is wrong.",
+            "\\boxed{\\textbf{(C)}}",
+        ],
+        &[
+            "\\boxed{C, D}",
+            "\\boxed{B or C}",
+            "\\boxed{B}, \\boxed{C}",
+            "\\boxed{CD}",
+            "\\boxed{\\text{not C}}",
+            "B or C",
+            "C, D",
+            "Both B and C",
+            "The answer is A, B, C or D",
+            "The answer is C... no, D.",
+            "The answer is not C.",
+            "C is wrong.",
+            "It can't be C",
+            "all of A, B and C",
+        ],
+    );
+}
+
+#[test]
+fn what_a_plain_number_may_also_be_written_as() {
+    check(
+        "7",
+        &[
+            "7 m",
+            "\\boxed{7 \\frac{m}{s}}",
+            "\\boxed{7\\,\\Omega}",
+            "n : 7",
+            "\\boxed{７}",
+            "\\boxed{\\text{seven}}",
+        ],
+        &["7m", "7n", "\\boxed{7n}", "7 or 8"],
+    );
+    check("7n", &["7n"], &["7"]);
+    check(
+        "4000000",
+        &["4 x 10^6", "4×10⁶", "\\boxed{4\\text{ million}}"],
+        &["4", "4 x 10^5"],
+    );
+    check("3-2i", &["3-2j"], &["3+2j"]);
+    check("7/4", &["\\boxed{1¾}", "1.75", "1,75", "7⁄4"], &["\\boxed{¾}"]);
+    check("1,5", &["1.5", "\\boxed{5, 1}"], &["15"]);
+    check("1.500", &["1,5"], &["1,500"]);
+    check(
+        "\\text{DNE}",
+        &["\\boxed{\\text{does not exist}}"],
+        &["\\boxed{0}"],
+    );
+    check(
+        "\\text{parabola}",
+        &["\\boxed{\\text{a parabola}}"],
+        &["\\boxed{\\text{not a parabola}}"],
+    );
+}
+
+#[test]
+fn units_that_are_both_named_must_agree() {
+    check(
+        "30\\text{ cm}",
+        &["30", "30 cm", "\\boxed{30\\text{ centimeters}}"],
+        &["30 m", "\\boxed{30\\text{ km}}"],
+    );
+    check("\\$30", &["30", "\\$30", "30 dollars"], &["30 cents"]);
+    check(
+        "9:45 \\text{ a.m.}",
+        &["9:45", "\\boxed{9:45\\text{ AM}}"],
+        &["\\boxed{9:45\\text{ p.m.}}"],
+    );
+}
+
 #[test]
 fn a_thought_and_a_cut_off_box_do_not_count() {
     assert!(verdict(r"<think>\boxed{3}</think> It is $4$.", "4").correct);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use safetensors::{Dtype, SafeTensorError};
+use safetensors::Dtype;
 
 use crate::config::ConfigError;
 
@@ -37,12 +37,12 @@ pub enum CheckpointError {
         problem: String,
     },
     /// A file is no safetensors file, or a damaged one.
-    #[error("{path} is not a whole safetensors file: {source}")]
+    #[error("{path} is not a whole safetensors file: {problem}")]
     Format {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
-        source: SafeTensorError,
+        /// What is wrong.
+        problem: String,
     },
     /// The index of a sharded checkpoint does not fit its shards.
     #[error("{path}: {problem}")]
@@ -53,15 +53,27 @@ pub enum CheckpointError {
         problem: String,
     },
     /// Tensors that the configuration asks for are not there.
-    #[error("{path} lacks {}; config.json asks for {}", list(.names), if .names.len() == 1 { "it" } else { "them" })]
+    #[error("{path} lacks {}; config.json asks for {}", list(.names, *.count), if *.count == 1 { "it" } else { "them" })]
     Missing {
         /// The weights file, or the directory of a sharded checkpoint.
         path: PathBuf,
-        /// Their names.
+        /// The names of the first few.
         names: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
+    /// One tensor is there twice.
+    #[error("{name} is in {path} and in {other}, by this name or without `model.`; which one counts?")]
+    Twice {
+        /// A weights file.
+        path: PathBuf,
+        /// The other one, or the same.
+        other: PathBuf,
+        /// The tensor.
+        name: String,
     },
     /// Tensors are there that the configuration has no place for.
-    #[error("{path} holds {}, for which the model of config.json has no place", list(.names))]
+    #[error("{path} holds {}, for which the model of config.json has no place", list(.names, .names.len()))]
     Extra {
         /// The weights file.
         path: PathBuf,
@@ -69,7 +81,7 @@ pub enum CheckpointError {
         names: Vec<String>,
     },
     /// A tensor has another shape than the configuration says.
-    #[error("{path}: {name} has shape {found:?}, but config.json makes it {expected:?}")]
+    #[error("{path}: {name} has shape {found}, but config.json makes it {expected:?}")]
     Shape {
         /// The weights file.
         path: PathBuf,
@@ -78,10 +90,10 @@ pub enum CheckpointError {
         /// As Hugging Face stores it.
         expected: Vec<usize>,
         /// What the file holds.
-        found: Vec<usize>,
+        found: String,
     },
     /// A tensor holds a number format that is not read.
-    #[error("{path}: {name} is of type {found}; F32, F16 and BF16 are read")]
+    #[error("{path}: {name} is of type {found}; F32, F16, BF16 and F64 are read")]
     Dtype {
         /// The weights file.
         path: PathBuf,
@@ -90,18 +102,37 @@ pub enum CheckpointError {
         /// Its type.
         found: Dtype,
     },
+    /// A tensor holds numbers that are no use.
+    #[error(
+        "{path}: {count} of the {of} numbers of {name} are {}",
+        match .wider {
+            Some(dtype) => format!("beyond the range of {dtype}; take float32"),
+            None => "NaN or infinite; the checkpoint is damaged, or its training failed".into(),
+        }
+    )]
+    NotFinite {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// How many are not finite.
+        count: usize,
+        /// How many numbers it has.
+        of: usize,
+        /// The format that does not hold them, where f32 does.
+        wider: Option<crate::dtype::Dtype>,
+    },
 }
 
-/// The first few names, and how many more there are.
-fn list(names: &[String]) -> String {
+/// The first few of `count` names, and how many more there are.
+fn list(names: &[String], count: usize) -> String {
     match names {
         [name] => format!("the tensor {name}"),
-        names if names.len() <= 4 => format!("the tensors {}", names.join(", ")),
+        names if count <= 4 => format!("the tensors {}", names.join(", ")),
         names => format!(
-            "{} tensors: {} and {} more",
-            names.len(),
+            "{count} tensors: {} and {} more",
             names[..3].join(", "),
-            names.len() - 3
+            count - 3
         ),
     }
 }

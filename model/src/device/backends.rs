@@ -31,7 +31,7 @@ pub(super) fn is_built(kind: BackendKind) -> bool {
 }
 
 /// The device that is always there.
-pub(super) fn processor() -> Device {
+pub(crate) fn processor() -> Device {
     Device::flex()
 }
 

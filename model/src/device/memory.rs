@@ -21,13 +21,14 @@ pub struct Memory {
 pub(super) fn of(device: &Device, kind: BackendKind, simulated: bool) -> Option<Memory> {
     // An Apple GPU computes in the system's memory.
     if simulated || matches!(kind, BackendKind::Cpu | BackendKind::NdArray | BackendKind::Metal) {
-        return system();
+        return of_this_machine();
     }
     let address = backends::pci_address(device)?;
     nvidia(&address).or_else(|| amd(&address))
 }
 
-fn system() -> Option<Memory> {
+/// The memory of this machine's processor; none where the system does not say.
+pub fn of_this_machine() -> Option<Memory> {
     let mut system = System::new().ok()?;
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     Some(Memory {

@@ -14,10 +14,10 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use backends::processor_f32;
 pub use backends::threads;
+pub(crate) use backends::{processor, processor_f32};
 pub use error::DeviceError;
-pub use memory::Memory;
+pub use memory::{Memory, of_this_machine};
 pub use open::{Listed, Missing, list, of_tests, of_tests_in_f64, open};
 pub use probe::Opened;
 pub use serve::Server;

@@ -66,7 +66,7 @@ fn rewards_are_a_list_that_is_accuracy_by_default() {
         ),
         (
             &["reward.0.name=command", "reward.0.command=[\"x\", \"-y\"]"],
-            "command = [\"x\", \"-y\"]\ntimeout_secs = 60.0\nbatch_size = 64",
+            "command = [\"x\", \"-y\"]\nenv = []\ntimeout_secs = 60.0\nbatch_size = 64",
         ),
     ] {
         let gates = ["reward.0.gates=false"];
@@ -130,7 +130,7 @@ fn a_wrong_reward_names_its_line() {
         ),
         (
             "[[reward]]\nname = \"repetition\"\nmax_penalty = 1",
-            "configs/a.toml:11: `reward.2.max_penalty`: a penalty above 0 would reward repetition; give 0 or less",
+            "configs/a.toml:11: `reward.2.max_penalty`: a penalty above 0 would reward repetition; give less than 0",
         ),
         (
             "label = \"a b\"",

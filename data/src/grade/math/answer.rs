@@ -1,6 +1,8 @@
 //! What a tree is as an answer: a value, several, a tuple, a set of reals, a relation.
 
-use super::node::{Func, Node, Relation};
+use super::node::{Func, Join, Node, Relation, has_variables};
+use super::points::constant;
+use super::region;
 
 /// Cells of a matrix product that are worked out.
 const MAX_CELLS: usize = 400;
@@ -30,6 +32,20 @@ pub enum Answer {
     Truth(bool),
 }
 
+impl Answer {
+    /// Whether it is a number, or several, without any letter that a value could be put for.
+    pub(crate) fn is_constant(&self) -> bool {
+        match self {
+            Answer::Value(node) | Answer::Region(node) => !has_variables(node),
+            Answer::Tuple(items) | Answer::Several(items, _) => items.iter().all(Answer::is_constant),
+            Answer::Named(_, value) => value.is_constant(),
+            Answer::Ratio(parts) => !parts.iter().any(has_variables),
+            Answer::Matrix(rows) => !rows.iter().flatten().any(has_variables),
+            Answer::Relation(..) | Answer::Text(_) | Answer::Truth(_) => false,
+        }
+    }
+}
+
 /// The answer that a tree is.
 pub(super) fn understand(node: Node) -> Answer {
     match node {
@@ -45,7 +61,18 @@ pub(super) fn understand(node: Node) -> Answer {
         Node::Ratio(parts) => Answer::Ratio(parts),
         Node::Chain(first, rest) => chain(*first, rest),
         Node::Interval(..) | Node::NumberSet(_) => Answer::Region(node),
-        Node::Joined(..) => Answer::Region(node),
+        Node::Joined(join, a, b) => Answer::Region(Node::Joined(join, set_of(*a).into(), set_of(*b).into())),
+        Node::Call(Func::Named(name @ ("Or" | "And" | "Conditions")), items) => conditions(name, items),
+        // ℝ - {2}
+        Node::Add(parts) if is_set_difference(&parts) => {
+            let mut parts = parts.into_iter();
+            match (parts.next(), parts.next()) {
+                (Some(all), Some(Node::Neg(without))) => {
+                    Answer::Region(Node::Joined(Join::Difference, all.into(), without))
+                }
+                _ => Answer::Text(String::new()),
+            }
+        }
         Node::Matrix(rows) => Answer::Matrix(rows),
         // t(0, 4]: the sign ∈ was lost.
         Node::Mul(parts) if matches!(parts.as_slice(), [Node::Symbol(_), Node::Interval(..)]) => {
@@ -64,6 +91,42 @@ pub(super) fn understand(node: Node) -> Answer {
             Answer::Several(opened.into_iter().map(understand).collect(), false)
         }
         node => Answer::Value(node),
+    }
+}
+
+fn is_set_difference(parts: &[Node]) -> bool {
+    let set = |node: &Node| matches!(node, Node::Set(_) | Node::Interval(..) | Node::Tuple(_));
+    matches!(parts, [Node::NumberSet(_), Node::Neg(without)] if set(without))
+}
+
+/// A member of a union: a condition is the set that it describes.
+fn set_of(node: Node) -> Node {
+    match &node {
+        Node::Chain(first, rest) => region::solved(first, rest).unwrap_or(node),
+        _ => node,
+    }
+}
+
+/// Conditions on one quantity as the set that fulfils them; else they stay apart. Those that only commas part all
+/// hold, unless they contradict each other: `x < -1, x > 1` is a union.
+fn conditions(name: &str, items: Vec<Node>) -> Answer {
+    let union = name == "Or";
+    match region::of_conditions(&items, union) {
+        Some(both) if name == "Conditions" && region::same(&both, &Node::Set(Vec::new())) == Some(true) => {
+            let apart = region::of_conditions(&items, true);
+            Answer::Region(apart.unwrap_or(both))
+        }
+        Some(set) => Answer::Region(set),
+        None => {
+            let mut parts = Vec::new();
+            for item in items {
+                match understand(item) {
+                    Answer::Several(more, false) => parts.extend(more),
+                    one => parts.push(one),
+                }
+            }
+            Answer::Several(parts, false)
+        }
     }
 }
 
@@ -96,7 +159,7 @@ fn chain(first: Node, mut rest: Vec<(Relation, Node)>) -> Answer {
     if let Some(at) = rest.iter().position(|(op, _)| *op == Relation::Approx) {
         if at > 0 {
             rest.truncate(at);
-        } else if is_name(&first) {
+        } else if is_name(&first) || has_variables(&first) && !has_variables(&rest[0].1) {
             rest.truncate(1);
             rest[0].0 = Relation::Equal;
         } else {
@@ -106,6 +169,11 @@ fn chain(first: Node, mut rest: Vec<(Relation, Node)>) -> Answer {
     let all = |wanted: Relation| rest.iter().all(|(op, _)| *op == wanted);
     if let [(Relation::In, set)] = rest.as_slice() {
         return Answer::Named(first, understand(set.clone()).into());
+    }
+    // x ∉ [-1, 1]
+    if let [(Relation::Other('∉'), set)] = rest.as_slice() {
+        let without = Node::Joined(Join::Difference, Node::NumberSet('ℝ').into(), set.clone().into());
+        return Answer::Named(first, Answer::Region(without).into());
     }
     if let [(Relation::Subset, set)] = rest.as_slice()
         && let Some(truth) = is_subset(&first, set)
@@ -119,8 +187,8 @@ fn chain(first: Node, mut rest: Vec<(Relation, Node)>) -> Answer {
             // A coordinate pair, not an interval: (x, y) = (1, 2).
             return Answer::Named(first, understand(last).into());
         }
-        if !has_variables(&first) && !has_variables(&last) {
-            return understand(last);
+        if !has_variables(&first) && rest.iter().all(|(_, side)| !has_variables(side)) {
+            return understand(constant(&first, &rest).unwrap_or(last));
         }
         if has_signs(&last) {
             let opened = open_signs(&last);
@@ -143,10 +211,6 @@ pub(super) fn is_name(node: &Node) -> bool {
         Node::Const(super::node::Const::E | super::node::Const::I) => true,
         _ => false,
     }
-}
-
-pub(super) fn has_variables(node: &Node) -> bool {
-    node.any(&|part| matches!(part, Node::Symbol(_) | Node::Call(Func::Applied(_), _)))
 }
 
 fn has_signs(node: &Node) -> bool {

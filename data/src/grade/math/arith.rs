@@ -47,7 +47,7 @@ impl Parser<'_> {
     fn plus_or_minus(&mut self) -> Option<Sign> {
         let token = self.peek()?;
         let sign = match (token.kind, token.text) {
-            (Kind::Sign('+' | '＋'), _) => {
+            (Kind::Sign('+'), _) => {
                 // "+-" and "+/-" as ±.
                 if self.peek_at(1).is_some_and(|t| t.text == "/")
                     && self.peek_at(2).is_some_and(|t| t.text == "-")
@@ -61,7 +61,7 @@ impl Parser<'_> {
             (Kind::Sign('-'), _) if self.peek_at(1).is_some_and(|t| t.text == ">" && !t.spaced) => {
                 return None;
             }
-            (Kind::Sign('-' | '−' | '–' | '—' | '－'), _) => Sign::Minus,
+            (Kind::Sign('-' | '—'), _) => Sign::Minus,
             (Kind::Sign('±'), _) | (Kind::Command, "pm") => Sign::Both(false),
             (Kind::Sign('∓'), _) | (Kind::Command, "mp") => Sign::Both(true),
             _ => return None,
@@ -87,7 +87,7 @@ impl Parser<'_> {
                     let factor = self.unary()?;
                     factors.push(std::mem::replace(&mut value, factor));
                 }
-                (Kind::Sign('/' | '÷' | '∕'), _) | (Kind::Command, "div") => {
+                (Kind::Sign('/' | '÷'), _) | (Kind::Command, "div") => {
                     self.at += 1;
                     self.chained()?;
                     let by = self.divisor()?;
@@ -103,8 +103,16 @@ impl Parser<'_> {
                     let whole = super::parse::one_or(std::mem::take(&mut factors), Node::Mul);
                     value = Node::call("Mod", vec![whole, by]);
                 }
-                (Kind::Text, _) if !self.text_separates(token) => self.unit(),
-                (Kind::Word, _) if self.is_unit(&value, &factors, token) => self.unit(),
+                _ if let Some(scale) = self.scale_word(&value, token) => {
+                    factors.push(std::mem::replace(&mut value, scale));
+                }
+                // 3 x 10^8
+                (Kind::Word, "x" | "X") if self.is_times_letter() => {
+                    self.at += 1;
+                    let factor = self.unary()?;
+                    factors.push(std::mem::replace(&mut value, factor));
+                }
+                _ if self.may_be_unit(token) && self.passes_unit(&value, &factors, token) => {}
                 _ if self.starts_factor(token) => {
                     let factor = self.power()?;
                     factors.push(std::mem::replace(&mut value, factor));
@@ -128,7 +136,7 @@ impl Parser<'_> {
             && !token.spaced
             && (token.kind == Kind::Word || token.kind == Kind::Command)
             && self.starts_factor(token)
-            && !self.is_unit(&factors[0], &[], token)
+            && !self.is_plain_unit(token)
         {
             factors.push(self.power()?);
         }
@@ -150,59 +158,39 @@ impl Parser<'_> {
         }
     }
 
-    fn text_separates(&self, token: Token<'_>) -> bool {
+    pub fn text_separates(&self, token: Token<'_>) -> bool {
         let text = token
             .text
             .trim_matches(|c: char| c.is_whitespace() || ",;:.".contains(c));
         let mut words = text.split(char::is_whitespace);
         let first = words.next().unwrap_or("");
         let last = words.next_back().unwrap_or(first);
-        text.is_empty() || matches!(last, "and" | "or") || (self.brackets == 0 && names::is_comment(first))
+        text.is_empty()
+            || matches!(last, "and" | "or" | "to")
+            || (self.brackets == 0 && names::is_comment(first))
     }
 
-    /// Whether a word behind a number is its unit.
-    fn is_unit(&self, value: &Node, before: &[Node], token: Token<'_>) -> bool {
-        if token.kind != Kind::Word {
-            return false;
-        }
-        let word = token.text;
-        let numeric = |node: &Node| {
-            !node.any(&|part| matches!(part, Node::Symbol(_) | Node::Call(Func::Applied(_), _)))
-        };
-        let known = names::function(word).is_some()
-            || names::constant(word).is_some()
-            || names::letter(word).is_some()
-            || matches!(word, "and" | "or" | "mod" | "sqrt")
-            || names::is_comment(word);
-        let long = word.len() >= 3 && token.spaced;
-        let word_is = !known && (long || names::is_short_unit(word) || matches!(word, "degrees" | "percent"));
-        word_is && self.integrals == 0 && numeric(value) && before.iter().all(numeric)
-    }
-
-    /// Passes over a unit, its power and what it is divided by: `cm^2`, `km / h`.
-    fn unit(&mut self) {
-        self.at += 1;
-        loop {
-            let Some(token) = self.peek() else { return };
-            let next = self.peek_at(1);
-            match token.kind {
-                Kind::Sign('^') => {
-                    self.at += 1;
-                    if self.eat_sign('{') {
-                        while self.at < self.tokens.len() && !self.eat_sign('}') {
-                            self.at += 1;
-                        }
-                    } else {
-                        self.at += 1 + usize::from(self.is_sign('-'));
-                    }
-                }
-                Kind::Sign('²' | '³') => self.at += 1,
-                Kind::Sign('/') if next.is_some_and(|t| matches!(t.kind, Kind::Word | Kind::Text)) => {
-                    self.at += 2
-                }
-                _ => return,
+    /// Whether a token may be the first of a unit; most are not, and are asked no more.
+    fn may_be_unit(&self, token: Token<'_>) -> bool {
+        match token.kind {
+            Kind::Text | Kind::Word => true,
+            Kind::Sign('{') => token.upright,
+            Kind::Sign('Å' | 'Ω' | '℃' | '℉') => true,
+            Kind::Command => {
+                matches!(token.text, "Omega" | "mu" | "ohm" | "AA" | "angstrom")
+                    || token.text.ends_with("frac")
             }
+            _ => false,
         }
+    }
+
+    /// Whether the letter x is meant as a product: between a number and a power of ten.
+    fn is_times_letter(&self) -> bool {
+        let number = |t: Option<Token<'_>>| t.is_some_and(|t| t.kind == Kind::Number);
+        self.dialect == Dialect::Loose
+            && self.at > 0
+            && number(self.tokens.get(self.at - 1).copied())
+            && number(self.peek_at(1))
     }
 
     /// Whether a factor may begin here without a sign between.
@@ -210,7 +198,7 @@ impl Parser<'_> {
         match token.kind {
             Kind::Number | Kind::Text => token.kind == Kind::Number,
             Kind::Word => {
-                !matches!(token.text, "and" | "or" | "mod")
+                !matches!(token.text, "and" | "or" | "mod" | "to")
                     && !names::is_comment(token.text)
                     && !self.is_union_letter()
             }
@@ -248,14 +236,18 @@ impl Parser<'_> {
                         | "mod"
                         | "bmod"
                         | "pmod"
+                        | "land"
+                        | "lor"
+                        | "wedge"
+                        | "vee"
                         | "circ"
                         | "degree"
                 );
                 !closes && !bar && !operator && names::relation(token.text).is_none()
             }
-            Kind::Sign('(' | '[' | '{' | '⟦' | '√' | '∞' | 'π' | '∅' | '½' | '⌊' | '⌈' | 'ℝ' | 'ℤ' | '∠') => {
-                true
-            }
+            Kind::Sign(
+                '(' | '[' | '{' | '⟦' | '√' | '∛' | '∜' | '∞' | 'π' | '∅' | '⌊' | '⌈' | 'ℝ' | 'ℤ' | '∠',
+            ) => true,
             Kind::Sign('|') => self.bars == 0,
             Kind::Sign(c) => names::letter(c.encode_utf8(&mut [0; 4])).is_some(),
         }
@@ -293,6 +285,9 @@ impl Parser<'_> {
                         value = Node::Degrees(value.into());
                         continue;
                     }
+                    if matches!(value, Node::Int(_)) && self.ordinal_mark() {
+                        continue;
+                    }
                     if let Some(primes) = self.prime_mark() {
                         value = renamed(value, &primes);
                         value = self.applied(value)?;
@@ -304,14 +299,6 @@ impl Parser<'_> {
                         value = self.subscript(value)?;
                     }
                     value = Node::Pow(value.into(), exponent.into());
-                }
-                (Kind::Sign('²'), _) => {
-                    self.at += 1;
-                    value = Node::Pow(value.into(), Node::int(2).into());
-                }
-                (Kind::Sign('³'), _) => {
-                    self.at += 1;
-                    value = Node::Pow(value.into(), Node::int(3).into());
                 }
                 (Kind::Sign('_'), _) if matches!(value, Node::Symbol(_)) => value = self.subscript(value)?,
                 (Kind::Sign('_'), _) => value = self.based(value)?,
@@ -325,7 +312,7 @@ impl Parser<'_> {
                     self.at += 1;
                     value = Node::call("factorial", vec![value]);
                 }
-                (Kind::Sign('%' | '％'), _) => {
+                (Kind::Sign('%'), _) => {
                     self.at += 1;
                     value = Node::Percent(value.into());
                 }

@@ -3,7 +3,8 @@
 use super::lex::{Dialect, Kind};
 use super::names;
 use super::node::{Const, Func, Node};
-use super::parse::{Parser, Read, one_or};
+use super::parse::{Parser, Read, joined_conditions, one_or};
+use super::tokens::{Joint, OPEN_FROM, OPEN_TO};
 
 impl<'a> Parser<'a> {
     /// The smallest thing that has a value.
@@ -27,6 +28,7 @@ impl<'a> Parser<'a> {
         match c {
             '(' => self.round(),
             '[' => self.square(),
+            OPEN_FROM => self.turned(),
             '{' => {
                 self.at += 1;
                 let node = self.group("}")?;
@@ -36,14 +38,15 @@ impl<'a> Parser<'a> {
             '⟦' => self.matrix(),
             '⌊' => self.fenced("⌋", "floor"),
             '⌈' => self.fenced("⌉", "ceiling"),
-            '√' => {
+            '√' | '∛' | '∜' => {
                 self.at += 1;
                 let inside = self.power_free()?;
-                Ok(Node::Root(inside.into(), 2))
-            }
-            '½' => {
-                self.at += 1;
-                Ok(Node::Div(Node::int(1).into(), Node::int(2).into()))
+                let index = match c {
+                    '√' => 2,
+                    '∛' => 3,
+                    _ => 4,
+                };
+                Ok(Node::Root(inside.into(), index))
             }
             '∅' => {
                 self.at += 1;
@@ -147,6 +150,7 @@ impl<'a> Parser<'a> {
         let constant = match first {
             "e" => Some(Const::E),
             "i" => Some(Const::I),
+            "j" if self.dialect == Dialect::Loose => Some(Const::I),
             "E" if self.dialect == Dialect::Sympy => Some(Const::E),
             "I" if self.dialect == Dialect::Sympy => Some(Const::I),
             _ => None,
@@ -300,7 +304,7 @@ impl<'a> Parser<'a> {
         self.bars = bars;
         let items = items?;
         let square = self.is_sign(']') || self.is_command("rbrack");
-        if !square && !self.is_sign(')') && !self.is_command("rgroup") {
+        if !square && !self.is_sign(')') && !self.is_sign(OPEN_TO) && !self.is_command("rgroup") {
             return self.wrong("a bracket that does not close");
         }
         self.at += 1;
@@ -316,8 +320,20 @@ impl<'a> Parser<'a> {
         Ok(one_or(items, Node::Tuple))
     }
 
+    /// `]2, 5[` and `]2, 5]`: open where the bracket is turned outwards.
+    fn turned(&mut self) -> Read<Node> {
+        let (items, square) = self.bracketed()?;
+        match <[Node; 2]>::try_from(items) {
+            Ok([from, to]) => Ok(Node::Interval(from.into(), to.into(), false, square)),
+            Err(_) => self.wrong("an interval without its two ends"),
+        }
+    }
+
     pub fn square(&mut self) -> Read<Node> {
         let (mut items, square) = self.bracketed()?;
+        if let [Node::Interval(.., true, true), Node::Interval(.., true, true)] = items.as_slice() {
+            return Ok(Node::Matrix(items.iter().filter_map(row).collect()));
+        }
         if items.len() == 2 {
             let (to, from) = (items.remove(1), items.remove(0));
             return Ok(Node::Interval(from.into(), to.into(), true, square));
@@ -381,6 +397,17 @@ impl<'a> Parser<'a> {
         self.brackets -= 1;
         self.bars = bars;
         rows.retain(|row| !row.is_empty());
+        // Lines of \begin{cases} that are statements: all of them hold.
+        if kind == "array" && rows.len() == 1 && rows[0].len() == 1 {
+            return Ok(rows.remove(0).remove(0));
+        }
+        if (kind.starts_with("cases") || kind == "array")
+            && rows.iter().all(|row| matches!(row.as_slice(), [Node::Chain(..)]))
+        {
+            let items: Vec<Node> = rows.into_iter().flatten().collect();
+            let joins = vec![Joint::And; items.len().saturating_sub(1)];
+            return Ok(one_or(joined_conditions(items, &joins), Node::List));
+        }
         if rows.is_empty() || rows.iter().any(|row| row.len() != rows[0].len()) {
             return self.wrong("a matrix whose rows differ in length");
         }

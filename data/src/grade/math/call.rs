@@ -2,8 +2,8 @@
 
 use super::lex::{Dialect, Kind};
 use super::names;
-use super::node::{Const, Node, Relation};
-use super::parse::{Parser, Read};
+use super::node::{Const, Func, Node, Relation};
+use super::parse::{Parser, Read, joined_conditions};
 
 impl Parser<'_> {
     /// A command where a value belongs. Long: one match, a row a command.
@@ -19,7 +19,7 @@ impl Parser<'_> {
             return self.fenced(close, function);
         }
         match name {
-            "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" => return self.fraction(),
+            "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" => return self.fraction(),
             "binom" | "dbinom" | "tbinom" => {
                 self.at += 1;
                 let args = vec![self.argument()?, self.argument()?];
@@ -127,6 +127,32 @@ impl Parser<'_> {
             && let Some((name, body)) = builder(first, rest)
         {
             return Ok(Node::Chain(name.into(), body));
+        }
+        // \{x \in \mathbb{R} \mid x > 1\}
+        if let [Node::Chain(first, rest)] = items.as_slice()
+            && let Some(both) = bounded_builder(first, rest)
+        {
+            return Ok(both);
+        }
+        // \{x \mid x < -1 or x > 1\}
+        if let [Node::Chain(first, rest), ..] = items.as_slice()
+            && let Some((name, body)) = builder(first, rest)
+        {
+            items[0] = Node::Chain(name.into(), body);
+            let joins = std::mem::take(&mut self.joins);
+            items = joined_conditions(items, &joins);
+            if items.len() == 1 {
+                return Ok(items.remove(0));
+            }
+        }
+        // \{x : x < -1 or x > 1\}: the colon is in the first of the conditions.
+        if let [Node::Call(Func::Named("Or" | "And" | "Conditions"), parts)] = items.as_mut_slice() {
+            if let Some(Node::Chain(first, rest)) = parts.first()
+                && let Some((name, body)) = builder(first, rest)
+            {
+                parts[0] = Node::Chain(name.into(), body);
+            }
+            return Ok(items.remove(0));
         }
         Ok(Node::Set(items))
     }
@@ -441,12 +467,36 @@ impl Parser<'_> {
     }
 }
 
-/// `x \mid x > 1` and `x \in R, x > 1` inside a set: the condition.
+/// `x \mid x > 1` and `x : x > 1` inside a set: the condition.
 fn builder(first: &Node, rest: &[(Relation, Node)]) -> Option<(Node, Vec<(Relation, Node)>)> {
+    if let Node::Ratio(parts) = first
+        && let [Node::Symbol(_), name] = parts.as_slice()
+    {
+        return Some((name.clone(), rest.to_vec()));
+    }
     let ((Relation::Other('∣'), name), body) = rest.split_first()? else {
         return None;
     };
     (matches!(first, Node::Symbol(_)) && !body.is_empty()).then(|| (name.clone(), body.to_vec()))
+}
+
+/// `x \in R \mid x > 1` and `x \in R : x > 1` inside a set: both conditions.
+fn bounded_builder(first: &Node, rest: &[(Relation, Node)]) -> Option<Node> {
+    let (all, name, body) = match rest {
+        [(Relation::In, all), (Relation::Other('∣'), name), body @ ..] => (all, name, body),
+        [(Relation::In, Node::Ratio(parts)), body @ ..] => match parts.as_slice() {
+            [all, name] => (all, name, body),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    (matches!(first, Node::Symbol(_)) && !body.is_empty()).then(|| {
+        let within = Node::Chain(first.clone().into(), vec![(Relation::In, all.clone())]);
+        Node::call(
+            "And",
+            vec![within, Node::Chain(name.clone().into(), body.to_vec())],
+        )
+    })
 }
 
 fn is_minus_one(node: &Node) -> bool {

@@ -1,13 +1,15 @@
 //! Are two answers the same?
 
-use super::answer::{Answer, has_variables};
-use super::eval::{Point, of_rat};
-use super::node::{Const, Func, Node, Rat, Relation};
-use super::points::equal_at_points;
+use super::answer::Answer;
+use super::eval::Point;
+use super::mixed::by_name;
+use super::node::{Func, Join, Node, Rat, Relation, has_variables};
+use super::points::{equal_at_points, near_decimal};
 use super::poly::{Atoms, Form};
 use super::region::{self, infinite};
+use super::words;
 use crate::grade::outcome::{By, Outcome};
-use num_traits::{Signed, Zero};
+use num_traits::Zero;
 
 /// Pairs of parts that are compared before it is given up.
 const MAX_PAIRS: usize = 2_000;
@@ -42,7 +44,7 @@ impl Comparison {
         use Answer::*;
         match (gold, pred) {
             (Value(a), Value(b)) => self.scalar(a, b),
-            (Text(a), Text(b)) => Outcome::of(words(a) == words(b), By::Text),
+            (Text(a), Text(b)) => Outcome::of(words::plain(a) == words::plain(b), By::Text),
             (Truth(a), Truth(b)) => Outcome::of(a == b, By::Exact),
             (Named(a, x), Named(b, y)) => self.named(a, x, b, y),
             (Named(name, value), Relation(first, rest)) | (Relation(first, rest), Named(name, value)) => {
@@ -59,8 +61,21 @@ impl Comparison {
             (Several(a, _), Several(b, _)) => self.several(a, b),
             (Several(items, _), other) if items.len() == 1 => self.same(&items[0], other),
             (other, Several(items, _)) if items.len() == 1 => self.same(other, &items[0]),
-            (Tuple(a), Tuple(b)) | (Tuple(a), Several(b, false)) | (Several(a, false), Tuple(b)) => {
-                self.in_order(a, b)
+            (Tuple(a), Tuple(b)) => self.in_order(a, b),
+            (Tuple(a), Several(b, false)) | (Several(a, false), Tuple(b)) => {
+                let (a, b) = (by_name(a), by_name(b));
+                if a.len() != b.len() {
+                    return Outcome::DIFFERENT;
+                }
+                all(a.into_iter().zip(b).map(|(a, b)| self.same(a, b)))
+            }
+            // A point with its name: P(2, 3).
+            (Tuple(point), Value(Node::Call(Func::Applied(name), at)))
+            | (Value(Node::Call(Func::Applied(name), at)), Tuple(point))
+                if name.len() == 1 && name.chars().all(char::is_uppercase) =>
+            {
+                let at: Vec<Answer> = at.iter().cloned().map(Value).collect();
+                self.in_order(point, &at)
             }
             (Matrix(a), Matrix(b)) => self.matrices(a, b),
             (Matrix(rows), Tuple(items)) | (Tuple(items), Matrix(rows)) => {
@@ -73,6 +88,13 @@ impl Comparison {
                 }
             }
             (Ratio(a), Ratio(b)) => self.ratios(a, b),
+            // "x: 4" names a value.
+            (Value(value), Ratio(parts))
+                if matches!(parts.as_slice(), [Node::Symbol(_), is] if !has_variables(is))
+                    && !has_variables(value) =>
+            {
+                self.scalar(value, &parts[1])
+            }
             (Ratio(a), Value(b)) if a.len() == 2 => self.scalar(&Node::Ratio(a.clone()), b),
             (Value(a), Ratio(b)) if b.len() == 2 => self.scalar(a, &Node::Ratio(b.clone())),
             (Relation(a, x), Relation(b, y)) => self.relations((a, x), (b, y)),
@@ -82,6 +104,21 @@ impl Comparison {
                     Some(b) => self.regions(a, &b),
                     None => Outcome::DIFFERENT,
                 }
+            }
+            (Value(value), Relation(first, rest)) => self.quantity(value, (first, rest), false),
+            (Relation(first, rest), Value(value)) => self.quantity(value, (first, rest), true),
+            (one @ Value(_), Several(items, _)) | (Several(items, _), one @ Value(_)) => {
+                self.each(one, items)
+            }
+            (Text(text), Value(value)) | (Value(value), Text(text)) => self.worded(text, value),
+            (a @ (Region(_) | Tuple(_)), b @ Text(_)) | (b @ Text(_), a @ (Region(_) | Tuple(_))) => {
+                match (as_set(a), as_set(b)) {
+                    (Some(a), Some(b)) => self.regions(&a, &b),
+                    _ => Outcome::DIFFERENT,
+                }
+            }
+            (Text(text), Several(items, _)) | (Several(items, _), Text(text)) if items.is_empty() => {
+                Outcome::of(words::set(text) == Some(Node::Set(Vec::new())), By::Text)
             }
             (Relation(first, rest), other) | (other, Relation(first, rest)) => {
                 match (region::solved(first, rest), as_set(other)) {
@@ -99,7 +136,15 @@ impl Comparison {
             Node::Symbol(name) => name == "y",
             _ => false,
         };
-        let same_name = a == b || (free(a) && free(b)) || matches!((a, b), (Node::Tuple(_), Node::Tuple(_)));
+        // x_1 = 2 gives a value of x.
+        let root = |name: &Node| match name {
+            Node::Symbol(name) => Some(name.split('_').next().unwrap_or(name).to_owned()),
+            _ => None,
+        };
+        let numbered =
+            a != b && root(a).is_some_and(|root| [a, b].contains(&&Node::Symbol(root))) && root(a) == root(b);
+        let same_name =
+            a == b || numbered || (free(a) && free(b)) || matches!((a, b), (Node::Tuple(_), Node::Tuple(_)));
         if same_name
             || !matches!(a, Node::Symbol(_) | Node::Call(..))
             || !matches!(b, Node::Symbol(_) | Node::Call(..))
@@ -292,11 +337,8 @@ impl Comparison {
                 let hundredth = Node::Div(inside.clone(), Node::int(100).into());
                 self.either(inside, &hundredth, other)
             }
-            (Node::Degrees(inside), other) | (other, Node::Degrees(inside)) => {
-                let turn = Node::Div(Node::Const(Const::Pi).into(), Node::int(180).into());
-                let radians = Node::Mul(vec![(**inside).clone(), turn]);
-                self.either(inside, &radians, other)
-            }
+            // 45° answers 45; not π/4, which is said in another unit.
+            (Node::Degrees(inside), other) | (other, Node::Degrees(inside)) => self.scalar(inside, other),
             (Node::Based(x, p, _), Node::Based(y, q, _)) => Outcome::of(x == y && p == q, By::Exact),
             // A numeral in another base is not its value: 40_9 answers another question than 36 does.
             (Node::Based(_, base, _), _) | (_, Node::Based(_, base, _)) if *base != 10 => Outcome::DIFFERENT,
@@ -326,19 +368,7 @@ impl Comparison {
         if has_variables(other) || matches!(other, Node::Int(_)) {
             return None;
         }
-        let half = Rat::new(
-            1.into(),
-            num_bigint::BigInt::from(2) * num_bigint::BigInt::from(10).pow(places as u32),
-        );
-        let near = match exact {
-            Some(exact) => (exact - &decimal).abs() <= half,
-            None => {
-                let value = Point::new(0).value(other)?;
-                let difference = (value.re - of_rat(&decimal)).abs().hi;
-                value.im.hi.abs() < 1e-20 && difference <= of_rat(&half).hi * (1.0 + 1e-9)
-            }
-        };
-        near.then_some(Outcome::of(true, By::Rounding))
+        near_decimal(&decimal, places, other, exact)?.then_some(Outcome::of(true, By::Rounding))
     }
 }
 
@@ -387,14 +417,6 @@ fn has_value_variables(answer: &Answer) -> bool {
     matches!(answer, Answer::Value(node) if has_variables(node))
 }
 
-/// Letters and digits in lower case: what words are compared by.
-pub fn words(text: &str) -> String {
-    text.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
 /// An answer as a set of reals.
 fn as_set(answer: &Answer) -> Option<Node> {
     match answer {
@@ -403,13 +425,23 @@ fn as_set(answer: &Answer) -> Option<Node> {
             [Answer::Value(a), Answer::Value(b)] => Some(Node::Tuple(vec![a.clone(), b.clone()])),
             _ => None,
         },
-        Answer::Several(items, _) => {
+        Answer::Several(items, _) if items.iter().all(|item| matches!(item, Answer::Value(_))) => {
             let values = items.iter().map(|item| match item {
                 Answer::Value(node) => Some(node.clone()),
                 _ => None,
             });
             Some(Node::Set(values.collect::<Option<_>>()?))
         }
+        // (-∞, -1), (1, ∞): a union.
+        Answer::Several(items, false) => {
+            let mut sets = items.iter().map(as_set);
+            let first = sets.next()??;
+            sets.try_fold(first, |union, set| {
+                Some(Node::Joined(Join::Union, union.into(), set?.into()))
+            })
+        }
+        Answer::Named(_, value) => as_set(value),
+        Answer::Text(text) => words::set(text),
         Answer::Relation(first, rest) => region::solved(first, rest),
         _ => None,
     }
@@ -417,7 +449,6 @@ fn as_set(answer: &Answer) -> Option<Node> {
 
 /// The members of a set that is written with finite ones alone.
 fn members(node: &Node) -> Option<Vec<Answer>> {
-    use super::node::Join;
     match node {
         Node::Set(items) | Node::List(items) => {
             Some(items.iter().cloned().map(super::answer::understand).collect())

@@ -1,5 +1,6 @@
 //! Text into tokens: LaTeX, plain mathematics and SymPy's spelling of it.
 
+use super::layout;
 use super::limits::{MAX_BYTES, MAX_TOKENS, Unreadable};
 
 /// How a text that can be read in two ways is read.
@@ -12,6 +13,9 @@ pub enum Dialect {
     Sympy,
     /// As [`Dialect::Common`], but `1/2x` is x/2.
     Flat,
+    /// As one writes who has a plain number to give: in `5 m` the letter is a unit, `3 x 10^8` is a product, `j` is the
+    /// imaginary unit. Only asked where the gold answer has no variables.
+    Loose,
 }
 
 /// What a token is. Slices point into the text.
@@ -38,69 +42,11 @@ pub struct Token<'a> {
     pub text: &'a str,
     /// Whether a space stands before it.
     pub spaced: bool,
+    /// Whether it stands in `\mathrm{…}`, `\text{…}` or the like.
+    pub upright: bool,
     /// Where it starts.
     pub at: usize,
 }
-
-/// Commands that only place or size what they stand before.
-const SILENT: [&str; 40] = [
-    "left",
-    "right",
-    "mleft",
-    "mright",
-    "big",
-    "Big",
-    "bigg",
-    "Bigg",
-    "bigl",
-    "bigr",
-    "Bigl",
-    "Bigr",
-    "biggl",
-    "biggr",
-    "Biggl",
-    "Biggr",
-    "middle",
-    "displaystyle",
-    "textstyle",
-    "scriptstyle",
-    "limits",
-    "nolimits",
-    "quad",
-    "qquad",
-    "hspace",
-    "rm",
-    "bf",
-    "it",
-    "hfill",
-    "hline",
-    "thinspace",
-    "enspace",
-    "allowbreak",
-    "nonumber",
-    "phantom",
-    "strut",
-    "boldmath",
-    "small",
-    "large",
-    "cr",
-];
-
-/// Commands whose argument is words.
-const WORDS: [&str; 12] = [
-    "text",
-    "textbf",
-    "textit",
-    "textrm",
-    "textnormal",
-    "mbox",
-    "hbox",
-    "mathrm",
-    "textsf",
-    "texttt",
-    "emph",
-    "mathsf",
-];
 
 /// Commands that a longer, unknown one may begin with: `\quadx`, `\vertx`.
 const PREFIXES: [&str; 24] = [
@@ -117,13 +63,7 @@ pub fn lex(text: &str) -> Result<Vec<Token<'_>>, Unreadable> {
     if text.len() > MAX_BYTES {
         return Err(Unreadable::TooBig);
     }
-    let mut lexer = Lexer {
-        text,
-        at: 0,
-        spaced: false,
-        environments: 0,
-        tokens: Vec::with_capacity(text.len() / 2 + 4),
-    };
+    let mut lexer = Lexer::new(text);
     while lexer.at < text.len() {
         lexer.step();
         if lexer.tokens.len() > MAX_TOKENS {
@@ -133,16 +73,30 @@ pub fn lex(text: &str) -> Result<Vec<Token<'_>>, Unreadable> {
     Ok(lexer.tokens)
 }
 
-struct Lexer<'a> {
-    text: &'a str,
+pub(super) struct Lexer<'a> {
+    pub text: &'a str,
     at: usize,
     spaced: bool,
-    environments: usize,
+    /// The environments that are open: true for one whose lines are the rows of a matrix.
+    environments: Vec<bool>,
+    /// Where the last group of upright letters ends.
+    upright: usize,
     tokens: Vec<Token<'a>>,
 }
 
 impl<'a> Lexer<'a> {
-    fn byte(&self, at: usize) -> u8 {
+    pub fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            spaced: false,
+            environments: Vec::new(),
+            upright: 0,
+            tokens: Vec::with_capacity(text.len() / 2 + 4),
+        }
+    }
+
+    pub fn byte(&self, at: usize) -> u8 {
         self.text.as_bytes().get(at).copied().unwrap_or(0)
     }
 
@@ -151,6 +105,7 @@ impl<'a> Lexer<'a> {
             kind,
             text: &self.text[from..to],
             spaced: self.spaced,
+            upright: from < self.upright,
             at: from,
         });
         self.spaced = false;
@@ -169,16 +124,19 @@ impl<'a> Lexer<'a> {
             b'0'..=b'9' => self.number(),
             b'.' if self.byte(at + 1).is_ascii_digit() => self.number(),
             b'a'..=b'z' | b'A'..=b'Z' => {
-                let mut end = at;
-                while self.byte(end).is_ascii_alphabetic() {
-                    end += 1;
-                }
+                let end = self.letters(at);
                 self.push(Kind::Word, at, end);
             }
             b' ' | b'\t' | b'\n' | b'\r' | b'$' | b'~' => self.skip(at + 1),
             b'{' if self.text[at + 1..].trim_start().starts_with('}') => {
                 let end = self.text[at..].find('}').map_or(at + 1, |close| at + close + 1);
                 self.skip(end);
+            }
+            // What an aligned block aligns by.
+            b'&' if self.environments.last() != Some(&true) => self.skip(at + 1),
+            b'{' if self.text[at..].starts_with("{-}") || self.text[at..].starts_with("{+}") => {
+                self.push(Kind::Sign(self.byte(at + 1) as char), at + 1, at + 2);
+                self.at = at + 3;
             }
             0..=0x7f => self.push(Kind::Sign(self.byte(at) as char), at, at + 1),
             _ => {
@@ -217,39 +175,36 @@ impl<'a> Lexer<'a> {
         self.push(Kind::Number, from, end);
     }
 
-    fn digits(&self, mut at: usize) -> usize {
+    pub fn digits(&self, mut at: usize) -> usize {
         while self.byte(at).is_ascii_digit() {
             at += 1;
         }
         at
     }
 
-    fn group(&self, at: usize) -> Option<usize> {
-        let rest = &self.text[at..];
-        let mut next = [
-            "{,}", ",\\!", "\\!", "\\,", " {,}", "\u{202f}", "\u{a0}", "'", " ", " {, }", "{, }",
-        ]
-        .into_iter()
-        .find_map(|mark| {
-            let next = rest.strip_prefix(mark)?.trim_start_matches(' ');
-            let whole = next.len() >= 3 && next.as_bytes()[..3].iter().all(u8::is_ascii_digit);
-            (whole && (mark != " " || rest.len() - next.len() == 1)).then_some(at + rest.len() - next.len())
-        })?;
-        next += 3;
-        (!self.byte(next).is_ascii_digit()).then_some(next)
+    pub fn letters(&self, mut at: usize) -> usize {
+        while self.byte(at).is_ascii_alphabetic() {
+            at += 1;
+        }
+        at
     }
 
     /// A backslash before `next`, which is no letter.
     fn escaped(&mut self, at: usize, next: u8) {
         match next {
             // Row of a matrix; elsewhere a line break, or a backslash doubled by mistake: `\\frac`.
-            b'\\' if self.environments > 0 => self.push(Kind::Command, at, at + 2),
+            b'\\' if self.environments.last() == Some(&true) => self.push(Kind::Command, at, at + 2),
+            b'\\' if self.environments.last() == Some(&false) => self.line_end(at),
             b'\\' => self.skip(at + 1 + usize::from(!self.byte(at + 2).is_ascii_alphabetic())),
             b'{' | b'}' => self.push(Kind::Command, at + 1, at + 2),
             b'|' => self.push(Kind::Sign('|'), at + 1, at + 2),
             b'%' => self.push(Kind::Sign('%'), at + 1, at + 2),
             0 | b'0'..=b'9' => self.skip(at + 1),
-            b'&' | b'_' | b'#' => self.skip(at + 2),
+            b'&' => {
+                self.push(Kind::Sign(','), at, at + 2);
+                self.spaced = true;
+            }
+            b'_' | b'#' => self.skip(at + 2),
             _ => {
                 // \, \; \: \! \$ \( \) \[ \] and a stray backslash.
                 let c = self.text[at + 1..].chars().next().map_or(0, char::len_utf8);
@@ -265,34 +220,42 @@ impl<'a> Lexer<'a> {
             return self.escaped(at, next);
         }
         let from = at + 1;
-        let mut end = from;
-        while self.byte(end).is_ascii_alphabetic() {
-            end += 1;
-        }
+        let end = self.letters(from);
         let name = &self.text[from..end];
-        if SILENT.contains(&name) {
+        if layout::is_silent(name) {
             // `\left.` is no bracket; `\left{` is meant as `\left\{`.
             let opens = name.ends_with("left") || name.ends_with("right");
             if opens && self.byte(end) == b'.' {
                 return self.skip(end + 1);
+            }
+            // The brace before the lines of a system of equations holds nothing together.
+            let rest = &self.text[end..];
+            if let Some(block) = rest
+                .strip_prefix("\\{")
+                .filter(|block| block.trim_start().starts_with("\\begin{"))
+                && block.contains("\\right.")
+            {
+                return self.skip(self.text.len() - block.len());
             }
             if opens && matches!(self.byte(end), b'{' | b'}') {
                 return self.push(Kind::Command, end, end + 1);
             }
             return self.skip(end);
         }
-        if WORDS.contains(&name) {
+        if let Some(count) = layout::dropped_groups(name) {
+            return self.dropped(end, count);
+        }
+        if layout::takes_length(name) {
+            return self.skip(self.length(end));
+        }
+        if layout::holds_words(name) {
             return self.words(end);
         }
         match name {
             "begin" | "end" => self.environment(name == "begin", end),
-            "boxed" | "fbox" | "mathbf" | "boldsymbol" | "mathit" | "mathcal" | "mathop" | "bm"
-            | "textcolor" | "mathstrut" | "operatorname" | "operatorname*" | "color" => {
-                if name == "operatorname" {
-                    let star = usize::from(self.byte(end) == b'*');
-                    return self.operator(end + star);
-                }
-                self.skip(end);
+            "operatorname" => {
+                let star = usize::from(self.byte(end) == b'*');
+                self.operator(end + star);
             }
             _ if super::names::is_command(name) => self.push(Kind::Command, from, end),
             _ => {
@@ -301,7 +264,7 @@ impl<'a> Lexer<'a> {
                     .filter(|known| name.starts_with(**known))
                     .max_by_key(|known| known.len());
                 match prefix {
-                    Some(known) if SILENT.contains(known) => self.skip(from + known.len()),
+                    Some(known) if layout::is_silent(known) => self.skip(from + known.len()),
                     Some(known) => self.push(Kind::Command, from, from + known.len()),
                     None => self.push(Kind::Command, from, end),
                 }
@@ -309,8 +272,51 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Passes over the groups behind a command, with an option or a star before them.
+    fn dropped(&mut self, end: usize, count: usize) {
+        let mut end = end + usize::from(self.byte(end) == b'*');
+        if self.byte(end) == b'['
+            && let Some(close) = self.text[end..].find(']')
+        {
+            end += close + 1;
+        }
+        for _ in 0..count {
+            match self.inside(end) {
+                Some((_, to)) => end = to + 1,
+                None => break,
+            }
+        }
+        self.skip(end);
+    }
+
+    /// The end of a line of an aligned block: another statement follows, unless the line goes on with a relation.
+    fn line_end(&mut self, at: usize) {
+        let rest = self.text[at + 2..].trim_start_matches(|c: char| c.is_whitespace() || c == '&');
+        let goes_on = rest.is_empty()
+            || rest.starts_with(['=', '<', '>', '+', '-', '}'])
+            || [
+                "\\end",
+                "\\le",
+                "\\ge",
+                "\\approx",
+                "\\implies",
+                "\\Rightarrow",
+                "\\therefore",
+                "\\cdot",
+                "\\times",
+            ]
+            .iter()
+            .any(|mark| rest.starts_with(mark));
+        if goes_on {
+            return self.skip(at + 2);
+        }
+        self.spaced = true;
+        self.push(Kind::Sign(','), at, at + 2);
+        self.spaced = true;
+    }
+
     /// The inside of the group that opens at or behind `at`, and where it ends.
-    fn inside(&self, at: usize) -> Option<(usize, usize)> {
+    pub fn inside(&self, at: usize) -> Option<(usize, usize)> {
         let open = self.text[at..].len() - self.text[at..].trim_start().len() + at;
         if self.byte(open) != b'{' {
             return None;
@@ -339,7 +345,12 @@ impl<'a> Lexer<'a> {
         let math = inside.contains(['\\', '^', '$', '=']) || inside.bytes().any(|b| b.is_ascii_digit());
         if inside.is_empty() {
             self.skip(to + 1);
+        } else if matches!(inside, "-" | "+" | "=" | "<" | ">" | "/") {
+            let at = from + self.text[from..to].len() - self.text[from..to].trim_start().len();
+            self.push(Kind::Sign(self.byte(at) as char), at, at + 1);
+            self.at = to + 1;
         } else if one || math {
+            self.upright = self.upright.max(to);
             self.skip(end);
         } else {
             let start = from + self.text[from..to].len() - self.text[from..to].trim_start().len();
@@ -366,19 +377,20 @@ impl<'a> Lexer<'a> {
         };
         let name = &self.text[from..to];
         let matrix = name.trim_end_matches('*').ends_with("matrix") || name == "array" || name == "cases";
+        if begins {
+            self.environments.push(matrix);
+        } else {
+            self.environments.pop();
+        }
         if !matrix {
             return self.skip(to + 1);
         }
         let mut next = to + 1;
-        if begins {
-            self.environments += 1;
-            if name == "array"
-                && let Some((_, columns)) = self.inside(next)
-            {
-                next = columns + 1;
-            }
-        } else {
-            self.environments = self.environments.saturating_sub(1);
+        if begins
+            && name == "array"
+            && let Some((_, columns)) = self.inside(next)
+        {
+            next = columns + 1;
         }
         // The kind of the matrix stays behind the mark: only a determinant differs.
         let kind = if begins {

@@ -13,8 +13,10 @@ pub mod compare;
 mod complex;
 mod eval;
 mod integers;
+mod layout;
 mod lex;
 mod limits;
+mod mixed;
 mod names;
 mod node;
 mod normal;
@@ -24,10 +26,15 @@ mod points;
 mod poly;
 mod region;
 mod relate;
+mod separators;
 mod show;
 mod sympy;
 mod terms;
+mod tokens;
+mod unit;
+pub(crate) mod units;
 mod wide;
+pub(crate) mod words;
 
 pub use answer::Answer;
 pub use lex::Dialect;
@@ -39,8 +46,19 @@ pub use node::{Node, Rat};
 /// # Errors
 /// [`Unreadable`].
 pub fn read(text: &str, dialect: Dialect) -> Result<Answer, Unreadable> {
-    let node = parse::parse(text, dialect)?;
-    Ok(answer::understand(node))
+    read_with_units(text, dialect).map(|(answer, _)| answer)
+}
+
+/// As [`read`], with the units that were passed over.
+pub(crate) fn read_with_units(
+    text: &str,
+    dialect: Dialect,
+) -> Result<(Answer, Vec<units::Units>), Unreadable> {
+    let (node, mut units) = parse::parse(text, dialect)?;
+    if units.is_empty() {
+        units.extend(units::Units::of_currency(text));
+    }
+    Ok((answer::understand(node), units))
 }
 
 /// Whether a word means something in mathematics: a function, a letter's name, SymPy's classes.
@@ -48,5 +66,7 @@ pub fn is_known_word(word: &str) -> bool {
     names::is_known_word(word)
 }
 
+#[cfg(test)]
+mod spelling_tests;
 #[cfg(test)]
 mod tests;

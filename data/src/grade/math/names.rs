@@ -171,14 +171,14 @@ pub fn symbol_command(name: &str) -> Option<&'static str> {
         "partial" => "∂",
         "nabla" => "∇",
         "odot" => "⊙",
+        "oplus" => "⊕",
         "prime" => "′",
         "ldots" | "cdots" | "dots" | "vdots" | "ddots" | "dotsc" | "dotsb" => "…",
         "checkmark" => "✓",
-        "square" | "Box" => "□",
+        "square" | "Box" | "blacksquare" | "qed" => "□",
         "bullet" => "•",
         "dagger" => "†",
         "aleph" => "ℵ",
-        "therefore" => "∴",
         _ => return None,
     })
 }
@@ -229,18 +229,22 @@ pub fn accent(name: &str) -> Option<&'static str> {
         "tilde" | "widetilde" => "tilde",
         "dot" => "dot",
         "ddot" => "ddot",
-        "underline" => "underline",
         _ => return None,
     })
 }
 
 /// Commands with a meaning that no other table has.
-const OTHERS: [&str; 51] = [
+const OTHERS: [&str; 56] = [
+    "land",
+    "lor",
+    "wedge",
+    "vee",
     "frac",
     "dfrac",
     "tfrac",
     "cfrac",
     "sfrac",
+    "nicefrac",
     "binom",
     "dbinom",
     "tbinom",
@@ -301,16 +305,6 @@ pub fn is_command(name: &str) -> bool {
         || constant(name).is_some()
         || relation(name).is_some()
         || accent(name).is_some()
-}
-
-/// Units of two letters that may follow a number. Longer words need no list.
-pub fn is_short_unit(word: &str) -> bool {
-    const UNITS: [&str; 36] = [
-        "cm", "mm", "km", "nm", "dm", "kg", "mg", "ml", "mL", "cl", "ft", "yd", "mi", "lb", "oz", "hr", "ms",
-        "Hz", "eV", "kW", "kJ", "cc", "sq", "cu", "mW", "mA", "kV", "mV", "pH", "AU", "pc", "ly", "px", "Pa",
-        "dB", "in",
-    ];
-    UNITS.contains(&word)
 }
 
 /// Words that end a statement: what follows comments on it.

@@ -44,6 +44,14 @@ pub enum Relation {
     Other(char),
 }
 
+impl Relation {
+    /// `<`, `≤`, `>`, `≥` or `≠`.
+    pub fn is_inequality(self) -> bool {
+        use Relation::{Greater, GreaterEqual, Less, LessEqual, NotEqual};
+        matches!(self, Less | LessEqual | Greater | GreaterEqual | NotEqual)
+    }
+}
+
 /// A function with a name of its own. The number of arguments is the reader's concern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Func {
@@ -196,4 +204,9 @@ impl Node {
     pub fn any(&self, wanted: &dyn Fn(&Node) -> bool) -> bool {
         wanted(self) || self.children().into_iter().any(|part| part.any(wanted))
     }
+}
+
+/// Whether a letter or an unknown function stands in it.
+pub fn has_variables(node: &Node) -> bool {
+    node.any(&|part| matches!(part, Node::Symbol(_) | Node::Call(Func::Applied(_), _)))
 }

@@ -14,9 +14,14 @@ impl Parser<'_> {
         let mut text = token.text.to_owned();
         let follows_comma = self.at > 0 && self.tokens[self.at - 1].text == "," && !token.spaced;
         self.at += 1;
-        // 1,234,567 outside of brackets is one number; in a list whose members are shorter it is not.
+        // 1,234,567 outside of brackets is one number; in a list whose members are shorter it is not. Inside, (3,000) is
+        // no pair: nobody writes a zero with three digits.
         let lead = text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 3 && !text.starts_with('0');
-        if self.brackets == 0 && lead && !follows_comma {
+        let zeros = |t: &super::lex::Token<'_>| {
+            t.kind == Kind::Number && t.text.len() == 3 && t.text.starts_with('0')
+        };
+        let padded = self.tokens.get(self.at + 1).is_some_and(zeros);
+        if (self.brackets == 0 || padded) && lead && !follows_comma {
             self.thousands(&mut text);
         }
         let Some(value) = literal(&text) else {
@@ -96,7 +101,9 @@ impl Parser<'_> {
             return Ok(None);
         };
         let digits = self.peek_at(2).map_or("", |t| t.text);
-        let over = self.is_command("overline") || self.is_command("bar");
+        let over = self.is_command("overline")
+            || self.is_command("bar")
+            || self.is_command("dot") && digits.len() == 1;
         let repeats = over
             && self.peek_at(1).is_some_and(|t| t.text == "{")
             && self.peek_at(3).is_some_and(|t| t.text == "}")
@@ -125,7 +132,7 @@ impl Parser<'_> {
 
 /// A number's text without its separators, exactly.
 pub(super) fn literal(text: &str) -> Option<Node> {
-    let clean: String = text
+    let clean: String = super::separators::without_separators(text)
         .chars()
         .filter(|c| c.is_ascii_digit() || ".eE+-".contains(*c))
         .collect();

@@ -4,26 +4,23 @@ use super::lex::{Dialect, Kind, Token, lex};
 use super::limits::{MAX_CHAIN, MAX_DEPTH, Unreadable};
 use super::names;
 use super::node::{Join, Node, Relation};
+use super::tokens::{Joint, OPEN_TO, conclusion, connective, only_words, turned_brackets, without_ends};
+use super::units::Units;
 
 pub(super) type Read<T> = Result<T, Unreadable>;
 
-/// Reads a whole text.
-pub(super) fn parse(text: &str, dialect: Dialect) -> Read<Node> {
+/// Reads a whole text; with the units that were passed over.
+pub(super) fn parse(text: &str, dialect: Dialect) -> Read<(Node, Vec<Units>)> {
     let mut tokens = lex(text)?;
-    while tokens.last().is_some_and(|t| {
-        matches!(
-            t.kind,
-            Kind::Sign('.' | ',' | ';' | ':' | '?' | '。' | '，' | '"' | '`')
-        ) || t.kind == Kind::Sign('*') && tokens.len() > 1
-    }) {
-        tokens.pop();
-    }
+    without_ends(&mut tokens);
+    conclusion(&mut tokens);
     if tokens.is_empty() {
         return Err(Unreadable::Empty);
     }
     if let Some(words) = only_words(&tokens) {
-        return Ok(Node::Text(words));
+        return Ok((Node::Text(words), Vec::new()));
     }
+    turned_brackets(&mut tokens);
     let mut parser = Parser {
         text,
         tokens,
@@ -34,42 +31,57 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Read<Node> {
         bars: 0,
         integrals: 0,
         differentials: Vec::new(),
+        units: Vec::new(),
+        unit_depth: 0,
+        joins: Vec::new(),
         dialect,
     };
-    parser.answer()
+    let node = parser.answer()?;
+    Ok((node, parser.units))
 }
 
-/// The text, if it is words and nothing else: `\text{…}`, or plain words, one of them of four letters or more.
-fn only_words(tokens: &[Token<'_>]) -> Option<String> {
-    let marked = tokens.iter().any(|t| t.kind == Kind::Text);
-    let long = tokens.iter().any(|t| t.text.len() >= 4);
-    let words = tokens.iter().all(|t| match t.kind {
-        Kind::Text => true,
-        Kind::Word => marked || (t.text.len() >= 2 && !names::is_known_word(t.text)),
-        Kind::Sign(c) => marked && matches!(c, '.' | ',' | '(' | ')' | ':' | '\'' | '-'),
-        _ => false,
-    });
-    let connects = |t: &Token<'_>| t.kind == Kind::Text && connective(t.text).is_some();
-    if !words || !(marked || long) || tokens.iter().all(connects) {
-        return None;
-    }
-    let mut out = String::new();
-    for token in tokens {
-        if token.spaced && !out.is_empty() {
-            out.push(' ');
+/// Conditions of which one is an inequality, `x < -1 or x > 1`, as one node: `Or` and `And` where the words say so,
+/// `Conditions` where commas part them. Anything else stays a list.
+pub(super) fn joined_conditions(items: Vec<Node>, joins: &[Joint]) -> Vec<Node> {
+    let condition = |node: &Node| match node {
+        Node::Chain(_, rest) => {
+            let orders = rest.iter().any(|(op, _)| op.is_inequality());
+            let states = |op: &Relation| op.is_inequality() || matches!(op, Relation::Equal | Relation::In);
+            rest.iter().all(|(op, _)| states(op)).then_some(orders)
         }
-        out.push_str(token.text);
+        _ => None,
+    };
+    let kinds: Option<Vec<bool>> = items.iter().map(condition).collect();
+    let one = items.len() >= 2
+        && joins.len() + 1 == items.len()
+        && kinds.is_some_and(|kinds| kinds.contains(&true));
+    if !one {
+        return items;
     }
-    Some(out)
-}
-
-/// `and`, `or`, also behind a comment: `for part (a) and`.
-fn connective(text: &str) -> Option<()> {
-    let last = text
-        .trim_matches(|c: char| c.is_whitespace() || ",;:.".contains(c))
-        .rsplit(char::is_whitespace)
-        .next()?;
-    (last.is_empty() || matches!(last.to_ascii_lowercase().as_str(), "and" | "or")).then_some(())
+    let or = joins.contains(&Joint::Or);
+    let and = joins.contains(&Joint::And);
+    if !(or && and) {
+        let name = if or {
+            "Or"
+        } else if and {
+            "And"
+        } else {
+            "Conditions"
+        };
+        return vec![Node::call(name, items)];
+    }
+    // "and" binds closer than "or".
+    let mut parts: Vec<Vec<Node>> = vec![Vec::new()];
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 && joins[at - 1] != Joint::And {
+            parts.push(Vec::new());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(item);
+        }
+    }
+    let all = |part| one_or(part, |items| Node::call("And", items));
+    vec![Node::call("Or", parts.into_iter().map(all).collect())]
 }
 
 pub(super) struct Parser<'a> {
@@ -86,6 +98,11 @@ pub(super) struct Parser<'a> {
     pub integrals: usize,
     /// The differentials read so far.
     pub differentials: Vec<String>,
+    /// The units passed over so far.
+    pub units: Vec<Units>,
+    pub unit_depth: usize,
+    /// What parted the statements that [`Parser::items`] read last.
+    pub joins: Vec<Joint>,
     pub dialect: Dialect,
 }
 
@@ -180,32 +197,44 @@ impl<'a> Parser<'a> {
         ))
     }
 
-    /// Statements parted by commas, `and`, `or`.
+    /// Statements parted by commas, `and`, `or`. What parted them is left in `joins`. Conditions of which one is an
+    /// inequality come as one.
     pub fn items(&mut self) -> Read<Vec<Node>> {
-        while self.separator() {}
+        let (items, joins) = self.listed()?;
+        let items = joined_conditions(items, &joins);
+        self.joins = joins;
+        Ok(items)
+    }
+
+    fn listed(&mut self) -> Read<(Vec<Node>, Vec<Joint>)> {
+        while self.separator().is_some() {}
         let mut items = vec![self.statement()?];
+        let mut joins = Vec::new();
         loop {
             if self.comment() {
                 self.at = self.tokens.len();
-                return Ok(items);
+                return Ok((items, joins));
             }
-            if !self.separator() {
-                return Ok(items);
+            let Some(mut joint) = self.separator() else {
+                return Ok((items, joins));
+            };
+            while let Some(next) = self.separator() {
+                joint = joint.max(next);
             }
-            while self.separator() {}
             if self.comment() {
                 continue;
             }
             // A list may end in a comma or in "and".
             let ends = self.peek().is_none_or(|t| {
-                matches!(t.kind, Kind::Sign(')' | ']' | '}' | ';' | '.' | '⟧'))
+                matches!(t.kind, Kind::Sign(')' | ']' | '}' | ';' | '.' | '⟧' | OPEN_TO))
                     || t.text == "}"
                     || t.text == "rbrace"
             });
             if ends {
-                return Ok(items);
+                return Ok((items, joins));
             }
             items.push(self.statement()?);
+            joins.push(joint);
         }
     }
 
@@ -220,23 +249,27 @@ impl<'a> Parser<'a> {
             && connective(token.text).is_none()
     }
 
-    fn separator(&mut self) -> bool {
-        let Some(token) = self.peek() else { return false };
-        let separates = match token.kind {
-            Kind::Sign(',' | '，' | '、' | '和' | '或') => true,
-            Kind::Word => matches!(token.text, "and" | "or"),
-            Kind::Text => connective(token.text).is_some(),
-            _ => false,
+    fn separator(&mut self) -> Option<Joint> {
+        let token = self.peek()?;
+        let joint = match (token.kind, token.text) {
+            (Kind::Sign(','), _) => Joint::Comma,
+            (Kind::Sign('和' | '∧'), _) | (Kind::Word, "and") | (Kind::Command, "land" | "wedge") => {
+                Joint::And
+            }
+            (Kind::Sign('或' | '∨'), _) | (Kind::Word, "or") | (Kind::Command, "lor" | "vee") => Joint::Or,
+            (Kind::Text, text) => connective(text)?,
+            _ => return None,
         };
-        self.at += usize::from(separates);
-        separates
+        self.at += 1;
+        Some(joint)
     }
 
     /// A relation, a chain of them, a ratio, or just a value.
     pub fn statement(&mut self) -> Read<Node> {
         self.deeper(|parser| {
             // "= 5": what stood before is not part of the answer. "\text{area } 5": nor are words in front.
-            let approximates = |t: Token<'_>| names::relation(t.text) == Some(Relation::Approx);
+            let approximates =
+                |t: Token<'_>| t.kind != Kind::Text && names::relation(t.text) == Some(Relation::Approx);
             while parser.is_sign('=') || parser.peek().is_some_and(approximates) || parser.leading_words() {
                 parser.at += 1;
             }
@@ -255,11 +288,30 @@ impl<'a> Parser<'a> {
 
     fn leading_words(&self) -> bool {
         let is = |ahead, kind: Kind| self.peek_at(ahead).is_some_and(|t| t.kind == kind);
+        let qualifies = |text: &str| {
+            let first = text.trim().split(char::is_whitespace).next().unwrap_or("");
+            let first = first.to_ascii_lowercase();
+            matches!(
+                first.as_str(),
+                "not"
+                    | "no"
+                    | "never"
+                    | "neither"
+                    | "less"
+                    | "more"
+                    | "greater"
+                    | "fewer"
+                    | "at"
+                    | "minus"
+                    | "negative"
+            )
+        };
         is(0, Kind::Text)
+            && !self.peek().is_some_and(|t| qualifies(t.text))
             && self.peek_at(1).is_some_and(|next| {
                 !matches!(
                     next.kind,
-                    Kind::Sign('=' | '<' | '>' | '+' | '-' | ',' | ')' | ']' | '}' | ';')
+                    Kind::Sign('=' | '<' | '>' | '+' | '-' | ',' | ')' | ']' | '}' | ';' | OPEN_TO)
                 ) && names::relation(next.text).is_none()
             })
     }
@@ -297,7 +349,10 @@ impl<'a> Parser<'a> {
     fn ratio(&mut self) -> Read<Node> {
         let first = self.joined()?;
         let mut parts = vec![first];
-        while self.is_sign(':') && self.peek_at(1).is_some_and(|t| t.kind != Kind::Sign('=')) {
+        let is_to = |t: Token<'_>| matches!(t.kind, Kind::Text | Kind::Word) && t.text == "to";
+        while self.peek().is_some_and(|t| t.kind == Kind::Sign(':') || is_to(t))
+            && self.peek_at(1).is_some_and(|t| t.kind != Kind::Sign('='))
+        {
             self.at += 1;
             parts.push(self.joined()?);
         }

@@ -3,10 +3,9 @@
 //! Two sets are equal if they hold the same of these: every end of an interval and every point that either names,
 //! and one point between each two neighbours.
 
-use super::answer::has_variables;
 use super::complex::Complex;
 use super::eval::{Point, near};
-use super::node::{Const, Func, Join, Node, Relation};
+use super::node::{Const, Func, Join, Node, Relation, has_variables};
 use super::poly::{Atom, Atoms, Form, Poly};
 use num_traits::{One, Signed};
 
@@ -139,14 +138,62 @@ impl Line {
     }
 }
 
+/// The set of the numbers that one of these conditions (`union`), or all of them, let one and the same variable be.
+pub fn of_conditions(items: &[Node], union: bool) -> Option<Node> {
+    let mut quantity = None;
+    let mut set: Option<Node> = None;
+    for item in items {
+        let part = match item {
+            Node::Chain(first, rest) => solved_in(first, rest, &mut quantity)?,
+            Node::Call(Func::Named("And"), inner) => {
+                let part = of_conditions(inner, false)?;
+                quantity = quantity.or_else(|| variable_of(inner));
+                part
+            }
+            _ => return None,
+        };
+        let join = if union { Join::Union } else { Join::Intersection };
+        set = Some(match set {
+            None => part,
+            Some(before) => Node::Joined(join, before.into(), part.into()),
+        });
+    }
+    set
+}
+
+fn variable_of(items: &[Node]) -> Option<Node> {
+    let mut quantity = None;
+    match items.first()? {
+        Node::Chain(first, rest) => solved_in(first, rest, &mut quantity).and(quantity),
+        _ => None,
+    }
+}
+
 /// The set that inequalities in one variable describe: `x > 5`, `-1 < 2x ≤ 3`, `|x - 1| < 2`, `x ≠ 3`; or in one
 /// quantity, `0 < f(x) < 1`.
 pub fn solved(first: &Node, rest: &[(Relation, Node)]) -> Option<Node> {
+    solved_in(first, rest, &mut None)
+}
+
+/// As [`solved`], in the given quantity if there is one.
+fn solved_in(first: &Node, rest: &[(Relation, Node)], quantity: &mut Option<Node>) -> Option<Node> {
     let mut left = first;
     let mut set: Option<Node> = None;
-    let mut quantity: Option<Node> = None;
     for (relation, right) in rest {
-        let part = solved_pair(left, *relation, right, &mut quantity)?;
+        let part = match (relation, right) {
+            // x ∈ ℝ, x ∈ (0, 1]
+            (
+                Relation::In,
+                Node::NumberSet(_) | Node::Interval(..) | Node::Tuple(_) | Node::Set(_) | Node::Joined(..),
+            ) => {
+                match quantity {
+                    Some(known) if known != left => return None,
+                    _ => *quantity = Some(left.clone()),
+                }
+                right.clone()
+            }
+            _ => solved_pair(left, *relation, right, quantity)?,
+        };
         set = Some(match set {
             None => part,
             Some(before) => Node::Joined(Join::Intersection, before.into(), part.into()),
@@ -229,6 +276,7 @@ fn one_sided(relation: Relation, bound: Node) -> Option<Node> {
         Relation::LessEqual => below(bound, true),
         Relation::Greater => above(bound, false),
         Relation::GreaterEqual => above(bound, true),
+        Relation::Equal => Node::Set(vec![bound]),
         Relation::NotEqual => Node::Joined(
             Join::Difference,
             Node::NumberSet('ℝ').into(),
