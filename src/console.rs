@@ -1,5 +1,7 @@
-//! Standard error: lines that stay, and a live line below them on a terminal.
+//! What people see: lines on standard error that stay, a live line below them on a terminal, and texts of others that do a terminal no
+//! harm.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::LazyLock;
 
@@ -8,12 +10,46 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// All live lines of the program, so that what stays is written above them.
 static LIVE: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Says something that stays, above a live line if there is one. Nobody is to lose a run because nobody reads this.
+/// Says something that stays, above a live line if there is one, with what would move a terminal spelled out ([`harmless`]). Nobody is
+/// to lose a run because nobody reads this.
 pub fn note(text: &str) {
+    let text = harmless(text);
     let _ = match io::stderr().is_terminal() {
         true => LIVE.println(text),
         false => writeln!(io::stderr(), "{text}"),
     };
+}
+
+/// [`note`] of a format and its arguments.
+macro_rules! say {
+    ($($said:tt)*) => { $crate::console::note(&format!($($said)*)) };
+}
+pub(crate) use say;
+
+/// A text with its control characters but tabs and line ends spelled out, and those that turn the direction of writing: a problem's
+/// name, an answer or a file's name may hold what rewrites the screen or asks the terminal to type.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let harms = |c: char| match c {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
+    if !text.contains(harms) {
+        return Cow::Borrowed(text);
+    }
+    let spelled = text.chars().map(|c| match harms(c) {
+        true => c.escape_unicode().to_string(),
+        false => c.to_string(),
+    });
+    Cow::Owned(spelled.collect())
+}
+
+/// A text for standard output: [`harmless`] on a terminal, and as it is for a program or a file.
+pub fn for_stdout(text: &str) -> Cow<'_, str> {
+    match io::stdout().is_terminal() {
+        true => harmless(text),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// A line that is rewritten in place on a terminal; elsewhere, lines that stay.
@@ -37,7 +73,7 @@ impl LiveLine {
     pub fn show(&self, text: &str) {
         match &self.0 {
             Some(bar) => {
-                bar.set_message(text.to_owned());
+                bar.set_message(harmless(text).into_owned());
                 bar.tick();
             }
             None => note(text),
@@ -55,5 +91,20 @@ impl LiveLine {
 impl Default for LiveLine {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_a_terminal_is_spelled_out() {
+        assert_eq!(harmless("a\tb\né ▁"), "a\tb\né ▁");
+        let evil = "id\u{1b}]0;x\u{7}\u{1b}[2J\r\u{9b}1m\u{202e}\u{7f}";
+        assert_eq!(
+            harmless(evil),
+            "id\\u{1b}]0;x\\u{7}\\u{1b}[2J\\u{d}\\u{9b}1m\\u{202e}\\u{7f}"
+        );
     }
 }

@@ -5,7 +5,7 @@
 
 mod config;
 
-use gcpo_data::{Form, NoSolution, Problem, PromptError, TokenizerError, right_solution, wrong_solution};
+use gcpo_data::{Form, NoSolution, Problem, PromptError, right_solution, wrong_solution};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
@@ -20,7 +20,7 @@ use crate::stream::{StreamKey, uniform};
 pub struct Demonstration {
     /// Tokens of the prompt.
     pub context: Vec<u32>,
-    /// Tokens to be learnt, the EOS included.
+    /// Tokens to be learnt, what ends the turn included.
     pub target: Vec<u32>,
 }
 
@@ -36,9 +36,6 @@ pub enum DemonstrationError {
     /// The tokens of a prompt cannot be made.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// A text has no tokens.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
     /// It does not fit the model's positions.
     #[error(
         "problem `{id}`: a demonstration takes {needed} tokens, but the model has {limit} positions: lower \
@@ -100,17 +97,19 @@ pub fn demonstration(
             right_solution(problem, form)
         }
     };
-    let encode = |text: &str| tokenizer.encode(text, false);
+    let right = || right_solution(problem, form);
+    // What the model would have written where it was asked so.
+    let answer = prompts.answer(question, tokenizer)?;
     let quoted = |rng: &mut ChaCha8Rng, count: usize| -> Result<Vec<Vec<u32>>, DemonstrationError> {
         let shown = how.candidate_wrong_frac;
-        (0..count).map(|_| Ok(encode(&waver(rng, shown)?)?)).collect()
+        let candidate = |_| Ok(prompts.written(&answer, &waver(rng, shown)?, tokenizer)?);
+        (0..count).map(candidate).collect()
     };
-    let right = || right_solution(problem, form);
     let n = how.candidates;
     let (context, candidates, integration, target) = match prompt(&mut rng, how) {
         Prompt::Answer => {
-            let context = prompts.answer(question, tokenizer)?;
-            (context, Vec::new(), None, waver(&mut rng, how.wrong_frac)?)
+            let target = waver(&mut rng, how.wrong_frac)?;
+            (answer.clone(), Vec::new(), None, target)
         }
         Prompt::Integrate => {
             let context = prompts.integrate(question, n, tokenizer)?;
@@ -119,13 +118,14 @@ pub fn demonstration(
         Prompt::Project => {
             let context = prompts.project(question, n - 1, tokenizer)?;
             let candidates = quoted(&mut rng, n - 1)?;
-            (context, candidates, Some(encode(&right()?)?), right()?)
+            let integrate = prompts.integrate(question, n, tokenizer)?;
+            let integration = prompts.written(&integrate, &right()?, tokenizer)?;
+            (context, candidates, Some(integration), right()?)
         }
     };
+    let target = prompts.target(&context, &target, tokenizer, &policy.eos)?;
     let candidates: Vec<&[u32]> = candidates.iter().map(Vec::as_slice).collect();
     let context = context.fill(&candidates, integration.as_deref());
-    let mut target = encode(&target)?;
-    target.push(policy.eos[0]);
     let (needed, limit) = (
         context.len() + target.len(),
         policy.model.config().max_position_embeddings,

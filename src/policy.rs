@@ -1,5 +1,6 @@
 //! A checkpoint as the program uses it: a network, its tokenizer, its prompts, and the files that belong to it.
 
+mod chat;
 mod config;
 pub mod open;
 
@@ -15,6 +16,7 @@ use gcpo_model::llama::Llama;
 use gcpo_model::quickstart;
 use thiserror::Error;
 
+pub use chat::{Arguments, Day};
 pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
@@ -46,12 +48,12 @@ pub enum PolicyError {
         /// What is wrong with its prompts.
         source: RolloutError,
     },
-    /// The tokenizer has ids that the model has no row for.
+    /// The tokenizer has ids that the model has no row for, and not only by tokens that were added to it.
     #[error(
         "the tokenizer has {tokenizer} tokens, but the model's vocabulary only {model}: they do not belong together"
     )]
     Vocabulary {
-        /// Ids of the tokenizer.
+        /// Ids of the tokenizer, without added tokens.
         tokenizer: usize,
         /// Rows of the embedding.
         model: usize,
@@ -188,21 +190,23 @@ impl Policy {
         prompts: &PromptChoice,
         name: &str,
     ) -> Result<Self, PolicyError> {
-        let eos = generation.eos_token_id.clone();
-        if eos.is_empty() {
-            return Err(PolicyError::NoEos(name.into()));
-        }
         let vocabulary = model.config().vocab_size;
-        if tokenizer.vocab_size() > vocabulary {
+        if tokenizer.learnt_size() > vocabulary {
             return Err(PolicyError::Vocabulary {
-                tokenizer: tokenizer.vocab_size(),
+                tokenizer: tokenizer.learnt_size(),
                 model: vocabulary,
             });
         }
-        let wants_chat = prompts.prompt.style == PromptStyle::Chat;
-        let chat = match ChatTemplate::of(&tokenizer)? {
-            Some(template) if wants_chat => Some(template),
-            None if wants_chat => return Err(PolicyError::NoChatTemplate(name.into())),
+        let tokenizer = tokenizer.with_rows(vocabulary);
+        let eos = eos(&generation.eos_token_id, &tokenizer, vocabulary);
+        if eos.is_empty() {
+            return Err(PolicyError::NoEos(name.into()));
+        }
+        let chat = match prompts.prompt.style {
+            PromptStyle::Chat => Some(
+                ChatTemplate::of(&tokenizer, &prompts.prompt.chat_options())?
+                    .ok_or_else(|| PolicyError::NoChatTemplate(name.into()))?,
+            ),
             _ => None,
         };
         let stop = prompts.stop.clone();
@@ -354,21 +358,15 @@ impl Policy {
         &self.prompts
     }
 
-    /// A completion as text, special tokens left out. Ids that the tokenizer does not have (rows by which an
-    /// embedding was rounded up) are left out as well: an untrained row may be sampled.
+    /// A completion as text, special tokens left out, and ids without a token as well (rows by which an embedding was rounded
+    /// up): an untrained row may be sampled.
     pub fn decode(&self, completion: &Completion) -> String {
         self.text(&completion.tokens)
     }
 
     /// The text of tokens, special ones and those that the tokenizer does not know left out.
     pub fn text(&self, tokens: &[u32]) -> String {
-        let known = self.tokenizer.vocab_size();
-        let ids: Vec<u32> = tokens
-            .iter()
-            .copied()
-            .filter(|&id| (id as usize) < known)
-            .collect();
-        self.tokenizer.decode(&ids, true).unwrap_or_default()
+        self.tokenizer.decode(tokens, true).unwrap_or_default()
     }
 
     /// What says whether a completion's tokens hold a stop string; none where there is no such string. It is asked
@@ -380,4 +378,27 @@ impl Policy {
             self.stop.iter().any(|stop| tail.contains(stop))
         }))
     }
+}
+
+/// What ends a completion: the ids of `generation_config.json`, and the tokenizer's EOS beside them, as in vLLM. Says so where the
+/// latter is not among the former, for transformers takes those only.
+fn eos(generation: &[u32], tokenizer: &Tokenizer, vocabulary: usize) -> Vec<u32> {
+    let own = tokenizer.eos_id().filter(|&id| (id as usize) < vocabulary);
+    let more = own.filter(|id| !generation.contains(id));
+    if let Some(id) = more
+        && !generation.is_empty()
+    {
+        let named = |ids: &[u32]| {
+            let names = ids
+                .iter()
+                .map(|&id| format!("{} ({id})", tokenizer.token(id).unwrap_or_default()));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        note(&format!(
+            "the tokenizer's eos_token {} is not among those of generation_config.json, {}: each of them ends a completion",
+            named(&[id]),
+            named(generation)
+        ));
+    }
+    generation.iter().copied().chain(more).collect()
 }

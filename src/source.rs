@@ -2,6 +2,7 @@
 
 mod config;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use gcpo_data::dataset::{self, Loaded, Suite};
 
 pub use config::{Generator, Preset, Source, SourceDraft, check_place};
 
+use crate::console::note;
 use crate::run::digest;
 use crate::stream::{Stage, StreamKey, permutation};
 
@@ -48,6 +50,15 @@ pub fn fingerprint(problems: &[Problem]) -> String {
     digest::of_bytes(&json)
 }
 
+/// How many of some problems are also trained on: their questions are the same.
+pub fn shared(problems: &[Problem], training: &[Problem]) -> usize {
+    let known: HashSet<&str> = training.iter().map(|problem| problem.question.as_str()).collect();
+    let also = problems
+        .iter()
+        .filter(|problem| known.contains(problem.question.as_str()));
+    also.count()
+}
+
 /// The evaluation-only suite that a run is about to train on, as far as its preset or its file says so.
 pub fn trains_on(data: &Source) -> Option<&'static Suite> {
     let Some(Preset::Named(preset)) = &data.preset else {
@@ -77,6 +88,9 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Loaded> {
         .context("no preset: name the fields of the file's rows")?
         .rows()?;
     let mut loaded = dataset::load_all(path, preset)?;
+    for line in loaded.left_out(&path.display().to_string()) {
+        note(&line);
+    }
     if source.limit > 0 {
         loaded.problems.truncate(source.limit);
     }

@@ -17,12 +17,28 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Context {
     parts: Vec<Part>,
+    /// The text of the template and the question that it ends with.
+    end: String,
 }
 
 impl Context {
     /// A context of these parts, in their order.
     pub fn new(parts: Vec<Part>) -> Self {
-        Self { parts }
+        let end = String::new();
+        Self { parts, end }
+    }
+
+    /// The same, which ends with this text; nothing where it ends with a place.
+    pub(crate) fn ending_with(self, end: &str) -> Self {
+        Self {
+            end: end.to_owned(),
+            ..self
+        }
+    }
+
+    /// The text of the template and the question that it ends with, as far as that is known.
+    pub(crate) fn end(&self) -> &str {
+        &self.end
     }
 
     /// Whether it has no parts.
@@ -63,8 +79,11 @@ impl Context {
             .iter()
             .position(is_integration)
             .unwrap_or(self.parts.len());
-        let rest = self.parts.split_off(at);
-        (self, Self::new(rest))
+        let rest = Self::new(self.parts.split_off(at)).ending_with(&self.end);
+        if !rest.is_empty() {
+            self.end.clear();
+        }
+        (self, rest)
     }
 
     /// The fixed tokens that it begins with.

@@ -6,7 +6,9 @@ pub mod arithmetic;
 pub mod chat;
 mod context;
 pub mod dataset;
+pub mod files;
 pub mod grade;
+mod jinja;
 mod nearest;
 mod problem;
 pub mod prompt;
@@ -15,7 +17,7 @@ mod solution;
 mod testing;
 pub mod tokenizer;
 
-pub use chat::{ChatError, ChatTemplate, Clock, Message};
+pub use chat::{ChatError, ChatOptions, ChatTemplate, Message};
 pub use context::{Context, Part};
 pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
 pub use grade::{By, Gold, GradeError, Grader, Rule, Verdict};

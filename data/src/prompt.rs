@@ -1,10 +1,12 @@
 //! The three prompts of GCPO: answer, integrate, project.
 //!
-//! A prompt is a [`Context`] with places for the candidates and the integration. So a template is rendered once with
-//! markers in their places and cut at them into pieces, and the texts between them are encoded one by one.
+//! A prompt is a [`Context`] with places for the candidates and the integration, which are tokens and have no text yet. So a template
+//! is rendered with the question and with markers in these places, and cut at them into pieces, and the texts between them are
+//! encoded one by one.
 
 use crate::chat::{ChatError, ChatTemplate, Message};
 use crate::context::{Context, Part};
+use crate::jinja::{Jinja, said};
 use crate::{Tokenizer, TokenizerError};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value};
@@ -106,7 +108,7 @@ pub enum PromptError {
         what: String,
     },
     /// The chat template failed on the prompt.
-    #[error("prompt.{template}: {source}")]
+    #[error("{source} (the {template} prompt in a user's turn)")]
     Chat {
         /// `answer`, `integrate` or `project`.
         template: &'static str,
@@ -123,13 +125,16 @@ pub enum PromptError {
     Tokenizer(#[from] TokenizerError),
 }
 
-/// Stands around the markers: a private-use character that no text has a reason to hold.
+/// Stands around the markers: a private-use character that no text has a reason to hold. A question that holds it gets another one.
 const FENCE: char = '\u{f8ff}';
+
+/// What stands for an assistant's message where only what follows it is of interest.
+const SAID: &str = "\u{f8ff}said\u{f8ff}";
 
 /// The three prompts, checked and ready.
 #[derive(Debug, Clone)]
 pub struct Prompts {
-    environment: Environment<'static>,
+    jinja: Jinja,
     chat: Option<ChatTemplate>,
     system: Option<String>,
 }
@@ -163,13 +168,13 @@ impl Prompts {
                 .map_err(|error| template_error(template, &error))?;
         }
         let prompts = Self {
-            environment,
+            jinja: Jinja::new(environment),
             chat,
             system: system.map(str::to_owned),
         };
-        prompts.render("answer", "?", None, false)?;
-        prompts.render("integrate", "?", Some(3), false)?;
-        prompts.render("project", "?", Some(2), true)?;
+        prompts.render("answer", None, None, false)?;
+        prompts.render("integrate", None, Some(3), false)?;
+        prompts.render("project", None, Some(2), true)?;
         Ok(prompts)
     }
 
@@ -178,7 +183,7 @@ impl Prompts {
     /// # Errors
     /// A text cannot be encoded, or a template depends on more than [`Prompts::new`] could check.
     pub fn answer(&self, question: &str, tokenizer: &Tokenizer) -> Result<Context, PromptError> {
-        self.context(&self.render("answer", question, None, false)?, tokenizer)
+        self.context(&self.render("answer", Some(question), None, false)?, tokenizer)
     }
 
     /// Stage 2, with places for `candidates` candidates.
@@ -191,7 +196,7 @@ impl Prompts {
         candidates: usize,
         tokenizer: &Tokenizer,
     ) -> Result<Context, PromptError> {
-        let pieces = self.render("integrate", question, Some(candidates), false)?;
+        let pieces = self.render("integrate", Some(question), Some(candidates), false)?;
         self.context(&pieces, tokenizer)
     }
 
@@ -205,8 +210,80 @@ impl Prompts {
         candidates: usize,
         tokenizer: &Tokenizer,
     ) -> Result<Context, PromptError> {
-        let pieces = self.render("project", question, Some(candidates), true)?;
+        let pieces = self.render("project", Some(question), Some(candidates), true)?;
         self.context(&pieces, tokenizer)
+    }
+
+    /// A text in tokens as a model writes it behind a context: what the tokenizer puts in front of a text that stands alone (a space,
+    /// for SentencePiece) is not there.
+    ///
+    /// # Errors
+    /// It cannot be encoded.
+    pub fn written(
+        &self,
+        context: &Context,
+        text: &str,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<u32>, PromptError> {
+        Ok(tokenizer.encode_behind(context.end(), text)?)
+    }
+
+    /// [`Prompts::written`] with what ends a turn: the first of the special tokens that the chat template puts behind an
+    /// assistant's message, with the text before it, else `eos[0]`. A token that is not in `eos`, and so ends no completion, has
+    /// `eos[0]` behind it.
+    ///
+    /// # Errors
+    /// A text cannot be encoded; the chat template takes no assistant's message.
+    pub fn target(
+        &self,
+        context: &Context,
+        text: &str,
+        tokenizer: &Tokenizer,
+        eos: &[u32],
+    ) -> Result<Vec<u32>, PromptError> {
+        let behind = self.turn_end()?;
+        let (mut target, ends) = match tokenizer.first_special(&behind, eos) {
+            None => (self.written(context, text, tokenizer)?, false),
+            Some((length, id)) => {
+                let end = &behind[..length];
+                let mut target = tokenizer.encode_behind(context.end(), &format!("{text}{end}"))?;
+                if target.last() != Some(&id) {
+                    target = self.written(context, text, tokenizer)?;
+                    target.extend(tokenizer.encode_inside(end)?);
+                }
+                (target, eos.contains(&id))
+            }
+        };
+        if !ends {
+            target.push(eos[0]);
+        }
+        Ok(target)
+    }
+
+    /// What the chat template writes behind an assistant's message; nothing where there is no chat template, or it writes no such
+    /// message.
+    fn turn_end(&self) -> Result<String, PromptError> {
+        let Some(chat) = &self.chat else {
+            return Ok(String::new());
+        };
+        let mut messages = self.turns("?".to_owned());
+        messages.push(Message::new("assistant", SAID));
+        let text = chat
+            .render(&messages, false)
+            .map_err(|source| PromptError::Chat {
+                template: "answer",
+                source,
+            })?;
+        Ok(text
+            .rsplit_once(SAID)
+            .map_or_else(String::new, |(_, behind)| behind.to_owned()))
+    }
+
+    /// The system's turn, if there is one, and the user's.
+    fn turns(&self, text: String) -> Vec<Message> {
+        let system = self.system.as_ref();
+        let system = system.map(|system| Message::new("system", system));
+        system.into_iter().chain([Message::new("user", text)]).collect()
     }
 
     /// The pieces in tokens, behind the tokenizer's BOS unless a chat template wrote it.
@@ -215,10 +292,16 @@ impl Prompts {
             Some(_) => Vec::new(),
             None => tokenizer.prefix().to_vec(),
         })];
-        for piece in pieces {
+        let mut end = "";
+        for (at, piece) in pieces.iter().enumerate() {
+            end = "";
             match piece {
                 Piece::Text(text) => {
-                    let tokens = tokenizer.encode(text, false)?;
+                    let tokens = match at {
+                        0 => tokenizer.encode(text, false)?,
+                        _ => tokenizer.encode_inside(text)?,
+                    };
+                    end = text;
                     match parts.last_mut() {
                         Some(Part::Tokens(open)) => open.extend(tokens),
                         _ => parts.push(Part::Tokens(tokens)),
@@ -228,20 +311,27 @@ impl Prompts {
                 Piece::Integration => parts.push(Part::Integration),
             }
         }
-        Ok(Context::new(parts))
+        Ok(Context::new(parts).ending_with(end))
     }
 
+    /// The pieces of a prompt with this question; without one, a marker stands in its place, which must be there once, before
+    /// all other parts.
     fn render(
         &self,
         template: &'static str,
-        question: &str,
+        question: Option<&str>,
         candidates: Option<usize>,
         integration: bool,
     ) -> Result<Vec<Piece>, PromptError> {
-        let marker = |name: &str| format!("{FENCE}{name}{FENCE}");
+        let fence = fence(question.unwrap_or_default());
+        let marker = |name: &str| format!("{fence}{name}{fence}");
         // The parts in the order in which they must come.
-        let mut parts = vec!["question".to_owned()];
-        let mut context = BTreeMap::from([("question", Value::from(marker("question")))]);
+        let mut parts = Vec::new();
+        let question = question.map(str::to_owned).unwrap_or_else(|| {
+            parts.push("question".to_owned());
+            marker("question")
+        });
+        let mut context = BTreeMap::from([("question", Value::from(question))]);
         if let Some(count) = candidates {
             let names: Vec<String> = (0..count).map(|at| at.to_string()).collect();
             context.insert(
@@ -254,35 +344,36 @@ impl Prompts {
             context.insert("integration", Value::from(marker("integration")));
             parts.push("integration".to_owned());
         }
-        let mut text = self
-            .environment
-            .get_template(template)
-            .and_then(|jinja| jinja.render(context))
-            .map_err(|error| template_error(template, &error))?;
+        let text = self.jinja.render(template, context);
+        let mut text = text.map_err(|error| template_error(template, &error))?;
         if let Some(chat) = &self.chat {
-            let mut messages: Vec<Message> = Vec::new();
-            messages.extend(self.system.as_ref().map(|system| Message::new("system", system)));
-            messages.push(Message::new("user", text));
             text = chat
-                .render(&messages, true)
+                .render(&self.turns(text), true)
                 .map_err(|source| PromptError::Chat { template, source })?;
         }
-        cut(&text, &parts, question).map_err(|what| PromptError::Parts { template, what })
+        cut(&text, &parts, fence).map_err(|what| PromptError::Parts { template, what })
     }
 }
 
-/// Cuts a rendered prompt at its markers; they must be `parts`, in order. The question's marker becomes its text.
-fn cut(text: &str, parts: &[String], question: &str) -> Result<Vec<Piece>, String> {
+/// The character around the markers: one that a question does not hold.
+fn fence(question: &str) -> char {
+    let mut private = ('\u{e000}'..=FENCE).rev();
+    private.find(|c| !question.contains(*c)).unwrap_or(FENCE)
+}
+
+/// Cuts a rendered prompt at its markers; they must be `parts`, in order.
+fn cut(text: &str, parts: &[String], fence: char) -> Result<Vec<Piece>, String> {
     let spoken = |part: &str| match part.parse::<usize>() {
         Ok(at) => format!("candidate {at} (counted from 0)"),
         Err(_) => format!("the {part}"),
     };
     let mut pieces = Vec::new();
     let mut expected = parts.iter();
-    let mut open = String::new();
-    for (at, segment) in text.split(FENCE).enumerate() {
+    for (at, segment) in text.split(fence).enumerate() {
         if at % 2 == 0 {
-            open.push_str(segment);
+            if !segment.is_empty() {
+                pieces.push(Piece::Text(segment.to_owned()));
+            }
             continue;
         }
         match expected.next() {
@@ -296,24 +387,15 @@ fn cut(text: &str, parts: &[String], question: &str) -> Result<Vec<Piece>, Strin
             _ => {
                 return Err(format!(
                     "a text may not hold the character U+{:04X}",
-                    FENCE as u32
+                    fence as u32
                 ));
             }
         }
-        if segment == "question" {
-            open.push_str(question);
-            continue;
-        }
-        if !open.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut open)));
-        }
         pieces.push(match segment.parse() {
             Ok(at) => Piece::Candidate(at),
+            Err(_) if segment == "question" => Piece::Text(segment.to_owned()),
             Err(_) => Piece::Integration,
         });
-    }
-    if !open.is_empty() {
-        pieces.push(Piece::Text(open));
     }
     match expected.next() {
         Some(part) => Err(format!("{} is missing", spoken(part))),
@@ -322,183 +404,14 @@ fn cut(text: &str, parts: &[String], question: &str) -> Result<Vec<Piece>, Strin
 }
 
 fn template_error(template: &'static str, error: &minijinja::Error) -> PromptError {
-    let what = error
-        .detail()
-        .map_or_else(|| error.kind().to_string(), str::to_owned);
-    let place = error
-        .line()
-        .map_or_else(String::new, |line| format!(" (line {line})"));
     PromptError::Template {
         template,
-        message: format!("{what}{place}; templates are Jinja over question, candidates and integration"),
+        message: format!(
+            "{}; templates are Jinja over question, candidates and integration",
+            said(error)
+        ),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Piece::{Candidate, Integration};
-    use super::*;
-
-    fn text(text: &str) -> Piece {
-        Piece::Text(text.to_owned())
-    }
-
-    fn answer(prompts: &Prompts, question: &str) -> Vec<Piece> {
-        prompts.render("answer", question, None, false).unwrap()
-    }
-
-    fn integrate(prompts: &Prompts, question: &str, candidates: usize) -> Vec<Piece> {
-        prompts
-            .render("integrate", question, Some(candidates), false)
-            .unwrap()
-    }
-
-    #[test]
-    fn marks_are_cut_into_pieces() {
-        let prompts = Prompts::new(&Templates::marks(), None, None).unwrap();
-        assert_eq!(answer(&prompts, "1+1"), [text("<q>1+1<a>")]);
-        assert_eq!(
-            integrate(&prompts, "1+1", 2),
-            [
-                text("<q>1+1<a>"),
-                Candidate(0),
-                text("<a>"),
-                Candidate(1),
-                text("<final>")
-            ]
-        );
-        assert_eq!(
-            prompts.render("project", "1+1", Some(1), true).unwrap(),
-            [
-                text("<q>1+1<a>"),
-                Candidate(0),
-                text("<final>"),
-                Integration,
-                text("<a>")
-            ]
-        );
-        // A question is text, whatever it holds.
-        assert_eq!(
-            answer(&prompts, "{{ x }}\u{f8ff}"),
-            [text("<q>{{ x }}\u{f8ff}<a>")]
-        );
-    }
-
-    #[test]
-    fn contexts_hold_the_candidates_as_sampled() {
-        let prompts = Prompts::new(&Templates::marks(), None, None).unwrap();
-        let tokenizer = Tokenizer::char_level("12+", &["<q>", "<a>", "<final>"]).unwrap();
-        let context = prompts.project("1+2", 2, &tokenizer).unwrap();
-        assert_eq!(
-            context.fill(&[&[40, 41], &[42]], Some(&[43])),
-            [0, 4, 6, 5, 1, 40, 41, 1, 42, 2, 43, 1]
-        );
-    }
-
-    #[test]
-    fn a_bos_is_in_the_first_tokens_unless_the_chat_template_wrote_it() {
-        let dir = tempfile::tempdir().unwrap();
-        Tokenizer::char_level("12+", &["<q>", "<a>", "<final>", "<s>"])
-            .unwrap()
-            .save(dir.path())
-            .unwrap();
-        let file = dir.path().join("tokenizer.json");
-        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        let (bos, text) = (
-            serde_json::json!({"SpecialToken": {"id": "<s>", "type_id": 0}}),
-            serde_json::json!({"Sequence": {"id": "A", "type_id": 0}}),
-        );
-        json["post_processor"] = serde_json::json!({
-            "type": "TemplateProcessing", "single": [bos, text], "pair": [bos, text],
-            "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}},
-        });
-        std::fs::write(&file, json.to_string()).unwrap();
-        let tokenizer = Tokenizer::load(&file).unwrap();
-        let context = |chat| {
-            let prompts = Prompts::new(&Templates::marks(), chat, None).unwrap();
-            prompts.integrate("1+2", 1, &tokenizer).unwrap()
-        };
-        assert_eq!(context(None).head(), [3, 0, 5, 7, 6, 1]);
-        let source = "{% for m in messages %}{{ m.content }}{% endfor %}";
-        let chat = ChatTemplate::new(source, [("bos_token", "<s>")]).unwrap();
-        assert_eq!(context(Some(chat)).head(), [0, 5, 7, 6, 1]);
-    }
-
-    #[test]
-    fn default_templates_work_with_and_without_a_chat_template() {
-        let plain = Prompts::new(&Templates::default(), None, None).unwrap();
-        let Piece::Text(asked) = &answer(&plain, "Why?")[0] else {
-            panic!()
-        };
-        assert!(
-            asked.starts_with("Why?\n\n") && asked.ends_with("\\boxed{}."),
-            "{asked}"
-        );
-        let source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}{% endfor %}<|assistant|>";
-        let chat = ChatTemplate::new(source, [("eos_token", "</s>")]).unwrap();
-        let prompts = Prompts::new(&Templates::marks(), Some(chat), Some("Be brief.")).unwrap();
-        assert_eq!(
-            integrate(&prompts, "1+1", 1),
-            [
-                text("<|system|>Be brief.<|user|><q>1+1<a>"),
-                Candidate(0),
-                text("<final><|assistant|>")
-            ]
-        );
-        assert!(matches!(
-            Prompts::new(&Templates::marks(), None, Some("x")),
-            Err(PromptError::SystemWithoutChat)
-        ));
-    }
-
-    #[test]
-    fn parts_missing_repeated_or_out_of_order_are_errors() {
-        let each = "{% for c in candidates %}{{ c }}{% endfor %}";
-        for (template, source, said) in [
-            ("answer", "no question".to_owned(), "the question is missing"),
-            (
-                "answer",
-                "{{ question }}{{ question }}".to_owned(),
-                "the question is repeated",
-            ),
-            ("answer", "{{ questoin }}".to_owned(), "undefined"),
-            ("answer", "{{ question".to_owned(), "line 1"),
-            ("answer", "\u{f8ff}{{ question }}".to_owned(), "U+F8FF"),
-            (
-                "integrate",
-                "{{ question }}".to_owned(),
-                "candidate 0 (counted from 0) is missing",
-            ),
-            (
-                "integrate",
-                format!("{each}{{{{ question }}}}"),
-                "comes where the question is due",
-            ),
-            (
-                "integrate",
-                "{{ question }}{% for c in candidates | reverse %}{{ c }}{% endfor %}".to_owned(),
-                "candidate 2 (counted from 0) comes where candidate 0",
-            ),
-            (
-                "project",
-                format!("{{{{ question }}}}{each}"),
-                "the integration is missing",
-            ),
-            (
-                "project",
-                format!("{{{{ question }}}}{{{{ integration }}}}{each}"),
-                "the integration comes where candidate 0",
-            ),
-        ] {
-            let mut templates = Templates::marks();
-            match template {
-                "answer" => templates.answer = source.clone(),
-                "integrate" => templates.integrate = source.clone(),
-                _ => templates.project = source.clone(),
-            }
-            let error = Prompts::new(&templates, None, None).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("prompt.{template}: ")), "{error}");
-            assert!(error.contains(said), "{source}: {error}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,8 @@
 //! Hugging Face tokenizers behind one door, and two ways to make a new one.
 
+mod growth;
+
+use crate::files::{self, limit};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use tokenizers::models::TrainerWrapper;
@@ -38,6 +41,17 @@ pub enum TokenizerError {
         /// What is wrong with it, and what to do.
         message: String,
     },
+    /// There is no `tokenizer.json`.
+    #[error(
+        "{dir}: no tokenizer.json in it{beside}; transformers writes one: \
+         AutoTokenizer.from_pretrained(\"{dir}\").save_pretrained(\"{dir}\")"
+    )]
+    Missing {
+        /// The directory.
+        dir: String,
+        /// What is there in its place.
+        beside: &'static str,
+    },
     /// A new tokenizer cannot be made as asked.
     #[error("cannot make a tokenizer: {0}")]
     Build(String),
@@ -57,9 +71,33 @@ pub struct Tokenizer {
     config: Map<String, Value>,
     /// `chat_template.jinja` as it was.
     chat_template: Option<String>,
+    /// The directory that it is from, if it is from one.
+    dir: Option<PathBuf>,
     /// What [`Tokenizer::encode`] puts in front with `add_special`.
     prefix: Vec<u32>,
+    /// The tokens of [`ANCHOR`], where a text that stands alone is encoded differently from one behind another.
+    anchor: Option<Vec<u32>>,
+    /// How many bytes one byte of a text can become before it is cut into tokens, at most.
+    growth: usize,
+    /// Ids from this one on have no row in the model's embedding.
+    rows: Option<u32>,
 }
+
+/// Stands in front of a text so that it does not stand alone; it merges with nothing.
+const ANCHOR: &str = "\n";
+
+/// Longest text that is encoded, in bytes after the tokenizer's rules have replaced what they replace.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What a file may be that old checkpoints have in place of a `tokenizer.json`.
+const BESIDE: [(&str, &str); 3] = [
+    (
+        "tokenizer.model",
+        " (tokenizer.model is there, which is not read)",
+    ),
+    ("spiece.model", " (spiece.model is there, which is not read)"),
+    ("vocab.json", " (vocab.json is there, which is not read)"),
+];
 
 impl Tokenizer {
     /// Loads `tokenizer.json` (with `tokenizer_config.json` and `chat_template.jinja`, where they are) from a
@@ -73,21 +111,31 @@ impl Tokenizer {
         } else {
             (path.parent().unwrap_or(Path::new("")).to_owned(), path.to_owned())
         };
-        let bytes = std::fs::read(&file).map_err(|source| TokenizerError::Io {
-            path: file.clone(),
-            source,
+        let bytes = files::bytes(&file, limit::TOKENIZER).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound if path.is_dir() => {
+                let beside = BESIDE.iter().find(|(name, _)| dir.join(name).exists());
+                TokenizerError::Missing {
+                    dir: dir.display().to_string(),
+                    beside: beside.map_or("", |(_, said)| said),
+                }
+            }
+            _ => TokenizerError::Io {
+                path: file.clone(),
+                source,
+            },
         })?;
         let mut tokenizer = Self::from_bytes(&bytes).map_err(|error| TokenizerError::Format {
             path: file,
             message: error.to_string(),
         })?;
-        if let Some(text) = read_if_there(&dir.join(CONFIG))? {
+        if let Some(text) = read_if_there(&dir.join(CONFIG), limit::TOKENIZER)? {
             tokenizer.config = serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
                 path: dir.join(CONFIG),
                 message: error.to_string(),
             })?;
         }
-        tokenizer.chat_template = read_if_there(&dir.join(CHAT))?;
+        tokenizer.chat_template = read_if_there(&dir.join(CHAT), limit::TEMPLATE)?;
+        tokenizer.dir = Some(dir);
         Ok(tokenizer)
     }
 
@@ -115,10 +163,14 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(text_error)?;
         let mut tokenizer = Self {
+            growth: growth::of(&inner).map_err(TokenizerError::Text)?,
             inner,
             config: Map::new(),
             chat_template: None,
+            dir: None,
             prefix: Vec::new(),
+            anchor: None,
+            rows: None,
         };
         let (bare, framed) = (tokenizer.encode("a", false)?, tokenizer.encode("a", true)?);
         let front = framed
@@ -126,29 +178,89 @@ impl Tokenizer {
             .position(|w| w == bare)
             .unwrap_or(0);
         tokenizer.prefix = framed[..front].to_vec();
+        let anchor = tokenizer.encode(ANCHOR, false)?;
+        let behind = tokenizer.encode(&format!("{ANCHOR}a"), false)?;
+        if behind != [anchor.as_slice(), &bare].concat() && behind.starts_with(&anchor) {
+            tokenizer.anchor = Some(anchor);
+        }
         Ok(tokenizer)
+    }
+
+    /// The same tokenizer for a model whose embedding has `rows` rows: a text that holds a token without one is refused.
+    pub fn with_rows(mut self, rows: usize) -> Self {
+        self.rows = u32::try_from(rows).ok();
+        self
     }
 
     /// Token ids of a text; with `add_special` also what the tokenizer puts around a text (a BOS token, for some).
     ///
     /// # Errors
-    /// The tokenizer cannot take the text, which happens only where its rules are broken.
+    /// The text is far too long, it holds a token that the model does not have, or the tokenizer cannot take it, which happens only
+    /// where its rules are broken.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
+        growth::check(&self.inner, text, self.growth, MOST_BYTES).map_err(TokenizerError::Text)?;
         let encoding = self.inner.encode_fast(text, add_special).map_err(text_error)?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids().to_vec();
+        match self.rows.and_then(|rows| ids.iter().find(|&&id| id >= rows)) {
+            None => Ok(ids),
+            Some(&id) => Err(TokenizerError::Text(format!(
+                "the text holds {}, whose id {id} has no row in the model's embedding of {}; take it out of the text",
+                self.token(id).unwrap_or_default(),
+                self.rows.unwrap_or_default()
+            ))),
+        }
     }
 
-    /// The text of token ids; with `skip_special` without the special tokens among them.
+    /// Token ids of a text that stands behind another one: without what some tokenizers (SentencePiece) put in front of a text that
+    /// stands alone. As transformers does it.
     ///
     /// # Errors
-    /// An id is not in the vocabulary.
-    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        if let Some(id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
-            return Err(TokenizerError::Text(format!(
-                "token id {id} is not in the vocabulary of {} tokens",
-                self.vocab_size()
-            )));
+    /// As [`Tokenizer::encode`].
+    pub fn encode_inside(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        if let Some(anchor) = &self.anchor
+            && let Some(rest) = self
+                .encode(&format!("{ANCHOR}{text}"), false)?
+                .strip_prefix(anchor.as_slice())
+        {
+            return Ok(rest.to_vec());
         }
+        self.encode(text, false)
+    }
+
+    /// Token ids of a text that stands behind `before`, whose own tokens stay as they are: those of both as one text where they
+    /// begin with those of `before`, else [`Tokenizer::encode_inside`].
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_behind(&self, before: &str, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let whole = self.encode(&format!("{before}{text}"), false)?;
+        match whole.strip_prefix(self.encode(before, false)?.as_slice()) {
+            Some(rest) if !before.is_empty() => Ok(rest.to_vec()),
+            _ => self.encode_inside(text),
+        }
+    }
+
+    /// The first token in a text that is special or one of `ids`: where its text ends, and its id.
+    pub fn first_special(&self, text: &str, ids: &[u32]) -> Option<(usize, u32)> {
+        let added = self.inner.get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special);
+        let special = special.map(|(&id, token)| (id, token.content.clone()));
+        let given = ids.iter().filter_map(|&id| Some((id, self.token(id)?)));
+        special
+            .chain(given)
+            .filter(|(_, token)| !token.is_empty())
+            .filter_map(|(id, token)| text.find(&token).map(|at| (at, token.len(), id)))
+            // The longer one where one begins with another.
+            .min_by_key(|&(at, length, id)| (at, std::cmp::Reverse(length), id))
+            .map(|(at, length, id)| (at + length, id))
+    }
+
+    /// The text of token ids; with `skip_special` without the special tokens among them. An id without a token (a hole in the
+    /// vocabulary, a row by which an embedding was rounded up) is no text, as in transformers.
+    ///
+    /// # Errors
+    /// The tokenizer's own rules fail.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
         self.inner.decode(ids, skip_special).map_err(text_error)
     }
 
@@ -170,7 +282,16 @@ impl Tokenizer {
 
     /// One more than the largest id, which is what an embedding needs at least. Checkpoints often have more rows.
     pub fn vocab_size(&self) -> usize {
-        let vocab = self.inner.get_vocab(true);
+        self.size(true)
+    }
+
+    /// [`Tokenizer::vocab_size`] without the tokens that were added to the vocabulary: the ids that any text can be cut into.
+    pub fn learnt_size(&self) -> usize {
+        self.size(false)
+    }
+
+    fn size(&self, added: bool) -> usize {
+        let vocab = self.inner.get_vocab(added);
         vocab.values().max().map_or(0, |&id| id as usize + 1)
     }
 
@@ -195,21 +316,26 @@ impl Tokenizer {
         value.as_str().or_else(|| value.get("content")?.as_str())
     }
 
-    /// The checkpoint's chat template in Jinja: `chat_template.jinja`, else `chat_template` of
+    /// The checkpoint's chat template in Jinja, and the file that it stands in: `chat_template.jinja`, else `chat_template` of
     /// `tokenizer_config.json` (of several, the one named `default`).
-    pub fn chat_template(&self) -> Option<&str> {
+    pub fn chat_template(&self) -> Option<(&str, String)> {
+        let file = |name: &str| match &self.dir {
+            Some(dir) => dir.join(name).display().to_string(),
+            None => name.to_owned(),
+        };
         if let Some(template) = &self.chat_template {
-            return Some(template);
+            return Some((template, file(CHAT)));
         }
-        match self.config.get("chat_template")? {
-            Value::String(template) => Some(template),
+        let template = match self.config.get("chat_template")? {
+            Value::String(template) => template,
             Value::Array(named) => named
                 .iter()
                 .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))?
                 .get("template")?
-                .as_str(),
-            _ => None,
-        }
+                .as_str()?,
+            _ => return None,
+        };
+        Some((template, file(CONFIG)))
     }
 
     /// Writes `tokenizer.json`, `tokenizer_config.json` and, where there was one, `chat_template.jinja`.
@@ -351,8 +477,8 @@ fn config_of(specials: &[String]) -> Map<String, Value> {
     config
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, TokenizerError> {
-    match std::fs::read_to_string(path) {
+fn read_if_there(path: &Path, most: u64) -> Result<Option<String>, TokenizerError> {
+    match files::text(path, most) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Io {
@@ -367,100 +493,4 @@ fn text_error(error: tokenizers::Error) -> TokenizerError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::shared;
-
-    const MARKS: [&str; 5] = ["<pad>", "<eos>", "<q>", "<a>", "<final>"];
-
-    #[test]
-    fn characters_round_trip_with_spaces_and_marks() {
-        let tokenizer = Tokenizer::char_level("0123456789 +=", &MARKS).unwrap();
-        assert_eq!(tokenizer.vocab_size(), 5 + 1 + 13);
-        for text in ["12 + 3", "  1  2 ", "<q>1+2<a>3 <final><eos>", "", "<q><q>"] {
-            let ids = tokenizer.encode(text, true).unwrap();
-            assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
-        }
-        assert_eq!(tokenizer.encode("<q>1<eos>", false).unwrap(), [2, 7, 1]);
-        assert_eq!(tokenizer.decode(&[2, 7, 1], true).unwrap(), "1");
-        assert_eq!(tokenizer.encode("1é2", false).unwrap(), [7, 5, 8]);
-        assert_eq!((tokenizer.pad_id(), tokenizer.eos_id()), (Some(0), Some(1)));
-        assert!(tokenizer.decode(&[19], false).is_err());
-        assert!(Tokenizer::char_level("aa", &[]).is_err());
-    }
-
-    #[test]
-    fn saving_and_loading_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let tokenizer = Tokenizer::char_level("ab ", &MARKS).unwrap();
-        tokenizer.save(dir.path()).unwrap();
-        for path in [dir.path().to_owned(), dir.path().join(TOKENIZER)] {
-            let loaded = Tokenizer::load(&path).unwrap();
-            assert_eq!(
-                loaded.encode("<q>a b", false).unwrap(),
-                tokenizer.encode("<q>a b", false).unwrap()
-            );
-            assert_eq!(loaded.eos_id(), Some(1));
-            assert_eq!(loaded.config, tokenizer.config);
-        }
-        let error = Tokenizer::load(&dir.path().join("none.json"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("none.json"), "{error}");
-    }
-
-    #[test]
-    fn trained_bpe_round_trips_any_text_and_keeps_digits_single() {
-        let texts: Vec<String> = (0..200)
-            .map(|i| format!("There are {i} apples in the basket. <eos>"))
-            .collect();
-        let train = || Tokenizer::train_bpe(&texts, 280, &MARKS).unwrap();
-        let tokenizer = train();
-        assert_eq!(tokenizer.vocab_size(), 280);
-        for text in [
-            "There are 1234 apples",
-            "naïve 🦙\n\n  x\t",
-            "<q>12<a>",
-            "I've  two  spaces ",
-        ] {
-            let ids = tokenizer.encode(text, false).unwrap();
-            assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
-        }
-        let digits = tokenizer.encode("1234", false).unwrap();
-        assert_eq!(digits.len(), 4);
-        assert_eq!(tokenizer.encode("<pad><final>", false).unwrap(), [0, 4]);
-        assert!(
-            tokenizer.encode(" apples", false).unwrap().len() < 4,
-            "merges were learned"
-        );
-        assert_eq!(
-            train().inner.to_string(false).unwrap(),
-            tokenizer.inner.to_string(false).unwrap()
-        );
-        assert!(Tokenizer::train_bpe(&texts, 200, &MARKS).is_err());
-    }
-
-    #[test]
-    fn qwen2_vectors() {
-        let Some(dir) = shared("data/tokenizers/qwen2") else {
-            return;
-        };
-        let tokenizer = Tokenizer::load(&dir).unwrap();
-        let texts = std::fs::read_to_string(dir.join("qwen2.inp")).unwrap();
-        let expected = std::fs::read_to_string(dir.join("qwen2.out")).unwrap();
-        let mut checked = 0;
-        for (text, ids) in texts.split("\n__ggml_vocab_test__\n").zip(expected.lines()) {
-            let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
-            assert_eq!(tokenizer.encode(text, false).unwrap(), ids, "{text:?}");
-            checked += 1;
-        }
-        assert!(checked > 40, "{checked}");
-        assert_eq!(
-            tokenizer.encode("a<|im_end|>", false).unwrap().last(),
-            Some(&151_645)
-        );
-        assert!(tokenizer.chat_template().unwrap().contains("im_start"));
-        assert_eq!(tokenizer.eos_id(), tokenizer.token_id("<|endoftext|>"));
-        assert!(tokenizer.prefix().is_empty());
-    }
-}
+mod tests;

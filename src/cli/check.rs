@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use super::args::CheckArgs;
 use super::run::{open_device, print_line};
 use crate::check::check;
+use crate::console::say;
 
 /// Runs the program's numerical parts on the device and prints how far each is from the processor's.
 ///
@@ -13,7 +14,7 @@ use crate::check::check;
 pub fn run(args: &CheckArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    eprintln!("{} in {dtype}, against the processor in float32", opened.name);
+    say!("{} in {dtype}, against the processor in float32", opened.name);
     let parts = check(&opened, dtype)?;
     if args.json {
         print_line(serde_json::to_string(&parts)?)?;

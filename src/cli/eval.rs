@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use crate::config::Draft;
+use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
 use crate::eval::{EvalPlan, Set, evaluate};
@@ -26,9 +27,6 @@ use crate::run::RunDir;
 use crate::source::fingerprint;
 use config::{config, differing};
 use tables::{differences, tables};
-
-/// Rows left out of a file that are named one by one; the rest is counted.
-const SKIPPED_NAMED: usize = 5;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -81,7 +79,6 @@ fn measure(args: &EvalArgs) -> Result<()> {
     );
     let reward = Reward::accuracy(&config.grader);
     for set in &sets {
-        say_left_out(set);
         check_golds(set, &reward)?;
     }
     let name = name(model);
@@ -123,17 +120,6 @@ fn measure(args: &EvalArgs) -> Result<()> {
     show(&name, &file, &reports, Some(work), None, args.json)
 }
 
-/// Says which rows of a set's file are no problems.
-fn say_left_out(set: &Set) {
-    let (data, skipped) = (&set.data, &set.loaded.skipped);
-    for row in skipped.iter().take(SKIPPED_NAMED) {
-        eprintln!("{data}:{}: left out: {}", row.line, row.reason);
-    }
-    if skipped.len() > SKIPPED_NAMED {
-        eprintln!("{data}: {} rows left out in all", skipped.len());
-    }
-}
-
 /// Whether all gold answers of a set can be read; asked before a model is loaded.
 fn check_golds(set: &Set, reward: &Reward) -> Result<()> {
     for problem in &set.loaded.problems {
@@ -158,7 +144,7 @@ impl Asking<'_> {
     /// Asks the problems of a set behind those that `kept` has the completions of.
     fn ask(&self, set: &Set, kept: Vec<Record>, log: &mut Log, work: &mut Work) -> Result<SuiteReport> {
         let problems = &set.loaded.problems;
-        eprintln!(
+        say!(
             "{}: {} problems of {} ({}), {} each; completions go to {}",
             self.who,
             problems.len(),
@@ -169,7 +155,7 @@ impl Asking<'_> {
         );
         let done = by_problem(&kept).len();
         if done > 0 {
-            eprintln!("{done} of them were answered before");
+            say!("{done} of them were answered before");
         }
         let progress = Progress::new(problems.len(), done);
         let mut seen = Counted::default();
@@ -268,15 +254,16 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
         let report = SuiteReport::of(suite, records, |a, b| reward.same(a, b));
         let asked = header.suites.iter().find(|of| of.name == suite);
         if let Some(asked) = asked.filter(|of| of.problems != report.problems) {
-            eprintln!(
+            say!(
                 "{suite}: only {} of its {} problems are in the file: the evaluation was stopped",
-                report.problems, asked.problems
+                report.problems,
+                asked.problems
             );
         }
         reports.push(report);
     }
     ensure!(!reports.is_empty(), "{}: no completion in it", file.display());
-    eprintln!("{changed} of {} verdicts are other than they were", records.len());
+    say!("{changed} of {} verdicts are other than they were", records.len());
     let file = args.out.as_deref().unwrap_or(file);
     show(&header.model, file, &reports, None, Some(changed), args.json)
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::args::GenerateArgs;
 use super::run::{open_device, print_line, read_input};
 use crate::config::Draft;
+use crate::console::for_stdout;
 use crate::policy::{Policy, open};
 use crate::report::Progress;
 use crate::rollout::{Completion, Engine, Finish, Request, Rollout};
@@ -173,7 +174,9 @@ fn stream(policy: &Policy, engine: &Engine, prompt: &Prompt, seed: u64) -> Resul
             .filter(|piece| all || !piece.ends_with(NO_CHARACTER))
         {
             let mut out = std::io::stdout().lock();
-            let result = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
+            let result = out
+                .write_all(for_stdout(piece).as_bytes())
+                .and_then(|()| out.flush());
             failed = failed.take().or(result.err());
             shown = text;
         }

@@ -15,6 +15,7 @@ pub mod train;
 
 use std::process::ExitCode;
 
+use crate::console::say;
 use anyhow::Result;
 use clap::Parser as _;
 
@@ -28,7 +29,7 @@ pub fn main() -> ExitCode {
         // Whoever read the output has had enough: that is no failure.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", message(&error));
+            say!("error: {}", message(&error));
             ExitCode::FAILURE
         }
     }

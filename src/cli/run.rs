@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use burn::tensor::Device;
+use gcpo_data::files::{self, limit};
 use gcpo_model::device::{self, DeviceSpec, Opened};
 use gcpo_model::dtype::Dtype;
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use super::args::RunArgs;
 use crate::config::Config;
 use crate::console::note;
+use crate::console::{for_stdout, say};
 use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::{Recipe, Start, compare_inputs, resume};
 use crate::run::{Inputs, RunDir, RunDirError, SavedStep};
@@ -213,7 +215,7 @@ pub fn open_device(spec: &DeviceSpec, dtype: Dtype) -> Result<Opened> {
     let opened = device::open(spec)?;
     opened.check(dtype)?;
     if !opened.passed_over.is_empty() {
-        eprintln!("device: {} ({})", opened.name, opened.passed_over.join("; "));
+        say!("device: {} ({})", opened.name, opened.passed_over.join("; "));
     }
     Ok(opened)
 }
@@ -244,20 +246,21 @@ fn resumed(dir: &Path) -> Result<Place> {
     })
 }
 
-/// Reads a file that the user named.
+/// Reads a file that the user named; `-` is standard input.
 ///
 /// # Errors
 /// It cannot be read; the error names it.
 pub fn read_input(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    files::text(path, limit::ROWS).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Writes one line to standard output.
+/// Writes one line to standard output; on a terminal, without what would move it.
 ///
 /// # Errors
 /// Nobody reads it any more.
 pub fn print_line(text: impl std::fmt::Display) -> Result<()> {
-    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+    let text = text.to_string();
+    Ok(writeln!(std::io::stdout().lock(), "{}", for_stdout(&text))?)
 }
 
 #[cfg(test)]

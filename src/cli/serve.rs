@@ -1,5 +1,6 @@
 //! `gcpo serve`: lends a device of this machine.
 
+use crate::console::say;
 use anyhow::Result;
 use gcpo_model::device::Server;
 
@@ -13,7 +14,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let server = Server::bind(&args.device.device, &args.listen)?;
     let (device, address) = (server.device(), server.address());
     if !device.passed_over.is_empty() {
-        eprintln!("device: {} ({})", device.name, device.passed_over.join("; "));
+        say!("device: {} ({})", device.name, device.passed_over.join("; "));
     }
     let host = match address.ip().is_unspecified() {
         true => "HOST".to_owned(),
@@ -24,10 +25,10 @@ pub fn run(args: &ServeArgs) -> Result<()> {
             .0
             .to_owned(),
     };
-    eprintln!(
+    say!(
         "WebSocket is not encrypted and lets everyone in who reaches {address}: serve in trusted networks only"
     );
-    eprintln!(
+    say!(
         "serving {} at {address} until Ctrl-C; elsewhere it is `--device remote:{host}:{}`",
         device.name,
         address.port()

@@ -8,7 +8,7 @@ use gcpo_data::Problem;
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
 use crate::config::Config;
-use crate::console::note;
+use crate::console::{note, say};
 use crate::policy::TokenizerSource;
 use crate::recipe::{Recipe, Rl, Sft, drive};
 use crate::report::summary;
@@ -92,7 +92,7 @@ fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
             .into());
     }
     if config.objective_row().needs_projection() && config.projection.integrations == 1 {
-        eprintln!(
+        say!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
              reference is π(q). That is the control without a collider, not GCPO"
         );
@@ -106,7 +106,7 @@ fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
 /// Says so where a run trains on what models are compared on.
 fn warn_of_suite(config: &Config) {
     if let Some(suite) = source::trains_on(&config.data) {
-        eprintln!(
+        say!(
             "warning: {} is for evaluation only: no number of a model that was trained on it can be compared any more",
             suite.name
         );
@@ -122,10 +122,10 @@ fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
         config.data.skip_unreadable,
     )?;
     for problem in found.left_out.iter().take(LEFT_OUT_NAMED) {
-        eprintln!("left out: {problem}");
+        say!("left out: {problem}");
     }
     if found.left_out.len() > LEFT_OUT_NAMED {
-        eprintln!("{} problems left out in all", found.left_out.len());
+        say!("{} problems left out in all", found.left_out.len());
     }
     Ok(found.problems)
 }
@@ -148,7 +148,7 @@ fn run(
     let start = plan.start(recipe.as_mut(), needs_base)?;
     let run = &start.run;
     let stop = Stop::on_signals().context("cannot take over Ctrl-C")?;
-    eprintln!(
+    say!(
         "{} on {}, written to {}",
         plan.config.run.name,
         plan.device_name,

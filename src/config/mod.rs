@@ -16,6 +16,7 @@ mod set;
 
 use std::path::Path;
 
+use gcpo_data::files::{self, limit};
 use toml::Table;
 use toml::de::DeTable;
 
@@ -231,7 +232,7 @@ impl Config {
 }
 
 fn text_of(path: &Path, name: &str) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|e| {
+    files::text(path, limit::CONFIG).map_err(|e| {
         ConfigError::new(format!("cannot be read: {e}"))
             .in_place(name)
             .help("give the path of a run's TOML file, such as `configs/quickstart.toml`")

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use gcpo_data::Templates;
+use gcpo_data::{ChatOptions, Templates};
 use gcpo_model::config::{ConfigError as ModelError, ModelConfig};
 use gcpo_model::dtype::Dtype;
 use serde_json::{Value as Json, json};
 use toml::Value as Toml;
 
+use super::chat::{Arguments, Day};
 use crate::section::{
     Check, ConfigError, Known as _, Value, impossible, positive, required, section, text, within, words,
 };
@@ -169,6 +170,12 @@ section! {
         pub style: PromptStyle = PromptStyle::Plain,
         /// System message of the chat template; `"chat"` style only. Source: this project.
         pub system: Option<String>,
+        /// Arguments for the chat template, `{ enable_thinking = false }`; one that the template never reads is an error; `"chat"`
+        /// style only. Source: TRL (`chat_template_kwargs`).
+        pub chat_template_kwargs: Option<Arguments>,
+        /// What the date (and time, in UTC) is for a chat template that asks, so that a run is the same on every day; `"chat"` style
+        /// only. Default: `"2024-07-26"` with `style = "chat"`. Source: Llama 3's chat templates, where there is no clock.
+        pub date: Option<Day> => (style == PromptStyle::Chat).then(Day::default),
         /// Stage 1, a query alone: Jinja over `question`. Default: of `style`. Source: this project.
         pub answer: String => style.templates().answer,
         /// Stage 2, a query and all candidates: Jinja over `question` and `candidates`. Default: of `style`. Source: this project.
@@ -181,18 +188,41 @@ section! {
 
 impl Check for Prompt {
     fn check(&self) -> Result<(), ConfigError> {
-        if self.system.is_some() && self.style != PromptStyle::Chat {
-            return impossible(
-                "system",
-                format!("style \"{}\" has no system message", self.style),
-                "set `prompt.style = \"chat\"` or remove the key",
-            );
+        if self.style == PromptStyle::Chat {
+            return Ok(());
+        }
+        for (key, given, what) in [
+            ("system", self.system.is_some(), "no system message"),
+            (
+                "chat_template_kwargs",
+                self.chat_template_kwargs.is_some(),
+                "no chat template",
+            ),
+            (
+                "date",
+                self.date.is_some(),
+                "no chat template that could ask for it",
+            ),
+        ] {
+            if given {
+                let what = format!("style \"{}\" has {what}", self.style);
+                return impossible(key, what, "set `prompt.style = \"chat\"` or remove the key");
+            }
         }
         Ok(())
     }
 }
 
 impl Prompt {
+    /// What the chat template is given beside the messages.
+    pub fn chat_options(&self) -> ChatOptions {
+        let arguments = self.chat_template_kwargs.as_ref();
+        ChatOptions {
+            now: self.date.unwrap_or_default().seconds(),
+            arguments: arguments.map(Arguments::json).unwrap_or_default(),
+        }
+    }
+
     /// The three prompts.
     pub fn templates(&self) -> Templates {
         Templates {

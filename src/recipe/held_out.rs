@@ -5,11 +5,12 @@ use burn::module::Module as _;
 use gcpo_data::Problem;
 
 use crate::config::Config;
+use crate::console::note;
 use crate::eval::{EvalError, EvalPlan, evaluate};
 use crate::policy::Policy;
 use crate::report::Evaluation;
 use crate::reward::Reward;
-use crate::source::fingerprint;
+use crate::source::{fingerprint, shared};
 
 /// The held-out problems of a run, and how they are asked and graded.
 pub struct HeldOut {
@@ -19,15 +20,22 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// What `[eval]` names; no problems if it names none, or nothing is to be measured.
+    /// What `[eval]` names; no problems if it names none, or nothing is to be measured. Says so where some are in `training`.
     ///
     /// # Errors
     /// The problems cannot be read.
-    pub fn of(config: &Config) -> Result<Self> {
+    pub fn of(config: &Config, training: &[Problem]) -> Result<Self> {
         let problems = match config.eval.every {
             0 => Vec::new(),
             _ => config.eval.held_out()?.problems,
         };
+        let shared = shared(&problems, training);
+        if shared > 0 {
+            note(&format!(
+                "warning: {shared} of the {} problems of [eval] are trained on ([data]): what is measured on them is not held out",
+                problems.len()
+            ));
+        }
         Ok(Self {
             problems,
             plan: eval_plan(config),

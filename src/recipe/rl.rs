@@ -50,8 +50,8 @@ impl Rl {
             learner.keep_reference();
         }
         let rl = Self {
+            held_out: HeldOut::of(&config, &problems)?,
             problems: Problems::new(problems, &config.data, config.seed),
-            held_out: HeldOut::of(&config)?,
             shares_prefixes: true,
             config,
             learner,

@@ -43,8 +43,8 @@ impl Sft {
         }
         let updates = config.train.max_steps;
         Ok(Self {
+            held_out: HeldOut::of(&config, &problems)?,
             problems: Problems::new(problems, &config.data, config.seed),
-            held_out: HeldOut::of(&config)?,
             learner: Learner::new(&config.train, config.model.save_dtype, policy, updates, others),
             config,
         })

@@ -1,11 +1,26 @@
+use super::time::strftime;
 use super::*;
 use crate::testing::shared;
 
+/// At 2025-08-07T12:34:56.
+fn options() -> ChatOptions {
+    ChatOptions {
+        now: 1_754_570_096,
+        ..ChatOptions::default()
+    }
+}
+
+fn template(source: &str) -> Result<ChatTemplate, ChatError> {
+    ChatTemplate::new(
+        source,
+        "a.jinja",
+        [("bos_token", "<s>"), ("eos_token", "</s>")],
+        &options(),
+    )
+}
+
 fn rendered(source: &str, messages: &[Message]) -> Result<String, ChatError> {
-    ChatTemplate::new(source, [("bos_token", "<s>"), ("eos_token", "</s>")])
-        .unwrap()
-        .with_clock(Clock::Fixed(1_754_570_096))
-        .render(messages, true)
+    template(source).unwrap().render(messages, true)
 }
 
 #[test]
@@ -54,12 +69,12 @@ fn errors_say_what_and_where() {
     let error = rendered("a\n{{ raise_exception('no system turn') }}", &[]).unwrap_err();
     assert_eq!(
         error,
-        ChatError::Render("no system turn (line 2 of the template)".into())
+        ChatError::Render {
+            file: "a.jinja".into(),
+            message: "no system turn (line 2 of the template)".into()
+        }
     );
-    assert!(matches!(
-        ChatTemplate::new("{% if %}", [("a", "b")]),
-        Err(ChatError::Syntax(_))
-    ));
+    assert!(matches!(template("{% if %}"), Err(ChatError::Syntax { .. })));
 }
 
 /// As Python 3 and glibc write them in the C locale.
@@ -81,18 +96,22 @@ fn times_are_written_as_in_python() {
         ("%a %A|%b %h %B", "Sun Sunday|Mar Mar March"),
         ("%d|%-d|%e|%m|%-m|%y|%Y", "02|2| 2|03|3|25|2025"),
         ("%H|%-H|%I|%-I|%M|%-M|%S|%-S|%p", "00|0|12|12|05|5|09|9|AM"),
-        ("%T %Z 100%%é", "00:05:09 UTC 100%é"),
+        ("%T %Z 100%%é", "00:05:09  100%é"),
     ] {
         assert_eq!(written(format, secs), text, "{format}");
     }
     assert_eq!(written("%I %-I %p", 20_149 * 86_400 + 13 * 3600), "01 1 PM");
-    for (format, refused) in [("%d %f", "%f is not"), ("%", "% is not"), ("%-", "% is not")] {
+    for (format, refused) in [
+        ("%d %E", "%E is not"),
+        ("%", "% is not supported"),
+        ("%-", "%- is not supported"),
+    ] {
         let error = strftime(format, Timestamp::UNIX_EPOCH).unwrap_err().to_string();
         assert!(error.contains(refused), "{error}");
     }
 }
 
-/// Every vector of the shared set, but those where Python goes through null tools, which are undefined here.
+/// Every vector of the shared set, but those where Python fails as it goes through null tools: here it finds none.
 #[test]
 fn vectors_of_real_templates() {
     let Some(dir) = shared("data/chat_templates") else {
@@ -112,15 +131,15 @@ fn vectors_of_real_templates() {
         let tokens = ["bos_token", "eos_token"].map(|name| (name, vector[name].as_str().unwrap()));
         let now = vector["now"].as_str().unwrap();
         assert_eq!(now, "2025-08-07T12:34:56");
-        let got = ChatTemplate::new(&source, tokens).and_then(|template| {
-            template.with_clock(Clock::Fixed(1_754_570_096)).render_values(
+        let got = ChatTemplate::new(&source, name, tokens, &options()).and_then(|template| {
+            template.render_values(
                 Value::from(Serde(&vector["messages"])),
                 vector["add_generation_prompt"].as_bool().unwrap(),
             )
         });
         let matches = match (&got, vector["expected"].as_str()) {
             (Ok(got), Some(expected)) => got == expected,
-            (Err(ChatError::Render(_)), None) => true,
+            (Err(ChatError::Render { .. }), None) => true,
             _ => false,
         };
         if matches {
@@ -143,4 +162,124 @@ fn vectors_of_real_templates() {
         failed.len(),
         failed.keys()
     );
+}
+
+/// What transformers renders (scripts/make_chat_fixtures.py): Python's methods, formatting, none, undefined, arguments.
+#[test]
+fn transformers_renders_the_same() {
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        template: String,
+        talk: bool,
+        arguments: Map<String, Json>,
+        expected: Option<String>,
+    }
+    let fixtures: Json = serde_json::from_str(include_str!("../../tests/fixtures/chat.json")).unwrap();
+    let entries: Vec<Entry> = serde_json::from_value(fixtures["entries"].clone()).unwrap();
+    let mut failed = Vec::new();
+    for entry in &entries {
+        let mut options = options();
+        assert_eq!(fixtures["now"], options.now);
+        options.arguments = entry.arguments.clone();
+        let messages = &fixtures[if entry.talk { "talk" } else { "user" }];
+        let got = match ChatTemplate::new(&entry.template, "a.jinja", [("bos_token", "<s>")], &options) {
+            // transformers takes it and says nothing.
+            Err(ChatError::Argument { .. }) => continue,
+            got => got.and_then(|template| template.render_values(Value::from(Serde(messages)), true)),
+        };
+        if got.as_ref().ok() != entry.expected.as_ref() {
+            failed.push(format!(
+                "{:?}\n  {got:?}\n  not {:?}",
+                entry.template, entry.expected
+            ));
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {}:\n{}",
+        failed.len(),
+        entries.len(),
+        failed.join("\n")
+    );
+}
+
+#[test]
+fn an_argument_that_is_never_read_is_refused() {
+    let with = |source: &str, arguments: Json| {
+        let options = ChatOptions {
+            arguments: arguments.as_object().unwrap().clone(),
+            ..ChatOptions::default()
+        };
+        ChatTemplate::new(source, "a.jinja", [("bos_token", "<s>")], &options)
+    };
+    let source = "{% if enable_thinking is defined and not enable_thinking %}{{ bos_token }}-{% endif %}";
+    let template = with(source, serde_json::json!({"enable_thinking": false})).unwrap();
+    assert_eq!(template.render(&[], true).unwrap(), "<s>-");
+    for (arguments, said) in [
+        (
+            serde_json::json!({"thinking": false}),
+            "never reads `thinking`; it reads `enable_thinking`",
+        ),
+        (
+            serde_json::json!({"messages": []}),
+            "`messages` is what the program itself gives",
+        ),
+    ] {
+        let error = with(source, arguments).unwrap_err().to_string();
+        assert!(error.starts_with("prompt.chat_template_kwargs: "), "{error}");
+        assert!(error.contains(said), "{error}");
+    }
+    let error = with("{{ messages }}", serde_json::json!({"a": 1}))
+        .unwrap_err()
+        .to_string();
+    assert!(error.ends_with("it reads no arguments"), "{error}");
+}
+
+/// Loops without an end, strings of gigabytes, and values that are small and print large.
+#[test]
+fn bombs_are_refused_in_bounded_time_and_memory() {
+    let doubled = "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(90) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
+    let twins = "{% set ns = namespace(a=['x'], b=['x']) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}\
+                 {% set ns.b = [ns.b, ns.b] %}{% endfor %}";
+    let deep = "{% set ns = namespace(a=[]) %}{% for i in range(100000) %}{% for j in range(100000) %}{% set ns.a = [ns.a] %}\
+                {% endfor %}{% endfor %}";
+    for (source, said) in [
+        ("{{ 'x' * 10**9 }}".to_owned(), "more than"),
+        ("{{ '%1000000000s' % 'x' }}".into(), "more than"),
+        ("{{ '%1000000000d' | format(1) }}".into(), ""),
+        ("{{ 'x'.center(1000000000) }}".into(), "more than"),
+        ("{{ 'x'.zfill(1000000000) }}".into(), "more than"),
+        ("{{ {'a': 1} | tojson(indent=1000000000) }}".into(), "more than"),
+        ("{{ ('x' * 9999).replace('x', 'y' * 99999) }}".into(), "more than"),
+        ("{{ 'x' * (('y' * 9999999) | length) * 99 }}".into(), "more than"),
+        (
+            "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}".into(),
+            "more than",
+        ),
+        (
+            "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}".into(),
+            "recursion",
+        ),
+        (doubled.to_owned(), "more than"),
+        (format!("{twins}{{{{ ns.a }}}}"), "more than"),
+        (format!("{twins}{{{{ ns.a | tojson }}}}"), "more than"),
+        (format!("{twins}{{{{ ns.a | string }}}}"), "more than"),
+        (format!("{twins}{{{{ ns.a == ns.b }}}}"), "not done after"),
+        (deep.to_owned(), "more than"),
+        (
+            format!("{{{{ {}1{} }}}}", "[".repeat(9999), "]".repeat(9999)),
+            "recursion",
+        ),
+    ] {
+        let started = std::time::Instant::now();
+        let error = template(&source).and_then(|template| template.render(&[], true));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(said), "{source}: {error}");
+        assert!(started.elapsed().as_secs() < 10, "{source}");
+    }
+    // A long question is none.
+    let long = [Message::new("user", "word ".repeat(200_000))];
+    let source =
+        "{% for m in messages %}{{ m.content.strip().split() | length }}{{ m.content | trim }}{% endfor %}";
+    assert!(rendered(source, &long).unwrap().len() > 999_000);
 }

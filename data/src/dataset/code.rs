@@ -40,13 +40,17 @@ pub fn load_code(path: &Path) -> Result<Vec<CodeProblem>, DatasetError> {
     let problems: Vec<CodeProblem> = rows::read(path)?
         .into_iter()
         .map(|row| {
-            let line = row.line;
-            serde_json::from_value(row.fields.into()).map_err(|error| DatasetError::Row {
+            let bad = |line, message| DatasetError::Row {
                 path: path.to_owned(),
                 line,
-                message: format!(
+                message,
+            };
+            let row = row.map_err(|row| bad(row.line, row.reason))?;
+            serde_json::from_value(row.fields.into()).map_err(|error| {
+                let message = format!(
                     "{error}; a row has task_id, prompt, entry_point, canonical_solution and test, as HumanEval's"
-                ),
+                );
+                bad(row.line, message)
             })
         })
         .collect::<Result<_, _>>()?;
@@ -54,6 +58,7 @@ pub fn load_code(path: &Path) -> Result<Vec<CodeProblem>, DatasetError> {
         return Err(DatasetError::Empty {
             path: path.to_owned(),
             skipped: 0,
+            first: String::new(),
         });
     }
     Ok(problems)

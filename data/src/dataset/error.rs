@@ -62,12 +62,29 @@ pub enum DatasetError {
         message: String,
     },
     /// There is nothing in the file.
-    #[error("{path}: no problem in it ({skipped} rows skipped)")]
+    #[error("{path}: no problem in it ({skipped} rows left out{first})")]
     Empty {
         /// The file.
         path: PathBuf,
         /// Rows left out as bad.
         skipped: usize,
+        /// The first of them, and why.
+        first: String,
+    },
+    /// Most of the file would be left out.
+    #[error(
+        "{path}: {skipped} of {all} rows cannot be used{first}; does the preset fit the file? `bad_rows = \"skip_any\"` leaves \
+         out however many"
+    )]
+    Most {
+        /// The file.
+        path: PathBuf,
+        /// Rows left out as bad.
+        skipped: usize,
+        /// Rows in all.
+        all: usize,
+        /// The first of them, and why.
+        first: String,
     },
     /// No problem can be had with other numbers.
     #[error(

@@ -1,16 +1,15 @@
 //! Where the bytes of a data set come from: a file, gzipped or not, or the Hugging Face hub.
 
 use super::error::DatasetError;
+use crate::files::{self, limit};
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// How a file of a data set on the Hugging Face hub is written: `hf://datasets/OWNER/NAME[@REVISION]/PATH`, as
 /// huggingface_hub writes it.
 pub const HUB: &str = "hf://datasets/";
-
-/// Largest size of an unpacked file. Gzip packs a thousand to one, so that a small file could fill any memory.
-const MOST_BYTES: u64 = 4 << 30;
 
 /// Whether a path is an address on the Hugging Face hub.
 pub fn is_on_hub(path: &Path) -> bool {
@@ -117,15 +116,15 @@ pub(super) fn text(path: &Path) -> Result<String, DatasetError> {
         path: path.to_owned(),
         source,
     };
-    let bytes = std::fs::read(path).map_err(io)?;
-    let bytes = if format(path).1 {
-        unpacked(path, &bytes)?
-    } else {
-        bytes
+    let file = files::open(path).map_err(io)?;
+    let bytes = match format(path).1 {
+        true => unpacked(path, file)?,
+        false => files::take(file, limit::ROWS).map_err(io)?,
     };
-    let mut text = String::from_utf8(bytes).map_err(|error| DatasetError::Damaged {
+    let mut text = String::from_utf8(bytes).map_err(|error| DatasetError::Row {
         path: path.to_owned(),
-        message: format!("not UTF-8: {}; save it as UTF-8", error.utf8_error()),
+        line: files::line_of(error.as_bytes(), error.utf8_error().valid_up_to()),
+        message: "not UTF-8; save the file as UTF-8".to_owned(),
     })?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
@@ -133,21 +132,22 @@ pub(super) fn text(path: &Path) -> Result<String, DatasetError> {
     Ok(text)
 }
 
-fn unpacked(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, DatasetError> {
+/// Gzip packs a thousand to one, so that a small file could fill any memory.
+fn unpacked(path: &Path, file: File) -> Result<Vec<u8>, DatasetError> {
     let damaged = |message: String| DatasetError::Damaged {
         path: path.to_owned(),
         message,
     };
     let mut unpacked = Vec::new();
     // A gzip file may have several members, one after another.
-    flate2::read::MultiGzDecoder::new(bytes)
-        .take(MOST_BYTES + 1)
+    flate2::read::MultiGzDecoder::new(file)
+        .take(limit::ROWS + 1)
         .read_to_end(&mut unpacked)
         .map_err(|error| damaged(format!("not a whole gzip file: {error}; download it again")))?;
-    if unpacked.len() as u64 > MOST_BYTES {
+    if unpacked.len() as u64 > limit::ROWS {
         return Err(damaged(format!(
             "more than {} GiB unpacked; split it",
-            MOST_BYTES >> 30
+            limit::ROWS >> 30
         )));
     }
     Ok(unpacked)

@@ -3,12 +3,14 @@
 
 mod code;
 mod error;
+mod field;
 mod file;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod preset;
 mod rows;
 mod suite;
+mod unique;
 mod vary;
 
 pub use code::{CodeProblem, load_code};
@@ -19,7 +21,7 @@ pub use suite::{Answers, Suite};
 
 use crate::Problem;
 use crate::grade::{after_hashes, equation, last_boxed};
-use crate::nearest;
+use field::{find, text};
 use num_rational::BigRational;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -53,6 +55,23 @@ pub fn load(path: &Path, preset: &Preset) -> Result<Vec<Problem>, DatasetError> 
     Ok(load_all(path, preset)?.problems)
 }
 
+impl Loaded {
+    /// What is to be said of the rows of `data` that were left out: how many, and the first of them; nothing if there are none.
+    pub fn left_out(&self, data: &str) -> Vec<String> {
+        let (skipped, all) = (self.skipped.len(), self.skipped.len() + self.problems.len());
+        let rows = self.skipped.iter().take(SKIPPED_NAMED);
+        let rows = rows.map(|row| format!("{data}:{}: left out: {}", row.line, row.reason));
+        let count = (skipped > 0).then(|| format!("{data}: {skipped} of {all} rows left out"));
+        count.into_iter().chain(rows).collect()
+    }
+}
+
+/// Rows left out of a file that are named one by one; the rest is counted.
+const SKIPPED_NAMED: usize = 5;
+
+/// Longest text of a row, in bytes: twice what a million tokens are in digits.
+const MOST_BYTES: usize = 2 << 20;
+
 /// The problems of a file, and the rows that were left out.
 ///
 /// # Errors
@@ -61,20 +80,18 @@ pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
     let stem = file::stem(path);
     for (at, row) in rows::read(path)?.into_iter().enumerate() {
-        match (
-            problem(&row, preset, || format!("{stem}-{}", at + 1)),
-            preset.bad_rows,
-        ) {
+        let found = row.and_then(|row| {
+            let line = row.line;
+            problem(&row, preset, || format!("{stem}-{}", at + 1)).map_err(|reason| Skipped { line, reason })
+        });
+        match (found, preset.bad_rows) {
             (Ok(problem), _) => problems.push(problem),
-            (Err(reason), BadRows::Skip) => skipped.push(Skipped {
-                line: row.line,
-                reason,
-            }),
-            (Err(message), BadRows::Error) => {
+            (Err(row), BadRows::Skip | BadRows::SkipAny) => skipped.push(row),
+            (Err(row), BadRows::Error) => {
                 return Err(DatasetError::Row {
                     path: path.to_owned(),
                     line: row.line,
-                    message: format!("{message} (or leave such rows out with bad_rows = \"skip\")"),
+                    message: format!("{} (or leave such rows out with bad_rows = \"skip\")", row.reason),
                 });
             }
         }
@@ -83,9 +100,25 @@ pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
         return Err(DatasetError::Empty {
             path: path.to_owned(),
             skipped: skipped.len(),
+            first: first_of(&skipped),
+        });
+    }
+    if preset.bad_rows == BadRows::Skip && skipped.len() > problems.len() {
+        return Err(DatasetError::Most {
+            path: path.to_owned(),
+            skipped: skipped.len(),
+            all: skipped.len() + problems.len(),
+            first: first_of(&skipped),
         });
     }
     Ok(Loaded { problems, skipped })
+}
+
+/// The first row that was left out, for people.
+fn first_of(skipped: &[Skipped]) -> String {
+    skipped.first().map_or_else(String::new, |row| {
+        format!(", the first on line {}: {}", row.line, row.reason)
+    })
 }
 
 /// The first `limit` problems of a file (0: all) with other numbers, `copies` times each where its row has numbers and
@@ -105,6 +138,7 @@ pub fn variants(
     let skipped: Vec<usize> = loaded.skipped.iter().map(|skipped| skipped.line).collect();
     let rows: Vec<Row> = rows::read(path)?
         .into_iter()
+        .flatten()
         .filter(|row| !skipped.contains(&row.line))
         .collect();
     let mut varied = Vec::new();
@@ -191,6 +225,12 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         }
         solution = solution.or_else(|| Some(worked.solution(&answer)));
     }
+    let texts = [
+        ("question", Some(&question)),
+        ("answer", Some(&answer)),
+        ("solution", solution.as_ref()),
+    ];
+    check_lengths(&texts)?;
     let id = optional(row, preset.id.as_deref())?.unwrap_or_else(name);
     Ok(Problem {
         id,
@@ -199,6 +239,21 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         solution,
         subject: optional(row, preset.subject.as_deref())?,
         level: optional(row, preset.level.as_deref())?,
+    })
+}
+
+/// No text of a row is longer than any model reads.
+fn check_lengths(texts: &[(&str, Option<&String>)]) -> Result<(), String> {
+    let too_long = |text: &&String| text.len() > MOST_BYTES;
+    let long = texts
+        .iter()
+        .find_map(|(what, text)| Some((what, text.filter(too_long)?)));
+    long.map_or(Ok(()), |(what, text)| {
+        Err(format!(
+            "the {what} has {:.1} MB, which no model reads; shorten it to {} MB at most",
+            text.len() as f64 / 1e6,
+            MOST_BYTES / 1_000_000
+        ))
     })
 }
 
@@ -227,7 +282,7 @@ fn answer_text(row: &Row, field: &str) -> Result<Option<String>, String> {
 fn question(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Result<String, String> {
     let mut parts = Vec::new();
     for field in &preset.question {
-        if let Some(part) = text(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
+        if let Some(part) = field::question(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
             parts.push(match numbers {
                 Some(numbers) => filled(&part, numbers)?,
                 None => part,
@@ -242,62 +297,6 @@ fn question(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Resu
         ));
     }
     Ok(question)
-}
-
-/// The first of a field's alternatives that the row has, not null.
-fn find<'a>(row: &'a Row, field: &str) -> Option<(&'a str, &'a Value)> {
-    field
-        .trim_end_matches('?')
-        .split('|')
-        .find_map(|name| {
-            row.fields
-                .get_key_value(name)
-                .filter(|(_, value)| !value.is_null())
-        })
-        .map(|(name, value)| (name.as_str(), value))
-}
-
-/// The text of a field; `None` where it is empty, or absent and may be.
-fn text(row: &Row, field: &str) -> Result<Option<String>, String> {
-    let Some((name, value)) = find(row, field) else {
-        if field.ends_with('?') {
-            return Ok(None);
-        }
-        let names: Vec<&str> = field.split('|').collect();
-        if let Some(name) = names.iter().find(|name| row.fields.contains_key(**name)) {
-            return Err(format!("`{name}` is null; give it a value or drop the row"));
-        }
-        let has: Vec<&str> = row.fields.keys().map(String::as_str).collect();
-        let hint = nearest(names[0], has.iter().copied())
-            .map_or_else(String::new, |nearest| format!(" (nearest: `{nearest}`)"));
-        return Err(format!(
-            "no field `{}`; the row has {}{hint}; choose another preset or name the field in one",
-            names.join("` or `"),
-            has.join(", ")
-        ));
-    };
-    let text = match value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => {
-            // Beyond this a JSON number has gone through floating point and may not be what was written.
-            if number.is_f64()
-                && number
-                    .as_f64()
-                    .is_some_and(|x| x.abs() >= 9_007_199_254_740_992.0)
-            {
-                return Err(format!(
-                    "`{name}` = {number} is too large for a JSON number; write it as a string"
-                ));
-            }
-            number.to_string()
-        }
-        Value::Array(_) | Value::Object(_) | Value::Bool(_) | Value::Null => {
-            return Err(format!(
-                "`{name}` is {value}, not text or a number; name another field"
-            ));
-        }
-    };
-    Ok((!text.is_empty()).then_some(text))
 }
 
 fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {

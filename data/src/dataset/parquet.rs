@@ -1,9 +1,9 @@
 //! Rows of a Parquet file, as the Hugging Face hub keeps data sets.
 
 use super::error::DatasetError;
+use crate::files;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::{Map, Value};
-use std::fs::File;
 use std::path::Path;
 
 /// The fields of every row.
@@ -14,7 +14,7 @@ pub(super) fn rows(path: &Path) -> Result<Vec<Map<String, Value>>, DatasetError>
             "not a Parquet file that can be read: {error}; files packed by Snappy or not at all can"
         ),
     };
-    let file = File::open(path).map_err(|source| DatasetError::Io {
+    let file = files::open(path).map_err(|source| DatasetError::Io {
         path: path.to_owned(),
         source,
     })?;
@@ -35,6 +35,7 @@ mod tests {
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
+    use std::fs::File;
     use std::sync::Arc;
 
     #[test]

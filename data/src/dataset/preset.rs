@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 /// Where a data set keeps what.
 ///
 /// A field name may list alternatives, `problem|prompt`: the first that a row has counts. With a `?` at its end the
-/// field may be absent. In a config a preset is a table: `question = ["Body", "Question"]`, `answer = "Answer"`.
+/// field may be absent. What is inside a field has a name with dots, `reward_model.ground_truth`, `prompt.0.content`. A question may
+/// be a list with one message, the user's. In a config a preset is a table: `question = ["Body", "Question"]`, `answer = "Answer"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
@@ -62,15 +63,17 @@ pub enum AnswerRule {
     LastBoxed,
 }
 
-/// What to do about a row whose answer is null, whose field is missing, or whose equation contradicts its answer.
+/// What to do about a row that is no JSON, whose answer is null, whose field is missing, or whose equation contradicts its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadRows {
     /// Stop: an error names the file, the line and the field.
     #[default]
     Error,
-    /// Leave it out; [`super::Loaded::skipped`] says which and why.
+    /// Leave it out; [`super::Loaded::skipped`] says which and why. More than half of the file are an error.
     Skip,
+    /// Leave it out, however many there are.
+    SkipAny,
 }
 
 fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -101,6 +104,8 @@ static PRESETS: LazyLock<Vec<(&str, Preset)>> = LazyLock::new(|| {
         preset("aime",    &["problem|prompt|question"], "answer",        AsIs,        Some("id?"),        boxed,          None,             None,              None,          Error),
         preset("amc",     &["problem|question"],        "answer",        AsIs,        Some("id?"),        boxed,          None,             None,              None,          Error),
         preset("minerva", &["problem"],                 "solution",      LastBoxed,   Some("idx?"),       boxed,          None,             None,              None,          Error),
+        // Rows as verl's trainer takes them.
+        preset("verl",    &["prompt"],                  "reward_model.ground_truth", AsIs, Some("extra_info.index?"), None, None,         None,              None,          Error),
         // The tolerance that one problem of the English mathematics part has (`error`) is not used.
         preset("olympiadbench", &["context?", "question"], "final_answer", AsIs,      Some("id?"),        None,           None,             None,              None,          Error),
     ];

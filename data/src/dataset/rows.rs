@@ -1,7 +1,8 @@
 //! Rows of a file, whatever its format: field names with JSON values, and the line they begin on.
 
 use super::error::DatasetError;
-use super::file;
+use super::unique::Unique;
+use super::{Skipped, file};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -16,7 +17,9 @@ pub struct Row {
 
 /// Reads a file, or its copy from the hub; its extension says how: `.jsonl`/`.ndjson` (one object a line), `.json` (an
 /// array of objects, or objects one after another), `.csv` (with a header), each also with `.gz` behind it, and `.parquet`.
-pub fn read(path: &Path) -> Result<Vec<Row>, DatasetError> {
+///
+/// A row that is none, in a file that goes on behind it, is one to be left out or not.
+pub fn read(path: &Path) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     let path = &*file::local(path)?;
     let read = match file::format(path) {
         (extension, false) if extension == "parquet" => return parquet(path),
@@ -35,13 +38,15 @@ pub fn read(path: &Path) -> Result<Vec<Row>, DatasetError> {
 }
 
 #[cfg(feature = "parquet")]
-fn parquet(path: &Path) -> Result<Vec<Row>, DatasetError> {
+fn parquet(path: &Path) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     let rows = super::parquet::rows(path)?.into_iter().enumerate();
-    Ok(rows.map(|(at, fields)| Row { line: at + 1, fields }).collect())
+    Ok(rows
+        .map(|(at, fields)| Ok(Row { line: at + 1, fields }))
+        .collect())
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(path: &Path) -> Result<Vec<Row>, DatasetError> {
+fn parquet(path: &Path) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     Err(DatasetError::Feature {
         path: path.to_owned(),
         what: "a Parquet file",
@@ -58,38 +63,33 @@ fn bad(path: &Path, line: usize, message: String) -> DatasetError {
     }
 }
 
-fn object(path: &Path, line: usize, value: Value) -> Result<Row, DatasetError> {
+fn object(line: usize, value: Value) -> Result<Row, Skipped> {
     match value {
         Value::Object(fields) => Ok(Row { line, fields }),
-        _ => Err(bad(
-            path,
+        _ => Err(Skipped {
             line,
-            "not a JSON object; each row is an object of named fields".to_owned(),
-        )),
+            reason: "not a JSON object; each row is an object of named fields".to_owned(),
+        }),
     }
 }
 
-fn jsonl(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
+fn jsonl(_: &Path, text: &str) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     let lines = text
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(at, line)| {
-            let value = serde_json::from_str(line).map_err(|error| {
-                bad(
-                    path,
-                    at + 1,
-                    format!("not JSON: {error}; each line is one object"),
-                )
-            })?;
-            object(path, at + 1, value)
-        })
-        .collect()
+    let row = |(at, line)| match serde_json::from_str(line) {
+        Ok(Unique(value)) => object(at + 1, value),
+        Err(error) => Err(Skipped {
+            line: at + 1,
+            reason: format!("not JSON: {error}; each line is one object"),
+        }),
+    };
+    Ok(lines.map(row).collect())
 }
 
 /// An array of objects, read one by one so that each keeps its line; or objects one after another.
-fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
+fn json(path: &Path, text: &str) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     let mut at = 0;
     let (mut counted, mut line) = (0, 1);
     let mut line_at = |at: usize| {
@@ -126,9 +126,9 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
             };
         }
         let start = line_at(at);
-        let mut stream = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+        let mut stream = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Unique>();
         let value = match stream.next() {
-            Some(Ok(value)) => value,
+            Some(Ok(Unique(value))) => value,
             Some(Err(error)) => {
                 let message =
                     format!("the row that begins here is not JSON: {error} (lines counted from here)");
@@ -136,7 +136,7 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
             }
             None => return Ok(rows),
         };
-        rows.push(object(path, start, value)?);
+        rows.push(object(start, value));
         at = skip(at + stream.byte_offset());
         if array && text[at..].starts_with(',') {
             at = skip(at + 1);
@@ -150,28 +150,30 @@ fn json(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
     }
 }
 
-fn csv(path: &Path, text: &str) -> Result<Vec<Row>, DatasetError> {
+fn csv(path: &Path, text: &str) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let failed = |error: csv::Error| {
-        let line = error.position().map_or(1, |position| position.line() as usize);
-        bad(path, line, format!("not CSV: {error}"))
-    };
-    let header: Vec<String> = reader
+    let line_of = |error: &csv::Error| error.position().map_or(1, |position| position.line() as usize);
+    let header = reader
         .headers()
-        .map_err(failed)?
-        .iter()
-        .map(|name| name.trim().to_owned())
-        .collect();
-    reader
-        .records()
-        .map(|record| {
-            let record = record.map_err(failed)?;
-            let line = record.position().map_or(1, |position| position.line() as usize);
-            let values = record.iter().map(Value::from);
-            Ok(Row {
-                line,
-                fields: header.iter().cloned().zip(values).collect(),
-            })
+        .map_err(|error| bad(path, line_of(&error), format!("not CSV: {error}")))?;
+    let header: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+    for (at, name) in header.iter().enumerate() {
+        if let Some(first) = header[..at].iter().position(|other| other == name) {
+            let (first, at) = (first + 1, at + 1);
+            let message = format!("columns {first} and {at} are both called `{name}`; rename or remove one");
+            return Err(bad(path, 1, message));
+        }
+    }
+    let row = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.map_err(|error| Skipped {
+            line: line_of(&error),
+            reason: format!("not CSV: {error}"),
+        })?;
+        let values = record.iter().map(Value::from);
+        Ok(Row {
+            line: record.position().map_or(1, |position| position.line() as usize),
+            fields: header.iter().cloned().zip(values).collect(),
         })
-        .collect()
+    };
+    Ok(reader.records().map(row).collect())
 }

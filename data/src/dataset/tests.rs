@@ -344,3 +344,140 @@ fn variants_are_the_problems_with_other_numbers() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_field_that_comes_twice_is_refused() {
+    let said = from("f.csv", "problem,answer, answer\nq,1,2\n", named("math")).unwrap_err();
+    assert_eq!(
+        said,
+        "f.csv:1: columns 2 and 3 are both called `answer`; rename or remove one"
+    );
+    let said = from(
+        "f.jsonl",
+        r#"{"problem": "q", "answer": "1", "answer": "2"}"#,
+        named("math"),
+    )
+    .unwrap_err();
+    assert!(
+        said.starts_with("f.jsonl:1: not JSON: the field `answer` comes twice"),
+        "{said}"
+    );
+    let said = from(
+        "f.json",
+        "[{\"problem\": \"q\",\n\"answer\": {\"a\": 1, \"a\": 2}}]",
+        named("math"),
+    );
+    assert!(said.unwrap_err().contains("`a` comes twice"));
+}
+
+#[test]
+fn rows_that_are_none_are_left_out_and_counted_and_most_are_too_many() {
+    let skipping = |bad_rows| Preset {
+        bad_rows,
+        ..named("math").clone()
+    };
+    let good = r#"{"problem": "q", "answer": "1"}"#;
+    let text = format!("{good}\n{{\"problem\": \n{good}\n[1]\n{good}");
+    let loaded = from("f.jsonl", &text, &skipping(BadRows::Skip)).unwrap();
+    assert_eq!((loaded.problems.len(), loaded.skipped.len()), (3, 2));
+    let said = loaded.left_out("f.jsonl");
+    assert_eq!(said[0], "f.jsonl: 2 of 5 rows left out");
+    assert!(said[1].starts_with("f.jsonl:2: left out: not JSON"), "{said:?}");
+    assert!(
+        said[2].starts_with("f.jsonl:4: left out: not a JSON object"),
+        "{said:?}"
+    );
+    let csv = "problem,answer\nq,1\nq,1,2\nq,3\n";
+    let loaded = from("f.csv", csv, &skipping(BadRows::Skip)).unwrap();
+    assert_eq!((loaded.problems.len(), loaded.skipped[0].line), (2, 3));
+
+    let text = format!("{good}\nx\ny");
+    let said = from("f.jsonl", &text, &skipping(BadRows::Skip)).unwrap_err();
+    assert!(
+        said.contains("2 of 3 rows cannot be used, the first on line 2: not JSON")
+            && said.contains("\"skip_any\""),
+        "{said}"
+    );
+    let loaded = from("f.jsonl", &text, &skipping(BadRows::SkipAny)).unwrap();
+    assert_eq!((loaded.problems.len(), loaded.skipped.len()), (1, 2));
+    let said = from("f.jsonl", "x", &skipping(BadRows::SkipAny)).unwrap_err();
+    assert!(said.contains("1 rows left out, the first on line 1"), "{said}");
+}
+
+#[test]
+fn a_question_may_be_a_message_and_a_gold_inside_a_field() {
+    let verl = r#"{"prompt": [{"role": "user", "content": " 1+1? "}], "reward_model": {"ground_truth": "2", "style": "rule"}, "extra_info": {"index": 7}}"#;
+    let problem = &from("v.jsonl", verl, named("verl")).unwrap().problems[0];
+    assert_eq!(
+        (
+            problem.question.as_str(),
+            problem.answer.as_str(),
+            problem.id.as_str()
+        ),
+        ("1+1?", "2", "7")
+    );
+    let parts = verl.replace(
+        "\" 1+1? \"",
+        r#"[{"type": "text", "text": "1+"}, {"type": "text", "text": "1?"}]"#,
+    );
+    assert_eq!(
+        from("v.jsonl", &parts, named("verl")).unwrap().problems[0].question,
+        "1+1?"
+    );
+    let system = verl.replace("[{", r#"[{"role": "system", "content": "s"}, {"#);
+    let said = from("v.jsonl", &system, named("verl")).unwrap_err();
+    assert!(
+        said.contains("2 messages (system, user)")
+            && said.contains("`prompt.1.content` (and give the system's"),
+        "{said}"
+    );
+    let by_path = Preset {
+        question: vec!["prompt.1.content".into()],
+        ..named("verl").clone()
+    };
+    assert_eq!(
+        from("v.jsonl", &system, &by_path).unwrap().problems[0].question,
+        "1+1?"
+    );
+    for (row, said) in [
+        (
+            verl.replace("\" 1+1? \"", r#"[{"type": "image"}]"#),
+            "not text alone",
+        ),
+        (verl.replace("\"user\"", "\"assistant\""), "no user's message"),
+        (
+            verl.replace(r#"[{"role": "user", "content": " 1+1? "}]"#, "[1]"),
+            "not one of messages",
+        ),
+        (
+            verl.replace("ground_truth", "gold"),
+            "no field `reward_model.ground_truth`",
+        ),
+        (
+            verl.replace("\"2\"", "null"),
+            "`reward_model.ground_truth` is null",
+        ),
+    ] {
+        let error = from("v.jsonl", &row, named("verl")).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_text_of_megabytes_is_refused_with_its_row() {
+    let row = format!(
+        "{{\"problem\": \"q\", \"answer\": \"1\"}}\n{{\"problem\": \"{}\", \"answer\": \"1\"}}",
+        "x".repeat(20_000_000)
+    );
+    let said = from("f.jsonl", &row, named("math")).unwrap_err();
+    assert!(said.starts_with("f.jsonl:2: the question has 20.0 MB"), "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d.jsonl");
+    std::fs::create_dir(&path).unwrap();
+    assert!(
+        load_all(&path, named("math"))
+            .unwrap_err()
+            .to_string()
+            .contains("it is a directory")
+    );
+}

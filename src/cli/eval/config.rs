@@ -5,6 +5,7 @@ use gcpo_data::Preset;
 
 use crate::cli::args::EvalArgs;
 use crate::config::{Config, ConfigError, Draft};
+use crate::console::say;
 use crate::eval::EvalSuiteDraft;
 use crate::policy::{ModelPath, PromptDraft, open};
 use crate::source;
@@ -62,7 +63,7 @@ pub fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
     draft.set_all(&args.sets)?;
     if args.config.is_none() && draft.prompt == PromptDraft::default() {
         let (style, why) = open::prompt_style(&open::tokenizer(model)?);
-        eprintln!("prompts in the style \"{style}\": {why} (`--set prompt.style=…` takes another)");
+        say!("prompts in the style \"{style}\": {why} (`--set prompt.style=…` takes another)");
         draft.prompt.style = Some(style);
     }
     Ok(draft.finish()?)

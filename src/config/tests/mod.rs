@@ -389,3 +389,39 @@ fn a_command_edits_what_was_typed() {
         (3, 0.5, 7)
     );
 }
+
+#[test]
+fn what_is_for_chat_templates_is_for_chat_prompts_only() {
+    for (set, said) in [
+        ("prompt.chat_template_kwargs={a=1}", "has no chat template"),
+        (
+            "prompt.date=2025-01-31",
+            "has no chat template that could ask for it",
+        ),
+        ("prompt.system=x", "has no system message"),
+    ] {
+        let text = error(FILE, &[set]);
+        assert!(
+            text.contains(said) && text.contains("prompt.style = \"chat\""),
+            "{text}"
+        );
+    }
+    let chat = |sets: &[&str]| read(FILE, &[&["prompt.style=chat"], sets].concat()).unwrap();
+    let options = chat(&[]).prompt.chat_options();
+    assert_eq!(options, gcpo_data::ChatOptions::default());
+    let config = chat(&[
+        "prompt.date=2025-01-31T12:00:05",
+        "prompt.chat_template_kwargs={ enable_thinking = false, level = 3 }",
+    ]);
+    let options = config.prompt.chat_options();
+    assert_eq!(options.now, 1_738_324_805);
+    assert_eq!(options.arguments["enable_thinking"], false);
+    // What is written means the same again.
+    let again = Config::from_str(&config.to_toml(), "configs/a.toml", &[]).unwrap();
+    assert_eq!(again.prompt, config.prompt);
+    let written = read("[prompt]\nstyle = \"chat\"\ndate = 2025-01-31", &[]).unwrap();
+    assert_eq!(written.prompt.chat_options().now, 1_738_281_600);
+    assert!(
+        error(FILE, &["prompt.style=chat", "prompt.date=yesterday"]).contains("give a date, \"2025-01-31\"")
+    );
+}

@@ -1,0 +1,246 @@
+//! What Jinja has and minijinja has not, written in what minijinja has.
+
+/// A template in minijinja's Jinja: transformers' `{% generation %}` block, which only marks what the assistant says, becomes
+/// one that is always taken, and `'%s' % x` becomes `'%s' | percent(x)`. Jinja reads every line end as \n.
+pub(crate) fn as_minijinja(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source.as_str();
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let length = match from.as_bytes().get(1) {
+            Some(b'#') => from.find("#}").map(|end| end + 2),
+            Some(b'%') => inside(from, "%}").map(|end| end + 2),
+            Some(b'{') => inside(from, "}}").map(|end| end + 2),
+            _ => Some(1),
+        };
+        let Some(length) = length else {
+            // Not closed: minijinja says where.
+            rest = from;
+            break;
+        };
+        let (block, after) = from.split_at(length);
+        rest = after;
+        match block.as_bytes().get(1) {
+            Some(b'%') => {
+                let tag = &block[2..length - 2];
+                let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+                match word {
+                    "generation" => out.push_str(&block.replace(word, "if true")),
+                    "endgeneration" => out.push_str(&block.replace(word, "endif")),
+                    "raw" => {
+                        // Nothing in it is Jinja.
+                        out.push_str(block);
+                        let end = end_of_raw(rest).unwrap_or(rest.len());
+                        out.push_str(&rest[..end]);
+                        rest = &rest[end..];
+                    }
+                    _ => out.push_str(&with_percent(block, DEPTH)),
+                }
+            }
+            Some(b'{') => out.push_str(&with_percent(block, DEPTH)),
+            _ => out.push_str(block),
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Where a block's closing mark is, outside its strings.
+fn inside(block: &str, close: &str) -> Option<usize> {
+    let mut at = 2;
+    while at < block.len() {
+        match block.as_bytes()[at] {
+            b'\'' | b'"' => at += string(&block[at..])?,
+            _ if block[at..].starts_with(close) => return Some(at),
+            _ => at += block[at..].chars().next()?.len_utf8(),
+        }
+    }
+    None
+}
+
+fn end_of_raw(text: &str) -> Option<usize> {
+    text.match_indices("{%").map(|(at, _)| at).find(|at| {
+        let tag = text[at + 2..].trim_start_matches(['-', '+']).trim_start();
+        tag.starts_with("endraw")
+    })
+}
+
+/// The length of the string literal that a text begins with.
+fn string(text: &str) -> Option<usize> {
+    let quote = text.chars().next()?;
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The length of the group in brackets that a text begins with.
+fn group(text: &str) -> Option<usize> {
+    let mut open = 0;
+    let mut at = 0;
+    while at < text.len() {
+        match text.as_bytes()[at] {
+            b'\'' | b'"' => {
+                at += string(&text[at..])?;
+                continue;
+            }
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open -= 1,
+            _ => {}
+        }
+        at += text[at..].chars().next()?.len_utf8();
+        if open == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Brackets in brackets that are looked into; minijinja takes 150.
+const DEPTH: usize = 150;
+/// Longer expressions stay as they are: looking for the ends of brackets takes the square of the length.
+const LONG: usize = 8 << 10;
+
+/// An expression, with `percent` in place of the sign behind a string, or behind brackets that begin with one.
+fn with_percent(text: &str, depth: usize) -> String {
+    if depth == 0 || text.len() > LONG {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let (copied, formats) = match rest.as_bytes()[0] {
+            b'\'' | b'"' => (string(rest).map(|end| rest[..end].to_owned()), string(rest)),
+            b'(' if rest[1..].trim_start().starts_with(['\'', '"']) => {
+                let end = group(rest);
+                let inner = end.map(|end| format!("({})", with_percent(&rest[1..end - 1], depth - 1)));
+                (inner, end)
+            }
+            _ => (None, None),
+        };
+        let (Some(copied), Some(length)) = (copied, formats) else {
+            let next = rest.chars().next().map_or(1, char::len_utf8);
+            out.push_str(&rest[..next]);
+            at += next;
+            continue;
+        };
+        out.push_str(&copied);
+        at += length;
+        while let Some((value, length)) = behind_percent(&text[at..]) {
+            out.push_str(&format!(" | percent({})", with_percent(value, depth - 1)));
+            at += length;
+        }
+    }
+    out
+}
+
+/// The operand of the percent sign that a text begins with, and the length of both.
+fn behind_percent(text: &str) -> Option<(&str, usize)> {
+    let sign = text.len() - text.trim_start().len();
+    let rest = text[sign..].strip_prefix('%')?;
+    if rest.starts_with('}') {
+        return None;
+    }
+    let operand = rest.trim_start();
+    let end = operand_length(operand)?;
+    let from = text.len() - operand.len();
+    Some((&operand[..end], from + end))
+}
+
+/// The length of the operand that a text begins with: a literal, a name or a group, with what is behind it: attributes, items,
+/// calls and filters.
+fn operand_length(text: &str) -> Option<usize> {
+    let name = |text: &str| {
+        text.find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(text.len())
+    };
+    let mut at = text.find(|c: char| c != '-' && c != '+')?;
+    at += match text[at..].chars().next()? {
+        '\'' | '"' => string(&text[at..])?,
+        '(' | '[' | '{' => group(&text[at..])?,
+        _ => name(&text[at..]),
+    };
+    loop {
+        let rest = &text[at..];
+        let space = rest.len() - rest.trim_start().len();
+        let next = &rest[space..];
+        at += match next.chars().next() {
+            Some('(' | '[') => space + group(next)?,
+            Some('.' | '|') => {
+                let gap = next[1..].len() - next[1..].trim_start().len();
+                let length = name(&next[1 + gap..]);
+                if length == 0 {
+                    return Some(at);
+                }
+                space + 1 + gap + length
+            }
+            _ => break,
+        };
+    }
+    (at > 0).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percent_sign_behind_a_string_formats() {
+        for (source, expected) in [
+            ("{{ '%s' % x }}", "{{ '%s' | percent(x) }}"),
+            ("{{'%s'%x}}%", "{{'%s' | percent(x)}}%"),
+            (
+                "{{ a ~ \"%s, %d\" % (x.y[0] | upper, -n) ~ b }}",
+                "{{ a ~ \"%s, %d\" | percent((x.y[0] | upper, -n)) ~ b }}",
+            ),
+            (
+                "{{ '%s' % f('}}' % 1).y | trim + 'b' }}",
+                "{{ '%s' | percent(f('}}' | percent(1)).y | trim) + 'b' }}",
+            ),
+            (
+                "{{ ('a' ~ '%s') % x % y }}",
+                "{{ ('a' ~ '%s') | percent(x) | percent(y) }}",
+            ),
+            (
+                "{% if 'a' %}{{ 7 % 2 }}{% endif %}",
+                "{% if 'a' %}{{ 7 % 2 }}{% endif %}",
+            ),
+            ("{% set a = 'é' -%}", "{% set a = 'é' -%}"),
+            ("{{ ['%s'] % x }} '%s' % x", "{{ ['%s'] % x }} '%s' % x"),
+            ("{# '%s' % x {{ #}{ '%s' % x", "{# '%s' % x {{ #}{ '%s' % x"),
+            (
+                "{% raw %}{{ '%s' % x }}{%- endraw %}{{ '%s' % x",
+                "{% raw %}{{ '%s' % x }}{%- endraw %}{{ '%s' % x",
+            ),
+            (
+                "{%- generation -%}\r\nx{% endgeneration %}",
+                "{%- if true -%}\nx{% endif %}",
+            ),
+        ] {
+            assert_eq!(as_minijinja(source), expected);
+        }
+    }
+
+    #[test]
+    fn brackets_without_an_end_take_no_time() {
+        let started = std::time::Instant::now();
+        for block in [
+            "('a'".repeat(250_000),
+            format!("{}{}", "('%s' % ".repeat(99_999), ")".repeat(99_999)),
+        ] {
+            as_minijinja(&format!("{{{{ {block} }}}}"));
+        }
+        let blocks = format!("{{{{ {} }}}}", "('a'".repeat(2000)).repeat(100);
+        assert_eq!(as_minijinja(&blocks), blocks);
+        assert!(started.elapsed().as_secs() < 5);
+    }
+}
