@@ -11,7 +11,7 @@ mod time;
 
 use crate::Tokenizer;
 use crate::files::limit;
-use crate::jinja::{Jinja, as_minijinja, said};
+use crate::jinja::{Jinja, as_minijinja, names, said};
 use jiff::Timestamp;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
@@ -127,7 +127,7 @@ impl ChatTemplate {
             .add_template_owned(NAME, as_minijinja(source))
             .map_err(|error| syntax_error(said(&error)))?;
         let jinja = Jinja::new(environment);
-        check_arguments(&jinja, &options.arguments)?;
+        check_arguments(&jinja, source, &options.arguments)?;
         let tokens = tokens.into_iter().map(|(k, v)| (k.into(), Value::from(v.into())));
         let arguments = options.arguments.iter();
         // In transformers too an argument goes before a token of its name.
@@ -222,12 +222,12 @@ fn environment(now: i64) -> Environment<'static> {
 }
 
 /// Each argument is one that the template reads.
-fn check_arguments(jinja: &Jinja, arguments: &Map<String, Json>) -> Result<(), ChatError> {
+fn check_arguments(jinja: &Jinja, source: &str, arguments: &Map<String, Json>) -> Result<(), ChatError> {
     let reads = jinja.reads(NAME).unwrap_or_default();
     for name in arguments.keys() {
         let what = if OURS.contains(&name.as_str()) {
             format!("`{name}` is what the program itself gives to the template; remove it")
-        } else if reads.contains(name) {
+        } else if names(source, name) {
             continue;
         } else {
             let known = [
