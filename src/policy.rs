@@ -233,10 +233,11 @@ impl Policy {
         }
     }
 
-    /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`.
+    /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`. Where `dtype` does not hold a weight, it
+    /// is in f32, and the console says so.
     ///
     /// # Errors
-    /// [`PolicyError`] naming the file that could not be written.
+    /// [`PolicyError`] naming the file that could not be written, or the tensor that is not finite.
     pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
         self.save_network(dir, dtype)?;
         Ok(self.tokenizer.save(dir)?)
@@ -247,7 +248,14 @@ impl Policy {
     /// # Errors
     /// As [`Policy::save`].
     pub fn save_network(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
-        Ok(checkpoint::save(&self.model, &self.generation, dir, dtype)?)
+        let save = |dtype| checkpoint::save(&self.model, &self.generation, dir, dtype);
+        match save(dtype) {
+            Err(error @ CheckpointError::NotFinite { wider: Some(_), .. }) => {
+                note(&format!("warning: {error}, as is done here"));
+                Ok(save(Dtype::F32)?)
+            }
+            saved => Ok(saved?),
+        }
     }
 
     /// The contexts of a problem that is only answered.

@@ -274,6 +274,17 @@ fn numbers_that_are_not_finite() {
             .contains("beyond the range of float16")
     );
     assert!(!to.exists(), "half of a checkpoint is written");
+    // A run loses nothing by it.
+    let prompts = gcpo::config::Config::from_str("", "a.toml", &[])
+        .unwrap()
+        .prompts();
+    let policy = gcpo::policy::Policy::load(bad.parent().unwrap(), &prompts, Dtype::F32, &device).unwrap();
+    policy.save(&to, Dtype::F16).unwrap();
+    assert!(
+        fs::read_to_string(to.join("config.json"))
+            .unwrap()
+            .contains("\"dtype\": \"float32\"")
+    );
 }
 
 #[test]

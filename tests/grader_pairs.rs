@@ -45,10 +45,10 @@ fn the_grader_agrees_with_labelled_pairs() {
     let pairs = cases::read(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(!pairs.is_empty(), "{} holds no pairs", path.display());
     let report = cases::score(&Grader::math(), &pairs);
-    eprintln!("{report}");
+    println!("{report}");
     for (kind, of) in &report.kinds {
         let agree = of.cases - of.false_match - of.false_mismatch;
-        eprintln!(
+        println!(
             "  {kind:10} {agree:3} of {:3} agree, {} false matches, {} false mismatches",
             of.cases, of.false_match, of.false_mismatch
         );
@@ -66,7 +66,7 @@ fn the_grader_agrees_with_labelled_pairs() {
             serde_json::to_string(found).expect("it is plain data")
         );
         match held(&found.gold, &found.pred) {
-            Some((_, _, why)) => eprintln!("  on purpose: {why}"),
+            Some((_, _, why)) => println!("  on purpose: {why}"),
             None => unlisted += usize::from(!found.equal),
         }
     }

@@ -1,8 +1,11 @@
 //! Hugging Face tokenizers behind one door, and two ways to make a new one.
 
 mod growth;
+mod guard;
 
 use crate::files::{self, limit};
+use guard::guarded;
+pub use guard::is_guarded;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use tokenizers::models::TrainerWrapper;
@@ -144,9 +147,10 @@ impl Tokenizer {
     /// # Errors
     /// They are not one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TokenizerError> {
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| TokenizerError::Text(format!("not a tokenizer.json: {error}")))?;
-        Self::new(inner)
+        let refused = |error: String| TokenizerError::Text(format!("not a tokenizer.json: {error}"));
+        let inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(refused)?;
+        let inner = inner.map_err(|error| refused(error.to_string()))?;
+        guarded(|| Self::new(inner)).map_err(refused)?
     }
 
     /// The same tokenizer with the contents of a `tokenizer_config.json`, for one that comes from bytes.

@@ -7,12 +7,31 @@ use serde_json::{Map, Number, Value};
 
 /// Reads an object.
 pub(crate) fn object(json: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    match serde_json::from_slice(json)? {
+    match serde_json::from_slice(json).map_err(|error| explained(error, json))? {
         Once(Value::Object(map)) => Ok(map),
         Once(other) => Err(serde_json::Error::custom(format!(
             "an object in {{ }} is wanted, not {}",
             short(&other)
         ))),
+    }
+}
+
+/// Python writes numbers that JSON does not have; the error says so, and of which key, if that is what it is.
+fn explained(error: serde_json::Error, json: &[u8]) -> serde_json::Error {
+    let line = json
+        .split(|&byte| byte == b'\n')
+        .nth(error.line().saturating_sub(1));
+    let line = String::from_utf8_lossy(line.unwrap_or_default());
+    let Some((before, at)) = line.split_at_checked(error.column().saturating_sub(1)) else {
+        return error;
+    };
+    match ["NaN", "Infinity"].iter().find(|word| at.starts_with(**word)) {
+        Some(word) => serde_json::Error::custom(format!(
+            "{} {word} is not finite (line {})",
+            shorten(before.rsplit(',').next().unwrap_or(before).trim()),
+            error.line()
+        )),
+        None => error,
     }
 }
 
@@ -111,6 +130,25 @@ mod tests {
         assert_eq!(Value::Object(map).to_string(), json);
         assert!(object(b"[1]").unwrap_err().to_string().contains("not [1]"));
         assert!(object(&b"[".repeat(1 << 20)).is_err(), "deep nesting");
+    }
+
+    #[test]
+    fn numbers_of_python_are_said_to_be_none() {
+        for (value, word) in [
+            ("NaN", "NaN"),
+            ("Infinity", "Infinity"),
+            ("-Infinity", "Infinity"),
+        ] {
+            for json in [
+                format!("{{\"a\": 1,\n \"é\": 2, \"b\": {value}}}"),
+                format!("{{\"x\": 1,\n\"b\":{value}}}"),
+            ] {
+                let error = object(json.as_bytes()).unwrap_err().to_string();
+                let right =
+                    error.starts_with("\"b\":") && error.ends_with(&format!("{word} is not finite (line 2)"));
+                assert!(right, "{json}: {error}");
+            }
+        }
     }
 
     #[test]

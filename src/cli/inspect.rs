@@ -26,7 +26,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     );
     let memory = Memory::of(config, args.batch, length).with_context(|| {
         format!(
-            "--batch {} rows of {length} tokens take more bytes than can be counted; give fewer",
+            "--batch {} rows of {length} tokens take more bytes than can be counted; give a smaller --batch or --length",
             args.batch
         )
     })?;

@@ -23,6 +23,12 @@ use args::{Cli, Command};
 
 /// Does what the command line says. A mistake is one message on standard error.
 pub fn main() -> ExitCode {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !gcpo_data::tokenizer::is_guarded() {
+            report(panic);
+        }
+    }));
     let cli = Cli::parse();
     match dispatch(&cli) {
         Ok(code) => code,

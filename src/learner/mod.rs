@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorReadError};
+use gcpo_data::files;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
@@ -313,7 +314,8 @@ impl Learner {
             );
         }
         let path = trainer.join(OPTIMIZER);
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            files::bytes(&path, u64::MAX - 1).with_context(|| format!("cannot read {}", path.display()))?;
         self.optimizer
             .load_bytes(&bytes, &model)
             .with_context(|| path.display().to_string())?;

@@ -1,10 +1,11 @@
 //! SHA-256 digests of files, in the form of `sha256sum`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use gcpo_data::files;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use sha2::{Digest as _, Sha256};
 
@@ -33,7 +34,7 @@ pub fn of_bytes(bytes: &[u8]) -> String {
 /// # Errors
 /// It cannot be read.
 pub fn of_file(path: &Path) -> io::Result<String> {
-    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+    let (mut file, mut hasher) = (files::open(path)?, Sha256::new());
     let mut part = vec![0; 1 << 20];
     loop {
         match file.read(&mut part)? {

@@ -2,10 +2,11 @@
 //!
 //! A line is written whole and at once, so that a reader never sees half of one and a stopped run loses none.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
+use gcpo_data::files;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -41,6 +42,22 @@ struct Lines {
 }
 
 impl Lines {
+    /// The first `count` lines of a file, or all that have their ends, and their bytes.
+    fn first(path: &Path, count: usize) -> io::Result<(Self, u64)> {
+        let mut file = BufReader::new(files::open(path)?);
+        let (mut lines, mut bytes, mut line) = (Self::default(), 0, Vec::new());
+        while lines.count < count {
+            line.clear();
+            file.read_until(b'\n', &mut line)?;
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            lines.add(&line);
+            bytes += line.len() as u64;
+        }
+        Ok((lines, bytes))
+    }
+
     /// `line` ends with its line feed.
     fn add(&mut self, line: &[u8]) {
         self.count += 1;
@@ -72,7 +89,7 @@ const TIME: &[u8] = b"\"time/";
 /// # Errors
 /// The file cannot be read, or is no text.
 pub fn read(path: &Path) -> io::Result<String> {
-    let mut bytes = fs::read(path)?;
+    let mut bytes = files::bytes(path, files::limit::ROWS)?;
     let whole = bytes
         .iter()
         .rposition(|&byte| byte == b'\n')
@@ -102,13 +119,11 @@ impl JsonLog {
     /// # Errors
     /// It cannot be written, or another process writes it.
     pub fn cut(path: &Path, count: usize) -> io::Result<Self> {
+        // A pipe is refused before it is opened.
+        files::open(path)?;
         let file = OpenOptions::new().append(true).open(path)?;
         lock(&file)?;
-        let (mut lines, mut bytes) = (Lines::default(), 0);
-        for line in whole_lines(&fs::read(path)?).take(count) {
-            lines.add(line);
-            bytes += line.len() as u64;
-        }
+        let (lines, bytes) = Lines::first(path, count)?;
         file.set_len(bytes)?;
         Ok(Self {
             path: path.to_owned(),
@@ -123,10 +138,7 @@ impl JsonLog {
     /// # Errors
     /// It cannot be read.
     pub fn begins_with(path: &Path, extent: &Extent) -> io::Result<bool> {
-        let mut lines = Lines::default();
-        for line in whole_lines(&fs::read(path)?).take(extent.lines) {
-            lines.add(line);
-        }
+        let (lines, _) = Lines::first(path, extent.lines)?;
         Ok(lines.extent() == *extent)
     }
 
@@ -178,12 +190,6 @@ impl JsonLog {
     }
 }
 
-/// The lines of a file that have their ends.
-fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
-    lines.filter(|line| line.ends_with(b"\n"))
-}
-
 /// Keeps other processes of this program from writing the file, for as long as it is open here. Where locks also keep others
 /// from reading, or there are none, nothing is done.
 fn lock(file: &File) -> io::Result<()> {
@@ -198,6 +204,8 @@ fn lock(file: &File) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;

@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use gcpo_data::files;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{self, Digests};
@@ -128,7 +129,7 @@ impl SavedStep {
     /// It cannot be read, or is none.
     pub fn state(&self) -> Result<TrainerState, RunDirError> {
         let path = self.path.join(STATE);
-        let bytes = fs::read(&path).map_err(at(&path))?;
+        let bytes = files::bytes(&path, files::limit::CONFIG).map_err(at(&path))?;
         serde_json::from_slice(&bytes).map_err(|error| at(&path)(error.into()))
     }
 
@@ -137,7 +138,7 @@ impl SavedStep {
     /// # Errors
     /// What is wrong, in words.
     fn verify(&self) -> Result<(), String> {
-        let sums = fs::read_to_string(self.path.join(SUMS));
+        let sums = files::text(&self.path.join(SUMS), files::limit::CONFIG);
         let sums = sums.map_err(|error| format!("{SUMS}, which has its files' digests: {error}"))?;
         let written = digest::from_text(&sums).ok_or(format!("{SUMS} is no list of digests"))?;
         let names = written.keys().cloned().collect();

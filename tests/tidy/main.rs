@@ -44,7 +44,7 @@ const UNKNOWN: [(&str, &[&str]); 9] = [
     ("src/section", &["burn"]),
     ("src/stream", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/objective", &["gcpo_data"]),
-    ("src/run", &["burn", "gcpo_model", "gcpo_data"]),
+    ("src/run", &["burn", "gcpo_model"]),
     ("src/report", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/console", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/reward", &["burn", "gcpo_model"]),

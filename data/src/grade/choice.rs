@@ -157,6 +157,21 @@ fn decide(text: &str, found: &[Cluster], first: bool) -> Option<Decided> {
     let Some(cluster) = (if first { open.next() } else { open.next_back() }) else {
         return undecided();
     };
+    // "A, but B is also possible" decides for neither.
+    let wavers = [
+        "also", "possible", "possibly", "could", "might", "maybe", "perhaps", "either",
+    ];
+    let part = if first {
+        sentence(&text[cluster.start..])
+    } else {
+        text
+    };
+    let within = |other: &&Cluster| !first || other.start < cluster.start + part.len();
+    let other = |other: &Cluster| !other.denied && other.letters != cluster.letters;
+    let words = || part.split(|c: char| !c.is_alphabetic());
+    if found.iter().filter(within).any(other) && words().any(|word| wavers.contains(&word)) {
+        return undecided();
+    }
     if let Some((back, doubt)) = prose::taken_back(&text[cluster.end..]) {
         let back = cluster.end + back;
         let later = found.iter().find(|later| later.start >= back && !later.denied);
@@ -167,6 +182,11 @@ fn decide(text: &str, found: &[Cluster], first: bool) -> Option<Decided> {
         }
     }
     one(cluster).or_else(undecided)
+}
+
+/// Up to the end of the first sentence.
+fn sentence(text: &str) -> &str {
+    &text[..text.find(". ").unwrap_or(text.len())]
 }
 
 fn one(cluster: &Cluster) -> Option<Decided> {

@@ -104,7 +104,7 @@ pub(super) fn unlabelled(text: &str) -> &str {
 /// Without what only comments on an answer behind it: a clause ("…, since 6 · 7 = 42", ", not 24") or words in brackets
 /// ("(in cm)").
 pub(super) fn without_comment(text: &str) -> &str {
-    const CLAUSES: [&str; 26] = [
+    const CLAUSES: [&str; 27] = [
         ", since ",
         " since ",
         ", because ",
@@ -130,6 +130,7 @@ pub(super) fn without_comment(text: &str) -> &str {
         ", i.e.",
         ", when ",
         " — ",
+        " -- ",
         ", thus ",
     ];
     let mut end = text.len();

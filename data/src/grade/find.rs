@@ -57,7 +57,9 @@ fn boxed_or_final(text: &str, rules: &[Rule]) -> Found {
         return (Rule::Boxed, None);
     };
     let rest = &text[place.end..];
-    if rules.contains(&Rule::AnswerIs)
+    let says_final = ["inal", "INAL"].iter().any(|part| rest.contains(part));
+    if says_final
+        && rules.contains(&Rule::AnswerIs)
         && marks::last(rest).is_some_and(|mark| mark.is_final)
         && let Some(found) = after_mark(rest, &[])
         && !found

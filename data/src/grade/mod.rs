@@ -191,15 +191,17 @@ fn number_by(rule: Rule, text: &str) -> Option<(Option<String>, Option<Number>)>
             Some((Some(rest.to_owned()), value.filter(|_| !denied)))
         }
         Rule::LastNumber => {
-            let words = find::last_number(text)?;
-            let value = words
-                .as_deref()
-                .filter(|words| !words.contains(", "))
-                .and_then(|words| {
-                    let last = || Some(number::scan(words).pop()?.1);
-                    number::parse(words).or_else(last)
-                });
-            Some((words, value))
+            let (last, number) = number::scan(text).pop()?;
+            Some(match find::last_number(text)? {
+                None => (None, None),
+                // A list is not one value; in "2,74" the comma parts two.
+                Some(words) if words.contains(", ") => (Some(words), None),
+                Some(words) if words == last || words.contains(',') => (Some(last), Some(number)),
+                Some(words) => {
+                    let value = number::parse(&words);
+                    (Some(words), value)
+                }
+            })
         }
         Rule::Whole | Rule::Math | Rule::Choice => None,
     }

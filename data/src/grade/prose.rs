@@ -7,10 +7,10 @@ use super::math;
 const NEAR: usize = 120;
 
 /// Words that may stand between a "not" and what it denies.
-const BETWEEN: [&str; 34] = [
+const BETWEEN: [&str; 38] = [
     "a", "an", "and", "answer", "be", "believe", "choice", "correct", "either", "equal", "equals", "exactly",
     "final", "get", "have", "in", "is", "it", "it's", "just", "of", "option", "or", "right", "say", "simply",
-    "that", "the", "think", "to", "value", "are", "this", "both",
+    "that", "the", "think", "to", "value", "are", "this", "both", "true", "case", "sure", "certain",
 ];
 
 /// The last so many bytes, or a few less.
@@ -45,6 +45,10 @@ pub(super) fn denies_next(before: &str) -> bool {
             return true;
         }
         let before = words.peek().copied().unwrap_or("");
+        let excludes = ["eliminat", "exclud", "discard", "reject"];
+        if excludes.iter().any(|verb| last.starts_with(verb)) || last == "out" && before.starts_with("rul") {
+            return true;
+        }
         if last == "than" && before == "rather" || last == "of" && before == "instead" {
             return true;
         }
@@ -107,7 +111,18 @@ pub(super) fn denies_last(after: &str) -> bool {
         if bare.len() < word.len()
             || !matches!(
                 bare,
-                "also" | "be" | "both" | "clearly" | "definitely" | "all" | "simply" | "just"
+                "also"
+                    | "be"
+                    | "both"
+                    | "clearly"
+                    | "definitely"
+                    | "certainly"
+                    | "obviously"
+                    | "probably"
+                    | "surely"
+                    | "all"
+                    | "simply"
+                    | "just"
             )
         {
             return false;
@@ -125,30 +140,49 @@ pub(super) enum Doubt {
     Perhaps,
 }
 
+/// Words that take back what stands before them.
+const SURE: [&str; 18] = [
+    "no wait",
+    "no, wait",
+    "wait, no",
+    "wait no",
+    "scratch that",
+    "correction",
+    "i mean",
+    "i meant",
+    "sorry",
+    "oops",
+    "that is wrong",
+    "that's wrong",
+    "that is not right",
+    "that's not right",
+    "that is incorrect",
+    "that's incorrect",
+    "on second thought",
+    "no",
+];
+/// Words that may.
+const PERHAPS: [&str; 14] = [
+    "wait",
+    "actually",
+    "hmm",
+    "or rather",
+    "maybe",
+    "perhaps",
+    "possibly",
+    "alternatively",
+    "not sure",
+    "could also be",
+    "might also be",
+    "could be",
+    "might be",
+    "may be",
+];
+
 /// Where the last words end that take back what stands before them, and how surely they do.
 pub(super) fn taken_back(text: &str) -> Option<(usize, Doubt)> {
-    const SURE: [&str; 18] = [
-        "no wait",
-        "no, wait",
-        "wait, no",
-        "wait no",
-        "scratch that",
-        "correction",
-        "i mean",
-        "i meant",
-        "sorry",
-        "oops",
-        "that is wrong",
-        "that's wrong",
-        "that is not right",
-        "that's not right",
-        "that is incorrect",
-        "that's incorrect",
-        "on second thought",
-        "no",
-    ];
-    const PERHAPS: [&str; 4] = ["wait", "actually", "hmm", "or rather"];
-    if text.len() < 3 {
+    // Most boxes end a text, but for marks.
+    if !text.bytes().any(|b| b.is_ascii_alphabetic()) {
         return None;
     }
     let lower = text.to_ascii_lowercase();
@@ -305,7 +339,9 @@ pub(super) fn is_prose(text: &str) -> bool {
                 || !word.is_ascii() && letters >= 2
                 || (letters == 3 && is_common(word))
                 || (letters == 2 && is_common(word));
-            if prose && !(numbered && !is_common(word)) && !matches!(word, "where") {
+            // Behind a number a word may be its unit, but for those that only prose has.
+            let unit = numbered && !is_common(word);
+            if prose && !unit && word != "where" {
                 unknown += 1;
             }
             continue;
@@ -344,6 +380,9 @@ fn is_common(word: &str) -> bool {
             | "by"
             | "to"
             | "thus"
+            | "got"
+            | "get"
+            | "had"
     )
 }
 

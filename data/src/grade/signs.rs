@@ -10,6 +10,10 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len() + 16);
     let mut script = None;
     for c in text.chars() {
+        if c.is_ascii() && script.is_none() {
+            out.push(c);
+            continue;
+        }
         let raised = raised(c);
         if raised.map(|(mark, _)| mark) != script {
             if script.is_some() {

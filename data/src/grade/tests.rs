@@ -32,6 +32,30 @@ fn rules_are_tried_in_order_and_named() {
 }
 
 #[test]
+fn a_number_that_is_denied_or_one_of_two_is_no_answer() {
+    for text in [
+        "The answer is not 57.",
+        "The answer isn't 57",
+        "It is not 57.",
+        "57 is wrong",
+        "It is 56 or 57",
+        "It is minus 57",
+        r"not \boxed{57}",
+        r"\boxed{56} or \boxed{57}",
+        "The answer is 57. No wait, 58.",
+    ] {
+        assert!(!graded(text, "57").correct, "{text}");
+    }
+    for (text, gold) in [
+        ("It is not 56, it is 57.", "57"),
+        ("It is minus 57", "-57"),
+        ("\u{ff15}\u{ff17}", "57"),
+    ] {
+        assert!(graded(text, gold).correct, "{text}");
+    }
+}
+
+#[test]
 fn a_box_cut_off_is_no_answer() {
     let verdict = graded(r"it is 12: \boxed{12", "12");
     assert!(!verdict.correct);

@@ -166,6 +166,7 @@ fn an_answer_that_offers_two_is_none() {
             "The answer is 56 or the answer is 57",
             "The answer is 57 (or 58).",
             "#### 56 or 57",
+            "The answer is 57. It could also be 58.",
         ],
     );
     check(
@@ -196,6 +197,8 @@ fn an_answer_that_offers_two_is_none() {
             "C is wrong.",
             "It can't be C",
             "all of A, B and C",
+            "I would say D, but C is also possible.",
+            "The answer is C, but it could also be D.",
         ],
     );
 }
@@ -212,8 +215,16 @@ fn what_a_plain_number_may_also_be_written_as() {
             "\\boxed{７}",
             "\\boxed{\\text{seven}}",
         ],
-        &["7m", "7n", "\\boxed{7n}", "7 or 8"],
+        &[
+            "7m",
+            "7n",
+            "\\boxed{7n}",
+            "7 or 8",
+            "8 - 1 m",
+            "\\boxed{\\frac{14 m}{2}}",
+        ],
     );
+    check("0", &["x = 0"], &["\\boxed{ax + by = 0}"]);
     check("7n", &["7n"], &["7"]);
     check(
         "4000000",

@@ -182,3 +182,27 @@ fn qwen2_vectors() {
     assert_eq!(tokenizer.eos_id(), tokenizer.token_id("<|endoftext|>"));
     assert!(tokenizer.prefix().is_empty());
 }
+
+#[test]
+fn what_the_library_panics_at_is_an_error() {
+    for part in ["decoder", "normalizer", "pre_tokenizer", "post_processor"] {
+        for value in [
+            "5",
+            "\"x\"",
+            "{\"type\":\"Sequence\"}",
+            "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"\"}",
+        ] {
+            let json = format!(
+                "{{\"version\":\"1.0\",\"model\":{{\"type\":\"BPE\",\"vocab\":{{\"a\":0}},\"merges\":[]}},\"{part}\":{value}}}"
+            );
+            let error = Tokenizer::from_bytes(json.as_bytes())
+                .map(|_| ())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("not a tokenizer.json: "),
+                "{part}: {value}: {error}"
+            );
+        }
+    }
+}

@@ -200,6 +200,19 @@ fn chain(first: Node, mut rest: Vec<(Relation, Node)>) -> Answer {
     Answer::Relation(first, rest)
 }
 
+/// Values with one-letter names, `y = 3, x = 2`, in the order of these; anything else as it is.
+pub(super) fn by_name(items: &[Answer]) -> Vec<&Answer> {
+    let name = |item: &&Answer| match item {
+        Answer::Named(Node::Symbol(name), _) => name.clone(),
+        _ => String::new(),
+    };
+    let mut sorted: Vec<&Answer> = items.iter().collect();
+    if sorted.iter().all(|item| !name(item).is_empty()) {
+        sorted.sort_by_key(name);
+    }
+    sorted
+}
+
 /// Whether something only names a quantity: a letter, f(x), (x, y), AB, A : B, NO/BO.
 pub(super) fn is_name(node: &Node) -> bool {
     match node {

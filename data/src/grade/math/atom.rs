@@ -16,12 +16,24 @@ impl<'a> Parser<'a> {
             Kind::Number => self.number(),
             Kind::Word => self.word(token.text),
             Kind::Command => self.command(token.text),
+            // \text{lcm}(4, 6)
+            Kind::Text if let Some(function) = self.named_in_text() => {
+                self.at += 1;
+                self.function(function)
+            }
             Kind::Text => {
                 self.at += 1;
                 Ok(Node::Symbol(token.text.to_owned()))
             }
             Kind::Sign(c) => self.sign(c),
         }
+    }
+
+    /// The function that the words which stand here name, where its arguments follow.
+    pub fn named_in_text(&self) -> Option<&'static str> {
+        let opens = |t: super::lex::Token<'_>| matches!(t.kind, Kind::Sign('(' | '{')) || t.text == "{";
+        let token = self.peek().filter(|t| t.kind == Kind::Text)?;
+        names::function(token.text).filter(|_| self.peek_at(1).is_some_and(opens))
     }
 
     fn sign(&mut self, c: char) -> Read<Node> {

@@ -2,8 +2,9 @@
 
 use super::lex::{Dialect, Kind};
 use super::names;
-use super::node::{Const, Func, Node, Relation};
+use super::node::{Const, Func, Node, Relation, indexed};
 use super::parse::{Parser, Read, joined_conditions};
+use super::tokens::Joint;
 
 impl Parser<'_> {
     /// A command where a value belongs. Long: one match, a row a command.
@@ -117,44 +118,11 @@ impl Parser<'_> {
         {
             return Ok(condition.remove(0));
         }
-        // \{x : x > 1\} and \{x \mid x > 1\}
-        if let [Node::Ratio(parts)] = items.as_slice()
-            && let [Node::Symbol(_), condition] = parts.as_slice()
-        {
-            return Ok(condition.clone());
-        }
-        if let [Node::Chain(first, rest)] = items.as_slice()
-            && let Some((name, body)) = builder(first, rest)
-        {
-            return Ok(Node::Chain(name.into(), body));
-        }
-        // \{x \in \mathbb{R} \mid x > 1\}
-        if let [Node::Chain(first, rest)] = items.as_slice()
-            && let Some(both) = bounded_builder(first, rest)
-        {
-            return Ok(both);
-        }
-        // \{x \mid x < -1 or x > 1\}
-        if let [Node::Chain(first, rest), ..] = items.as_slice()
-            && let Some((name, body)) = builder(first, rest)
-        {
-            items[0] = Node::Chain(name.into(), body);
-            let joins = std::mem::take(&mut self.joins);
-            items = joined_conditions(items, &joins);
-            if items.len() == 1 {
-                return Ok(items.remove(0));
-            }
-        }
-        // \{x : x < -1 or x > 1\}: the colon is in the first of the conditions.
-        if let [Node::Call(Func::Named("Or" | "And" | "Conditions"), parts)] = items.as_mut_slice() {
-            if let Some(Node::Chain(first, rest)) = parts.first()
-                && let Some((name, body)) = builder(first, rest)
-            {
-                parts[0] = Node::Chain(name.into(), body);
-            }
-            return Ok(items.remove(0));
-        }
-        Ok(Node::Set(items))
+        let joins = std::mem::take(&mut self.joins);
+        Ok(match condition_of(&mut items, &joins) {
+            Some(condition) => condition,
+            None => Node::Set(items),
+        })
     }
 
     /// `\frac{a}{b}`, `\frac12`, `\frac3{4}`, and the derivative `\frac{d}{dx}`.
@@ -425,7 +393,7 @@ impl Parser<'_> {
             }
             (below, above) => args.extend(below.into_iter().chain(above)),
         }
-        Ok(Node::call(name, args))
+        Ok(Node::call(name, indexed(args)))
     }
 
     /// `\lim_{x \to 3^+} …`.
@@ -465,6 +433,47 @@ impl Parser<'_> {
             vec![body, variable, to, Node::Text(side.to_owned())],
         ))
     }
+}
+
+/// The condition that makes a set, where its braces hold one and no members.
+fn condition_of(items: &mut Vec<Node>, joins: &[Joint]) -> Option<Node> {
+    // \{x : x > 1\} and \{x \mid x > 1\}
+    if let [Node::Ratio(parts)] = items.as_slice()
+        && let [Node::Symbol(_), condition] = parts.as_slice()
+    {
+        return Some(condition.clone());
+    }
+    if let [Node::Chain(first, rest)] = items.as_slice()
+        && let Some((name, body)) = builder(first, rest)
+    {
+        return Some(Node::Chain(name.into(), body));
+    }
+    // \{x \in \mathbb{R} \mid x > 1\}
+    if let [Node::Chain(first, rest)] = items.as_slice()
+        && let Some(both) = bounded_builder(first, rest)
+    {
+        return Some(both);
+    }
+    // \{x \mid x < -1 or x > 1\}
+    if let [Node::Chain(first, rest), ..] = items.as_slice()
+        && let Some((name, body)) = builder(first, rest)
+    {
+        items[0] = Node::Chain(name.into(), body);
+        *items = joined_conditions(std::mem::take(items), joins);
+        if items.len() == 1 {
+            return Some(items.remove(0));
+        }
+    }
+    // \{x : x < -1 or x > 1\}: the colon is in the first of the conditions.
+    if let [Node::Call(Func::Named("Or" | "And" | "Conditions"), parts)] = items.as_mut_slice() {
+        if let Some(Node::Chain(first, rest)) = parts.first()
+            && let Some((name, body)) = builder(first, rest)
+        {
+            parts[0] = Node::Chain(name.into(), body);
+        }
+        return Some(items.remove(0));
+    }
+    None
 }
 
 /// `x \mid x > 1` and `x : x > 1` inside a set: the condition.

@@ -1,8 +1,7 @@
 //! Are two answers the same?
 
-use super::answer::Answer;
+use super::answer::{Answer, by_name};
 use super::eval::Point;
-use super::mixed::by_name;
 use super::node::{Func, Join, Node, Rat, Relation, has_variables};
 use super::points::{equal_at_points, near_decimal};
 use super::poly::{Atoms, Form};
@@ -35,7 +34,7 @@ impl Comparison {
         }
     }
 
-    /// Whether two answers are the same.
+    /// Whether two answers are the same. Long: one match, a row a pair of kinds.
     pub fn same(&mut self, gold: &Answer, pred: &Answer) -> Outcome {
         self.pairs += 1;
         if self.pairs > MAX_PAIRS {

@@ -140,6 +140,21 @@ impl Point {
         if let ("Integral", [body, Node::Symbol(variable), from, to]) = (name, args) {
             return self.integral(body, variable, from, to);
         }
+        // Where the function has a value and no steps, it is continuous.
+        if let ("Limit", [body, Node::Symbol(variable), to, _]) = (name, args)
+            && !body.any(&|part| {
+                matches!(
+                    part,
+                    Node::Call(Func::Named("floor" | "ceiling" | "Mod" | "sign"), _)
+                )
+            })
+        {
+            let to = self.value(to)?;
+            self.bound.push((variable.to_owned(), to));
+            let value = self.value(body);
+            self.bound.pop();
+            return value;
+        }
         if name == "det" || name == "Integral" || name == "Derivative" || name == "Limit" {
             return None;
         }

@@ -8,7 +8,7 @@ use super::words;
 use crate::grade::outcome::Outcome;
 
 /// Functions whose value is a quantity that may be asked for, as `|AB|` or `⌊x⌋` is.
-const MEASURES: [&str; 14] = [
+const MEASURES: [&str; 23] = [
     "Abs",
     "floor",
     "ceiling",
@@ -23,6 +23,15 @@ const MEASURES: [&str; 14] = [
     "Limit",
     "binomial",
     "Derivative",
+    "dim",
+    "deg",
+    "rank",
+    "tr",
+    "re",
+    "im",
+    "sup",
+    "inf",
+    "Pr",
 ];
 
 impl Comparison {
@@ -41,7 +50,9 @@ impl Comparison {
             (false, true) => (right, left),
             _ => return Outcome::DIFFERENT,
         };
-        if has_variables(value) || !is_quantity(of, is_gold) {
+        // "ax + by = 0" is an equation, and no sum that is asked for.
+        let balance = matches!(of, Node::Add(_)) && *is == Node::int(0);
+        if has_variables(value) || balance || !is_quantity(of, is_gold) {
             return Outcome::DIFFERENT;
         }
         self.scalar(value, is)
@@ -117,17 +128,4 @@ fn symbols(node: &Node, names: &mut Vec<String>) {
         Node::Symbol(name) if !names.contains(name) && names.len() < 8 => names.push(name.clone()),
         _ => node.children().into_iter().for_each(|part| symbols(part, names)),
     }
-}
-
-/// Values with one-letter names, `y = 3, x = 2`, in the order of these; anything else as it is.
-pub(super) fn by_name(items: &[Answer]) -> Vec<&Answer> {
-    let name = |item: &&Answer| match item {
-        Answer::Named(Node::Symbol(name), _) => name.clone(),
-        _ => String::new(),
-    };
-    let mut sorted: Vec<&Answer> = items.iter().collect();
-    if sorted.iter().all(|item| !name(item).is_empty()) {
-        sorted.sort_by_key(name);
-    }
-    sorted
 }

@@ -210,3 +210,23 @@ impl Node {
 pub fn has_variables(node: &Node) -> bool {
     node.any(&|part| matches!(part, Node::Symbol(_) | Node::Call(Func::Applied(_), _)))
 }
+
+/// The arguments of a sum with a letter for its index where that was read as a constant: over i and e these are none.
+pub fn indexed(mut args: Vec<Node>) -> Vec<Node> {
+    fn renamed(node: &Node, constant: &Node, name: &str) -> Node {
+        if node == constant {
+            return Node::Symbol(name.to_owned());
+        }
+        node.map(&mut |part| renamed(part, constant, name))
+    }
+    let name = match args.get(1) {
+        Some(Node::Const(Const::I)) => "i",
+        Some(Node::Const(Const::E)) => "e",
+        _ => return args,
+    };
+    let constant = args[1].clone();
+    for arg in &mut args[..2] {
+        *arg = renamed(arg, &constant, name);
+    }
+    args
+}

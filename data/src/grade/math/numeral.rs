@@ -139,7 +139,8 @@ pub(super) fn literal(text: &str) -> Option<Node> {
     let (mantissa, exponent) = clean.split_once(['e', 'E']).unwrap_or((&clean, "0"));
     let exponent: i64 = exponent.parse().ok()?;
     let (whole, places) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let bits = (whole.len() + places.len()) as u64 * 4 + exponent.unsigned_abs() * 4;
+    let digits = (whole.len() + places.len()) as u64;
+    let bits = digits.saturating_add(exponent.unsigned_abs()).saturating_mul(4);
     if bits > MAX_BITS {
         return None;
     }

@@ -272,6 +272,7 @@ impl<'a> Parser<'a> {
                 |t: Token<'_>| t.kind != Kind::Text && names::relation(t.text) == Some(Relation::Approx);
             while parser.is_sign('=') || parser.peek().is_some_and(approximates) || parser.leading_words() {
                 parser.at += 1;
+                parser.eat_sign(':');
             }
             let first = parser.ratio()?;
             let mut rest = Vec::new();
@@ -307,6 +308,7 @@ impl<'a> Parser<'a> {
             )
         };
         is(0, Kind::Text)
+            && self.named_in_text().is_none()
             && !self.peek().is_some_and(|t| qualifies(t.text))
             && self.peek_at(1).is_some_and(|next| {
                 !matches!(

@@ -159,7 +159,7 @@ fn class(name: &str, kind: &str, mut args: Vec<Node>) -> Option<Node> {
                     "Product" => "Product",
                     _ => "Derivative",
                 }),
-                args,
+                super::node::indexed(args),
             ))
         }
         "Limit" => Some(Node::call("Limit", args)),

@@ -16,7 +16,8 @@ impl<'a> Parser<'a> {
         if text && self.text_separates(token) {
             return false;
         }
-        if self.integrals > 0 || !text && !(numeric(value) && before.iter().all(numeric)) {
+        let plain = text || numeric(value) && before.iter().all(numeric);
+        if self.integrals > 0 || !plain {
             return text && self.passes_text();
         }
         let sure = text || token.kind == Kind::Word && !token.upright && self.is_plain_unit(token);
@@ -26,12 +27,35 @@ impl<'a> Parser<'a> {
         // "7m" is a product of its own, "7 m" and "7m/s" are quantities.
         let close = token.kind == Kind::Word && !token.upright && !token.spaced && token.text.len() == 1;
         let of_degrees = matches!(value, Node::Degrees(_));
+        if self.dialect == Dialect::Loose
+            && !sure
+            && !token.upright
+            && (self.brackets > 0 || self.in_a_sum(start))
+        {
+            self.at = start;
+            return false;
+        }
         if !read || close && units.factors.len() == 1 && !of_degrees {
             self.at = start;
             return false;
         }
         self.units.push(units.sorted());
         true
+    }
+
+    /// Whether the token at `place` is in a sum: a letter there, `1 - 3 m`, is a variable. A sign in front makes no sum.
+    fn in_a_sum(&self, place: usize) -> bool {
+        let mut depth = 0;
+        for at in (1..place).rev() {
+            match self.tokens[at].kind {
+                Kind::Sign('}' | ')') => depth += 1,
+                Kind::Sign('{' | '(') => depth -= 1,
+                Kind::Sign(',' | ';' | '=') if depth == 0 => return false,
+                Kind::Sign('+' | '-') if depth == 0 => return true,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Words between factors that are no numbers say nothing.
@@ -73,7 +97,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One unit and its power. `free`: any word may stand here.
+    /// One unit and its power. `free`: any word may stand here. Long: one match, a row a way to write one.
     fn unit_factor(&mut self, units: &mut Units, sign: i32, free: bool) -> bool {
         let Some(token) = self.peek() else { return false };
         let loose = self.dialect == Dialect::Loose;
@@ -174,7 +198,7 @@ impl<'a> Parser<'a> {
             return false;
         };
         for factor in &mut units.factors[start..] {
-            factor.1 *= power;
+            factor.1 = factor.1.saturating_mul(power);
         }
         true
     }

@@ -4,7 +4,7 @@ use super::node::{Const, Node};
 use num_bigint::BigInt;
 use num_traits::{One, Zero};
 
-/// A phrase of more words than this is no number.
+/// A phrase of more words than this is not read as a number.
 const MAX_WORDS: usize = 20;
 /// Nor is a longer text.
 const MAX_BYTES: usize = 200;
