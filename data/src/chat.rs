@@ -11,7 +11,7 @@ mod time;
 
 use crate::Tokenizer;
 use crate::files::limit;
-use crate::jinja::{Jinja, as_minijinja, said};
+use crate::jinja::{Jinja, as_minijinja, names, said};
 use jiff::Timestamp;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
@@ -122,41 +122,12 @@ impl ChatTemplate {
                 limit::TEMPLATE
             )));
         }
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build();
-        environment.set_syntax(syntax.expect("only its white space is set"));
-        environment.set_formatter(python::formatter);
-        environment.set_unknown_method_callback(methods::call);
-        environment.add_filter("tojson", python::tojson);
-        environment.add_filter("string", |state: &State, value: Value| {
-            python::text(state, &value)
-        });
-        environment.add_filter("percent", percent);
-        // For minijinja none is an empty list, and a text no sequence.
-        environment.add_test("sequence", |value: &Value| {
-            use ValueKind::{Map, Seq, String, Undefined};
-            matches!(value.kind(), Seq | Map | String | Undefined)
-        });
-        environment.add_test("iterable", |value: &Value| {
-            !value.is_none() && value.try_iter().is_ok()
-        });
-        environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        let now = options.now;
-        environment.add_function("strftime_now", move |format: String| {
-            let now = Timestamp::from_second(now);
-            let now = now.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
-            time::strftime(&format, now)
-        });
+        let mut environment = environment(options.now);
         environment
             .add_template_owned(NAME, as_minijinja(source))
             .map_err(|error| syntax_error(said(&error)))?;
         let jinja = Jinja::new(environment);
-        check_arguments(&jinja, &options.arguments)?;
+        check_arguments(&jinja, source, &options.arguments)?;
         let tokens = tokens.into_iter().map(|(k, v)| (k.into(), Value::from(v.into())));
         let arguments = options.arguments.iter();
         // In transformers too an argument goes before a token of its name.
@@ -216,13 +187,47 @@ impl ChatTemplate {
     }
 }
 
+/// What every template may use, at `now`.
+fn environment(now: i64) -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(syntax.expect("only its white space is set"));
+    environment.set_formatter(python::formatter);
+    environment.set_unknown_method_callback(methods::call);
+    environment.add_filter("tojson", python::tojson);
+    environment.add_filter("string", |state: &State, value: Value| {
+        python::text(state, &value)
+    });
+    environment.add_filter("percent", percent);
+    // For minijinja none is an empty list, and a text no sequence.
+    environment.add_test("sequence", |value: &Value| {
+        use ValueKind::{Map, Seq, String, Undefined};
+        matches!(value.kind(), Seq | Map | String | Undefined)
+    });
+    environment.add_test("iterable", |value: &Value| {
+        !value.is_none() && value.try_iter().is_ok()
+    });
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_function("strftime_now", move |format: String| {
+        let now = Timestamp::from_second(now);
+        let now = now.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+        time::strftime(&format, now)
+    });
+    environment
+}
+
 /// Each argument is one that the template reads.
-fn check_arguments(jinja: &Jinja, arguments: &Map<String, Json>) -> Result<(), ChatError> {
+fn check_arguments(jinja: &Jinja, source: &str, arguments: &Map<String, Json>) -> Result<(), ChatError> {
     let reads = jinja.reads(NAME).unwrap_or_default();
     for name in arguments.keys() {
         let what = if OURS.contains(&name.as_str()) {
             format!("`{name}` is what the program itself gives to the template; remove it")
-        } else if reads.contains(name) {
+        } else if names(source, name) {
             continue;
         } else {
             let known = [

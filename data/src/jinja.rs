@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-pub(crate) use source::as_minijinja;
+pub(crate) use source::{as_minijinja, names};
 
 /// Steps, or 64 bytes each, that one rendering may take: 96 MB at most. Real chat templates take a few thousand.
 const FUEL: u64 = 1_500_000;
@@ -32,7 +32,7 @@ impl Jinja {
         Self(Arc::new(environment))
     }
 
-    /// What a template reads that it does not set itself.
+    /// What a template reads that it does not set itself anywhere, as far as that can be told.
     pub fn reads(&self, template: &str) -> Result<Vec<String>, Error> {
         let template = self.0.get_template(template)?;
         let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();

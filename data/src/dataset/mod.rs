@@ -190,24 +190,7 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
     let field = &preset.answer;
     let raw = answer_text(row, field)?
         .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
-    let taken = match preset.answer_rule {
-        AnswerRule::AsIs => Some(raw.as_str()),
-        AnswerRule::AfterHashes => after_hashes(&raw),
-        AnswerRule::LastBoxed => last_boxed(&raw),
-    };
-    let taken = taken
-        .map(str::trim)
-        .filter(|taken| !taken.is_empty())
-        .ok_or_else(|| {
-            let mark = if preset.answer_rule == AnswerRule::AfterHashes {
-                "####"
-            } else {
-                "\\boxed{…}"
-            };
-            format!(
-                "`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule"
-            )
-        })?;
+    let taken = taken(&raw, preset)?;
     // A plain number in its shortest form; anything else as it stands.
     let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
     let mut solution = optional(row, preset.solution.as_deref())?;
@@ -240,6 +223,29 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         subject: optional(row, preset.subject.as_deref())?,
         level: optional(row, preset.level.as_deref())?,
     })
+}
+
+/// What of the answer's field is the answer.
+fn taken<'a>(raw: &'a str, preset: &Preset) -> Result<&'a str, String> {
+    let field = &preset.answer;
+    let taken = match preset.answer_rule {
+        AnswerRule::AsIs => Some(raw),
+        AnswerRule::AfterHashes => after_hashes(raw),
+        AnswerRule::LastBoxed => last_boxed(raw),
+    };
+    taken
+        .map(str::trim)
+        .filter(|taken| !taken.is_empty())
+        .ok_or_else(|| {
+            let mark = if preset.answer_rule == AnswerRule::AfterHashes {
+                "####"
+            } else {
+                "\\boxed{…}"
+            };
+            format!(
+                "`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule"
+            )
+        })
 }
 
 /// No text of a row is longer than any model reads.

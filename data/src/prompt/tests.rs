@@ -1,7 +1,7 @@
 use super::Piece::{Candidate, Integration};
 use super::*;
 use crate::chat::ChatOptions;
-use crate::testing::sentence_piece;
+use crate::testing::{sentence_piece, shared};
 
 fn text(text: &str) -> Piece {
     Piece::Text(text.to_owned())
@@ -234,5 +234,38 @@ fn parts_missing_repeated_or_out_of_order_are_errors() {
         let error = Prompts::new(&templates, None, None).unwrap_err().to_string();
         assert!(error.starts_with(&format!("prompt.{template}: ")), "{error}");
         assert!(error.contains(said), "{source}: {error}");
+    }
+}
+
+/// What is learnt behind a prompt is what transformers' conversation, as one text, has there.
+#[test]
+fn a_target_is_the_conversation_of_a_real_template() {
+    let Some(dir) = shared("data/tokenizers/qwen2") else {
+        return;
+    };
+    let tokenizer = Tokenizer::load(&dir).unwrap();
+    let chat = ChatTemplate::of(&tokenizer, &ChatOptions::default())
+        .unwrap()
+        .unwrap();
+    let prompts = Prompts::new(&Templates::default(), Some(chat.clone()), Some("Be brief.")).unwrap();
+    let eos = tokenizer.token_id("<|im_end|>").unwrap();
+    for (question, said) in [
+        ("What is 3+4?", "It is 7, so \\boxed{7}."),
+        ("1\n2", " 12"),
+        ("x", "\n\ny\n"),
+    ] {
+        let context = prompts.answer(question, &tokenizer).unwrap();
+        let target = prompts.target(&context, said, &tokenizer, &[eos]).unwrap();
+        let Piece::Text(asked) = &answer(&prompts, question)[0] else {
+            panic!()
+        };
+        let whole = tokenizer
+            .encode(&format!("{asked}{said}<|im_end|>\n"), false)
+            .unwrap();
+        let ours = [context.fill(&[], None), target].concat();
+        assert!(
+            whole.starts_with(&ours) && whole.len() == ours.len() + 1,
+            "{question:?}"
+        );
     }
 }
