@@ -235,14 +235,8 @@ impl<'a> Lexer<'a> {
             if opens && self.byte(end) == b'.' {
                 return self.skip(end + 1);
             }
-            // The brace before the lines of a system of equations holds nothing together.
-            let rest = &self.text[end..];
-            if let Some(block) = rest
-                .strip_prefix("\\{")
-                .filter(|block| block.trim_start().starts_with("\\begin{"))
-                && block.contains("\\right.")
-            {
-                return self.skip(self.text.len() - block.len());
+            if let Some(block) = self.system(end) {
+                return self.skip(block);
             }
             if opens && matches!(self.byte(end), b'{' | b'}') {
                 return self.push(Kind::Command, end, end + 1);
@@ -277,6 +271,13 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
+    }
+
+    /// Where the lines of a system of equations begin, `\{\begin{array}`: the brace before them holds nothing together.
+    fn system(&self, at: usize) -> Option<usize> {
+        let block = self.text[at..].strip_prefix("\\{")?;
+        let begins = block.trim_start().starts_with("\\begin{") && block.contains("\\right.");
+        begins.then(|| self.text.len() - block.len())
     }
 
     /// Where the group that `at` stands in ends.
@@ -364,9 +365,7 @@ impl<'a> Lexer<'a> {
         // \mathrm{e}, \text{C}: one letter is a name; so is what holds digits or mathematics.
         let one = inside.chars().count() == 1 && inside.chars().all(char::is_alphanumeric);
         let math = inside.contains(['\\', '^', '$', '=']) || inside.bytes().any(|b| b.is_ascii_digit());
-        if inside.is_empty() {
-            self.skip(to + 1);
-        } else if inside == "\\$" {
+        if inside.is_empty() || inside == "\\$" {
             self.skip(to + 1);
         } else if matches!(inside, "-" | "+" | "=" | "<" | ">" | "/") {
             let at = from + self.text[from..to].len() - self.text[from..to].trim_start().len();
