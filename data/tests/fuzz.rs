@@ -432,6 +432,8 @@ fn long_and_deep_inputs_take_bounded_time() {
         "A or ".repeat(n / 5) + "B",
         "\\boxed{1} or ".repeat(n / 12),
         "\\left\\{\\begin{array}".repeat(n / 40) + "\\right.",
+        "{\\rm ".repeat(n / 20),
+        "4 \\mathrm{".to_owned() + &"^\\circ C".repeat(1_500) + "}",
         "1e9000000000000000000".to_owned(),
         "1e-9223372036854775807".to_owned(),
         "4 \\,\\mathrm{".to_owned() + &"{".repeat(7) + "m" + &"^{19}}".repeat(7) + "^{19}}",

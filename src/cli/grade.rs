@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use gcpo_data::grade::cases::{self, CasesReport};
-use gcpo_data::{Grader, Verdict};
+use gcpo_data::{Grader, Rule, Verdict};
 use serde::Serialize;
 
 use super::args::GradeArgs;
@@ -74,7 +74,14 @@ fn explained(verdict: &Verdict) -> String {
     ];
     match (&verdict.rule, &verdict.answer) {
         (None, _) => lines.push("answer     none found".to_owned()),
-        (Some(rule), None) => lines.push(format!("answer     cut off (found by {rule})")),
+        (Some(Rule::Boxed), None) => {
+            lines.push("answer     a box that is cut off, or that the words around it deny".to_owned());
+        }
+        (Some(rule), None) => {
+            lines.push(format!(
+                "answer     denied by the words around it (found by {rule})"
+            ));
+        }
         (Some(rule), Some(answer)) => {
             lines.push(format!("answer     {answer} (found by {rule})"));
             let reading = verdict.reading.as_deref().unwrap_or("not readable");
@@ -135,6 +142,8 @@ mod tests {
         );
         let verdict = Grader::math().grade("\\boxed{1", "1").unwrap();
         assert!(explained(&verdict).contains("cut off"));
+        let verdict = Grader::math().grade("It is not 1.", "1").unwrap();
+        assert!(explained(&verdict).contains("denied"));
     }
 
     #[test]

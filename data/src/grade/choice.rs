@@ -237,7 +237,8 @@ fn standing(text: &str) -> Vec<(usize, char)> {
     let mut found = Vec::new();
     for (at, byte) in bytes.iter().enumerate() {
         let letter = char::from(*byte);
-        if !LETTERS.contains(&letter) || letter == 'I' || joined(at.checked_sub(1)) || joined(Some(at + 1)) {
+        let person = letter == 'I' && matches!(bytes.get(at + 1), Some(b' ' | b'\''));
+        if !LETTERS.contains(&letter) || person || joined(at.checked_sub(1)) || joined(Some(at + 1)) {
             continue;
         }
         let word: String = text[at + 1..]

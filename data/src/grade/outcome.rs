@@ -62,7 +62,7 @@ pub struct Verdict {
     pub correct: bool,
     /// The completion's answer as it stands there; `None` where there was none.
     pub answer: Option<String>,
-    /// How it was found. A rule without an answer: a box that never closed.
+    /// How it was found. A rule without an answer: a box that never closed, or what the words around it deny.
     pub rule: Option<Rule>,
     /// What decided; `None` where there was nothing to compare.
     pub by: Option<By>,

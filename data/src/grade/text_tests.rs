@@ -308,6 +308,8 @@ fn letters_of_choices_are_found_in_words() {
         ("\nAnswer: D", "B", false),
         ("A nice problem. I choose C", "A", false),
         ("the answer is 42", "B", false),
+        ("The answer is I.", "I", true),
+        ("I think it is C, I am sure", "C", true),
     ] {
         assert_eq!(verdict(text, gold).correct, correct, "{text} | {gold}");
     }

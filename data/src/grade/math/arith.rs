@@ -174,8 +174,8 @@ impl Parser<'_> {
     fn may_be_unit(&self, token: Token<'_>) -> bool {
         match token.kind {
             Kind::Text | Kind::Word => true,
-            Kind::Sign('{') => token.upright,
-            Kind::Sign('Å' | 'Ω' | '℃' | '℉') => true,
+            Kind::Sign('{') => token.upright || self.peek_at(1).is_some_and(|t| t.upright),
+            Kind::Sign('Å' | 'Ω' | '℃' | '℉' | 'μ') => true,
             Kind::Command => {
                 matches!(token.text, "Omega" | "mu" | "ohm" | "AA" | "angstrom")
                     || token.text.ends_with("frac")
@@ -242,6 +242,7 @@ impl Parser<'_> {
                         | "vee"
                         | "circ"
                         | "degree"
+                        | "textdegree"
                 );
                 !closes && !bar && !operator && names::relation(token.text).is_none()
             }
@@ -320,7 +321,7 @@ impl Parser<'_> {
                     self.at += 1;
                     value = Node::Percent(value.into());
                 }
-                (Kind::Sign('°' | 'º'), _) | (Kind::Command, "degree" | "circ") => {
+                (Kind::Sign('°' | 'º'), _) | (Kind::Command, "degree" | "circ" | "textdegree") => {
                     self.at += 1;
                     value = Node::Degrees(value.into());
                 }

@@ -19,7 +19,17 @@ pub(super) fn is_silent(name: &str) -> bool {
         )
         || matches!(
             name,
-            "boxed" | "fbox" | "framebox" | "underline" | "smash" | "ensuremath" | "mathop"
+            "pounds"
+                | "euro"
+                | "yen"
+                | "cent"
+                | "boxed"
+                | "fbox"
+                | "framebox"
+                | "underline"
+                | "smash"
+                | "ensuremath"
+                | "mathop"
         )
         || matches!(name, "mathbin" | "mathord" | "mathrel" | "mathopen" | "mathclose")
         || matches!(name, "mathpunct" | "mathinner")

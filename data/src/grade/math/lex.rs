@@ -143,7 +143,10 @@ impl<'a> Lexer<'a> {
                 let c = self.text[at..].chars().next().unwrap_or(' ');
                 let end = at + c.len_utf8();
                 if c.is_whitespace()
-                    || matches!(c, '€' | '£' | '¥' | '₹' | '\u{200b}' | '\u{2061}' | '\u{feff}')
+                    || matches!(
+                        c,
+                        '€' | '£' | '¥' | '₹' | '¢' | '\u{200b}' | '\u{2061}' | '\u{feff}'
+                    )
                 {
                     self.skip(end);
                 } else {
@@ -222,20 +225,18 @@ impl<'a> Lexer<'a> {
         let from = at + 1;
         let end = self.letters(from);
         let name = &self.text[from..end];
+        // {\rm cm}: up to the end of the group.
+        if name == "rm" && self.upright < end {
+            self.upright = self.upright.max(self.group_end(end));
+        }
         if layout::is_silent(name) {
             // `\left.` is no bracket; `\left{` is meant as `\left\{`.
             let opens = name.ends_with("left") || name.ends_with("right");
             if opens && self.byte(end) == b'.' {
                 return self.skip(end + 1);
             }
-            // The brace before the lines of a system of equations holds nothing together.
-            let rest = &self.text[end..];
-            if let Some(block) = rest
-                .strip_prefix("\\{")
-                .filter(|block| block.trim_start().starts_with("\\begin{"))
-                && block.contains("\\right.")
-            {
-                return self.skip(self.text.len() - block.len());
+            if let Some(block) = self.system(end) {
+                return self.skip(block);
             }
             if opens && matches!(self.byte(end), b'{' | b'}') {
                 return self.push(Kind::Command, end, end + 1);
@@ -270,6 +271,27 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
+    }
+
+    /// Where the lines of a system of equations begin, `\{\begin{array}`: the brace before them holds nothing together.
+    fn system(&self, at: usize) -> Option<usize> {
+        let block = self.text[at..].strip_prefix("\\{")?;
+        let begins = block.trim_start().starts_with("\\begin{") && block.contains("\\right.");
+        begins.then(|| self.text.len() - block.len())
+    }
+
+    /// Where the group that `at` stands in ends.
+    fn group_end(&self, at: usize) -> usize {
+        let mut depth = 0;
+        for (offset, byte) in self.text.as_bytes()[at..].iter().enumerate() {
+            match byte {
+                b'{' => depth += 1,
+                b'}' if depth == 0 => return at + offset,
+                b'}' => depth -= 1,
+                _ => {}
+            }
+        }
+        self.text.len()
     }
 
     /// Passes over the groups behind a command, with an option or a star before them.
@@ -343,7 +365,7 @@ impl<'a> Lexer<'a> {
         // \mathrm{e}, \text{C}: one letter is a name; so is what holds digits or mathematics.
         let one = inside.chars().count() == 1 && inside.chars().all(char::is_alphanumeric);
         let math = inside.contains(['\\', '^', '$', '=']) || inside.bytes().any(|b| b.is_ascii_digit());
-        if inside.is_empty() {
+        if inside.is_empty() || inside == "\\$" {
             self.skip(to + 1);
         } else if matches!(inside, "-" | "+" | "=" | "<" | ">" | "/") {
             let at = from + self.text[from..to].len() - self.text[from..to].trim_start().len();
@@ -359,14 +381,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// `\operatorname{arcsinh}` is the command `\arcsinh`.
+    /// `\operatorname{arcsinh}` is the command `\arcsinh`; another name is words.
     fn operator(&mut self, end: usize) {
         match self.inside(end) {
-            Some((from, to)) if self.text[from..to].bytes().all(|b| b.is_ascii_alphabetic()) && to > from => {
+            Some((from, to)) if super::names::is_command(&self.text[from..to]) => {
                 self.push(Kind::Command, from, to);
                 self.at = to + 1;
             }
-            _ => self.skip(end),
+            _ => self.words(end),
         }
     }
 

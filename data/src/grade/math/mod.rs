@@ -8,6 +8,7 @@
 mod answer;
 mod arith;
 mod atom;
+mod braces;
 mod call;
 pub mod compare;
 mod complex;

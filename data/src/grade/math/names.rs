@@ -234,7 +234,7 @@ pub fn accent(name: &str) -> Option<&'static str> {
 }
 
 /// Commands with a meaning that no other table has.
-const OTHERS: [&str; 56] = [
+const OTHERS: [&str; 57] = [
     "land",
     "lor",
     "wedge",
@@ -273,6 +273,7 @@ const OTHERS: [&str; 56] = [
     "mod",
     "circ",
     "degree",
+    "textdegree",
     "lbrace",
     "rbrace",
     "lbrack",

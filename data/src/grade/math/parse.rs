@@ -274,6 +274,10 @@ impl<'a> Parser<'a> {
                 parser.at += 1;
                 parser.eat_sign(':');
             }
+            // USD 4
+            if parser.names_currency() {
+                parser.at += 1;
+            }
             let first = parser.ratio()?;
             let mut rest = Vec::new();
             while let Some(relation) = parser.relation() {
@@ -285,6 +289,18 @@ impl<'a> Parser<'a> {
                 Node::Chain(first.into(), rest)
             })
         })
+    }
+
+    fn names_currency(&self) -> bool {
+        let number = |t: Token<'_>| t.kind == Kind::Number;
+        self.peek_at(1).is_some_and(number)
+            && self.peek().is_some_and(|t| {
+                t.kind == Kind::Word
+                    && matches!(
+                        t.text,
+                        "USD" | "US" | "EUR" | "GBP" | "INR" | "CNY" | "JPY" | "Rs"
+                    )
+            })
     }
 
     fn leading_words(&self) -> bool {

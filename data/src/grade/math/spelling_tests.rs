@@ -66,6 +66,14 @@ fn units_are_products() {
         r"6.5\,M_\odot",
         r"6.5^\circ\text{C}",
         r"6.5 \text{ meters per second}",
+        r"6.5\,{\rm m\,s^{-1}}",
+        r"6.5 \operatorname{cm}",
+        r"6.5\,\mathrm{^\circ C}",
+        r"6.5\textdegree",
+        r"\text{\$}6.5",
+        "USD 6.5",
+        "6.5 min",
+        "6.5 hr",
     ] {
         same(&[("6.5", with)]);
     }

@@ -73,6 +73,11 @@ impl<'a> Parser<'a> {
             || names::letter(word).is_some()
             || matches!(word, "and" | "or" | "mod" | "sqrt" | "to")
             || names::is_comment(word);
+        // "4 min" is a time, "min(4, 5)" is not.
+        let opens = |t: Token<'_>| matches!(t.kind, Kind::Sign('(' | '{' | '_')) || t.text == "{";
+        if word == "min" {
+            return !self.peek_at(1).is_some_and(opens);
+        }
         let long = word.len() >= 3 && (token.spaced || token.upright);
         let symbol = word.len() >= 2 && is_symbol(word);
         let ordinal = !token.spaced && matches!(word, "st" | "nd" | "rd" | "th");
@@ -137,7 +142,15 @@ impl<'a> Parser<'a> {
                 self.at += 1;
                 units.push(if token.text.starts_with('A') { "Å" } else { "Ω" }, sign);
             }
-            Kind::Command if token.text == "mu" && known => {
+            // ^\circ C
+            Kind::Sign('^')
+                if self.peek_at(1).is_some_and(|t| t.text == "circ")
+                    && self.peek_at(2).is_some_and(|t| t.kind == Kind::Word) =>
+            {
+                self.at += 2;
+                return self.unit_factor(units, sign, free);
+            }
+            Kind::Command | Kind::Sign('μ') if matches!(token.text, "mu" | "μ") && known => {
                 let braced = usize::from(self.peek_at(1).is_some_and(|t| t.kind == Kind::Sign('{')));
                 let next = self
                     .peek_at(1 + braced)

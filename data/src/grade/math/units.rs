@@ -88,8 +88,8 @@ const UNITS: [(&str, &[&str]); 83] = [
 ];
 
 /// Short symbols that may follow a number and are no known quantity.
-const OTHERS: [&str; 16] = [
-    "cc", "sq", "cu", "pH", "px", "dB", "st", "kt", "bp", "Gy", "Bq", "Sv", "Da", "lm", "lx", "cd",
+const OTHERS: [&str; 17] = [
+    "cc", "sq", "Rs", "cu", "pH", "px", "dB", "st", "kt", "bp", "Gy", "Bq", "Sv", "Da", "lm", "lx", "cd",
 ];
 
 /// The symbol of a unit that a word names.
@@ -109,7 +109,11 @@ fn known(word: &str) -> Option<&'static str> {
 }
 
 pub(super) fn is_symbol(word: &str) -> bool {
-    UNITS.iter().any(|(symbol, _)| *symbol == word) || OTHERS.contains(&word)
+    let named = |names: &[&str]| word.len() >= 2 && names.contains(&word);
+    UNITS
+        .iter()
+        .any(|(symbol, names)| *symbol == word || named(names))
+        || OTHERS.contains(&word)
 }
 
 /// A product of units with their powers, in the order of their names.
