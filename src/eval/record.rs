@@ -142,7 +142,7 @@ pub enum RecordError {
     Config(#[from] ConfigError),
     /// A line could not be written.
     #[error(transparent)]
-    Write(#[from] RunDirError),
+    Write(Box<RunDirError>),
 }
 
 impl Header {
@@ -326,7 +326,8 @@ impl Log {
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<(), RecordError> {
-        Ok(self.0.append(value)?)
+        let written = self.0.append(value);
+        written.map_err(|error| RecordError::Write(Box::new(error)))
     }
 }
 
