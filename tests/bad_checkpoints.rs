@@ -353,6 +353,13 @@ fn an_index_that_lies() {
     ground.fails_in(SCORE, "an empty map", &["bad lacks"]);
     fs::remove_file(&index).unwrap();
     ground.fails("no index", &["bad holds neither"]);
+    let pickled = index.with_file_name("pytorch_model.bin");
+    fs::write(&pickled, "").unwrap();
+    ground.fails(
+        "pickled weights",
+        &["bad holds neither", "save_pretrained('bad')"],
+    );
+    fs::remove_file(&pickled).unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What can be wrong with a checkpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
@@ -26,7 +26,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// A directory holds no weights.
-    #[error("{0} holds neither {WEIGHTS} nor {INDEX}; only safetensors checkpoints are read")]
+    #[error("{0} holds neither {WEIGHTS} nor {INDEX}; only safetensors checkpoints are read{hint}", hint = converting(.0))]
     NoWeights(PathBuf),
     /// A file could not be written.
     #[error("cannot write {path}: {problem}")]
@@ -135,4 +135,17 @@ fn list(names: &[String], count: usize) -> String {
             count - 3
         ),
     }
+}
+
+/// How to make weights of another format into safetensors, where there are such.
+fn converting(dir: &Path) -> String {
+    let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    if !pickled.iter().any(|name| dir.join(name).is_file()) {
+        return String::new();
+    }
+    let dir = dir.display();
+    format!(
+        "; pytorch_model.bin is turned into one by: python -c \"from transformers import AutoModelForCausalLM as M; \
+         M.from_pretrained('{dir}', dtype='auto').save_pretrained('{dir}')\""
+    )
 }
