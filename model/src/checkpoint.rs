@@ -27,6 +27,7 @@ mod numbers;
 mod write;
 
 use contents::Contents;
+pub(crate) use numbers::{READ, check as check_numbers, decode, transpose};
 pub use error::{CheckpointError, WEIGHTS};
 pub use header::{Entry, Header};
 pub use write::{SHARD_BYTES, save, save_sharded};

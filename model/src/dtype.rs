@@ -77,7 +77,7 @@ pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     }
 }
 
-/// The module with its parameters in format `dtype`. Their ids stay, and so does autodiff where there is some;
+/// The module with its parameters in format `dtype`; the factors of adapters stay in f32. Their ids stay, and so does autodiff where there is some;
 /// no gradient flows from the one module to the other.
 pub fn cast_module<M: Module>(module: M, dtype: Dtype) -> M {
     names::map(module, &mut Caster(dtype))
@@ -86,7 +86,10 @@ pub fn cast_module<M: Module>(module: M, dtype: Dtype) -> M {
 struct Caster(Dtype);
 
 impl names::Map for Caster {
-    fn float<const D: usize>(&mut self, _at: &ParamPath, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    fn float<const D: usize>(&mut self, at: &ParamPath, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if at.is_adapter() {
+            return param;
+        }
         with_value(param, |tensor| cast(tensor, self.0.float().into()))
     }
 }

@@ -23,7 +23,8 @@ pub use crate::runtime::{KvCache, Lanes, Logits, RowSource};
 pub struct Inference(Arc<dyn Runtime>);
 
 impl Inference {
-    /// The fastest way that the model's device has.
+    /// The fastest way that the model's device has. Adapters are part of the model as they are now: the processor merges them
+    /// into what it lays out, tensor operations run them beside.
     pub fn new(model: &Llama) -> Self {
         let model = without_gradients(model);
         Self(cpu::runtime(&model).unwrap_or_else(|| Arc::new(Network(model))))

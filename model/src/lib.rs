@@ -14,6 +14,7 @@ pub mod inference;
 mod json;
 pub mod llama;
 pub mod logp;
+pub mod lora;
 pub mod names;
 pub mod quickstart;
 pub mod rope;

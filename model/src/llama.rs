@@ -20,6 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::cache::{Cache, Step, causal_bias, padding_bias};
 use crate::config::ModelConfig;
 use crate::dtype::{Dtype, cast, cast_module, widen};
+use crate::lora::project;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
 
@@ -255,9 +256,9 @@ impl Llama {
         for (index, layer) in self.model.layers.iter().enumerate() {
             let attn = &layer.self_attn;
             let normed = layer.input_layernorm.forward(x.clone());
-            let mut queries = attn.q_proj.forward(normed.clone()).reshape([n, k * g, e]);
-            let mut keys = attn.k_proj.forward(normed.clone()).reshape([n, k, e]);
-            let values = attn.v_proj.forward(normed);
+            let mut queries = project(&attn.q_proj, normed.clone()).reshape([n, k * g, e]);
+            let mut keys = project(&attn.k_proj, normed.clone()).reshape([n, k, e]);
+            let values = project(&attn.v_proj, normed);
             if let Some(norm) = &attn.q_norm {
                 queries = norm.forward(queries);
             }
@@ -278,7 +279,7 @@ impl Llama {
                 .reshape([k, rows, g, width, e])
                 .permute([1, 3, 0, 2, 4])
                 .reshape([n, k * g * e]);
-            x = x + attn.o_proj.forward(mixed);
+            x = x + project(&attn.o_proj, mixed);
             let normed = layer.post_attention_layernorm.forward(x.clone());
             x = x + layer.mlp.forward(normed);
         }
@@ -299,8 +300,8 @@ impl Llama {
 
 impl Mlp {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = swish(self.gate_proj.forward(x.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(x))
+        let gate = swish(project(&self.gate_proj, x.clone()));
+        project(&self.down_proj, gate * project(&self.up_proj, x))
     }
 }
 

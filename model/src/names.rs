@@ -4,7 +4,7 @@
 //! module spells the names; everything that needs them walks with [`visit`] or [`map`]. burn's `ParamId`s are drawn at
 //! random: they tell the parameters of one process apart, and nothing that is written down may depend on them.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{LoraAdapter, Module, ModuleMapper, ModuleVisitor, Param, Reparameterization as _};
 use burn::tensor::{Device, Tensor};
 
 /// What is done with every parameter of a module.
@@ -106,6 +106,11 @@ impl ParamPath {
     pub fn name(&self) -> String {
         let fields: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
         fields.join(".")
+    }
+
+    /// Whether the parameter is a factor of an adapter ([`crate::lora`]) that is attached to another one.
+    pub fn is_adapter(&self) -> bool {
+        matches!(self.fields.as_slice(), [.., (of, _), _] if of == LoraAdapter::NAME)
     }
 
     /// A projection's matrix is `[in, out]` here and `[out, in]` in a checkpoint.

@@ -16,6 +16,7 @@ use super::numbers::{READ, decode};
 use crate::config::ModelConfig;
 use crate::files;
 use crate::json;
+use crate::lora::is_adapter_dir;
 use crate::rope::{base_frequencies, inverse_frequencies};
 
 const HEAD: &str = "lm_head.weight";
@@ -61,6 +62,9 @@ struct Place {
 impl<'a> Contents<'a> {
     /// Of a directory in Hugging Face layout.
     pub fn of_dir(dir: &Path) -> Result<Self, CheckpointError> {
+        if is_adapter_dir(dir) {
+            return Err(CheckpointError::Adapter(dir.into()));
+        }
         let config = ModelConfig::load(dir)?;
         let (weights, index) = (dir.join(WEIGHTS), dir.join(INDEX));
         if weights.exists() {

@@ -25,6 +25,9 @@ pub enum CheckpointError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A directory holds an adapter and no model.
+    #[error("{0} holds an adapter, not a model: name its base model with --model, and {0} with --adapter; or `gcpo merge` makes a model of both")]
+    Adapter(PathBuf),
     /// A directory holds no weights.
     #[error("{0} holds neither {WEIGHTS} nor {INDEX}; only safetensors checkpoints are read{hint}", hint = converting(.0))]
     NoWeights(PathBuf),

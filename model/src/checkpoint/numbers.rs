@@ -7,10 +7,10 @@ use super::error::CheckpointError;
 use crate::dtype::Dtype;
 
 /// Formats that are read.
-pub(super) const READ: [InFile; 4] = [InFile::F32, InFile::BF16, InFile::F16, InFile::F64];
+pub(crate) const READ: [InFile; 4] = [InFile::F32, InFile::BF16, InFile::F16, InFile::F64];
 
 /// Numbers of one of the formats in [`READ`] as f32.
-pub(super) fn decode(dtype: InFile, bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn decode(dtype: InFile, bytes: &[u8]) -> Vec<f32> {
     fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect()
     }
@@ -42,7 +42,7 @@ pub(super) fn not_finite(values: &[f32], dtype: Dtype) -> usize {
 }
 
 /// The error for a tensor that holds such numbers, if it does.
-pub(super) fn check(
+pub(crate) fn check(
     values: &[f32],
     dtype: Dtype,
     path: &std::path::Path,
@@ -62,7 +62,7 @@ pub(super) fn check(
 }
 
 /// A matrix read by columns: `[rows, columns]` to `[columns, rows]`, in tiles that stay in the cache.
-pub(super) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub(crate) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     const TILE: usize = 32;
     let mut out = vec![0f32; values.len()];
     for row_tile in (0..rows).step_by(TILE) {

@@ -120,7 +120,11 @@ impl Dense {
     fn new(k: usize, parts: &[&Linear]) -> Option<Self> {
         let weights: Option<Vec<_>> = parts
             .iter()
-            .map(|part| Some((part.weight.val().dims()[1], host(part.weight.val())?)))
+            .map(|part| {
+                // With its adapter, where it has one.
+                let weight = part.weight.val();
+                Some((weight.dims()[1], host(weight)?))
+            })
             .collect();
         let weights = weights?;
         let views: Vec<(usize, &[f32])> = weights
