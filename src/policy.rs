@@ -2,10 +2,12 @@
 
 mod chat;
 mod config;
+mod lora;
 pub mod open;
 
 use std::path::Path;
 
+use burn::module::Module as _;
 use burn::tensor::Device;
 use gcpo_data::{ChatError, ChatTemplate, Problem, PromptError, Prompts, Tokenizer, TokenizerError};
 use gcpo_model::checkpoint::{self, CheckpointError};
@@ -13,6 +15,7 @@ use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use gcpo_model::lora::{LoraError, Peft};
 use gcpo_model::quickstart;
 use thiserror::Error;
 
@@ -22,6 +25,8 @@ pub use config::{
 };
 
 use crate::console::note;
+pub use lora::{LoraDraft, LoraSettings, TargetModules};
+
 use crate::group::Group;
 use crate::rollout::{Completion, Contexts, Engine, Rollout, RolloutError, Work};
 
@@ -31,6 +36,9 @@ pub enum PolicyError {
     /// The weights or their configuration.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The adapters.
+    #[error(transparent)]
+    Adapter(#[from] LoraError),
     /// The generation configuration.
     #[error(transparent)]
     Generation(#[from] gcpo_model::config::ConfigError),
@@ -92,6 +100,8 @@ pub struct Policy {
     pub tokenizer: Tokenizer,
     /// All tokens that end a completion.
     pub eos: Vec<u32>,
+    /// The adapters that the network has, if it has any: they are what is trained and saved.
+    pub adapter: Option<Peft>,
     generation: GenerationConfig,
     prompts: Prompts,
     stop: Vec<String>,
@@ -220,6 +230,7 @@ impl Policy {
             model,
             tokenizer,
             eos,
+            adapter: None,
             generation,
             prompts,
         })
@@ -233,13 +244,35 @@ impl Policy {
         }
     }
 
-    /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`. Where `dtype` does not hold a weight, it
+    /// The same with adapters on its network, which `model` is.
+    pub fn with_adapter(self, model: Llama, adapter: Peft) -> Self {
+        Self {
+            model,
+            adapter: Some(adapter),
+            ..self
+        }
+    }
+
+    /// The same with its adapters merged into the network's weights.
+    pub fn merged(self) -> Self {
+        Self {
+            model: self.model.materialize(),
+            adapter: None,
+            ..self
+        }
+    }
+
+    /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`; where the network has adapters, these alone,
+    /// in f32 and in PEFT's. Where `dtype` does not hold a weight, it
     /// is in f32, and the console says so.
     ///
     /// # Errors
     /// [`PolicyError`] naming the file that could not be written, or the tensor that is not finite.
     pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
-        self.save_network(dir, dtype)?;
+        match &self.adapter {
+            None => self.save_network(dir, dtype)?,
+            Some(adapter) => adapter.save(&self.model, dir)?,
+        }
         Ok(self.tokenizer.save(dir)?)
     }
 

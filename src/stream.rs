@@ -23,6 +23,8 @@ pub enum Stage {
     Demonstrate = 6,
     /// Resamples of an evaluation's problems.
     Bootstrap = 7,
+    /// The first numbers of adapters.
+    Adapters = 8,
 }
 
 /// The name of one stream: results depend on this and on nothing else.

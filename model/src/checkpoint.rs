@@ -27,9 +27,9 @@ mod numbers;
 mod write;
 
 use contents::Contents;
-pub(crate) use numbers::{READ, check as check_numbers, decode, transpose};
 pub use error::{CheckpointError, WEIGHTS};
 pub use header::{Entry, Header};
+pub(crate) use numbers::{READ, check as check_numbers, decode, transpose};
 pub use write::{SHARD_BYTES, save, save_sharded};
 
 /// A model from a checkpoint.

@@ -43,6 +43,8 @@ pub enum Command {
     Score(ScoreArgs),
     /// Say whether an answer is right and why, or score a grader on labelled cases
     Grade(GradeArgs),
+    /// Write the model that a base model and an adapter are, as a whole Hugging Face directory
+    Merge(MergeArgs),
     /// Print a model's architecture, parameters, number format and memory
     Inspect(InspectArgs),
     /// Measure speed with random weights
@@ -69,6 +71,14 @@ pub struct DtypeArgs {
     /// Number format: float32, bfloat16 or float16, as far as the device computes in it
     #[arg(long, value_name = "DTYPE", default_value = "float32")]
     pub dtype: Dtype,
+}
+
+/// What is put on a model.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AdapterArgs {
+    /// Adapter of that model: a directory in PEFT's layout, as a run with [model.lora] or PEFT saves it
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub adapter: Option<PathBuf>,
 }
 
 /// Options of everything that trains.
@@ -112,6 +122,9 @@ pub struct EvalArgs {
     /// Model directory in Hugging Face layout, or `quickstart`
     #[arg(long, value_name = "DIR", required_unless_present_any = ["regrade", "compare"])]
     pub model: Option<ModelPath>,
+    /// What is put on the model.
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
     /// A suite: aime24, aime25, amc23, math500, minerva, olympiadbench, gsm8k, svamp or mawps, and its file; may be repeated
     #[arg(long = "suite", value_name = "NAME[=FILE]", conflicts_with_all = ["data", "preset"])]
     pub suites: Vec<String>,
@@ -154,6 +167,9 @@ pub struct GenerateArgs {
     /// Model directory in Hugging Face layout, or `quickstart`
     #[arg(long, value_name = "DIR")]
     pub model: ModelPath,
+    /// What is put on the model.
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
     /// The prompt, taken as it is
     #[arg(long, value_name = "TEXT", group = "prompts")]
     pub prompt: Option<String>,
@@ -183,6 +199,9 @@ pub struct ScoreArgs {
     /// Model directory in Hugging Face layout
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// What is put on the model.
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
     /// Rows of `{"text": …}` or `{"ids": […]}`
     #[arg(long, value_name = "FILE.jsonl")]
     pub input: PathBuf,
@@ -195,6 +214,20 @@ pub struct ScoreArgs {
     /// What to compute with.
     #[command(flatten)]
     pub dtype: DtypeArgs,
+}
+
+/// `gcpo merge`.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Base model: a directory in Hugging Face layout, or `quickstart`
+    #[arg(long, value_name = "DIR")]
+    pub model: ModelPath,
+    /// Its adapter: a directory in PEFT's layout
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// Where the merged model is written, in the base model's number format; must be new or empty
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// `gcpo grade`.
@@ -380,6 +413,10 @@ mod tests {
             "gcpo generate --model m --prompt hi -n 3 --json",
             "gcpo generate --model m --input f.jsonl",
             "gcpo score --model m --input f.jsonl --json",
+            "gcpo score --model m --adapter a --input f.jsonl",
+            "gcpo eval --model m --adapter a a.toml",
+            "gcpo generate --model m --adapter a --prompt hi",
+            "gcpo merge --model m --adapter a --out o",
             "gcpo grade --gold -1 --pred -1.0",
             "gcpo grade --gold 1 --pred 1 --rule boxed --rule hashes",
             "gcpo grade --cases f.jsonl --json",

@@ -18,7 +18,7 @@ use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
 use crate::eval::{EvalPlan, Set, evaluate};
-use crate::policy::{ModelPath, Policy, open};
+use crate::policy::{Policy, open};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration};
 use crate::reward::Reward;
@@ -81,8 +81,13 @@ fn measure(args: &EvalArgs) -> Result<()> {
     for set in &sets {
         check_golds(set, &reward)?;
     }
-    let name = name(model);
-    let files = open::checkpoint_digests(model)?;
+    let adapter = args.adapter.adapter.as_deref();
+    let mut name = model.to_string();
+    let mut files = open::checkpoint_digests(model)?;
+    if let Some(adapter) = adapter {
+        name = format!("{name} with {}", adapter.display());
+        files.extend(open::adapter_digests(adapter)?);
+    }
     let suites = sets.iter().map(suite_header).collect();
     let header = Header::new(&name, files, config.to_toml(), suites);
     let file = match &args.out {
@@ -96,7 +101,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
 
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let policy = open::load(model, &config.prompts(), dtype, &opened.device)?;
+    let policy = open::load_adapted(model, adapter, &config.prompts(), dtype, &opened.device)?;
     // Nothing is written before a model is there to be measured.
     let (mut log, kept) = if args.resume && file.exists() {
         Log::resume(&file, &header, |saved| differing(&config, saved))?
@@ -281,13 +286,6 @@ fn compare(first: &Path, second: &Path, json: bool) -> Result<()> {
         return print_line(serde_json::to_string(&found)?);
     }
     print_line(differences(&found).trim_end())
-}
-
-fn name(model: &ModelPath) -> String {
-    match model {
-        ModelPath::Quickstart => "quickstart".into(),
-        ModelPath::Dir(dir) => dir.display().to_string(),
-    }
 }
 
 fn show(

@@ -63,7 +63,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let texts = texts(args)?;
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let policy = open::load(&args.model, &config.prompts(), dtype, &opened.device)?;
+    let adapter = args.adapter.adapter.as_deref();
+    let policy = open::load_adapted(&args.model, adapter, &config.prompts(), dtype, &opened.device)?;
     let prompts = texts.into_iter().map(|(place, text)| {
         let ids = ids(&policy, &text, asked).context(place)?;
         Ok(Prompt { text, ids })

@@ -8,6 +8,7 @@ pub mod eval;
 pub mod generate;
 pub mod grade;
 pub mod inspect;
+pub mod merge;
 pub mod run;
 pub mod score;
 pub mod serve;
@@ -66,6 +67,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Generate(args)) => generate::run(args)?,
         Some(Command::Score(args)) => score::run(args)?,
         Some(Command::Grade(args)) => grade::run(args)?,
+        Some(Command::Merge(args)) => merge::run(args)?,
         Some(Command::Inspect(args)) => inspect::run(args)?,
         Some(Command::Bench(args)) => bench::run(args)?,
         Some(Command::Check(args)) => check::run(args)?,

@@ -105,8 +105,13 @@ impl RunPlan {
         })
     }
 
+    /// Whether adapters are trained: the model that they are of is needed as long as the run goes on.
+    pub fn has_adapters(&self) -> bool {
+        self.config.model.lora.is_some()
+    }
+
     /// The policy that the run begins with. One that goes on needs nothing of the model it was started with, unless that is the
-    /// reference model (`needs_base`). `texts` are what a tokenizer is learnt from, if it is to be.
+    /// reference model or has adapters (`needs_base`). `texts` are what a tokenizer is learnt from, if it is to be.
     ///
     /// # Errors
     /// A file is missing or wrong, or the parts do not belong together.

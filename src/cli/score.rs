@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use gcpo_data::Tokenizer;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
+use gcpo_model::lora::Peft;
 use serde::{Deserialize, Serialize};
 
 use super::args::ScoreArgs;
@@ -37,7 +38,10 @@ struct Scored {
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let model = open::network(&args.model, dtype, &opened.device)?;
+    let mut model = open::network(&args.model, dtype, &opened.device)?;
+    if let Some(adapter) = &args.adapter.adapter {
+        model = Peft::load(model, adapter)?.0;
+    }
     let rows = read(args, &model)?;
     let mut start = 0;
     while start < rows.len() {

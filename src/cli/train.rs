@@ -39,7 +39,8 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 fn train_by_rl(plan: &RunPlan) -> Result<ExitCode> {
-    run(plan, plan.config.objective_row().needs_reference_model(), rl)
+    let needs_base = plan.config.objective_row().needs_reference_model() || plan.has_adapters();
+    run(plan, needs_base, rl)
 }
 
 /// Trains on demonstrations.
@@ -47,28 +48,25 @@ fn train_by_rl(plan: &RunPlan) -> Result<ExitCode> {
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn sft(args: &TrainArgs) -> Result<ExitCode> {
-    run(
-        &RunPlan::from_file(&args.config, &args.run)?,
-        false,
-        |plan, needs_base| {
-            warn_of_suite(&plan.config);
-            let problems = plan.config.problems()?;
-            let texts = || {
-                problems
-                    .iter()
-                    .flat_map(|p| [Some(p.question.clone()), p.solution.clone()])
-                    .flatten()
-                    .collect()
-            };
-            let policy = plan.policy(needs_base, texts)?;
-            Ok(Box::new(Sft::new(
-                plan.config.clone(),
-                policy,
-                problems,
-                &plan.others,
-            )?))
-        },
-    )
+    let plan = &RunPlan::from_file(&args.config, &args.run)?;
+    run(plan, plan.has_adapters(), |plan, needs_base| {
+        warn_of_suite(&plan.config);
+        let problems = plan.config.problems()?;
+        let texts = || {
+            problems
+                .iter()
+                .flat_map(|p| [Some(p.question.clone()), p.solution.clone()])
+                .flatten()
+                .collect()
+        };
+        let policy = plan.policy(needs_base, texts)?;
+        Ok(Box::new(Sft::new(
+            plan.config.clone(),
+            policy,
+            problems,
+            &plan.others,
+        )?))
+    })
 }
 
 fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {

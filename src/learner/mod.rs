@@ -18,6 +18,7 @@ use gcpo_data::files;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use gcpo_model::lora::{self, Peft};
 use thiserror::Error;
 
 use crate::objective::ObjectiveError;
@@ -118,8 +119,10 @@ impl Learner {
         updates: usize,
         others: &[Device],
     ) -> Self {
-        let master = (train.dtype != Dtype::F32).then(|| policy.model.clone());
-        if master.is_some() {
+        let is_short = train.dtype != Dtype::F32;
+        // Adapters, and nothing else is trained of a policy that has some, stay in f32.
+        let master = (is_short && policy.adapter.is_none()).then(|| policy.model.clone());
+        if is_short {
             policy.model = policy.model.cast(train.dtype);
         }
         let optimizer = Optimizer::new(train);
@@ -136,9 +139,15 @@ impl Learner {
         }
     }
 
-    /// Keeps the policy as it is for the reference model.
+    /// Keeps the policy as it is for the reference model. Where it has adapters, that is the policy with these off: it shares the
+    /// weights, so it runs by tensor operations, without a copy that is laid out for the processor.
     pub fn keep_reference(&mut self) {
-        self.reference = self.generators();
+        self.reference = match self.policy.adapter {
+            None => self.generators(),
+            Some(_) => self
+                .workers()
+                .make(|model| Inference::plain(&lora::detach(model))),
+        };
     }
 
     /// The policy's model on each device, its own first.
@@ -259,7 +268,11 @@ impl Learner {
     /// Gives the other devices the policy's weights.
     fn refresh(&mut self) {
         for replica in &mut self.replicas {
-            *replica = self.policy.model.clone().fork(&replica.device());
+            *replica = match self.policy.adapter {
+                None => self.policy.model.clone().fork(&replica.device()),
+                // The rest never changes.
+                Some(_) => lora::follow(replica.clone(), &self.policy.model),
+            };
         }
     }
 
@@ -303,6 +316,22 @@ impl Learner {
     /// # Errors
     /// A file is missing, damaged, or of another model.
     pub fn restore(&mut self, dir: &Path) -> Result<()> {
+        let model = match &self.policy.adapter {
+            None => self.saved_weights(dir)?,
+            Some(adapter) => self.saved_adapter(adapter, dir)?,
+        };
+        let path = dir.join(TRAINER).join(OPTIMIZER);
+        let bytes =
+            files::bytes(&path, u64::MAX - 1).with_context(|| format!("cannot read {}", path.display()))?;
+        self.optimizer
+            .load_bytes(&bytes, &model)
+            .with_context(|| path.display().to_string())?;
+        self.take(model);
+        Ok(())
+    }
+
+    /// The policy's network with the weights in a checkpoint.
+    fn saved_weights(&self, dir: &Path) -> Result<Llama> {
         let trainer = dir.join(TRAINER);
         let is_exact = trainer.join("config.json").is_file();
         let weights = if is_exact { trainer.as_path() } else { dir };
@@ -313,13 +342,21 @@ impl Learner {
                 dir.display()
             );
         }
-        let path = trainer.join(OPTIMIZER);
-        let bytes =
-            files::bytes(&path, u64::MAX - 1).with_context(|| format!("cannot read {}", path.display()))?;
-        self.optimizer
-            .load_bytes(&bytes, &model)
-            .with_context(|| path.display().to_string())?;
-        self.take(model);
-        Ok(())
+        Ok(model)
+    }
+
+    /// The policy's network with the adapters in a checkpoint, which must be such as its own.
+    fn saved_adapter(&self, own: &Peft, dir: &Path) -> Result<Llama> {
+        let (saved, adapter) = Peft::load(lora::detach(&self.policy.model), dir)?;
+        let is_same = adapter.lora.r == own.lora.r
+            && adapter.lora.scale() == own.lora.scale()
+            && lora::places(&saved) == lora::places(&self.policy.model);
+        if !is_same {
+            bail!(
+                "{}: the adapters there are others than [model.lora] of this run",
+                dir.display()
+            );
+        }
+        Ok(lora::follow(self.policy.model.clone(), &saved))
     }
 }

@@ -282,7 +282,8 @@ impl names::Visit for Squares<'_> {
     }
 }
 
-/// The name of the first parameter of `module` that holds a NaN or an infinity: one transfer from the device.
+/// The name of the first parameter of `module` that holds a NaN or an infinity, of those that are trained: one transfer from the
+/// device.
 ///
 /// # Errors
 /// What the device answers when the computation or the transfer failed.
@@ -306,8 +307,12 @@ struct Zeros {
 
 impl names::Visit for Zeros {
     fn float<const D: usize>(&mut self, at: &ParamPath, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        if value.is_autodiff() && !value.is_require_grad() {
+            return;
+        }
         self.names.push(at.name());
-        let value = param.val().detach().cast(DType::F32);
+        let value = value.detach().cast(DType::F32);
         self.sums.push(value.mul_scalar(0.0).sum());
     }
 }

@@ -9,8 +9,10 @@ use serde_json::{Value as Json, json};
 use toml::Value as Toml;
 
 use super::chat::{Arguments, Day};
+use crate::policy::lora::{LoraDraft, LoraSettings};
 use crate::section::{
-    Check, ConfigError, Known as _, Value, impossible, positive, required, section, text, within, words,
+    Check, ConfigError, Known as _, Maybe, Value, impossible, positive, required, section, text, within,
+    words,
 };
 
 section! {
@@ -33,11 +35,14 @@ section! {
             None => Err(ConfigError::new("a shape is for random weights only")
                 .help("add `init = \"random\"` to [model] or remove the shape")),
         },
+        /// Adapters that are trained in the model's place.
+        pub lora: Option<LoraSettings> of Maybe<LoraDraft> => lora.complete(LoraDraft::complete),
     }
 }
 
 impl Check for Model {
     fn check(&self) -> Result<(), ConfigError> {
+        self.check_lora()?;
         match (&self.path, self.init, &self.shape) {
             (Some(_), Some(_), _) => impossible(
                 "init",
@@ -69,6 +74,30 @@ impl Check for Model {
             ),
             _ => Ok(()),
         }
+    }
+}
+
+impl Model {
+    /// What adapters cannot go with.
+    fn check_lora(&self) -> Result<(), ConfigError> {
+        if self.lora.is_none() {
+            return Ok(());
+        }
+        if self.init.is_some() || self.tokenizer.is_some() {
+            return impossible(
+                "lora",
+                "adapters are of a checkpoint, with its own tokenizer",
+                "set `model.path` and remove `init` and `tokenizer`, or remove [model.lora]",
+            );
+        }
+        if self.save_dtype != Dtype::F32 {
+            return impossible(
+                "save_dtype",
+                "adapters are saved in float32",
+                "remove the key; `gcpo merge` writes the merged model in the base model's format",
+            );
+        }
+        Ok(())
     }
 }
 
@@ -271,6 +300,15 @@ pub enum ModelPath {
     Quickstart,
     /// A directory in Hugging Face layout.
     Dir(PathBuf),
+}
+
+impl std::fmt::Display for ModelPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Quickstart => f.write_str("quickstart"),
+            Self::Dir(dir) => dir.display().fmt(f),
+        }
+    }
 }
 
 /// `model.tokenizer`.

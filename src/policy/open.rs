@@ -11,12 +11,14 @@ use gcpo_model::config::ModelConfig;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::llama::Llama;
+use gcpo_model::lora::{self, Lora, Peft};
 use gcpo_model::quickstart;
 use serde_json::json;
 
 use crate::console::note;
 use crate::policy::{Model, ModelPath, Policy, PromptChoice, PromptStyle, Shape, TokenizerSource};
 use crate::run::digest::{self, Digests};
+use crate::stream::{Stage, StreamKey, uniform};
 
 /// Special tokens of tokenizers that are made here. The second ends a completion.
 const SPECIALS: &[&str] = &["<pad>", "<eos>", "<q>", "<a>", "<final>"];
@@ -33,10 +35,59 @@ pub fn policy(
     texts: impl FnOnce() -> Vec<String>,
     device: &Device,
 ) -> Result<Policy> {
-    match &model.path {
-        Some(path) => load(path, choice, Dtype::F32, device),
-        None => random(model, choice, seed, texts, device),
+    let path = match &model.path {
+        Some(path) => path,
+        None => return random(model, choice, seed, texts, device),
+    };
+    let policy = load(path, choice, Dtype::F32, device)?;
+    match &model.lora {
+        None => Ok(policy),
+        Some(settings) => adapted(policy, settings.lora(), path, seed),
     }
+}
+
+/// The policy with new adapters on it, whose numbers are drawn from `seed`.
+fn adapted(policy: Policy, lora: Lora, path: &ModelPath, seed: u64) -> Result<Policy> {
+    let key = StreamKey {
+        seed,
+        step: 0,
+        prompt: 0,
+        stage: Stage::Adapters,
+        sample: 0,
+    };
+    let mut rng = key.rng();
+    let model =
+        lora::attach(policy.model.clone(), &lora, &mut || uniform(&mut rng)).context("[model.lora]")?;
+    let base = path.to_string();
+    Ok(policy.with_adapter(model, Peft { lora, base }))
+}
+
+/// The policy of a checkpoint with the adapter in `adapter`, if one is given.
+///
+/// # Errors
+/// A file is missing or wrong, or the adapter is of another model.
+pub fn load_adapted(
+    path: &ModelPath,
+    adapter: Option<&Path>,
+    choice: &PromptChoice,
+    dtype: Dtype,
+    device: &Device,
+) -> Result<Policy> {
+    let policy = load(path, choice, dtype, device)?;
+    let Some(dir) = adapter else {
+        return Ok(policy);
+    };
+    let (model, peft) = Peft::load(policy.model.clone(), dir)?;
+    Ok(policy.with_adapter(model, peft))
+}
+
+/// SHA-256 of an adapter's files.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn adapter_digests(dir: &Path) -> Result<Digests> {
+    let names = [lora::CONFIG, lora::WEIGHTS].map(str::to_owned).to_vec();
+    Ok(digest::of_files(dir, names)?)
 }
 
 /// The policy of a checkpoint, its weights of kind `dtype`.

@@ -100,7 +100,7 @@ fn changes(saved: &Config, config: &Config, free: &[String]) -> Vec<String> {
 }
 
 /// Compares what a run's results depend on with what they depended on: what forbids it to go on, and what is only to be said.
-/// `needs_base`: whether the base model is still used, as the reference model.
+/// `needs_base`: whether the base model is still used, as the reference model or below adapters.
 pub fn compare_inputs(saved: &Inputs, now: &Inputs, needs_base: bool) -> (Vec<String>, Vec<String>) {
     let (mut differ, mut notes) = (Vec::new(), Vec::new());
     if saved.problems != now.problems {
@@ -112,7 +112,7 @@ pub fn compare_inputs(saved: &Inputs, now: &Inputs, needs_base: bool) -> (Vec<St
             names
                 .into_iter()
                 .filter(|name| saved.model.get(*name) != now.model.get(*name))
-                .map(|name| format!("base model, which is the reference model ({name})")),
+                .map(|name| format!("base model, which is still used ({name})")),
         );
     }
     if saved.held_out != now.held_out {

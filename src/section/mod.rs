@@ -169,6 +169,43 @@ impl<S: Section> Slot for S {
     }
 }
 
+/// A section that means something by being there, whatever is in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Maybe<S>(pub Option<S>);
+
+impl<S> Maybe<S> {
+    /// The section completed, if it is there.
+    ///
+    /// # Errors
+    /// That of `complete`.
+    pub fn complete<C>(
+        self,
+        complete: impl FnOnce(S) -> Result<C, ConfigError>,
+    ) -> Result<Option<C>, ConfigError> {
+        self.0.map(complete).transpose()
+    }
+}
+
+impl<S: Section> Slot for Maybe<S> {
+    fn take(table: &mut Table, key: &'static str) -> Result<Self, ConfigError> {
+        <Option<S> as Slot>::take(table, key).map(Self)
+    }
+
+    fn put(&self, table: &mut Table, key: &'static str) {
+        self.0.put(table, key);
+    }
+
+    fn keys_at(key: Key) -> Vec<Key> {
+        S::keys_at(key)
+    }
+}
+
+impl<C: Known<S>, S: Section> Known<Maybe<S>> for Option<C> {
+    fn known(&self) -> Maybe<S> {
+        Maybe(self.as_ref().map(Known::known))
+    }
+}
+
 /// A list of sections, `[[reward]]`.
 impl<S: Section> Slot for Vec<S> {
     fn take(table: &mut Table, key: &'static str) -> Result<Self, ConfigError> {

@@ -26,7 +26,9 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// A directory holds an adapter and no model.
-    #[error("{0} holds an adapter, not a model: name its base model with --model, and {0} with --adapter; or `gcpo merge` makes a model of both")]
+    #[error(
+        "{0} holds an adapter, not a model: name its base model with --model, and {0} with --adapter; or `gcpo merge` makes a model of both"
+    )]
     Adapter(PathBuf),
     /// A directory holds no weights.
     #[error("{0} holds neither {WEIGHTS} nor {INDEX}; only safetensors checkpoints are read{hint}", hint = converting(.0))]

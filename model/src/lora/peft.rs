@@ -112,7 +112,8 @@ impl Peft {
             })
             .collect();
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        safetensors::serialize_to_file(views, Some(metadata), &path).map_err(|error| unwritten(&path, error))?;
+        safetensors::serialize_to_file(views, Some(metadata), &path)
+            .map_err(|error| unwritten(&path, error))?;
         leaves.sort();
         leaves.dedup();
         // Names of layers, where they are all that was asked for, mean more than was: PEFT is then told each path.
@@ -194,7 +195,10 @@ impl AdapterConfig {
         if kind != Some("LORA") {
             let kind = kind.unwrap_or("missing");
             return Err(json
-                .error("peft_type", format!("is {}; only \"LORA\" is read", shorten(kind)))
+                .error(
+                    "peft_type",
+                    format!("is {}; only \"LORA\" is read", shorten(kind)),
+                )
                 .into());
         }
         refuse(json)?;
@@ -288,7 +292,10 @@ fn refuse(json: &Reader) -> Result<(), LoraError> {
         None | Some(Value::Bool(_)) => {}
         Some(Value::String(init)) if PLAIN_INITS.contains(&init.as_str()) => {}
         Some(other) => {
-            let problem = format!("is {}, which changes the base model's weights: {MERGE}", short(other));
+            let problem = format!(
+                "is {}, which changes the base model's weights: {MERGE}",
+                short(other)
+            );
             return Err(json.error("init_lora_weights", problem).into());
         }
     }
@@ -343,8 +350,9 @@ impl<'a> Tensors<'a> {
             return Ok(None);
         };
         if shape != expected {
-            let problem =
-                format!("{name} has shape {shape:?}, but r in {CONFIG} and the base model make it {expected:?}");
+            let problem = format!(
+                "{name} has shape {shape:?}, but r in {CONFIG} and the base model make it {expected:?}"
+            );
             return Err(LoraError::Tensors {
                 path: self.path.into(),
                 problem,

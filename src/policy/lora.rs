@@ -1,0 +1,95 @@
+//! `[model.lora]`: adapters that are trained in the model's place.
+
+use gcpo_model::lora::{Lora, Targets};
+use toml::Value as Toml;
+
+use crate::section::{Check, ConfigError, Value, impossible, positive, section};
+
+/// What PEFT takes for Llama and Qwen where nothing is said.
+const USUAL: [&str; 2] = ["q_proj", "v_proj"];
+
+const ALL_LINEAR: &str = "all-linear";
+
+section! {
+    /// `[model.lora]`: low-rank adapters (LoRA) are trained, and the model stays as it is. Their names are PEFT's. Without this section
+    /// all weights are trained.
+    pub struct LoraSettings from LoraDraft {
+        /// Rank of the adapters. Source: PEFT.
+        pub r: usize = 8,
+        /// What adapters are multiplied by, times `r`. Source: PEFT.
+        pub lora_alpha: f64 = 8.0,
+        /// Share of an adapter's inputs that is left out while training; only 0. Source: PEFT.
+        pub lora_dropout: f64 = 0.0,
+        /// Which projections have an adapter: their names in a list, or `"all-linear"` for all but the head. Source: PEFT (Llama, Qwen).
+        pub target_modules: TargetModules = TargetModules::default(),
+        /// Whether `lora_alpha` is divided by √r instead of r. Source: PEFT (rank-stabilised LoRA).
+        pub use_rslora: bool = false,
+    }
+}
+
+impl Check for LoraSettings {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.r == 0 {
+            return impossible("r", "0 is no rank", "give 1 or more");
+        }
+        positive("lora_alpha", self.lora_alpha)?;
+        if self.lora_dropout != 0.0 {
+            return impossible(
+                "lora_dropout",
+                "dropout is not computed: what it drops would have to be the same however work is batched",
+                "remove the key; weight_decay and a smaller r are other ways to hold adapters back",
+            );
+        }
+        match &self.target_modules {
+            TargetModules(Targets::Named(names)) if names.is_empty() => impossible(
+                "target_modules",
+                "no module has an adapter",
+                "name one or more, or \"all-linear\"",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LoraSettings {
+    /// The adapters that it says.
+    pub fn lora(&self) -> Lora {
+        Lora {
+            r: self.r,
+            alpha: self.lora_alpha,
+            use_rslora: self.use_rslora,
+            targets: self.target_modules.0.clone(),
+        }
+    }
+}
+
+/// `model.lora.target_modules`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetModules(Targets);
+
+impl Default for TargetModules {
+    fn default() -> Self {
+        Self(Targets::Named(USUAL.map(str::to_owned).to_vec()))
+    }
+}
+
+impl Value for TargetModules {
+    fn wants() -> String {
+        "a list of names, or \"all-linear\"".into()
+    }
+
+    fn read(value: Toml) -> Result<Self, ConfigError> {
+        match &value {
+            Toml::String(text) if text == ALL_LINEAR => Ok(Self(Targets::AllLinear)),
+            Toml::Array(_) => Vec::read(value).map(|names| Self(Targets::Named(names))),
+            _ => Err(ConfigError::wrong_type(&value, &Self::wants())),
+        }
+    }
+
+    fn write(&self) -> Toml {
+        match &self.0 {
+            Targets::AllLinear => ALL_LINEAR.into(),
+            Targets::Named(names) => names.write(),
+        }
+    }
+}
