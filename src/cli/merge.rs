@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Error, Result, ensure};
-use gcpo_model::checkpoint;
+use gcpo_model::checkpoint::{self, Header};
 use gcpo_model::device;
 use gcpo_model::dtype::Dtype;
+use gcpo_model::quickstart;
 
 use super::args::MergeArgs;
 use super::run::print_line;
@@ -77,10 +78,16 @@ fn check_free(out: &Path) -> Result<()> {
 
 /// The number format that most of a checkpoint's numbers are in.
 fn format_of(model: &ModelPath) -> Result<Dtype> {
-    let ModelPath::Dir(dir) = model else {
-        return Ok(Dtype::F32);
+    let numbers = match model {
+        ModelPath::Dir(dir) => checkpoint::describe(dir)?.numbers,
+        ModelPath::Quickstart => {
+            let header = Header::parse(quickstart::WEIGHTS).map_err(Error::msg)?;
+            let entries = header.tensors.values();
+            entries
+                .map(|entry| (entry.dtype.to_string(), entry.bytes))
+                .collect()
+        }
     };
-    let numbers = checkpoint::describe(dir)?.numbers;
     let most = numbers.iter().max_by_key(|(_, count)| **count);
     Ok(match most.map_or("F32", |(name, _)| name.as_str()) {
         "BF16" => Dtype::Bf16,
