@@ -27,7 +27,7 @@ mod numbers;
 mod write;
 
 use contents::Contents;
-pub use error::{CheckpointError, WEIGHTS};
+pub use error::{ADAPTER, CheckpointError, WEIGHTS};
 pub use header::{Entry, Header};
 pub(crate) use numbers::{READ, check as check_numbers, decode, transpose};
 pub use write::{SHARD_BYTES, save, save_sharded};

@@ -20,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::cache::{Cache, Step, causal_bias, padding_bias};
 use crate::config::ModelConfig;
 use crate::dtype::{Dtype, cast, cast_module, widen};
-use crate::lora::project;
+use crate::projection::project;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
 

@@ -3,7 +3,7 @@
 //! burn's part is the place: a [`LoraAdapter`] is attached to a projection's weight, and every walk over the module then finds
 //! its two factors. Three things of burn's do not fit and are done here:
 //!
-//! * burn composes `W + s A B` whenever the weight is read, so that backward makes a gradient of `W`'s size: [`project`] runs
+//! * burn composes `W + s A B` whenever the weight is read, so that backward makes a gradient of `W`'s size: [`crate::projection`] runs
 //!   the factors beside `W` instead, and only they cost anything more than the forward pass;
 //! * its `A` is normal and drawn by the device: PEFT's is uniform in ±1/√in, and a run's numbers come from named streams;
 //! * its factors are in `W`'s format: here they are in f32, whatever `W` is in.
@@ -15,18 +15,16 @@ use std::path::PathBuf;
 
 use burn::module::{LoraAdapter, Module as _, Param, Reparameterizer};
 use burn::nn::Linear;
-use burn::tensor::module::linear;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
-use crate::dtype::{cast, widen};
 use crate::llama::Llama;
 use crate::names::{self, ParamPath, with_value};
 
 mod peft;
 
-pub use peft::{CONFIG, Peft, WEIGHTS, is_adapter_dir};
+pub use peft::{CONFIG, Peft, WEIGHTS};
 
 /// What adapters are, in PEFT's words.
 #[derive(Debug, Clone, PartialEq)]
@@ -231,19 +229,6 @@ impl names::Map for Follow<'_> {
         let new = self.0.next().expect("adapters are at the same places");
         with_value(param, |old| new.to_device(&old.device()).reshape(old.shape()))
     }
-}
-
-/// A projection of `x`, `[n, in]` to `[n, out]`, with its adapter where it has one. The factors are in f32; the sum is rounded to
-/// the format of `x` once.
-pub(crate) fn project(projection: &Linear, x: Tensor<2>) -> Tensor<2> {
-    let Some(adapter) = projection.weight.adapter() else {
-        return projection.forward(x);
-    };
-    let dtype = x.dtype();
-    let bias = projection.bias.as_ref().map(Param::val);
-    let low = widen(x.clone()).matmul(adapter.a.val());
-    let delta = low.matmul(adapter.b.val()).mul_scalar(adapter.scale);
-    cast(widen(linear(x, projection.weight.base(), bias)) + delta, dtype)
 }
 
 impl Llama {

@@ -29,7 +29,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let adapter = Some(args.adapter.as_path());
     let policy = open::load_adapted(&args.model, adapter, &prompts, Dtype::F32, &opened.device)?;
     // What was not written to its end is no model.
-    let partial = beside(&args.out)?;
+    let partial = unfinished(&args.out)?;
     let saved = policy.merged().save(&partial, dtype).map_err(Error::from);
     let written = saved.and_then(|()| {
         fs::rename(&partial, &args.out).with_context(|| format!("cannot make {}", args.out.display()))
@@ -48,7 +48,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
 }
 
 /// A new directory beside the one that is asked for.
-fn beside(out: &Path) -> Result<PathBuf> {
+fn unfinished(out: &Path) -> Result<PathBuf> {
     let name = out.file_name().context("--out names no directory")?;
     let partial = out.with_file_name(format!(".{}.partial", name.to_string_lossy()));
     match fs::remove_dir_all(&partial) {

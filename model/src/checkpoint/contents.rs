@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::error::{CheckpointError, INDEX, WEIGHTS};
+use super::error::{ADAPTER, CheckpointError, INDEX, WEIGHTS};
 use super::expected::Expected;
 use super::header::{Entry, Header};
 use super::numbers::{READ, decode};
 use crate::config::ModelConfig;
 use crate::files;
 use crate::json;
-use crate::lora::is_adapter_dir;
 use crate::rope::{base_frequencies, inverse_frequencies};
 
 const HEAD: &str = "lm_head.weight";
@@ -62,7 +61,7 @@ struct Place {
 impl<'a> Contents<'a> {
     /// Of a directory in Hugging Face layout.
     pub fn of_dir(dir: &Path) -> Result<Self, CheckpointError> {
-        if is_adapter_dir(dir) {
+        if dir.join(ADAPTER).is_file() && !dir.join("config.json").exists() {
             return Err(CheckpointError::Adapter(dir.into()));
         }
         let config = ModelConfig::load(dir)?;

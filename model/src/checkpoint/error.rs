@@ -11,6 +11,9 @@ pub const WEIGHTS: &str = "model.safetensors";
 /// or which files they are in.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
+/// What says that a directory holds an adapter: the file that describes it.
+pub const ADAPTER: &str = "adapter_config.json";
+
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {

@@ -20,7 +20,7 @@ use crate::json::{short, shorten};
 use crate::llama::Llama;
 
 /// The file that says what the adapters are,
-pub const CONFIG: &str = "adapter_config.json";
+pub use crate::checkpoint::ADAPTER as CONFIG;
 /// and the one that holds them.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 
@@ -69,11 +69,6 @@ pub struct Peft {
     pub lora: Lora,
     /// The base model, as it was named.
     pub base: String,
-}
-
-/// Whether a directory holds an adapter and no model.
-pub fn is_adapter_dir(dir: &Path) -> bool {
-    dir.join(CONFIG).is_file() && !dir.join("config.json").exists()
 }
 
 impl Peft {
