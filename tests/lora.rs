@@ -198,7 +198,7 @@ fn a_run_trains_adapters_alone_and_resumes_to_the_byte() {
     fs::write(dir.join("base/model.safetensors"), weights).unwrap();
     let error = failure(dir, &train(&["--resume", "again"]));
     assert!(
-        error.contains("base model, which is the reference model or has adapters (model.safetensors)"),
+        error.contains("base model, which has adapters or is the reference model (model.safetensors)"),
         "{error}"
     );
     let error = failure(dir, &train(&["--resume", "run", "--set", "model.lora.r=8"]));

@@ -112,7 +112,7 @@ pub fn compare_inputs(saved: &Inputs, now: &Inputs, needs_base: bool) -> (Vec<St
             names
                 .into_iter()
                 .filter(|name| saved.model.get(*name) != now.model.get(*name))
-                .map(|name| format!("base model, which is the reference model or has adapters ({name})")),
+                .map(|name| format!("base model, which has adapters or is the reference model ({name})")),
         );
     }
     if saved.held_out != now.held_out {
