@@ -251,3 +251,39 @@ fn bench_prints_its_contract() {
     );
     assert!(text.contains("`gcpo`, `grpo`, `grpo_alpha`"), "{text}");
 }
+
+#[test]
+fn generate_writes_conversations_by_the_checkpoints_chat_template() {
+    let dir = temp();
+    checkpoint(&dir.path().join("m"));
+    fn run<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        let common = "generate --model m --device cpu --json --set rollout.max_completion_length=4 --set rollout.temperature=0";
+        common.split(' ').chain(more.iter().copied()).collect()
+    }
+    let error = failure(dir.path(), &run(&["--chat", "--prompt", "1+2"]));
+    assert!(error.contains("chat template"), "{error}");
+    let template = "{% for m in messages %}{{ '<q>' + m.content }}{% endfor %}{% if hint %}+{% endif %}<a>";
+    fs::write(dir.path().join("m/chat_template.jinja"), template).unwrap();
+    let rows = "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}, {\"role\": \"user\", \"content\": \"2\"}]}\n\
+                {\"prompt\": \"3\"}\n";
+    fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
+    let hint = ["--set", "prompt.chat_template_kwargs={hint = true}"];
+    let chat = [&["--chat", "--input", "rows.jsonl"], &hint[..]].concat();
+    let (out, _) = success(dir.path(), &run(&chat));
+    let lines: Vec<serde_json::Value> = out.lines().map(json).collect();
+    let prompts: Vec<&str> = lines
+        .iter()
+        .map(|line| line["prompt"].as_str().unwrap())
+        .collect();
+    assert_eq!(prompts, ["<q>1<q>2+<a>", "<q>3+<a>"]);
+    // Greedy: the same tokens whatever the seed, and as for the text itself.
+    let (again, _) = success(dir.path(), &run(&[&chat[..], &["--set", "seed=7"]].concat()));
+    assert_eq!(out, again);
+    let (plain, _) = success(dir.path(), &run(&["--prompt", "<q>3+<a>"]));
+    assert_eq!(json(plain.trim())["completions"], lines[1]["completions"]);
+    let error = failure(dir.path(), &run(&["--input", "rows.jsonl"]));
+    assert!(
+        error.contains("rows.jsonl:1") && error.contains("--chat"),
+        "{error}"
+    );
+}

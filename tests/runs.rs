@@ -257,6 +257,10 @@ fn what_cannot_be_evaluated_or_computed_is_refused_where_it_is_read() {
         ),
         ("objective.beta=1e30", "`objective.beta`"),
         ("rollout.temperature=1e-30", "`rollout.temperature`"),
+        (
+            "rollout.temperature=0",
+            "`rollout.temperature`: 0 makes all candidates of a problem the same",
+        ),
         ("eval.every=2", "`eval.every`: there is nothing to measure"),
         (
             "run.name=../../x",

@@ -173,13 +173,16 @@ pub struct GenerateArgs {
     /// The prompt, taken as it is
     #[arg(long, value_name = "TEXT", group = "prompts")]
     pub prompt: Option<String>,
-    /// Prompts, one `{"prompt": …}` a line
+    /// Prompts, one `{"prompt": …}` or, with --chat, `{"messages": […]}` a line
     #[arg(long, value_name = "FILE.jsonl", group = "prompts")]
     pub input: Option<PathBuf>,
+    /// Take a prompt for what the user says, and write it by the checkpoint's chat template
+    #[arg(long)]
+    pub chat: bool,
     /// Completions of each prompt
     #[arg(short, value_name = "N", default_value = "1", value_parser = completions)]
     pub n: usize,
-    /// Set a key of [rollout], by its dotted path, or `seed`; may be repeated
+    /// Set a key of [rollout] or [prompt], by its dotted path, or `seed`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
     /// Print one JSON object a prompt

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gcpo_data::{ChatTemplate, Message};
 use gcpo_model::inference::Inference;
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +12,27 @@ use super::args::GenerateArgs;
 use super::run::{open_device, print_line, read_input};
 use crate::config::Draft;
 use crate::console::for_stdout;
-use crate::policy::{Policy, open};
+use crate::policy::{Policy, PromptStyle, open};
 use crate::report::Progress;
 use crate::rollout::{Completion, Engine, Finish, Request, Rollout};
 use crate::stream::{Stage, StreamKey};
 
 /// A row of the input.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, untagged)]
+enum Row {
+    /// A text; with `--chat`, what the user says.
+    Prompt { prompt: String },
+    /// A conversation, with `--chat`.
+    Messages { messages: Vec<Turn> },
+}
+
+/// A turn of a conversation.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
-    prompt: String,
+struct Turn {
+    role: String,
+    content: String,
 }
 
 /// A prompt, understood.
@@ -55,18 +67,26 @@ struct Answer<'a> {
 /// The model or the input cannot be read, or a prompt is malformed, empty, or too long.
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let mut draft = Draft::new("gcpo generate");
+    if args.chat {
+        draft.prompt.style = Some(PromptStyle::Chat);
+    }
     draft.set_all(&args.sets)?;
     // A length that nobody asked for gives way to the model's positions.
     let asked = draft.rollout.max_completion_length;
     let config = draft.finish()?;
     // Malformed rows are said before a large model is loaded.
-    let texts = texts(args)?;
+    let rows = given(args)?;
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let adapter = args.adapter.adapter.as_deref();
     let policy = open::load_adapted(&args.model, adapter, &config.prompts(), dtype, &opened.device)?;
-    let prompts = texts.into_iter().map(|(place, text)| {
-        let ids = ids(&policy, &text, asked).context(place)?;
+    let chat = match args.chat {
+        true => ChatTemplate::of(&policy.tokenizer, &config.prompt.chat_options())?,
+        false => None,
+    };
+    let prompts = rows.into_iter().map(|(place, row)| {
+        let text = text(row, chat.as_ref(), config.prompt.system.as_deref()).context(place.clone())?;
+        let ids = ids(&policy, &text, chat.is_some(), asked).context(place)?;
         Ok(Prompt { text, ids })
     });
     let prompts = prompts.collect::<Result<Vec<Prompt>>>()?;
@@ -103,9 +123,10 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 }
 
 /// The prompts as given, each with where it stands.
-fn texts(args: &GenerateArgs) -> Result<Vec<(String, String)>> {
+fn given(args: &GenerateArgs) -> Result<Vec<(String, Row)>> {
     if let Some(prompt) = &args.prompt {
-        return Ok(vec![("--prompt".into(), prompt.clone())]);
+        let prompt = prompt.clone();
+        return Ok(vec![("--prompt".into(), Row::Prompt { prompt })]);
     }
     let path = args.input.as_deref().context("give --prompt or --input")?;
     let rows = rows(&read_input(path)?, path)?;
@@ -123,9 +144,33 @@ const WAITING: usize = 4;
 /// What stands for bytes that are no character, or not yet.
 const NO_CHARACTER: char = '\u{fffd}';
 
-const HELP: &str = r#"{"prompt": "…"}"#;
+const HELP: &str = r#"{"prompt": "…"}, or with --chat {"messages": [{"role": "user", "content": "…"}]}"#;
 
-fn rows(text: &str, path: &Path) -> Result<Vec<(String, String)>> {
+/// What the model is given for a row: the text, or a conversation as its chat template writes it.
+fn text(row: Row, chat: Option<&ChatTemplate>, system: Option<&str>) -> Result<String> {
+    let Some(chat) = chat else {
+        return match row {
+            Row::Prompt { prompt } => Ok(prompt),
+            Row::Messages { .. } => {
+                bail!("messages are written by the checkpoint's chat template: add --chat")
+            }
+        };
+    };
+    let messages: Vec<Message> = match row {
+        Row::Prompt { prompt } => {
+            let system = system.map(|system| Message::new("system", system));
+            system.into_iter().chain([Message::new("user", prompt)]).collect()
+        }
+        Row::Messages { messages } => {
+            let turns = messages.into_iter();
+            turns.map(|turn| Message::new(turn.role, turn.content)).collect()
+        }
+    };
+    ensure!(!messages.is_empty(), "there are no messages; give at least one");
+    Ok(chat.render(&messages, true)?)
+}
+
+fn rows(text: &str, path: &Path) -> Result<Vec<(String, Row)>> {
     let lines = text
         .lines()
         .enumerate()
@@ -134,16 +179,18 @@ fn rows(text: &str, path: &Path) -> Result<Vec<(String, String)>> {
         .map(|(number, line)| {
             let place = format!("{}:{}", path.display(), number + 1);
             let row: Row = serde_json::from_str(line).with_context(|| format!("{place}: a row is {HELP}"))?;
-            Ok((place, row.prompt))
+            Ok((place, row))
         })
         .collect()
 }
 
 /// The tokens of a prompt taken as it is: special tokens in it become their ids, and what the tokenizer puts in front
-/// of a text (BOS, for some) stands there, nothing behind. `asked` new tokens must fit behind it.
-fn ids(policy: &Policy, text: &str, asked: Option<usize>) -> Result<Vec<u32>> {
+/// of a text (BOS, for some) stands there, unless a chat template wrote it (`chat`), nothing behind. `asked` new tokens must fit
+/// behind it.
+fn ids(policy: &Policy, text: &str, chat: bool, asked: Option<usize>) -> Result<Vec<u32>> {
     let tokenizer = &policy.tokenizer;
-    let ids = [tokenizer.prefix(), &tokenizer.encode(text, false)?].concat();
+    let prefix = if chat { &[] } else { tokenizer.prefix() };
+    let ids = [prefix, &tokenizer.encode(text, false)?].concat();
     let positions = policy.model.config().max_position_embeddings;
     if ids.is_empty() {
         bail!("the prompt has no tokens; give at least one");
@@ -264,6 +311,10 @@ mod tests {
             Path::new("in.jsonl"),
         )
         .unwrap();
+        let found: Vec<(String, String)> = found
+            .into_iter()
+            .map(|(place, row)| (place, super::text(row, None, None).unwrap()))
+            .collect();
         assert_eq!(
             found,
             [
@@ -271,6 +322,10 @@ mod tests {
                 ("in.jsonl:3".into(), "b".into())
             ]
         );
+        let messages = r#"{"messages": [{"role": "user", "content": "a"}]}"#;
+        let [(_, row)] = <[_; 1]>::try_from(rows(messages, Path::new("in.jsonl")).unwrap()).unwrap();
+        let error = super::text(row, None, None).unwrap_err().to_string();
+        assert!(error.contains("add --chat"), "{error}");
         for bad in [
             "{}",
             "[1]",

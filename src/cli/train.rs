@@ -89,6 +89,15 @@ fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
             )
             .into());
     }
+    if config.rollout.temperature == 0.0 {
+        return Err(config
+            .blame(
+                "rollout.temperature",
+                "0 makes all candidates of a problem the same: every advantage would be 0, and nothing would be learnt",
+                "give a number above 0; 1 is usual",
+            )
+            .into());
+    }
     if config.objective_row().needs_projection() && config.projection.integrations == 1 {
         say!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \

@@ -11,7 +11,8 @@ section! {
         pub num_generations: usize = 8,
         /// Longest completion in tokens, of every stage. Source: TRL.
         pub max_completion_length: usize = 256,
-        /// Sampling temperature; logits are divided by it in the rollout and in the trainer alike. Source: TRL.
+        /// Sampling temperature; logits are divided by it in the rollout and in the trainer alike. 0 is greedy, which nothing can be
+        /// learnt from: `gcpo generate` only. Source: TRL.
         pub temperature: f64 = 1.0,
         /// Sample among the k likeliest tokens; 0 takes all. Source: TRL.
         pub top_k: usize = 0,
@@ -44,7 +45,9 @@ impl Check for Rollout {
             let what = "an empty text would end every completion at once";
             return impossible("stop", what, "leave it out");
         }
-        check_temperature(self.temperature)?;
+        if self.temperature != 0.0 {
+            check_temperature(self.temperature)?;
+        }
         check_sampling(self.top_p, self.min_p, self.repetition_penalty)
     }
 }

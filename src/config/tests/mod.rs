@@ -161,7 +161,6 @@ fn impossible_values_name_the_line_or_the_set() {
 fn each_impossible_value_is_refused() {
     for (set, field) in [
         ("rollout.num_generations=0", "rollout.num_generations"),
-        ("rollout.temperature=0", "rollout.temperature"),
         ("rollout.top_p=1.5", "rollout.top_p"),
         ("rollout.min_p=-0.1", "rollout.min_p"),
         ("rollout.repetition_penalty=0", "rollout.repetition_penalty"),
