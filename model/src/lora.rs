@@ -3,7 +3,7 @@
 //! burn's part is the place: a [`LoraAdapter`] is attached to a projection's weight, and every walk over the module then finds
 //! its two factors. Three things of burn's do not fit and are done here:
 //!
-//! * burn composes `W + s A B` whenever the weight is read, so that backward makes a gradient of `W`'s size: [`crate::projection`] runs
+//! * burn composes `W + s A B` whenever the weight is read, so that backward makes a gradient of `W`'s size: `projection` runs
 //!   the factors beside `W` instead, and only they cost anything more than the forward pass;
 //! * its `A` is normal and drawn by the device: PEFT's is uniform in ±1/√in, and a run's numbers come from named streams;
 //! * its factors are in `W`'s format: here they are in f32, whatever `W` is in.
