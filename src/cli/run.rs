@@ -12,8 +12,7 @@ use jiff::Timestamp;
 
 use super::args::RunArgs;
 use crate::config::Config;
-use crate::console::note;
-use crate::console::{for_stdout, say};
+use crate::console::{for_stdout, note, say};
 use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::{Recipe, Start, compare_inputs, resume};
 use crate::run::{Inputs, RunDir, RunDirError, SavedStep};
