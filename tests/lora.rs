@@ -2,14 +2,13 @@
 
 mod program;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gcpo_model::checkpoint::{load, save};
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
-use program::{checkpoint, failure, json, success, temp};
+use program::{checkpoint, failure, files, json, success, temp};
 use safetensors::SafeTensors;
 
 /// A short run whose adapters move far: rollouts of old ones would be seen.
@@ -48,27 +47,6 @@ fn train<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn lines(path: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(json).collect()
-}
-
-/// Every file below a directory.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![dir.to_owned()];
-    while let Some(at) = open.pop() {
-        for entry in fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => open.push(path),
-                false => {
-                    found.insert(
-                        path.strip_prefix(dir).unwrap().to_owned(),
-                        fs::read(&path).unwrap(),
-                    );
-                }
-            }
-        }
-    }
-    found
 }
 
 fn tensor_names(path: &Path) -> Vec<String> {

@@ -46,25 +46,12 @@ fn args<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["train", "run.toml", "--device", "cpu"], more].concat()
 }
 
-/// Every file below a directory, but for the seconds in metrics.
+/// What two runs must share to the byte: every file of tensors, and the samples.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![dir.to_owned()];
-    while let Some(at) = open.pop() {
-        for entry in fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|end| end == "safetensors")
-                || path.ends_with("samples.jsonl")
-            {
-                found.insert(
-                    path.strip_prefix(dir).unwrap().to_owned(),
-                    fs::read(&path).unwrap(),
-                );
-            }
-        }
-    }
+    let mut found = program::files(dir);
+    found.retain(|path, _| {
+        path.extension().is_some_and(|end| end == "safetensors") || path.ends_with("samples.jsonl")
+    });
     assert!(!found.is_empty());
     found
 }
