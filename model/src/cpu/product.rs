@@ -8,6 +8,8 @@ use rayon::prelude::*;
 
 /// Columns of a panel, slots of a block of keys: what all widths are rounded up to.
 pub(super) const PANEL: usize = 32;
+/// Lines of a panel that are transposed together.
+const STRIP: usize = 16;
 
 /// A weight `[k, n]`, as panels `[n / 32][k][32]`, the last filled up with zeros.
 #[derive(Debug)]
@@ -52,9 +54,15 @@ impl Part<'_> {
                 }
             }
             Self::Transposed { values, stride, .. } => {
-                for (column, row) in values[from * stride..].chunks(stride).take(width).enumerate() {
-                    for (line, &value) in panel.chunks_exact_mut(PANEL).zip(&row[..k]) {
-                        line[column] = value;
+                let rows: Vec<&[f32]> = values[from * stride..].chunks(stride).take(width).collect();
+                // Few enough lines of the panel to stay in the cache while every row gives its numbers.
+                for (strip, lines) in panel.chunks_mut(STRIP * PANEL).enumerate() {
+                    let at = strip * STRIP;
+                    for (column, row) in rows.iter().enumerate() {
+                        let values = &row[at..k.min(at + STRIP)];
+                        for (line, &value) in lines.chunks_exact_mut(PANEL).zip(values) {
+                            line[column] = value;
+                        }
                     }
                 }
             }
@@ -207,12 +215,16 @@ pub(super) fn product<S: Simd>(
 ) {
     for column in (0..width).step_by(2 * S::F32_LANES) {
         let (mut lines, mut at) = (lines, 0);
-        // Eight lines and two vectors are 16 sums: all that AVX2 has registers for, so there it takes four.
+        // As many sums as there are registers, less three: twelve lines of two vectors where there are 32 of them, six where there are 16.
         if S::F32_LANES >= 16 {
-            while let Some((now, rest)) = lines.split_first_chunk::<8>() {
-                tile_8(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-                (lines, at) = (rest, at + 8);
+            while let Some((now, rest)) = lines.split_first_chunk::<12>() {
+                tile_12(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+                (lines, at) = (rest, at + 12);
             }
+        }
+        while let Some((now, rest)) = lines.split_first_chunk::<6>() {
+            tile_6(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+            (lines, at) = (rest, at + 6);
         }
         while let Some((now, rest)) = lines.split_first_chunk::<4>() {
             tile_4(simd, now, b, width, column, add, &mut out[at * stride..], stride);
@@ -272,7 +284,8 @@ macro_rules! tile {
     };
 }
 
-tile!(tile_8, 8, 0 1 2 3 4 5 6 7);
+tile!(tile_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
+tile!(tile_6, 6, 0 1 2 3 4 5);
 tile!(tile_4, 4, 0 1 2 3);
 tile!(tile_2, 2, 0 1);
 tile!(tile_1, 1, 0);

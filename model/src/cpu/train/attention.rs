@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::cpu::product::{Matrix, PANEL};
 use crate::host::{exponentials, exponentials_less_scaled, sum_of_products};
 
-use super::lines::Lines;
+use super::lines::{Lines, transpose};
 use super::tree::{Forest, Node};
 
 /// Scores held at once by a thread, in numbers, and lines of them.
@@ -286,17 +286,10 @@ impl<'a> Part<'a> {
     fn give(&self, block: &Block, factors: &[f32], lines: &[&[f32]], out: &mut [f32]) {
         let Heads { e, .. } = self.heads;
         let padded = e.next_multiple_of(PANEL);
-        let together: Vec<f32> = lines.iter().copied().flatten().copied().collect();
+        let together = lines.concat();
         let matrix = along(Lines::new(&together, e));
-        let mut transposed = Vec::new();
         for &(node, place, seen) in &block.seen {
-            transposed.clear();
-            transposed.resize(seen * lines.len(), 0.0);
-            for (line, factors) in factors.chunks_exact(block.width).enumerate() {
-                for (token, &factor) in factors[place..place + seen].iter().enumerate() {
-                    transposed[token * lines.len() + line] = factor;
-                }
-            }
+            let transposed = transpose(Lines::new(factors, block.width).columns(place, seen), false);
             let factors: Vec<&[f32]> = transposed.chunks_exact(lines.len()).collect();
             let from = self.place(self.node(node)).start * padded;
             matrix.multiply_into(&factors, true, &mut out[from..], padded);

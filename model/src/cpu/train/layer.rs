@@ -15,7 +15,7 @@ use crate::cpu::math::{
     Angles, gated, gated_backward, norm_lines, norm_lines_backward, norm_weight_gradient, prepare_heads,
     turn_heads_back,
 };
-use crate::cpu::product::PANEL;
+use crate::cpu::product::{PANEL, Part};
 use crate::rope::inverse_frequencies;
 
 /// What all layers of a model have in common, for some trees.
@@ -278,15 +278,14 @@ impl Frame {
         let of_mixed = Lines::new(&of_mixed, stride).columns(0, inner);
         let of_qkv = self.attention_backward(layer, &qkv, &mixed, &log_sums, of_mixed, found);
         let normed = self.normed(states, &layer.attention_norm);
+        let wanted = below || layer.attention_norm.is_trained();
         let mut of_normed = vec![0.0; states.len()];
         for (part, projection) in layer.qkv.iter().enumerate() {
             let lines = Lines::new(&of_qkv, widths.stride).columns(widths.at[part], widths.len[part]);
-            projection.gradients(self.states(&normed), lines, found);
-            if below || layer.attention_norm.is_trained() {
-                projection.backward(lines, part > 0, &mut of_normed, width);
-            }
+            let out = wanted.then_some((of_normed.as_mut_slice(), width, part > 0));
+            projection.backward(self.states(&normed), lines, out, found);
         }
-        if below || layer.attention_norm.is_trained() {
+        if wanted {
             self.norm_backward(states, &layer.attention_norm, &of_normed, grads, found);
         }
     }
@@ -294,9 +293,8 @@ impl Frame {
     /// The gradients of what goes into a projection, `[n, in rounded up to whole panels]`.
     fn grads_of(&self, projection: &Projection, x: Lines, grads: Lines, found: &mut Found) -> Vec<f32> {
         let stride = x.width().next_multiple_of(PANEL);
-        projection.gradients(x, grads, found);
         let mut of_x = vec![0.0; x.count() * stride];
-        projection.backward(grads, false, &mut of_x, stride);
+        projection.backward(x, grads, Some((&mut of_x, stride, false)), found);
         of_x
     }
 
@@ -319,8 +317,8 @@ impl Frame {
         let mut of_normed = vec![0.0; middle.len()];
         for (projection, at) in [(&layer.gate, 0), (&layer.up, half)] {
             let lines = Lines::new(&gate_up, 2 * half).columns(at, self.f);
-            projection.gradients(self.states(&normed), lines, found);
-            projection.backward(lines, at > 0, &mut of_normed, width);
+            let out = (of_normed.as_mut_slice(), width, at > 0);
+            projection.backward(self.states(&normed), lines, Some(out), found);
         }
         self.norm_backward(middle, &layer.mlp_norm, &of_normed, grads, found);
     }
@@ -426,15 +424,8 @@ impl Projection {
             });
         }
         if let Some(adapter) = &self.adapter {
-            let (low, rank) = self.low(adapter, x);
-            let b = Lines::new(adapter.b.get(), self.out);
-            multiply(
-                Lines::new(&low, low.len() / x.count()).columns(0, rank),
-                b.part(),
-                true,
-                out,
-                (stride, from),
-            );
+            let (low, b) = (adapter.low(x), Lines::new(adapter.b.get(), self.out));
+            multiply(adapter.lines(&low), b.part(), true, out, (stride, from));
         }
     }
 
@@ -443,62 +434,49 @@ impl Projection {
         Lines::new(self.weight.get(), self.out)
     }
 
-    /// `s x A`: `[n, r rounded up to whole panels]`, and r.
-    fn low(&self, adapter: &Adapter, x: Lines) -> (Vec<f32>, usize) {
-        let rank = adapter.a.get().len() / x.width();
-        let stride = rank.next_multiple_of(PANEL);
-        let mut low = vec![0.0; x.count() * stride];
-        multiply(
-            x,
-            Lines::new(adapter.a.get(), rank).part(),
-            false,
-            &mut low,
-            (stride, 0),
-        );
-        low.iter_mut().for_each(|low| *low *= adapter.scale);
-        (low, rank)
-    }
-
-    /// `out (+)= grads Wᵀ + s (grads Bᵀ) Aᵀ`
-    fn backward(&self, grads: Lines, add: bool, out: &mut [f32], stride: usize) {
-        multiply(grads, self.lines().transposed(), add, out, (stride, 0));
-        if let Some(adapter) = &self.adapter {
-            let (low, rank) = self.low_grads(adapter, grads);
-            let low = Lines::new(&low, rank.next_multiple_of(PANEL)).columns(0, rank);
-            let a = Lines::new(adapter.a.get(), rank);
-            multiply(low, a.transposed(), true, out, (stride, 0));
-        }
-    }
-
-    /// `s grads Bᵀ`, and r.
-    fn low_grads(&self, adapter: &Adapter, grads: Lines) -> (Vec<f32>, usize) {
-        let b = Lines::new(adapter.b.get(), self.out);
-        let rank = b.count();
-        let stride = rank.next_multiple_of(PANEL);
-        let mut low = vec![0.0; grads.count() * stride];
-        multiply(grads, b.transposed(), false, &mut low, (stride, 0));
-        low.iter_mut().for_each(|low| *low *= adapter.scale);
-        (low, rank)
-    }
-
-    /// The gradients of the parameters.
-    fn gradients(&self, x: Lines, grads: Lines, found: &mut Found) {
+    /// The gradients of the parameters, and unless nobody wants it `out (+)= grads Wᵀ + s (grads Bᵀ) Aᵀ`, that of `x`.
+    fn backward(&self, x: Lines, grads: Lines, out: Option<(&mut [f32], usize, bool)>, found: &mut Found) {
         found.put(&self.weight, || outer(x, grads));
         if let Some(bias) = &self.bias {
             found.put(bias, || sum_lines(grads));
         }
-        if let Some(adapter) = &self.adapter {
-            found.put(&adapter.a, || {
-                let (low, rank) = self.low_grads(adapter, grads);
-                outer(x, Lines::new(&low, rank.next_multiple_of(PANEL)).columns(0, rank))
-            });
-            found.put(&adapter.b, || {
-                let (low, rank) = self.low(adapter, x);
-                outer(
-                    Lines::new(&low, rank.next_multiple_of(PANEL)).columns(0, rank),
-                    grads,
-                )
-            });
+        let of_low = self.adapter.as_ref().map(|adapter| {
+            let of_low = adapter.low_grads(grads, self.out);
+            let lines = adapter.lines(&of_low);
+            found.put(&adapter.a, || outer(x, lines));
+            found.put(&adapter.b, || outer(adapter.lines(&adapter.low(x)), grads));
+            of_low
+        });
+        let Some((out, stride, add)) = out else { return };
+        multiply(grads, self.lines().transposed(), add, out, (stride, 0));
+        if let (Some(adapter), Some(of_low)) = (&self.adapter, &of_low) {
+            let a = Lines::new(adapter.a.get(), adapter.r);
+            multiply(adapter.lines(of_low), a.transposed(), true, out, (stride, 0));
         }
+    }
+}
+
+impl Adapter {
+    /// `[n][r]` of lines that [`Self::low`] and [`Self::low_grads`] make.
+    fn lines<'a>(&self, low: &'a [f32]) -> Lines<'a> {
+        Lines::new(low, self.r.next_multiple_of(PANEL)).columns(0, self.r)
+    }
+
+    /// `s x A`: `[n, r rounded up to whole panels]`
+    fn low(&self, x: Lines) -> Vec<f32> {
+        self.scaled(x, Lines::new(self.a.get(), self.r).part())
+    }
+
+    /// `s grads Bᵀ`: `[n, r rounded up to whole panels]`
+    fn low_grads(&self, grads: Lines, out: usize) -> Vec<f32> {
+        self.scaled(grads, Lines::new(self.b.get(), out).transposed())
+    }
+
+    fn scaled(&self, lines: Lines, factor: Part) -> Vec<f32> {
+        let stride = self.r.next_multiple_of(PANEL);
+        let mut low = vec![0.0; lines.count() * stride];
+        multiply(lines, factor, false, &mut low, (stride, 0));
+        low.iter_mut().for_each(|low| *low *= self.scale);
+        low
     }
 }

@@ -12,8 +12,8 @@ use crate::cpu::product::{Matrix, PANEL, Part};
 const LINES: usize = 64;
 /// Lines whose products are added up at once.
 const RUN: usize = 1024;
-/// Columns of a matrix that are transposed together: a line of the processor's cache.
-const STRIP: usize = 16;
+/// Lines and columns that are transposed together: a line of the processor's cache.
+const SQUARE: usize = 16;
 
 /// Lines of `width` numbers, one at every multiple of `stride`.
 #[derive(Debug, Clone, Copy)]
@@ -125,12 +125,16 @@ pub(super) fn multiply(
 /// # Shapes
 /// `x`: `[n][k]`; `y`: `[n][m]`; `[k, m]`
 pub(super) fn outer(x: Lines, y: Lines) -> Vec<f32> {
+    // Laying out is cheaper than transposing, so the wider of the two is laid out.
+    if x.width() > y.width() {
+        return transpose(Lines::new(&outer(y, x), x.width()), true);
+    }
     let (n, m) = (x.count(), y.width());
     let columns = m.next_multiple_of(PANEL);
     let mut sum = vec![0.0; x.width() * columns];
     for from in (0..n).step_by(RUN) {
         let to = n.min(from + RUN);
-        let transposed = transpose(x.rows(from..to));
+        let transposed = transpose(x.rows(from..to), true);
         let lines = Lines::new(&transposed, to - from);
         multiply(lines, y.rows(from..to).part(), from > 0, &mut sum, (columns, 0));
     }
@@ -153,22 +157,41 @@ pub(super) fn sum_lines(lines: Lines) -> Vec<f32> {
     sum
 }
 
-/// `[n][k]` to `[k, n]`.
-pub(super) fn transpose(lines: Lines) -> Vec<f32> {
+/// `[n][k]` to `[k, n]`. With `team` the threads share it out.
+pub(super) fn transpose(lines: Lines, team: bool) -> Vec<f32> {
     let n = lines.count();
     let mut out = vec![0.0; lines.width() * n];
-    out.par_chunks_mut(STRIP * n)
-        .enumerate()
-        .for_each(|(strip, out)| {
-            let from = strip * STRIP;
-            let width = out.len() / n;
-            for (row, line) in lines.iter().enumerate() {
-                for (column, &value) in line[from..from + width].iter().enumerate() {
-                    out[column * n + row] = value;
-                }
-            }
-        });
+    let each = |(strip, out): (usize, &mut [f32])| {
+        transpose_strip(lines.columns(strip * SQUARE, out.len() / n), out);
+    };
+    match team {
+        true => out.par_chunks_mut(SQUARE * n).enumerate().for_each(each),
+        false => out.chunks_mut(SQUARE * n).enumerate().for_each(each),
+    }
     out
+}
+
+/// The same of a few columns, in squares that fit into registers and lines of the cache.
+fn transpose_strip(lines: Lines, out: &mut [f32]) {
+    let (n, width) = (lines.count(), lines.width());
+    let whole = if width == SQUARE { n / SQUARE * SQUARE } else { 0 };
+    for from in (0..whole).step_by(SQUARE) {
+        let mut square = [[0.0; SQUARE]; SQUARE];
+        for (row, at) in (from..from + SQUARE).enumerate() {
+            let (line, _) = lines.line(at).as_chunks::<SQUARE>();
+            for (column, &value) in line[0].iter().enumerate() {
+                square[column][row] = value;
+            }
+        }
+        for (line, square) in out.chunks_exact_mut(n).zip(&square) {
+            line[from..from + SQUARE].copy_from_slice(square);
+        }
+    }
+    for row in whole..n {
+        for (line, &value) in out.chunks_exact_mut(n).zip(lines.line(row)) {
+            line[row] = value;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +222,7 @@ mod tests {
         multiply(y, w.transposed(), true, &mut back, (64, 0));
         let gradient = outer(x, y);
         assert_eq!(gradient.len(), k * m);
+        assert_eq!(transpose(Lines::new(&outer(y, x), k), false), gradient);
         let dot = |a: &mut dyn Iterator<Item = (f32, f32)>| {
             a.map(|(a, b)| f64::from(a) * f64::from(b)).sum::<f64>()
         };

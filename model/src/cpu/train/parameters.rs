@@ -73,6 +73,7 @@ pub(super) struct Adapter {
     pub a: Values,
     /// `[r, out]`
     pub b: Values,
+    pub r: usize,
     pub scale: f32,
 }
 
@@ -93,6 +94,7 @@ impl Projection {
             Some(adapter) => Some(Adapter {
                 a: Values::new(&adapter.a)?,
                 b: Values::new(&adapter.b)?,
+                r: adapter.a.dims()[1],
                 scale: adapter.scale as f32,
             }),
         };
