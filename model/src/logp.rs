@@ -34,6 +34,12 @@ pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f
     cpu::completion_logp(model, pairs, temperature).unwrap_or_else(|| by_tensors(model, pairs, temperature))
 }
 
+/// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which knows gradient checkpointing, and not by tensor
+/// operations.
+pub fn is_fused(model: &Llama) -> bool {
+    cpu::is_fused(model)
+}
+
 /// [`completion_logp`] by tensor operations, whatever the device.
 pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
     let device = model.device();

@@ -23,4 +23,4 @@ mod train;
 mod weights;
 
 pub(crate) use cache::runtime;
-pub(crate) use train::completion_logp;
+pub(crate) use train::{completion_logp, is_fused};

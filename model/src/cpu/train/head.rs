@@ -1,5 +1,6 @@
 //! Log-probabilities and entropies from states, a part of the vocabulary at a time, and the way back, where the logits are computed again.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -85,6 +86,27 @@ pub(super) struct Head {
 pub(super) struct Kept {
     targets: Vec<Target>,
     log_sums: Vec<f32>,
+}
+
+impl Kept {
+    /// The states that a gradient comes from, in order.
+    pub fn states_with_gradients(&self, grads: &[f32]) -> Vec<usize> {
+        let targets = self.targets.iter().filter(|target| grads[target.slot] != 0.0);
+        let states: BTreeSet<usize> = targets.map(|target| target.state).collect();
+        states.into_iter().collect()
+    }
+
+    /// The same of some states alone.
+    pub fn of(&self, states: &[usize]) -> Self {
+        let targets = self.targets.iter().filter_map(|target| {
+            let state = states.binary_search(&target.state).ok()?;
+            Some(Target { state, ..*target })
+        });
+        Self {
+            targets: targets.collect(),
+            log_sums: states.iter().map(|&state| self.log_sums[state]).collect(),
+        }
+    }
 }
 
 impl Head {
@@ -252,7 +274,7 @@ impl Head {
         parameters: &Parameters,
         of_weight: Option<Vec<f32>>,
         tokens: &[u32],
-        grads: Option<Lines>,
+        grads: Lines,
         found: &mut Found,
     ) {
         let embedding = &parameters.embedding;
@@ -266,11 +288,9 @@ impl Head {
                 Some(sum) => sum.clone(),
                 None => vec![0.0; embedding.get().len()],
             };
-            if let Some(grads) = grads {
-                for (&token, grad) in tokens.iter().zip(grads.iter()) {
-                    let line = &mut sum[token as usize * d..][..d];
-                    line.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
-                }
+            for (&token, grad) in tokens.iter().zip(grads.iter()) {
+                let line = &mut sum[token as usize * d..][..d];
+                line.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
             }
             sum
         });

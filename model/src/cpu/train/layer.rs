@@ -3,6 +3,7 @@
 //! `n` tokens; `D` is the model's width and `F` the feed-forward's, both rounded up to whole panels.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -24,7 +25,7 @@ pub(super) struct Frame {
     pub forest: Forest,
     pub heads: Heads,
     /// Of each position.
-    angles: Vec<Angles>,
+    angles: Arc<[Angles]>,
     eps: f32,
     d: usize,
     f: usize,
@@ -43,6 +44,47 @@ pub(super) struct Kept {
     middle: Vec<f32>,
     /// `[n, 2 F]`: gates and ups.
     gate_up: Vec<f32>,
+}
+
+impl Kept {
+    /// The same of the tokens in `from` alone, which are those of `part`.
+    pub fn of(self, whole: &Frame, part: &Frame, from: &[Range<usize>]) -> Self {
+        let lines = |values: Vec<f32>| rows(&values, values.len() / whole.forest.tokens.len(), from);
+        let groups = whole.heads.groups;
+        let mut log_sums = Vec::new();
+        let mut from = from.iter();
+        for tree in &part.forest.trees {
+            let from: Vec<&Range<usize>> = from.by_ref().take(tree.len()).collect();
+            let holds = |tree: &Range<usize>| whole.forest.tokens_of(tree).contains(&from[0].start);
+            let number = whole
+                .forest
+                .trees
+                .iter()
+                .position(holds)
+                .expect("a part of the whole");
+            let first = whole.forest.tokens_of(&whole.forest.trees[number]).start;
+            let inner: Vec<Range<usize>> = from.iter().map(|at| at.start - first..at.end - first).collect();
+            let kv = whole.heads.kv;
+            let of_heads = &self.log_sums[number * kv..][..kv];
+            log_sums.extend(of_heads.iter().map(|log_sums| rows(log_sums, groups, &inner)));
+        }
+        Self {
+            qkv: lines(self.qkv),
+            mixed: lines(self.mixed),
+            log_sums,
+            middle: lines(self.middle),
+            gate_up: lines(self.gate_up),
+        }
+    }
+}
+
+/// Some lines of `width` numbers.
+pub(super) fn rows(values: &[f32], width: usize, rows: &[Range<usize>]) -> Vec<f32> {
+    let slices: Vec<&[f32]> = rows
+        .iter()
+        .map(|row| &values[row.start * width..row.end * width])
+        .collect();
+    slices.concat()
 }
 
 /// Where queries, keys and values stand in a line.
@@ -71,6 +113,15 @@ impl Frame {
             d: config.hidden_size,
             f: config.intermediate_size,
             forest,
+        }
+    }
+
+    /// The same for other trees, of positions that are known here.
+    pub fn with(&self, forest: Forest) -> Self {
+        Self {
+            forest,
+            angles: self.angles.clone(),
+            ..*self
         }
     }
 

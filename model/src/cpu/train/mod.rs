@@ -18,6 +18,7 @@ mod parameters;
 mod tests;
 mod tree;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use burn::backend::Flex;
@@ -97,6 +98,11 @@ pub(crate) fn completion_logp(
     })
 }
 
+/// Whether [`completion_logp`] runs a model.
+pub(crate) fn is_fused(model: &Llama) -> bool {
+    Parameters::new(model).is_some()
+}
+
 /// The states that are asked, and for what.
 #[derive(Default)]
 struct Asked {
@@ -169,35 +175,54 @@ impl Tape {
         }
     }
 
-    /// The parameters' gradients, given those of the log-probabilities.
-    fn backward(mut self, grads: &[f32]) -> Found {
+    /// The parameters' gradients, given those of the log-probabilities. What no gradient comes from is not gone back through.
+    fn backward(self, grads: &[f32]) -> Found {
         let mut found = Found::default();
-        let (width, parameters, frame) = (self.frame.width(), &self.parameters, &self.frame);
-        let normed = frame.normed(&self.last, &parameters.norm);
-        let known = self.known.as_ref().expect("the forward pass came first");
-        let lines = frame.states(&normed);
-        let (of_normed, of_head) = self.head.backward(parameters, lines, known, grads, width);
-        let mut of_last = vec![0.0; self.last.len()];
-        frame.norm_backward(&self.last, &parameters.norm, &of_normed, &mut of_last, &mut found);
+        let (width, parameters, head) = (self.frame.width(), &self.parameters, self.head);
+        let kept = self.known.as_ref().expect("the forward pass came first");
+        // Where nothing comes from anywhere, one state says so to all parameters.
+        let states = match kept.states_with_gradients(grads) {
+            states if states.is_empty() => vec![0],
+            states => states,
+        };
+        let (kept, asked) = (kept.of(&states), states.iter().map(|&state| self.asked[state]));
+        let (forest, from) = self.frame.forest.with(asked.clone());
+        let is_whole = forest.tokens.len() == self.frame.forest.tokens.len();
+        let frame = self.frame.with(forest);
+        let lines: Vec<Range<usize>> = states.iter().map(|&state| state..state + 1).collect();
+        let last = layer::rows(&self.last, width, &lines);
+        let normed = frame.normed(&last, &parameters.norm);
+        let (of_normed, of_head) = head.backward(parameters, frame.states(&normed), &kept, grads, width);
+        let mut of_last = vec![0.0; last.len()];
+        frame.norm_backward(&last, &parameters.norm, &of_normed, &mut of_last, &mut found);
         let mut of_states = vec![0.0; frame.forest.tokens.len() * width];
-        for (&place, line) in self.asked.iter().zip(of_last.chunks_exact(width)) {
+        for (place, line) in asked.zip(of_last.chunks_exact(width)) {
+            let node = from.partition_point(|node| node.end <= place);
+            let place = frame.forest.nodes[node].tokens.start + place - from[node].start;
             of_states[place * width..][..width].copy_from_slice(line);
         }
         let lowest = self.lowest();
-        for (index, layer) in parameters.layers.iter().enumerate().skip(lowest).rev() {
-            let (states, kept) = self.layers.pop().expect("one for every layer");
+        for (index, (layer, (states, kept))) in parameters
+            .layers
+            .iter()
+            .zip(self.layers)
+            .enumerate()
+            .skip(lowest)
+            .rev()
+        {
+            let (states, kept) = match is_whole {
+                true => (states, kept),
+                false => (
+                    layer::rows(&states, width, &from),
+                    kept.map(|kept| kept.of(&self.frame, &frame, &from)),
+                ),
+            };
             let kept = kept.unwrap_or_else(|| frame.forward(layer, &mut states.clone()));
             let below = index > lowest || parameters.embedding.is_trained();
             frame.backward(layer, &states, kept, &mut of_states, below, &mut found);
         }
         let of_tokens = frame.states(&of_states);
-        Head::put(
-            parameters,
-            of_head,
-            &frame.forest.tokens,
-            Some(of_tokens),
-            &mut found,
-        );
+        Head::put(parameters, of_head, &frame.forest.tokens, of_tokens, &mut found);
         found
     }
 }

@@ -69,6 +69,41 @@ impl Forest {
         }
     }
 
+    /// The nodes that hold the tokens at some places, with those that they continue; and where the tokens of each stand here.
+    pub fn with(&self, places: impl Iterator<Item = usize>) -> (Self, Vec<Range<usize>>) {
+        let mut kept = vec![false; self.nodes.len()];
+        for place in places {
+            let node = self.nodes.partition_point(|node| node.tokens.end <= place);
+            for &node in &self.nodes[node].path {
+                kept[node] = true;
+            }
+        }
+        let mut new = Self::default();
+        let mut numbers = vec![0; self.nodes.len()];
+        let mut from = Vec::new();
+        for tree in &self.trees {
+            let first = new.nodes.len();
+            for number in tree.clone().filter(|&node| kept[node]) {
+                let node = &self.nodes[number];
+                numbers[number] = new.nodes.len();
+                let start = new.tokens.len();
+                new.tokens.extend_from_slice(&self.tokens[node.tokens.clone()]);
+                new.positions
+                    .extend_from_slice(&self.positions[node.tokens.clone()]);
+                new.nodes.push(Node {
+                    tokens: start..new.tokens.len(),
+                    position: node.position,
+                    path: node.path.iter().map(|&node| numbers[node]).collect(),
+                });
+                from.push(node.tokens.clone());
+            }
+            if new.nodes.len() > first {
+                new.trees.push(first..new.nodes.len());
+            }
+        }
+        (new, from)
+    }
+
     /// Where a tree's tokens stand.
     pub fn tokens_of(&self, tree: &Range<usize>) -> Range<usize> {
         self.nodes[tree.start].tokens.start..self.nodes[tree.end - 1].tokens.end
