@@ -45,7 +45,7 @@ impl Sft {
         Ok(Self {
             held_out: HeldOut::of(&config, &problems)?,
             problems: Problems::new(problems, &config.data, config.seed),
-            learner: Learner::new(&config.train, config.model.save_dtype, policy, updates, others),
+            learner: Learner::new(&config.train, config.format(), policy, updates, others),
             config,
         })
     }
