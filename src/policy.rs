@@ -400,6 +400,11 @@ impl Policy {
         Ok(engine.work())
     }
 
+    /// What transformers would leave out at random while it trains this network, by the keys of `config.json`: nothing is left out here.
+    pub fn dropouts(&self) -> Vec<String> {
+        self.config_json.dropouts()
+    }
+
     /// The three prompts.
     pub fn prompts(&self) -> &Prompts {
         &self.prompts

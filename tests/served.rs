@@ -43,6 +43,7 @@ fn base(dir: &Path) {
     );
     config.insert("transformers_version".into(), js!("4.51.0"));
     config.insert("use_cache".into(), js!(true));
+    config.insert("attention_dropout".into(), js!(0.1));
     config.insert("architectures".into(), js!(["LlamaForCausalLM", "Other"]));
     fs::write(&path, Value::Object(config).to_string()).unwrap();
     let quick = gcpo::config::Draft::new("test").finish().unwrap().prompts();
@@ -70,7 +71,14 @@ fn a_checkpoint_has_the_format_and_the_keys_of_its_base_model_and_resumes_to_the
     let dir = temp();
     let dir = dir.path();
     base(dir);
-    success(dir, &train(&["--run-dir", "whole"]));
+    let (_, stderr) = success(dir, &train(&["--run-dir", "whole"]));
+    assert_eq!(
+        stderr
+            .matches("attention_dropout = 0.1: dropout is not computed")
+            .count(),
+        1,
+        "{stderr}"
+    );
     let last = dir.join("whole/checkpoints/step-2");
     assert_eq!(dtypes(&last), ["BF16"]);
     assert_eq!(dtypes(&last.join("trainer")), ["F32"]);
@@ -117,6 +125,8 @@ fn at_the_root_of_a_checkpoint_are_the_files_of_a_model_only() {
         names.sort();
         names
     };
+    let usual = gcpo::config::Config::default().format();
+    assert_eq!(usual.max_shard_size, checkpoint::MAX_SHARD_SIZE);
     let shards = [
         "--run-dir",
         "run",

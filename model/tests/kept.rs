@@ -105,6 +105,32 @@ fn the_format_is_written_under_the_names_that_stand_there() {
 }
 
 #[test]
+fn dropout_is_found_under_all_its_names() {
+    let dir = edited("qwen3", |map| {
+        for (key, rate) in [
+            ("attention_dropout", json!(0.1)),
+            ("resid_pdrop", json!(0.2)),
+            ("embd_pdrop", json!(0.0)),
+            ("hidden_dropout_prob", json!(1)),
+            ("layerdrop", json!(0)),
+            ("activation_dropout", Value::Null),
+            ("classifier_dropout", json!(0.5)),
+            ("drop_path_rate", json!(0.3)),
+        ] {
+            map.insert(key.into(), rate);
+        }
+    });
+    let loaded = checkpoint::read(dir.path(), Dtype::F32, &device()).unwrap();
+    let wanted = [
+        "attention_dropout = 0.1",
+        "resid_pdrop = 0.2",
+        "hidden_dropout_prob = 1",
+        "drop_path_rate = 0.3",
+    ];
+    assert_eq!(loaded.config_json.dropouts(), wanted);
+}
+
+#[test]
 fn a_head_that_is_not_the_embedding_after_all_is_said_in_config_json() {
     let untied = edited("untied", |map| {
         map.insert("tie_word_embeddings".into(), json!(true));

@@ -123,13 +123,21 @@ impl RunPlan {
     /// A file is missing or wrong, or the parts do not belong together.
     pub fn policy(&self, needs_base: bool, texts: impl FnOnce() -> Vec<String>) -> Result<Policy> {
         let device = self.device.clone().autodiff();
-        match &self.from {
+        let policy = match &self.from {
             Some(from) if !needs_base => {
                 let path = ModelPath::Dir(from.path.clone());
                 open::load(&path, &self.config.prompts(), Dtype::F32, &device)
             }
             _ => self.config.policy(texts, &device),
+        }?;
+        let dropouts = policy.dropouts();
+        if !dropouts.is_empty() {
+            note(&format!(
+                "warning: config.json says {}: dropout is not computed, the model is trained without, as RL trainers do",
+                dropouts.join(", ")
+            ));
         }
+        Ok(policy)
     }
 
     /// Makes the run directory, or takes the one of a run that goes on. To be called when everything that can be wrong with the run
