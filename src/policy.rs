@@ -216,6 +216,9 @@ impl Policy {
                 model: vocabulary,
             });
         }
+        for text in tokenizer.notes() {
+            note(&format!("note: {name}: {text}"));
+        }
         let tokenizer = tokenizer.with_rows(vocabulary);
         let eos = eos(&generation.eos_token_id, &tokenizer, vocabulary);
         if eos.is_empty() {
