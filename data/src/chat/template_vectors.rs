@@ -12,6 +12,9 @@ use std::path::Path;
 /// The share of vectors that must pass.
 const WANTED: f64 = 0.99;
 
+/// What a vector is called, and what came of it.
+type Checked = (String, Result<(), String>);
+
 #[derive(Default)]
 struct Report {
     /// By file: vectors that pass, and all that count.
@@ -31,8 +34,7 @@ impl Report {
         report
     }
 
-    /// `check`: what a vector is called, and what came of it.
-    fn file(&mut self, dir: &Path, name: &str, check: fn(&Path, &Json) -> (String, Result<(), String>)) {
+    fn file(&mut self, dir: &Path, name: &str, check: fn(&Path, &Json) -> Checked) {
         let path = dir.join(name);
         if !path.exists() {
             return;
@@ -123,7 +125,7 @@ fn compared(got: &Result<String, ChatError>, expected: &str) -> Result<(), Strin
     }
 }
 
-fn rendered(dir: &Path, vector: &Json) -> (String, Result<(), String>) {
+fn rendered(dir: &Path, vector: &Json) -> Checked {
     let name = text(vector, "template");
     let what = format!("{name}, {}", text(vector, "set"));
     let file = dir.join("templates").join(name.replace('/', "__") + ".jinja");
@@ -163,7 +165,7 @@ fn rendered(dir: &Path, vector: &Json) -> (String, Result<(), String>) {
     (what, result)
 }
 
-fn external(_: &Path, vector: &Json) -> (String, Result<(), String>) {
+fn external(_: &Path, vector: &Json) -> Checked {
     let inputs = vector.get("inputs").and_then(Json::as_object).cloned();
     let inputs = inputs.unwrap_or_else(|| {
         let keys = ["messages", "add_generation_prompt", "bos_token", "eos_token"];
@@ -178,7 +180,7 @@ fn external(_: &Path, vector: &Json) -> (String, Result<(), String>) {
     )
 }
 
-fn engine(_: &Path, vector: &Json) -> (String, Result<(), String>) {
+fn engine(_: &Path, vector: &Json) -> Checked {
     let context = vector["context"].as_object().cloned().unwrap_or_default();
     let got = render(text(vector, "template"), &context, &ChatOptions::default());
     (
