@@ -220,15 +220,8 @@ fn what_stands_beside_a_tokenizer_counts_as_in_transformers() {
         file["post_processor"] = fixtures["post_processors"][case[1].as_str().unwrap()].clone();
         let mut config = fixtures["config"].as_object().unwrap().clone();
         config.extend(case[3].as_object().unwrap().clone());
-        let dir = tempfile::tempdir().unwrap();
-        let write =
-            |name: &str, value: &Value| std::fs::write(dir.path().join(name), value.to_string()).unwrap();
-        write(TOKENIZER, &file);
-        write(CONFIG, &Value::Object(config));
-        if !case[2].is_null() {
-            write("config.json", &json!({"model_type": case[2]}));
-        }
-        let tokenizer = Tokenizer::load(dir.path()).unwrap();
+        let made = Tokenizer::read(file.to_string().as_bytes(), config, case[2].as_str());
+        let tokenizer = made.unwrap();
         let texts = fixtures["texts"][name.split('_').next().unwrap()]
             .as_array()
             .unwrap();
@@ -244,11 +237,6 @@ fn what_stands_beside_a_tokenizer_counts_as_in_transformers() {
             failed.push(format!("{case}:\n  {found}\n  not {wanted}"));
         }
         noted += usize::from(!tokenizer.notes().is_empty());
-        // What is read anew is no other.
-        let again = tempfile::tempdir().unwrap();
-        tokenizer.save(again.path()).unwrap();
-        let saved = std::fs::read(again.path().join(TOKENIZER)).unwrap();
-        assert!(saved == std::fs::read(dir.path().join(TOKENIZER)).unwrap());
     }
     assert!(
         failed.is_empty(),
@@ -271,6 +259,28 @@ fn notes_of_bytes(class: &str, pattern: &str) -> String {
     let tokenizer = Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap();
     let config = json!({"tokenizer_class": class}).to_string();
     tokenizer.with_config(&config).unwrap().notes().join("; ")
+}
+
+#[test]
+fn a_directory_is_read_whole_and_its_tokenizer_is_written_as_it_was() {
+    let [dir, again] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    // Padding is switched off here, and stays in the file; so do its spaces.
+    let file = r#"{ "version":"1.0", "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "a"}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+        "trim_offsets": false, "use_regex": false}, "model": {"type": "BPE", "vocab": {"a": 0, "Ġ": 1}, "merges": []} }"#;
+    write(TOKENIZER, file);
+    write(CONFIG, r#"{"add_prefix_space": true}"#);
+    let ids = |model_type: &str| {
+        write("config.json", &json!({"model_type": model_type}).to_string());
+        let tokenizer = Tokenizer::load(dir.path()).unwrap();
+        tokenizer.encode("a", false).unwrap()
+    };
+    assert_eq!((ids("llama"), ids("qwen2")), (vec![0], vec![1, 0]));
+    let tokenizer = Tokenizer::load(dir.path()).unwrap();
+    tokenizer.save(again.path()).unwrap();
+    let saved = std::fs::read_to_string(again.path().join(TOKENIZER)).unwrap();
+    assert_eq!(saved, file);
 }
 
 #[test]
