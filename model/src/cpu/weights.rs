@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
+use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use super::product::{Matrix, PANEL};
 use super::scratch::Scratch;
@@ -53,34 +54,31 @@ pub(super) struct LayerWeights {
 }
 
 impl Weights {
-    /// Lays out the weights of a model without autodiff; none where they are not f32 on the processor's backend.
-    pub fn new(model: &Llama) -> Option<Self> {
-        let config = model.config();
+    /// Lays out the weights of a model without autodiff, giving up each as soon as it is; the model where they are not f32 on the
+    /// processor's backend.
+    pub fn new(model: Llama) -> Result<Self, Box<Llama>> {
+        // All parameters are of one kind, on one device.
+        if host(model.model.norm.weight.val()).is_none() {
+            return Err(Box::new(model));
+        }
+        let (config, device) = (model.config().clone(), model.device());
         let d = config.hidden_size;
-        let embedding = host(model.model.embed_tokens.weight.val())?;
-        let layers: Option<Vec<_>> = model
-            .model
-            .layers
-            .iter()
-            .map(|layer| LayerWeights::new(layer, config))
-            .collect();
-        let head = match &model.lm_head {
-            Some(head) => Dense::new(d, &[head])?.matrix,
-            None => {
-                let transposed = model.model.embed_tokens.weight.val().transpose();
-                Matrix::new(d, &[(config.vocab_size, &host(transposed)?)])
-            }
-        };
-        Some(Self {
-            frequencies: inverse_frequencies(config),
-            block: BlockShape::new(config),
+        let (decoder, head) = (model.model, model.lm_head);
+        let norm = norm(decoder.norm);
+        let layers = decoder.layers.into_iter();
+        let layers = layers.map(|layer| LayerWeights::new(layer, &config)).collect();
+        let head = head.map(|head| Dense::new(d, vec![head]).matrix);
+        let embedding = taken(decoder.embed_tokens.weight);
+        Ok(Self {
+            frequencies: inverse_frequencies(&config),
+            block: BlockShape::new(&config),
+            head: head.unwrap_or_else(|| Matrix::transposed(d, &embedding)),
             embedding,
-            layers: layers?,
-            norm: norm(&model.model.norm)?,
-            head,
+            layers,
+            norm,
             scratch: Mutex::default(),
-            device: model.device(),
-            config: config.clone(),
+            device,
+            config,
         })
     }
 
@@ -97,56 +95,56 @@ impl Weights {
 }
 
 impl LayerWeights {
-    fn new(layer: &Layer, config: &ModelConfig) -> Option<Self> {
-        let (d, attn, mlp) = (config.hidden_size, &layer.self_attn, &layer.mlp);
-        let head_norm = |of: &Option<RmsNorm>| match of {
-            Some(of) => norm(of).map(Some),
-            None => Some(None),
-        };
-        Some(Self {
-            attention_norm: norm(&layer.input_layernorm)?,
-            qkv: Dense::new(d, &[&attn.q_proj, &attn.k_proj, &attn.v_proj])?,
-            q_norm: head_norm(&attn.q_norm)?,
-            k_norm: head_norm(&attn.k_norm)?,
-            output: Dense::new(config.num_attention_heads * config.head_dim, &[&attn.o_proj])?,
-            mlp_norm: norm(&layer.post_attention_layernorm)?,
-            gate_up: Dense::new(d, &[&mlp.gate_proj, &mlp.up_proj])?,
-            down: Dense::new(config.intermediate_size, &[&mlp.down_proj])?,
-        })
+    fn new(layer: Layer, config: &ModelConfig) -> Self {
+        let (d, attn, mlp) = (config.hidden_size, layer.self_attn, layer.mlp);
+        Self {
+            attention_norm: norm(layer.input_layernorm),
+            qkv: Dense::new(d, vec![attn.q_proj, attn.k_proj, attn.v_proj]),
+            q_norm: attn.q_norm.map(norm),
+            k_norm: attn.k_norm.map(norm),
+            output: Dense::new(config.num_attention_heads * config.head_dim, vec![attn.o_proj]),
+            mlp_norm: norm(layer.post_attention_layernorm),
+            gate_up: Dense::new(d, vec![mlp.gate_proj, mlp.up_proj]),
+            down: Dense::new(config.intermediate_size, vec![mlp.down_proj]),
+        }
     }
 }
 
 impl Dense {
-    fn new(k: usize, parts: &[&Linear]) -> Option<Self> {
-        let weights: Option<Vec<_>> = parts
-            .iter()
+    fn new(k: usize, parts: Vec<Linear>) -> Self {
+        let has_bias = parts.iter().any(|part| part.bias.is_some());
+        let mut bias = Vec::new();
+        let weights: Vec<(usize, Vec<f32>)> = parts
+            .into_iter()
             .map(|part| {
-                // With its adapter, where it has one.
-                let weight = part.weight.val();
-                Some((weight.dims()[1], host(weight)?))
+                let n = part.weight.shape()[1];
+                match part.bias {
+                    Some(values) => bias.extend(taken(values)),
+                    None => bias.resize(bias.len() + n, 0.0),
+                }
+                bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
+                (n, taken(part.weight))
             })
             .collect();
-        let weights = weights?;
         let views: Vec<(usize, &[f32])> = weights
             .iter()
             .map(|(n, values)| (*n, values.as_slice()))
             .collect();
-        let mut bias = Vec::new();
-        for (part, (n, _)) in parts.iter().zip(&weights) {
-            if let Some(values) = &part.bias {
-                bias.extend(host(values.val())?);
-                bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
-            } else {
-                bias.resize(bias.len() + n.next_multiple_of(PANEL), 0.0);
-            }
-        }
-        Some(Self {
+        Self {
             matrix: Matrix::new(k, &views),
-            bias: parts.iter().any(|part| part.bias.is_some()).then_some(bias),
-        })
+            bias: has_bias.then_some(bias),
+        }
     }
 }
 
-fn norm(norm: &RmsNorm) -> Option<Vec<f32>> {
-    host(norm.weight.val())
+fn norm(norm: RmsNorm) -> Vec<f32> {
+    taken(norm.weight)
+}
+
+/// A parameter's numbers, and the parameter no more.
+fn taken<const D: usize>(param: Param<Tensor<D>>) -> Vec<f32> {
+    // With its adapter, where it has one.
+    let values = param.val();
+    drop(param);
+    host(values).expect("all parameters are f32 on the processor's backend")
 }
