@@ -1,8 +1,6 @@
 //! What stands between the matrix products, beside softmax: norms, rotations, the gated activation.
 
-use pulp::Arch;
-
-use crate::host::{exp, sum};
+use crate::host::{exp, on_this_processor, sum};
 
 /// `x / sqrt(mean(x²) + eps) · weight`.
 #[inline(always)]
@@ -23,14 +21,11 @@ pub(super) fn norm_lines(
     stride: usize,
 ) {
     let d = weight.len();
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(stride)) {
-                norm(&x[..d], weight, eps, &mut out[..d]);
-            }
-        },
-    );
+    on_this_processor!({
+        for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(stride)) {
+            norm(&x[..d], weight, eps, &mut out[..d]);
+        }
+    });
 }
 
 /// `1 / sqrt(mean(x²) + eps)`
@@ -81,15 +76,12 @@ pub(super) fn norm_lines_backward(
     stride: usize,
 ) {
     let d = weight.len();
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let lines = x.chunks_exact(stride).zip(grads.chunks_exact(stride));
-            for ((x, grad), out) in lines.zip(out.chunks_exact_mut(stride)) {
-                norm_backward(&x[..d], weight, eps, &grad[..d], &mut out[..d]);
-            }
-        },
-    );
+    on_this_processor!({
+        let lines = x.chunks_exact(stride).zip(grads.chunks_exact(stride));
+        for ((x, grad), out) in lines.zip(out.chunks_exact_mut(stride)) {
+            norm_backward(&x[..d], weight, eps, &grad[..d], &mut out[..d]);
+        }
+    });
 }
 
 /// The gradient of the weight of [`norm_lines`], added to `out`, over lines in their order.
@@ -98,17 +90,14 @@ pub(super) fn norm_weight_gradient<'a>(
     eps: f32,
     out: &mut [f32],
 ) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (x, grad) in lines {
-                let factor = inverse_rms(x, eps);
-                for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
-                    *out += x * factor * grad;
-                }
+    on_this_processor!({
+        for (x, grad) in lines {
+            let factor = inverse_rms(x, eps);
+            for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
+                *out += x * factor * grad;
             }
-        },
-    );
+        }
+    });
 }
 
 /// A head's cosines and sines of one position, one of each for a pair of features.
@@ -140,43 +129,37 @@ pub(super) fn prepare_heads(
     angles: &Angles,
     scale: f32,
 ) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for head in heads.chunks_exact_mut(head_dim) {
-                if let Some(weight) = norm_weight {
-                    let factor = inverse_rms(head, eps);
-                    for (x, &weight) in head.iter_mut().zip(weight) {
-                        *x = *x * factor * weight;
-                    }
-                }
-                let (first, second) = head.split_at_mut(head_dim / 2);
-                for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
-                    let (x, y) = (*a, *b);
-                    *a = (x * cos - y * sin) * scale;
-                    *b = (y * cos + x * sin) * scale;
+    on_this_processor!({
+        for head in heads.chunks_exact_mut(head_dim) {
+            if let Some(weight) = norm_weight {
+                let factor = inverse_rms(head, eps);
+                for (x, &weight) in head.iter_mut().zip(weight) {
+                    *x = *x * factor * weight;
                 }
             }
-        },
-    );
+            let (first, second) = head.split_at_mut(head_dim / 2);
+            for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
+                let (x, y) = (*a, *b);
+                *a = (x * cos - y * sin) * scale;
+                *b = (y * cos + x * sin) * scale;
+            }
+        }
+    });
 }
 
 /// The gradients of heads before [`prepare_heads`], in the place of those behind it, but for the norm: what comes of it is to go
 /// through [`norm_lines_backward`].
 pub(super) fn turn_heads_back(grads: &mut [f32], head_dim: usize, angles: &Angles, scale: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for head in grads.chunks_exact_mut(head_dim) {
-                let (first, second) = head.split_at_mut(head_dim / 2);
-                for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
-                    let (x, y) = (*a, *b);
-                    *a = (x * cos + y * sin) * scale;
-                    *b = (y * cos - x * sin) * scale;
-                }
+    on_this_processor!({
+        for head in grads.chunks_exact_mut(head_dim) {
+            let (first, second) = head.split_at_mut(head_dim / 2);
+            for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
+                let (x, y) = (*a, *b);
+                *a = (x * cos + y * sin) * scale;
+                *b = (y * cos - x * sin) * scale;
             }
-        },
-    );
+        }
+    });
 }
 
 /// `1 / (1 + exp(−x))`
@@ -187,48 +170,39 @@ fn sigmoid(gate: f32) -> f32 {
 
 /// `silu(gate) · up` of lines that hold gates first and ups from `half` on, to lines of `half`.
 pub(super) fn gated(lines: &[f32], half: usize, out: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (line, out) in lines.chunks_exact(2 * half).zip(out.chunks_exact_mut(half)) {
-                let (gates, ups) = line.split_at(half);
-                for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
-                    *out = gate * sigmoid(gate) * up;
-                }
+    on_this_processor!({
+        for (line, out) in lines.chunks_exact(2 * half).zip(out.chunks_exact_mut(half)) {
+            let (gates, ups) = line.split_at(half);
+            for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
+                *out = gate * sigmoid(gate) * up;
             }
-        },
-    );
+        }
+    });
 }
 
 /// The gradients of gates and ups in their own place, given those of [`gated`].
 pub(super) fn gated_backward(lines: &mut [f32], half: usize, grads: &[f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (line, grads) in lines.chunks_exact_mut(2 * half).zip(grads.chunks_exact(half)) {
-                let (gates, ups) = line.split_at_mut(half);
-                for ((gate, up), &grad) in gates.iter_mut().zip(ups).zip(grads) {
-                    let (x, sigmoid) = (*gate, sigmoid(*gate));
-                    let silu = x * sigmoid;
-                    *gate = grad * *up * (sigmoid + silu * (1.0 - sigmoid));
-                    *up = grad * silu;
-                }
+    on_this_processor!({
+        for (line, grads) in lines.chunks_exact_mut(2 * half).zip(grads.chunks_exact(half)) {
+            let (gates, ups) = line.split_at_mut(half);
+            for ((gate, up), &grad) in gates.iter_mut().zip(ups).zip(grads) {
+                let (x, sigmoid) = (*gate, sigmoid(*gate));
+                let silu = x * sigmoid;
+                *gate = grad * *up * (sigmoid + silu * (1.0 - sigmoid));
+                *up = grad * silu;
             }
-        },
-    );
+        }
+    });
 }
 
 /// `silu(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
 pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for line in lines.chunks_exact_mut(stride) {
-                let (gates, ups) = line.split_at_mut(half);
-                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
-                    *gate = *gate / (1.0 + exp(-*gate)) * up;
-                }
+    on_this_processor!({
+        for line in lines.chunks_exact_mut(stride) {
+            let (gates, ups) = line.split_at_mut(half);
+            for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+                *gate = *gate / (1.0 + exp(-*gate)) * up;
             }
-        },
-    );
+        }
+    });
 }
