@@ -3,27 +3,41 @@
 with the logits and gradients that transformers computes for them.
 
     pip install torch transformers safetensors
-    python3 scripts/make_model_fixtures.py          # rewrites model/tests/fixtures/
+    python3 scripts/make_model_fixtures.py [NAME…]  # rewrites model/tests/fixtures/, or some of it
 
-Made with torch 2.15 and transformers 5.24 (the first four with 5.23). Each directory holds a Hugging Face checkpoint and `expected.safetensors`:
+    GCPO_SAVED=/tmp/saved cargo test --workspace --test checkpoint what_is_saved
+    python3 scripts/make_model_fixtures.py --read /tmp/saved    # what gcpo saved of them has the same logits in transformers
+
+Made with torch 2.15 and transformers 5.24 (the first four with 5.23), those from `mistral` on with torch 2.9.1 and 5.23. Each directory holds a Hugging Face checkpoint and `expected.safetensors`:
     lengths [b]; ids_{right,left} [b, t]; logits_{right,left} [b, t, v] (meaningless at filling)
     loss []: mean cross-entropy of every token given those before it, over the real tokens that have one before them
     grad.NAME: its gradient for every parameter
+    greedy [12]: the tokens that `generate` gives after the first row, each the likeliest
 """
 
 import json
 import pathlib
 import shutil
+import sys
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModelForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "model" / "tests" / "fixtures"
@@ -41,7 +55,11 @@ SHAPE = dict(
     attn_implementation="eager",
 )
 SMALL = SHAPE | dict(hidden_size=16, intermediate_size=20, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2)
+# Two layers of a small one: where layers differ.
+PAIR = SMALL | dict(num_hidden_layers=2, num_key_value_heads=1)
 LENGTHS = [9, 4, 1, 7]
+# No token ends a text that is compared.
+GREEDY = dict(do_sample=False, max_new_tokens=12, min_new_tokens=12, eos_token_id=None, pad_token_id=0)
 
 
 def randomise(model, seed):
@@ -52,7 +70,7 @@ def randomise(model, seed):
         parameter.data = 1 + 0.2 * noise if "norm" in name else 0.3 * noise
 
 
-def expect(model, path, seed):
+def expect(model, path, seed, greedy):
     generator = torch.Generator().manual_seed(seed)
     width = max(LENGTHS)
     rows = [torch.randint(3, 64, (n,), generator=generator) for n in LENGTHS]
@@ -76,24 +94,26 @@ def expect(model, path, seed):
         grads[side] = {name: p.grad.clone() for name, p in model.named_parameters()}
     for name in grads["left"]:
         assert torch.allclose(grads["left"][name], grads["right"][name], atol=1e-6), name
+    if greedy:
+        out["greedy"] = model.generate(rows[0][None], **GREEDY)[0, len(rows[0]) :]
     out["loss"] = loss.detach()
     out |= {f"grad.{name}": grad for name, grad in grads["right"].items()}
     save_file(out, path / "expected.safetensors")
 
 
-def make(name, model, seed, dtype=torch.float32, **save):
+def make(name, model, seed, dtype=torch.float32, greedy=False, **save):
     path = FIXTURES / name
     shutil.rmtree(path, ignore_errors=True)
     randomise(model, seed)
     model.to(dtype).save_pretrained(path, **save)
-    expect_as_read(model, path, seed + 100)
+    expect_as_read(model, path, seed + 100, greedy)
     return path
 
 
-def expect_as_read(model, path, seed):
+def expect_as_read(model, path, seed, greedy=False):
     # Read again: a cast to bf16 and back would have rounded the rotary frequencies too.
     model = type(model).from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
-    expect(model.eval(), path, seed)
+    expect(model.eval(), path, seed, greedy)
     return model
 
 
@@ -142,7 +162,7 @@ def make_lenient(seed):
     expect_as_read(model, path, seed + 100)
 
 
-def main():
+def make_first():
     # Untied, grouped queries, in shards.
     make("llama", LlamaForCausalLM(LlamaConfig(**SHAPE)), 1, max_shard_size="20KB")
 
@@ -172,6 +192,66 @@ def main():
 
     make_untied(5)
     make_lenient(6)
+
+
+def make_mistral():
+    """A window shorter than the texts, over all layers; in shards and bf16."""
+    model = MistralForCausalLM(MistralConfig(**PAIR, sliding_window=4))
+    make("mistral", model, 7, dtype=torch.bfloat16, greedy=True, max_shard_size="10KB")
+
+
+def make_qwen2_window():
+    """A window from the second layer on."""
+    window = dict(use_sliding_window=True, sliding_window=3, max_window_layers=1)
+    make("qwen2_window", Qwen2ForCausalLM(Qwen2Config(**PAIR, **window)), 8, greedy=True)
+
+
+def make_smollm3():
+    """The second layer without rotary positions, and with a window."""
+    window = dict(no_rope_layer_interval=2, use_sliding_window=True, sliding_window=5)
+    make("smollm3", SmolLM3ForCausalLM(SmolLM3Config(**PAIR, **window)), 9, greedy=True)
+
+
+def make_olmo2():
+    make("olmo2", Olmo2ForCausalLM(Olmo2Config(**PAIR)), 10, greedy=True)
+
+
+def make_granite():
+    multipliers = dict(embedding_multiplier=3.0, residual_multiplier=0.5, attention_multiplier=0.2, logits_scaling=2.0)
+    make("granite", GraniteForCausalLM(GraniteConfig(**PAIR, **multipliers, tie_word_embeddings=True)), 11, greedy=True)
+
+
+MAKERS = dict(
+    first=make_first,
+    mistral=make_mistral,
+    qwen2_window=make_qwen2_window,
+    smollm3=make_smollm3,
+    olmo2=make_olmo2,
+    granite=make_granite,
+)
+
+
+def read(saved):
+    """Compares the logits of checkpoints that gcpo saved with those expected of the fixtures that they were read from."""
+    for path in sorted(saved.iterdir()):
+        expected = load_file(FIXTURES / path.name / "expected.safetensors")
+        lengths, ids = expected["lengths"], expected["ids_right"]
+        mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path, attn_implementation="eager", output_loading_info=True
+        )
+        assert not any(info[kind] for kind in ["missing_keys", "unexpected_keys", "mismatched_keys"]), (path, info)
+        logits = model.eval()(input_ids=ids, attention_mask=mask, use_cache=False).logits.detach()
+        error = (logits - expected["logits_right"]).abs()[mask.bool()].max().item()
+        print(f"{path.name:20} {type(model).__name__:24} {error:.1e}")
+        assert error < 1e-5, path
+
+
+def main():
+    if sys.argv[1:2] == ["--read"]:
+        return read(pathlib.Path(sys.argv[2]))
+    for name in sys.argv[1:] or MAKERS:
+        MAKERS[name]()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@
 mod bias;
 mod level;
 mod own;
+mod window;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::tokens::Tokens;
 use bias::indices;
 use level::Level;
 use own::Own;
+use window::{Queries, Window};
 
 pub(crate) use bias::{causal_bias, padding_bias};
 
@@ -61,6 +63,8 @@ pub(crate) struct Step {
     /// `[1, b, 1, slots]`: padding and what belongs to a row's predecessor; absent where there is none that a real
     /// token could see.
     hidden: Option<Tensor<4>>,
+    /// For layers with a window; absent where it hides nothing.
+    window: Option<Window>,
 }
 
 impl Cache {
@@ -113,7 +117,8 @@ impl Cache {
             .collect();
         if self.own.live() > 0 {
             let (layers, hidden) = self.own.read();
-            levels.push(Level::freeze(layers, hidden).remapped(parents, &self.device));
+            let level = Level::freeze(layers, hidden, self.lengths.clone());
+            levels.push(level.remapped(parents, &self.device));
         }
         self.below(parents, levels)
     }
@@ -256,11 +261,28 @@ impl Cache {
             *length += new;
         }
         let seen = from - self.own.view().start;
+        let queries = Queries {
+            positions: &positions,
+            rows,
+            groups: self.config.groups(),
+        };
+        let window = self.config.layers.sliding_window();
+        let window = window.and_then(|window| {
+            Window::new(
+                window,
+                &queries,
+                &self.lengths,
+                &self.own,
+                &self.levels,
+                &self.device,
+            )
+        });
         Step {
             rotation: self.rope.at(&positions),
             from,
-            causal: (width > 1).then(|| causal_bias(self.config.groups(), width, seen, &self.device)),
+            causal: (width > 1).then(|| causal_bias(self.config.groups(), width, seen, None, &self.device)),
             hidden: self.own.bias(tokens, &self.device),
+            window,
         }
     }
 
@@ -285,13 +307,25 @@ impl Cache {
         if let Some(bias) = &step.hidden {
             own = own + bias.clone();
         }
+        let window = step.window.as_ref();
+        let window = window.filter(|_| self.config.layers.window(layer).is_some());
+        if let Some(bias) = window.and_then(|window| window.own.as_ref()) {
+            own = own + bias.clone();
+        }
         if self.levels.is_empty() {
             return cast(softmax(own, 3), values.dtype()).matmul(values);
         }
         let mut scores: Vec<Tensor<4>> = self
             .levels
             .iter()
-            .map(|level| level.scores(layer, queries.clone()))
+            .enumerate()
+            .map(|(depth, level)| {
+                let scores = level.scores(layer, queries.clone());
+                match window.and_then(|window| window.levels[depth].as_ref()) {
+                    Some(bias) => scores + bias.clone(),
+                    None => scores,
+                }
+            })
             .collect();
         scores.push(own);
         let shares = cast(softmax(Tensor::cat(scores, 3), 3), values.dtype());

@@ -16,6 +16,7 @@ pub mod llama;
 pub mod logp;
 pub mod lora;
 pub mod names;
+mod norm;
 mod projection;
 pub mod quickstart;
 pub mod rope;

@@ -1,5 +1,6 @@
-//! The decoder of Llama, Qwen2/2.5 and Qwen3, whole. Fields are the checkpoint's paths
-//! (`model.layers.N.self_attn.q_proj.weight`); matrices are stored `[in, out]`, the transpose of Hugging Face's.
+//! The decoder of Llama and of the families beside it ([`ModelType`](crate::config::ModelType)), whole. Fields are the
+//! checkpoint's paths (`model.layers.N.self_attn.q_proj.weight`); matrices are stored `[in, out]`, the transpose of Hugging
+//! Face's. Where families differ, the configuration says how: here are its parts, and nothing asks for a family's name.
 //!
 //! Axes: `b` rows, `t` tokens, `d` features, `h`/`k` query/key-value heads, `g = h / k`, `e` features of a head, `l` layers.
 //!
@@ -18,11 +19,13 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
 use crate::cache::{Cache, Step, causal_bias, padding_bias};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Norms, QkNorm};
 use crate::dtype::{Dtype, cast, cast_module, widen};
 use crate::projection::project;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
+
+pub use crate::norm::RmsNorm;
 
 /// Attention scores that one forward with a cache holds at once, in numbers; longer inputs are run in windows.
 const SCORES_AT_ONCE: usize = 1 << 24;
@@ -52,14 +55,37 @@ pub struct Decoder {
 /// One layer.
 #[derive(Module, Debug)]
 pub struct Layer {
-    /// Before attention.
-    pub input_layernorm: RmsNorm,
+    /// Before attention, in families that have a norm there.
+    pub input_layernorm: Option<RmsNorm>,
     /// Attention.
     pub self_attn: Attention,
-    /// Before the feed-forward.
+    /// Before the feed-forward; behind attention in families with a `post_feedforward_layernorm`.
     pub post_attention_layernorm: RmsNorm,
     /// Feed-forward.
     pub mlp: Mlp,
+    /// Behind the feed-forward, in families that have a norm there.
+    pub post_feedforward_layernorm: Option<RmsNorm>,
+}
+
+/// The norms of a layer by where they stand.
+pub(crate) struct LayerNorms<'a> {
+    pub before_attention: Option<&'a RmsNorm>,
+    pub behind_attention: Option<&'a RmsNorm>,
+    pub before_feed_forward: Option<&'a RmsNorm>,
+    pub behind_feed_forward: Option<&'a RmsNorm>,
+}
+
+impl Layer {
+    pub(crate) fn norms(&self) -> LayerNorms<'_> {
+        let behind = self.post_feedforward_layernorm.as_ref();
+        let middle = Some(&self.post_attention_layernorm);
+        LayerNorms {
+            before_attention: self.input_layernorm.as_ref(),
+            behind_attention: middle.filter(|_| behind.is_some()),
+            before_feed_forward: middle.filter(|_| behind.is_none()),
+            behind_feed_forward: behind,
+        }
+    }
 }
 
 /// Grouped-query attention.
@@ -73,9 +99,9 @@ pub struct Attention {
     pub v_proj: Linear,
     /// `[h·e, d]`
     pub o_proj: Linear,
-    /// Qwen3: norm of each query head, `[e]`.
+    /// Norm of each query head, `[e]`, or of all together, `[h·e]`.
     pub q_norm: Option<RmsNorm>,
-    /// Qwen3: norm of each key head, `[e]`.
+    /// Norm of each key head, `[e]`, or of all together, `[k·e]`.
     pub k_norm: Option<RmsNorm>,
 }
 
@@ -88,15 +114,6 @@ pub struct Mlp {
     pub up_proj: Linear,
     /// `[f, d]`
     pub down_proj: Linear,
-}
-
-/// `x / sqrt(mean(x²) + eps) · weight`, over the last axis.
-#[derive(Module, Debug)]
-pub struct RmsNorm {
-    /// `[d]`
-    pub weight: Param<Tensor<1>>,
-    #[module(skip)]
-    eps: f64,
 }
 
 impl Llama {
@@ -120,19 +137,22 @@ impl Llama {
             weight: matrix([from, to]),
             bias: bias.then(|| parameter([to], 0.0, device)),
         };
-        let norm = |n: usize| RmsNorm {
-            weight: parameter([n], 1.0, device),
-            eps: c.rms_norm_eps,
+        let family = c.family();
+        let norm = |n: usize| RmsNorm::new(parameter([n], 1.0, device), c.rms_norm_eps, family.norm_weight);
+        let qk_norm = |n: usize| match family.qk_norm {
+            QkNorm::Never => None,
+            QkNorm::Heads => Some(norm(e)),
+            QkNorm::Projection => Some(norm(n)),
         };
         let layer = |_| Layer {
-            input_layernorm: norm(d),
+            input_layernorm: (family.norms == Norms::Before).then(|| norm(d)),
             self_attn: Attention {
                 q_proj: dense(d, q, c.has_qkv_bias()),
                 k_proj: dense(d, kv, c.has_qkv_bias()),
                 v_proj: dense(d, kv, c.has_qkv_bias()),
                 o_proj: dense(q, d, c.has_o_bias()),
-                q_norm: c.has_qk_norm().then(|| norm(e)),
-                k_norm: c.has_qk_norm().then(|| norm(e)),
+                q_norm: qk_norm(q),
+                k_norm: qk_norm(kv),
             },
             post_attention_layernorm: norm(d),
             mlp: Mlp {
@@ -140,6 +160,7 @@ impl Llama {
                 up_proj: dense(d, f, c.mlp_bias),
                 down_proj: dense(f, d, c.mlp_bias),
             },
+            post_feedforward_layernorm: (family.norms == Norms::Behind).then(|| norm(d)),
         };
         Llama {
             model: Decoder {
@@ -197,10 +218,15 @@ impl Llama {
         let (rows, width) = (tokens.rows(), tokens.width());
         let positions = tokens.positions(&vec![0; rows]);
         let rotation = RopeTable::new(&self.config, width, &device).at(&positions);
-        let causal = causal_bias(self.config.groups(), width, 0, &device);
+        let (groups, layers) = (self.config.groups(), &self.config.layers);
+        let causal = causal_bias(groups, width, 0, None, &device);
+        let windowed = layers.sliding_window().filter(|&window| window < width);
+        let windowed = windowed.map(|window| causal_bias(groups, width, 0, Some(window), &device));
         let padding = padding_bias(tokens, &device);
-        let mut attend = |_: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
-            let mut scores = widen(q.matmul(k.swap_dims(2, 3))) + causal.clone();
+        let mut attend = |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
+            let windowed = windowed.as_ref().filter(|_| layers.window(layer).is_some());
+            let bias = windowed.unwrap_or(&causal).clone();
+            let mut scores = widen(q.matmul(k.swap_dims(2, 3))) + bias;
             if let Some(padding) = &padding {
                 scores = scores + padding.clone();
             }
@@ -246,42 +272,40 @@ impl Llama {
         let (rows, width, d) = (tokens.rows(), tokens.width(), c.hidden_size);
         let (k, g, e) = (c.num_key_value_heads, c.groups(), c.head_dim);
         let n = rows * width;
-        let mut x = self
-            .model
-            .embed_tokens
-            .forward(tokens.ids_bt.clone())
-            .reshape([n, d]);
-        let scaled = rotation.scaled((e as f64).powf(-0.5)).cast(x.dtype());
+        let embedded = self.model.embed_tokens.forward(tokens.ids_bt.clone());
+        let mut x = times(embedded.reshape([n, d]), c.scales.embedding_multiplier);
+        let scale = c.attention_scale();
+        let scaled = rotation.scaled(scale).cast(x.dtype());
         let rotation = rotation.cast(x.dtype());
         for (index, layer) in self.model.layers.iter().enumerate() {
-            let attn = &layer.self_attn;
-            let normed = layer.input_layernorm.forward(x.clone());
-            let mut queries = project(&attn.q_proj, normed.clone()).reshape([n, k * g, e]);
-            let mut keys = project(&attn.k_proj, normed.clone()).reshape([n, k, e]);
+            let (attn, norms) = (&layer.self_attn, layer.norms());
+            let normed = normalised(norms.before_attention, x.clone());
+            let queries = project(&attn.q_proj, normed.clone());
+            let keys = project(&attn.k_proj, normed.clone());
             let values = project(&attn.v_proj, normed);
-            if let Some(norm) = &attn.q_norm {
-                queries = norm.forward(queries);
-            }
-            if let Some(norm) = &attn.k_norm {
-                keys = norm.forward(keys);
-            }
-            let queries = scaled
-                .apply(queries)
+            let queries = normalised_as(attn.q_norm.as_ref(), queries, [n, k * g, e]);
+            let keys = normalised_as(attn.k_norm.as_ref(), keys, [n, k, e]);
+            let (queries, keys) = match c.layers.rotates(index) {
+                true => (scaled.apply(queries), rotation.apply(keys)),
+                false => (queries * scale, keys),
+            };
+            let queries = queries
                 .reshape([rows, width, k, g, e])
                 .permute([2, 0, 3, 1, 4])
                 .reshape([k, rows, g * width, e]);
-            let keys = rotation
-                .apply(keys)
-                .reshape([rows, width, k, e])
-                .permute([2, 0, 1, 3]);
+            let keys = keys.reshape([rows, width, k, e]).permute([2, 0, 1, 3]);
             let values = values.reshape([rows, width, k, e]).permute([2, 0, 1, 3]);
             let mixed = attend(index, queries, keys, values)
                 .reshape([k, rows, g, width, e])
                 .permute([1, 3, 0, 2, 4])
                 .reshape([n, k * g * e]);
-            x = x + project(&attn.o_proj, mixed);
-            let normed = layer.post_attention_layernorm.forward(x.clone());
-            x = x + layer.mlp.forward(normed);
+            let attended = normalised(norms.behind_attention, project(&attn.o_proj, mixed));
+            x = x + times(attended, c.scales.residual_multiplier);
+            let fed = layer
+                .mlp
+                .forward(normalised(norms.before_feed_forward, x.clone()));
+            let fed = normalised(norms.behind_feed_forward, fed);
+            x = x + times(fed, c.scales.residual_multiplier);
         }
         self.model.norm.forward(x).reshape([rows, width, d])
     }
@@ -291,10 +315,40 @@ impl Llama {
     /// # Shapes
     /// `[.., d]` to `[.., v]`
     pub fn lm_head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        match &self.lm_head {
+        let logits = match &self.lm_head {
             Some(head) => head.forward(hidden),
             None => linear(hidden, self.model.embed_tokens.weight.val().transpose(), None),
+        };
+        match self.config.scales.logits_scaling {
+            1.0 => logits,
+            scaling => widen(logits) / scaling,
         }
+    }
+}
+
+/// `x`, normalised where there is a norm.
+fn normalised<const D: usize>(norm: Option<&RmsNorm>, x: Tensor<D>) -> Tensor<D> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
+/// Heads of `x`, normalised where there is a norm: as wide as a head it is for each of them, else for all together.
+///
+/// # Shapes
+/// `[n, heads · e]` to `heads` = `[n, heads, e]`
+fn normalised_as(norm: Option<&RmsNorm>, x: Tensor<2>, heads: [usize; 3]) -> Tensor<3> {
+    match norm {
+        Some(norm) if norm.weight.shape().dims() == [heads[2]] => norm.forward(x.reshape(heads)),
+        norm => normalised(norm, x).reshape(heads),
+    }
+}
+
+fn times<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
+    match factor {
+        1.0 => x,
+        factor => x * factor,
     }
 }
 
@@ -313,16 +367,6 @@ fn swish(x: Tensor<2>) -> Tensor<2> {
     }
     let denominator = x.clone().neg().exp() + 1.0;
     x / denominator
-}
-
-impl RmsNorm {
-    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dtype = x.dtype();
-        let x = widen(x);
-        let rms = (x.clone().square().mean_dim(D - 1) + self.eps).sqrt();
-        // Rounded before the weight comes in, as in transformers.
-        cast(x / rms, dtype) * self.weight.val().unsqueeze()
-    }
 }
 
 /// A parameter of one number throughout, not made before it is looked at.

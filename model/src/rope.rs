@@ -12,7 +12,7 @@ use crate::dtype::cast;
 pub fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
     base_frequencies(config)
         .into_iter()
-        .map(|frequency| scale(frequency, config.rope_scaling))
+        .map(|frequency| scale(frequency, &config.rope_scaling))
         .collect()
 }
 
@@ -25,8 +25,8 @@ pub(crate) fn base_frequencies(config: &ModelConfig) -> Vec<f64> {
 }
 
 /// `_compute_llama3_parameters` and `_compute_linear_scaling_rope_parameters` of transformers.
-fn scale(frequency: f64, scaling: RopeScaling) -> f64 {
-    match scaling {
+fn scale(frequency: f64, scaling: &RopeScaling) -> f64 {
+    match *scaling {
         RopeScaling::Default => frequency,
         RopeScaling::Linear { factor } => frequency / factor,
         RopeScaling::Llama3 {

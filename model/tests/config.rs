@@ -185,15 +185,108 @@ fn what_is_left_out_is_what_transformers_fills_in() {
     ] {
         read(&with("qwen2", unused)).unwrap();
     }
-    for used in [
-        r#", "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 1"#,
-        r#", "use_sliding_window": true, "max_window_layers": 0"#,
-        r#", "use_sliding_window": true"#,
+    for wrong in [
         r#", "use_sliding_window": true, "max_window_layers": "x""#,
         r#", "layer_types": ["full_attention"]"#,
         r#", "layer_types": {}"#,
+        r#", "layer_types": ["full_attention", "sliding_attention"]"#,
+        r#", "layer_types": ["full_attention", "chunked_attention"]"#,
     ] {
-        read(&with("qwen3", used)).unwrap_err();
+        read(&with("qwen3", wrong)).unwrap_err();
+    }
+}
+
+#[test]
+fn windows_are_those_of_transformers() {
+    let windows = |family, fields: &str| {
+        let config = read(&with(family, fields)).unwrap();
+        assert_eq!(read(&config.to_json("float32")).unwrap(), config);
+        [0, 1].map(|layer| config.layers.window(layer))
+    };
+    let on = r#", "use_sliding_window": true, "sliding_window": 64"#;
+    for (family, fields, expected) in [
+        (
+            "qwen2",
+            format!(r#"{on}, "max_window_layers": 1"#),
+            [None, Some(64)],
+        ),
+        (
+            "qwen3",
+            r#", "use_sliding_window": true, "max_window_layers": 0"#.into(),
+            [Some(4096); 2],
+        ),
+        // From layer 28 on, where nothing is said.
+        ("qwen3", on.into(), [None; 2]),
+        (
+            "qwen3",
+            format!(r#"{on}, "layer_types": ["sliding_attention", "full_attention"]"#),
+            [Some(64), None],
+        ),
+        ("mistral", String::new(), [Some(4096); 2]),
+        ("mistral", r#", "sliding_window": null"#.into(), [None; 2]),
+        ("mistral", r#", "sliding_window": 7"#.into(), [Some(7); 2]),
+        ("smollm3", on.into(), [None; 2]),
+        (
+            "smollm3",
+            format!(r#"{on}, "no_rope_layers": [0, 1, 1]"#),
+            [Some(64), None],
+        ),
+        (
+            "smollm3",
+            format!(r#"{on}, "layer_types": ["full_attention", "sliding_attention"]"#),
+            [None, Some(64)],
+        ),
+    ] {
+        assert_eq!(windows(family, &fields), expected, "{family} {fields}");
+    }
+}
+
+#[test]
+fn layers_without_rotary_positions_are_named() {
+    let rotates = |fields: &str| {
+        let config = read(&with("smollm3", fields)).unwrap();
+        assert_eq!(read(&config.to_json("float32")).unwrap(), config);
+        [0, 1, 2, 3].map(|layer| config.layers.rotates(layer))
+    };
+    let four = r#", "num_hidden_layers": 4"#;
+    assert_eq!(rotates(four), [true, true, true, false]);
+    let every_second = format!(r#"{four}, "no_rope_layer_interval": 2"#);
+    assert_eq!(rotates(&every_second), [true, false, true, false]);
+    let listed = format!(r#"{every_second}, "no_rope_layers": [0, 0, 1, 1]"#);
+    assert_eq!(rotates(&listed), [false, false, true, true]);
+    for wrong in [
+        r#""no_rope_layers": [1]"#,
+        r#""no_rope_layers": [1, 2]"#,
+        r#""no_rope_layer_interval": 0"#,
+    ] {
+        read(&with("smollm3", wrong)).unwrap_err();
+    }
+}
+
+#[test]
+fn families_have_the_defaults_of_transformers() {
+    let of = |family| read(&with(family, "")).unwrap();
+    let (mistral, smollm3, olmo2, granite) = (of("mistral"), of("smollm3"), of("olmo2"), of("granite"));
+    assert_eq!(olmo2.rms_norm_eps, 1e-5);
+    assert_eq!(smollm3.rope_theta, 2e6);
+    assert!(smollm3.tie_word_embeddings && !mistral.tie_word_embeddings);
+    assert_eq!(granite.attention_scale(), 1.0);
+    assert_eq!(olmo2.attention_scale(), 8f64.powf(-0.5));
+    for plain in [
+        of("llama"),
+        of("qwen2"),
+        of("qwen3"),
+        read(&with("mistral", r#", "sliding_window": null"#)).unwrap(),
+    ] {
+        assert!(plain.is_plain_llama(), "{:?}", plain.model_type);
+    }
+    for other in [
+        mistral,
+        olmo2,
+        granite,
+        read(&with("smollm3", r#", "no_rope_layers": [1, 0]"#)).unwrap(),
+    ] {
+        assert!(!other.is_plain_llama(), "{:?}", other.model_type);
     }
 }
 
@@ -272,7 +365,7 @@ fn what_is_written_is_read_again() {
 #[test]
 fn errors_name_file_and_field_and_say_what_to_do() {
     for (json, field, hint) in [
-        (with("mistral", ""), "`model_type`", "qwen3"),
+        (with("mamba", ""), "`model_type`", "qwen3, mistral"),
         (
             with("llama", r#", "num_key_value_heads": 3"#),
             "`num_key_value_heads`",
@@ -354,14 +447,25 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             "experts",
         ),
         (
-            with("qwen2", r#", "use_sliding_window": true, "sliding_window": 64"#),
-            "`use_sliding_window`",
-            "not supported",
+            with("llama", r#", "sliding_window": 64"#),
+            "`sliding_window`",
+            "no windows",
         ),
         (
-            with("qwen2", r#", "layer_types": ["sliding_attention"]"#),
+            with(
+                "qwen2",
+                r#", "layer_types": ["sliding_attention", "full_attention"]"#,
+            ),
             "`layer_types`",
-            "full_attention",
+            "mend one of them",
+        ),
+        (
+            with(
+                "mistral",
+                r#", "layer_types": ["sliding_attention", "full_attention"]"#,
+            ),
+            "`layer_types`",
+            "of layer 1",
         ),
         (
             with("qwen3", r#", "quantization_config": {"bits": 4}"#),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::family::Family;
 use crate::fields::{ConfigError, Reader};
 use crate::json::shorten;
 
@@ -55,8 +56,9 @@ impl RopeScaling {
 /// The base of the frequencies and their scaling. `rope_parameters` of transformers 5 says both; `rope_theta` and
 /// `rope_scaling` of 4 say one each. A file may say them in both ways, as those do that this crate writes, but not
 /// differently: releases of transformers differ in which they read.
-pub(super) fn read(file: &Reader) -> Result<(f64, RopeScaling), ConfigError> {
+pub(super) fn read(file: &Reader, family: &Family) -> Result<(f64, RopeScaling), ConfigError> {
     let top = Top {
+        default_theta: family.rope_theta,
         theta: file.positive("rope_theta")?,
         original: file.optional_size("original_max_position_embeddings")?,
     };
@@ -82,7 +84,7 @@ pub(super) fn read(file: &Reader) -> Result<(f64, RopeScaling), ConfigError> {
         file.refuse_nulls(&["rope_theta"])?;
     }
     let rope = new.or(old).unwrap_or(Rope {
-        theta: top.theta.unwrap_or(10_000.0),
+        theta: top.theta.unwrap_or(top.default_theta),
         scaling: RopeScaling::Default,
     });
     Ok((rope.theta, rope.scaling))
@@ -90,6 +92,8 @@ pub(super) fn read(file: &Reader) -> Result<(f64, RopeScaling), ConfigError> {
 
 /// What stands at the top of the file and is meant for the objects below.
 struct Top {
+    /// The family's base.
+    default_theta: f64,
     theta: Option<f64>,
     original: Option<usize>,
 }
@@ -138,7 +142,7 @@ impl<'a> Nested<'a> {
             top.theta,
         )?;
         Ok(Rope {
-            theta: theta.unwrap_or(10_000.0),
+            theta: theta.unwrap_or(top.default_theta),
             scaling: self.scaling(top)?,
         })
     }

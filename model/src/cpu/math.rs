@@ -58,13 +58,60 @@ impl Angles {
     }
 }
 
-/// Norm (where there is one), rotation and scaling of every head of a token, in place.
+/// [`norm`] in the place of its numbers.
+#[inline(always)]
+fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    let mean = sum(
+        x,
+        #[inline(always)]
+        |value| value * value,
+    ) / x.len() as f32;
+    let factor = 1.0 / (mean + eps).sqrt();
+    for (x, &weight) in x.iter_mut().zip(weight) {
+        *x = *x * factor * weight;
+    }
+}
+
+/// RMS norm of one line, in place.
+pub(super) fn norm_line(x: &mut [f32], weight: &[f32], eps: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || norm_in_place(x, weight, eps),
+    );
+}
+
+/// `x += branch · multiplier`, the lines of `branch` normalised where there is a norm. The first `d` numbers of each line of
+/// `width` count; `branch` is used up.
+pub(super) fn add_lines(
+    branch: &mut [f32],
+    norm: Option<(&[f32], f32)>,
+    multiplier: f32,
+    (d, width): (usize, usize),
+    x: &mut [f32],
+) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (branch, x) in branch.chunks_exact_mut(width).zip(x.chunks_exact_mut(width)) {
+                let branch = &mut branch[..d];
+                if let Some((weight, eps)) = norm {
+                    norm_in_place(branch, weight, eps);
+                }
+                for (x, &branch) in x.iter_mut().zip(branch.iter()) {
+                    *x += branch * multiplier;
+                }
+            }
+        },
+    );
+}
+
+/// Norm (where there is one), rotation (where there is one) and scaling of every head of a token, in place.
 pub(super) fn prepare_heads(
     heads: &mut [f32],
     head_dim: usize,
     norm_weight: Option<&[f32]>,
     eps: f32,
-    angles: &Angles,
+    angles: Option<&Angles>,
     scale: f32,
 ) {
     Arch::new().dispatch(
@@ -72,16 +119,12 @@ pub(super) fn prepare_heads(
         || {
             for head in heads.chunks_exact_mut(head_dim) {
                 if let Some(weight) = norm_weight {
-                    let mean = sum(
-                        head,
-                        #[inline(always)]
-                        |value| value * value,
-                    ) / head_dim as f32;
-                    let factor = 1.0 / (mean + eps).sqrt();
-                    for (x, &weight) in head.iter_mut().zip(weight) {
-                        *x = *x * factor * weight;
-                    }
+                    norm_in_place(head, weight, eps);
                 }
+                let Some(angles) = angles else {
+                    head.iter_mut().for_each(|x| *x *= scale);
+                    continue;
+                };
                 let (first, second) = head.split_at_mut(head_dim / 2);
                 for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
                     let (x, y) = (*a, *b);
@@ -91,6 +134,11 @@ pub(super) fn prepare_heads(
             }
         },
     );
+}
+
+/// Divides numbers.
+pub(super) fn divide(numbers: &mut [f32], by: f32) {
+    numbers.iter_mut().for_each(|x| *x /= by);
 }
 
 /// `silu(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.

@@ -20,7 +20,7 @@ pub(super) struct Weights {
     pub device: Device,
     pub frequencies: Vec<f64>,
     pub block: BlockShape,
-    /// `[v, d]`
+    /// `[v, d]`, multiplied by what embeddings are.
     pub embedding: Vec<f32>,
     pub layers: Vec<LayerWeights>,
     pub norm: Vec<f32>,
@@ -38,18 +38,28 @@ pub(super) struct Dense {
     pub bias: Option<Vec<f32>>,
 }
 
+/// A product that is added to the states.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub dense: Dense,
+    /// The norm between, where there is one.
+    pub norm: Option<Vec<f32>>,
+}
+
 #[derive(Debug)]
 pub(super) struct LayerWeights {
-    pub attention_norm: Vec<f32>,
+    /// The norm before attention, where there is one.
+    pub before_attention: Option<Vec<f32>>,
     /// Queries, keys and values side by side.
     pub qkv: Dense,
     pub q_norm: Option<Vec<f32>>,
     pub k_norm: Option<Vec<f32>>,
-    pub output: Dense,
-    pub mlp_norm: Vec<f32>,
+    pub output: Branch,
+    /// The norm before the feed-forward, where there is one.
+    pub before_feed_forward: Option<Vec<f32>>,
     /// Gates and ups side by side.
     pub gate_up: Dense,
-    pub down: Dense,
+    pub down: Branch,
 }
 
 impl Weights {
@@ -57,7 +67,11 @@ impl Weights {
     pub fn new(model: &Llama) -> Option<Self> {
         let config = model.config();
         let d = config.hidden_size;
-        let embedding = host(model.model.embed_tokens.weight.val())?;
+        let mut embedding = host(model.model.embed_tokens.weight.val())?;
+        let multiplier = config.scales.embedding_multiplier as f32;
+        if multiplier != 1.0 {
+            embedding.iter_mut().for_each(|x| *x *= multiplier);
+        }
         let layers: Option<Vec<_>> = model
             .model
             .layers
@@ -87,7 +101,7 @@ impl Weights {
     /// Bytes of the layers' products: what a forward of one token reads.
     pub fn bytes(&self) -> usize {
         let layer = |layer: &LayerWeights| {
-            [&layer.qkv, &layer.output, &layer.gate_up, &layer.down]
+            [&layer.qkv, &layer.output.dense, &layer.gate_up, &layer.down.dense]
                 .map(|dense| dense.matrix.bytes())
                 .iter()
                 .sum::<usize>()
@@ -99,19 +113,26 @@ impl Weights {
 impl LayerWeights {
     fn new(layer: &Layer, config: &ModelConfig) -> Option<Self> {
         let (d, attn, mlp) = (config.hidden_size, &layer.self_attn, &layer.mlp);
-        let head_norm = |of: &Option<RmsNorm>| match of {
+        let norms = layer.norms();
+        let maybe = |of: Option<&RmsNorm>| match of {
             Some(of) => norm(of).map(Some),
             None => Some(None),
         };
         Some(Self {
-            attention_norm: norm(&layer.input_layernorm)?,
+            before_attention: maybe(norms.before_attention)?,
             qkv: Dense::new(d, &[&attn.q_proj, &attn.k_proj, &attn.v_proj])?,
-            q_norm: head_norm(&attn.q_norm)?,
-            k_norm: head_norm(&attn.k_norm)?,
-            output: Dense::new(config.num_attention_heads * config.head_dim, &[&attn.o_proj])?,
-            mlp_norm: norm(&layer.post_attention_layernorm)?,
+            q_norm: maybe(attn.q_norm.as_ref())?,
+            k_norm: maybe(attn.k_norm.as_ref())?,
+            output: Branch {
+                dense: Dense::new(config.num_attention_heads * config.head_dim, &[&attn.o_proj])?,
+                norm: maybe(norms.behind_attention)?,
+            },
+            before_feed_forward: maybe(norms.before_feed_forward)?,
             gate_up: Dense::new(d, &[&mlp.gate_proj, &mlp.up_proj])?,
-            down: Dense::new(config.intermediate_size, &[&mlp.down_proj])?,
+            down: Branch {
+                dense: Dense::new(config.intermediate_size, &[&mlp.down_proj])?,
+                norm: maybe(norms.behind_feed_forward)?,
+            },
         })
     }
 }

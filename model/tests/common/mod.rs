@@ -13,12 +13,33 @@ pub fn device() -> Device {
 
 /// A small model's shape: grouped queries, `extra` fields added.
 pub fn config(extra: &str) -> ModelConfig {
+    family("llama", extra)
+}
+
+/// [`config`] of a family.
+pub fn family(model_type: &str, extra: &str) -> ModelConfig {
     let json = format!(
-        r#"{{"model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48,
+        r#"{{"model_type": "{model_type}", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48,
             "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
             "max_position_embeddings": 512, "initializer_range": 0.3{extra}}}"#
     );
     ModelConfig::from_json(json.as_bytes(), Path::new("config.json")).unwrap()
+}
+
+/// A small model's shape of each family whose decoder has parts of its own, Llama's first. Windows are short.
+pub fn families() -> Vec<ModelConfig> {
+    let window = r#", "use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1"#;
+    vec![
+        config(""),
+        family("qwen2", window),
+        family("mistral", r#", "sliding_window": 6"#),
+        family("smollm3", r#", "no_rope_layer_interval": 2"#),
+        family("olmo2", ""),
+        family(
+            "granite",
+            r#", "residual_multiplier": 0.4, "attention_multiplier": 0.3, "embedding_multiplier": 3, "logits_scaling": 2"#,
+        ),
+    ]
 }
 
 /// Largest absolute difference.
