@@ -24,6 +24,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -32,10 +38,14 @@ from transformers import (
     MistralForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
     SmolLM3Config,
     SmolLM3ForCausalLM,
 )
@@ -97,8 +107,22 @@ def expect(model, path, seed, greedy):
     if greedy:
         out["greedy"] = model.generate(rows[0][None], **GREEDY)[0, len(rows[0]) :]
     out["loss"] = loss.detach()
-    out |= {f"grad.{name}": grad for name, grad in grads["right"].items()}
+    out |= {f"grad.{name}": grad.contiguous() for name, grad in as_in_files(grads["right"]).items()}
     save_file(out, path / "expected.safetensors")
+
+
+def as_in_files(tensors):
+    """Experts one by one, as files have them; in transformers 5 a layer's are one tensor."""
+    out = {}
+    for name, tensor in tensors.items():
+        before, _, leaf = name.rpartition(".")
+        if not before.endswith(".experts"):
+            out[name] = tensor
+            continue
+        for number, expert in enumerate(tensor):
+            parts = dict(zip(["gate_proj", "up_proj"], expert.chunk(2))) if leaf == "gate_up_proj" else {leaf: expert}
+            out |= {f"{before}.{number}.{part}.weight": grad for part, grad in parts.items()}
+    return out
 
 
 def make(name, model, seed, dtype=torch.float32, greedy=False, **save):
@@ -221,6 +245,77 @@ def make_granite():
     make("granite", GraniteForCausalLM(GraniteConfig(**PAIR, **multipliers, tie_word_embeddings=True)), 11, greedy=True)
 
 
+def make_llama_yarn():
+    """All three parts of the passage, and the factor of attention."""
+    rope = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=32)
+    config = LlamaConfig(**PAIR, head_dim=16, rope_parameters=rope | dict(beta_fast=4.0, beta_slow=1.0))
+    make("llama_yarn", LlamaForCausalLM(config), 12, greedy=True)
+
+
+def make_qwen2_dynamic():
+    """The frequencies of texts that are no longer than max_position_embeddings."""
+    rope = dict(rope_type="dynamic", rope_theta=100.0, factor=4.0)
+    make("qwen2_dynamic", Qwen2ForCausalLM(Qwen2Config(**PAIR, rope_parameters=rope)), 13, greedy=True)
+
+
+def make_phi3():
+    """Fused matrices, a window over all layers; longrope as transformers 4 says it."""
+    factors = dict(short_factor=[1.0, 1.3, 1.7, 2.0], long_factor=[2.0, 3.0, 4.0, 5.0])
+    rope = factors | dict(rope_type="longrope", rope_theta=100.0)
+    config = Phi3Config(**PAIR, sliding_window=4, rope_parameters=rope, original_max_position_embeddings=32)
+    path = make("phi3", Phi3ForCausalLM(config), 14, greedy=True)
+
+    def change(config):
+        del config["rope_parameters"]
+        config |= dict(rope_theta=100.0, rope_scaling=factors | dict(type="longrope"))
+
+    edit(path, change)
+    expect_as_read(Phi3ForCausalLM(config), path, 114, greedy=True)
+
+
+def make_phi4_mini():
+    """Part of a head rotated, a tied head; longrope in transformers 5's spelling."""
+    rope = dict(rope_type="longrope", rope_theta=100.0, partial_rotary_factor=0.75)
+    rope |= dict(short_factor=[1.0, 1.3, 1.7], long_factor=[2.0, 3.0, 4.0])
+    config = Phi3Config(**PAIR, rope_parameters=rope, original_max_position_embeddings=32, tie_word_embeddings=True)
+    make("phi4_mini", Phi3ForCausalLM(config), 15, greedy=True)
+
+
+def make_gemma():
+    make("gemma", GemmaForCausalLM(GemmaConfig(**PAIR, head_dim=8)), 16, greedy=True)
+
+
+def make_gemma2():
+    """Caps that the numbers come near, and a window in the first layer."""
+    caps = dict(attn_logit_softcapping=2.0, final_logit_softcapping=3.0, query_pre_attn_scalar=12)
+    make("gemma2", Gemma2ForCausalLM(Gemma2Config(**PAIR, **caps, head_dim=8, sliding_window=4)), 17, greedy=True)
+
+
+def make_gemma3():
+    """A window and a base of its own in the first layer, another base and linear scaling in the second."""
+    rope = {
+        "sliding_attention": dict(rope_type="default", rope_theta=50.0),
+        "full_attention": dict(rope_type="linear", rope_theta=500.0, factor=4.0),
+    }
+    layers = dict(layer_types=["sliding_attention", "full_attention"], sliding_window=4)
+    config = Gemma3TextConfig(**PAIR, **layers, head_dim=8, query_pre_attn_scalar=12, rope_parameters=rope)
+    make("gemma3", Gemma3ForCausalLM(config), 18, greedy=True)
+
+
+def make_qwen3_moe():
+    """Experts in the first layer, weights that sum to 1."""
+    experts = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12, norm_topk_prob=True, mlp_only_layers=[1])
+    make("qwen3_moe", Qwen3MoeForCausalLM(Qwen3MoeConfig(**PAIR, **experts, head_dim=8)), 19, greedy=True)
+
+
+def make_qwen3_moe_step():
+    """Experts in every second layer, weights as they are, a window."""
+    experts = dict(num_experts=3, num_experts_per_tok=2, moe_intermediate_size=12, decoder_sparse_step=2)
+    window = dict(use_sliding_window=True, sliding_window=4)
+    model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**PAIR, **experts, **window, head_dim=8))
+    make("qwen3_moe_step", model, 20, greedy=True)
+
+
 MAKERS = dict(
     first=make_first,
     mistral=make_mistral,
@@ -228,6 +323,15 @@ MAKERS = dict(
     smollm3=make_smollm3,
     olmo2=make_olmo2,
     granite=make_granite,
+    llama_yarn=make_llama_yarn,
+    qwen2_dynamic=make_qwen2_dynamic,
+    phi3=make_phi3,
+    phi4_mini=make_phi4_mini,
+    gemma=make_gemma,
+    gemma2=make_gemma2,
+    gemma3=make_gemma3,
+    qwen3_moe=make_qwen3_moe,
+    qwen3_moe_step=make_qwen3_moe_step,
 )
 
 

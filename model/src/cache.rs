@@ -24,6 +24,7 @@ use std::sync::Arc;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::attention::capped;
 use crate::config::ModelConfig;
 use crate::dtype::{cast, widen};
 use crate::rope::{RopeTable, Rotation};
@@ -54,8 +55,8 @@ pub struct Cache {
 
 /// What one forward needs to know about the cache, the same in every layer.
 pub(crate) struct Step {
-    /// Positions of the new tokens, `[b * t]` of them.
-    pub rotation: Rotation,
+    /// Positions of the new tokens, `[b * t]` of them, by the model's tables.
+    pub rotations: Vec<Rotation>,
     /// Own column of the first new token.
     from: usize,
     /// `[1, 1, g * t, slots]`: a token does not see those after it; absent for single tokens.
@@ -278,7 +279,7 @@ impl Cache {
             )
         });
         Step {
-            rotation: self.rope.at(&positions),
+            rotations: self.rope.at(&positions),
             from,
             causal: (width > 1).then(|| causal_bias(self.config.groups(), width, seen, None, &self.device)),
             hidden: self.own.bias(tokens, &self.device),
@@ -300,7 +301,8 @@ impl Cache {
         values: Tensor<4>,
     ) -> Tensor<4> {
         let (keys, values) = self.own.append(layer, step.from, keys, values);
-        let mut own = widen(queries.clone().matmul(keys.swap_dims(2, 3)));
+        let cap = self.config.scales.attn_logit_softcapping;
+        let mut own = capped(widen(queries.clone().matmul(keys.swap_dims(2, 3))), cap);
         if let Some(bias) = &step.causal {
             own = own + bias.clone();
         }
@@ -320,7 +322,7 @@ impl Cache {
             .iter()
             .enumerate()
             .map(|(depth, level)| {
-                let scores = level.scores(layer, queries.clone());
+                let scores = level.scores(layer, queries.clone(), cap);
                 match window.and_then(|window| window.levels[depth].as_ref()) {
                     Some(bias) => scores + bias.clone(),
                     None => scores,

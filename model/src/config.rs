@@ -1,8 +1,8 @@
 //! Hugging Face `config.json` to a checked [`ModelConfig`], and back.
 //!
-//! Field names are Hugging Face's. What the decoder of this crate cannot compute exactly (experts, other RoPE scalings,
-//! other activations, quantised weights) is refused by name: a checkpoint that loads is a checkpoint that is computed
-//! as transformers computes it.
+//! Field names are Hugging Face's. What the decoder of this crate cannot compute exactly (other families, RoPE scalings and
+//! activations, quantised weights) is refused by name: a checkpoint that loads is a checkpoint that is computed as
+//! transformers computes it.
 //!
 //! What a family is stands in the table of `family.rs`; beside it, in a file each: what differs between layers (`layers.rs`),
 //! what is multiplied by (`scales.rs`), and rotary positions (`rope.rs`).
@@ -12,19 +12,24 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+mod experts;
 mod family;
 mod layers;
+mod nested;
 mod rope;
 mod scales;
+mod scaling;
 
 pub use crate::fields::ConfigError;
 use crate::fields::{Reader, ids_to_json, object, read};
 use crate::json::shorten;
-pub use family::ModelType;
+pub use experts::Experts;
+pub use family::{Activation, ModelType};
 pub(crate) use family::{AttentionBias, Family, NormWeight, Norms, QkNorm};
 pub use layers::Layers;
-pub use rope::RopeScaling;
+use rope::Rope;
 pub use scales::Scales;
+pub use scaling::{LongRope, RopeScaling, Yarn};
 
 /// Most layers that a network may have; the deepest that were ever trained have a tenth.
 const MOST_LAYERS: usize = 10_000;
@@ -61,10 +66,18 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Scaling of the rotary frequencies.
     pub rope_scaling: RopeScaling,
+    /// Base of the rotary frequencies of layers with a window, where they have one of their own; they are not scaled.
+    pub rope_local_base_freq: Option<f64>,
+    /// The share of a head that is rotated, its first features.
+    pub partial_rotary_factor: f64,
+    /// What gates the feed-forward.
+    pub hidden_act: Activation,
     /// Windows, and layers without rotary positions.
     pub layers: Layers,
     /// Multipliers.
     pub scales: Scales,
+    /// Experts in the place of the feed-forward, in families that have them.
+    pub experts: Option<Experts>,
     /// Biases on q, k, v and o, in families that ask for them. (Qwen2 has them on q, k and v always.)
     pub attention_bias: bool,
     /// Biases in the feed-forward, in families that ask for them.
@@ -135,10 +148,63 @@ impl ModelConfig {
         self.family().qk_norm == QkNorm::Heads
     }
 
+    /// Whether a layer has experts.
+    pub fn is_sparse(&self, layer: usize) -> bool {
+        self.experts.as_ref().is_some_and(|experts| experts.are_in(layer))
+    }
+
+    /// Features inside the feed-forward that a token goes through, in the layer where they are most.
+    pub fn active_intermediate_size(&self) -> usize {
+        let layers = 0..self.num_hidden_layers;
+        let Some(experts) = &self.experts else {
+            return self.intermediate_size;
+        };
+        let sparse = experts
+            .num_experts_per_tok
+            .saturating_mul(experts.moe_intermediate_size);
+        let of = |layer| {
+            if experts.are_in(layer) {
+                sparse
+            } else {
+                self.intermediate_size
+            }
+        };
+        layers.map(of).max().unwrap_or(0)
+    }
+
     /// What scores of attention are multiplied by.
     pub fn attention_scale(&self) -> f64 {
-        let of_heads = || (self.head_dim as f64).powf(-0.5);
-        self.scales.attention_multiplier.unwrap_or_else(of_heads)
+        let root = self.scales.query_pre_attn_scalar.unwrap_or(self.head_dim as f64);
+        self.scales
+            .attention_multiplier
+            .unwrap_or_else(|| root.powf(-0.5))
+    }
+
+    /// Features of a head that are rotated, its first.
+    pub fn rotary_dim(&self) -> usize {
+        (self.head_dim as f64 * self.partial_rotary_factor) as usize
+    }
+
+    /// Which of its tables of rotary positions a layer turns by: 0, or 1 where those with a window have a base of their own;
+    /// none where it has no such positions.
+    pub(crate) fn rotation(&self, layer: usize) -> Option<usize> {
+        let is_local = self.rope_local_base_freq.is_some() && self.layers.window(layer).is_some();
+        self.layers.rotates(layer).then_some(usize::from(is_local))
+    }
+
+    /// What cosines and sines of rotary positions are multiplied by.
+    pub fn attention_factor(&self) -> f64 {
+        self.rope_scaling.attention_factor(self.max_position_embeddings)
+    }
+
+    /// The longest text that is computed: `max_position_embeddings`, but with LongRoPE the length before the stretch, since
+    /// every number of a longer text is another one in transformers, also those of its beginning.
+    pub fn positions(&self) -> usize {
+        let most = self.max_position_embeddings;
+        match &self.rope_scaling {
+            RopeScaling::LongRope(long) => most.min(long.original_max_position_embeddings),
+            _ => most,
+        }
     }
 
     /// Whether the decoder needs nothing beyond what those of Llama, Qwen2 and Qwen3 without windows do: biases, norms of
@@ -152,6 +218,12 @@ impl ModelConfig {
             && family.qk_norm != QkNorm::Projection
             && self.layers.are_alike()
             && self.scales == Scales::NONE
+            && self.hidden_act == Activation::Silu
+            && self.partial_rotary_factor == 1.0
+            && self.rope_local_base_freq.is_none()
+            && self.attention_factor() == 1.0
+            && !family.fused
+            && !family.experts
     }
 
     /// Trainable numbers; a tied head counts once.
@@ -166,7 +238,7 @@ impl ModelConfig {
             self.num_attention_heads as u128 * e,
             self.num_key_value_heads as u128 * e,
         );
-        let mut layer = d * (q + 2 * kv) + q * d + 3 * d * f + 2 * d;
+        let mut layer = d * (q + 2 * kv) + q * d + 2 * d;
         if self.has_qkv_bias() {
             layer += q + 2 * kv;
         }
@@ -178,11 +250,24 @@ impl ModelConfig {
             QkNorm::Heads => 2 * e,
             QkNorm::Projection => q + kv,
         };
+        if self.family().norms == Norms::Around {
+            layer += 2 * d;
+        }
+        let mut dense = 3 * d * f;
         if self.mlp_bias {
-            layer += 2 * f + d;
+            dense += 2 * f + d;
         }
         let heads = if self.tie_word_embeddings { 1 } else { 2 };
-        heads * self.vocab_size as u128 * d + self.num_hidden_layers as u128 * layer + d
+        let layers = self.num_hidden_layers as u128;
+        let feed_forwards = match &self.experts {
+            None => layers * dense,
+            Some(experts) => {
+                let sparse = experts.parameters(d);
+                let of = |layer| if experts.are_in(layer) { sparse } else { dense };
+                (0..self.num_hidden_layers).map(of).sum()
+            }
+        };
+        heads * self.vocab_size as u128 * d + layers * layer + feed_forwards + d
     }
 
     /// Keys and values that one token of one row holds, in numbers.
@@ -224,18 +309,15 @@ impl From<ModelConfig> for Value {
         put("num_key_value_heads", json!(config.num_key_value_heads));
         put("head_dim", json!(config.head_dim));
         put("max_position_embeddings", json!(config.max_position_embeddings));
-        put("hidden_act", json!("silu"));
+        put(family.activation.0, json!(config.hidden_act.name()));
         put("rms_norm_eps", json!(config.rms_norm_eps));
-        // Both layouts: `rope_parameters` is what transformers 5 reads, the other two what 4 reads.
-        let mut rope = config.rope_scaling.to_json();
-        let scaling = match config.rope_scaling {
-            RopeScaling::Default => Value::Null,
-            _ => rope.clone(),
+        let rope = Rope {
+            theta: config.rope_theta,
+            scaling: config.rope_scaling,
+            share: config.partial_rotary_factor,
+            local_theta: config.rope_local_base_freq,
         };
-        rope["rope_theta"] = json!(config.rope_theta);
-        put("rope_parameters", rope);
-        put("rope_theta", json!(config.rope_theta));
-        put("rope_scaling", scaling);
+        rope.write(family, &mut put);
         if family.attention_bias == AttentionBias::Asked {
             put("attention_bias", json!(config.attention_bias));
         }
@@ -244,6 +326,9 @@ impl From<ModelConfig> for Value {
         }
         config.layers.write(family, config.num_hidden_layers, &mut put);
         config.scales.write(family, &mut put);
+        if let Some(experts) = &config.experts {
+            experts.write(&mut put);
+        }
         put("tie_word_embeddings", json!(config.tie_word_embeddings));
         put("initializer_range", json!(config.initializer_range));
         put("bos_token_id", json!(config.bos_token_id));
@@ -267,6 +352,7 @@ impl Reader<'_> {
         let model_type = self.model_type()?;
         let family = model_type.family();
         self.refuse_nulls(NEVER_NULL)?;
+        self.refuse_nulls(&[family.activation.0])?;
         if family.head_dim.is_some() {
             self.refuse_nulls(&["head_dim"])?;
         }
@@ -276,7 +362,7 @@ impl Reader<'_> {
         let num_key_value_heads = self.key_value_heads(family, num_attention_heads)?;
         let head_dim = self.head_dim(family, hidden_size, num_attention_heads)?;
         let num_hidden_layers = self.layers()?;
-        let (rope_theta, rope_scaling) = rope::read(self, family)?;
+        let rope = Rope::read(self, family, head_dim)?;
         let vocab_size = self.size("vocab_size")?;
         let attention_bias = self.flag("attention_bias")?.unwrap_or(false);
         let config = ModelConfig {
@@ -292,10 +378,14 @@ impl Reader<'_> {
                 .optional_size("max_position_embeddings")?
                 .unwrap_or(family.max_position_embeddings),
             rms_norm_eps: self.positive("rms_norm_eps")?.unwrap_or(family.rms_norm_eps),
-            rope_theta,
-            rope_scaling,
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
+            rope_local_base_freq: rope.local_theta,
+            partial_rotary_factor: rope.share,
+            hidden_act: Activation::read(self, family)?,
             layers: Layers::read(self, family, num_hidden_layers)?,
-            scales: Scales::read(self, family)?,
+            scales: Scales::read(self, family, hidden_size)?,
+            experts: Experts::read(self, family)?,
             // Not every family knows these fields.
             attention_bias: attention_bias && family.attention_bias == AttentionBias::Asked,
             mlp_bias: self.flag("mlp_bias")?.unwrap_or(false) && family.mlp_bias,
@@ -381,32 +471,16 @@ impl Reader<'_> {
 
     /// Names what would be computed wrongly if it were ignored.
     fn refuse_unsupported(&self) -> Result<(), ConfigError> {
-        if let Some(act) = self.string("hidden_act")?
-            && act != "silu"
-            && act != "swish"
-        {
-            return Err(self.error(
-                "hidden_act",
-                format!("is \"{}\"; only silu is supported", shorten(act)),
-            ));
-        }
-        for field in ["num_experts", "num_local_experts", "n_routed_experts"] {
-            if self.map.get(field).is_some_and(|value| !value.is_null()) {
-                return Err(self.error(field, "is set; mixtures of experts are not supported".to_string()));
-            }
-        }
         if self.get("quantization_config").is_some() {
             return Err(self.error(
                 "quantization_config",
                 "is set; load the checkpoint's unquantised weights".to_string(),
             ));
         }
-        if let Some(share) = self.number("partial_rotary_factor")?
-            && share != 1.0
-        {
+        if self.flag("use_bidirectional_attention")? == Some(true) {
             return Err(self.error(
-                "partial_rotary_factor",
-                format!("is {share}; only whole heads are rotated here, so it must be 1"),
+                "use_bidirectional_attention",
+                "is true; tokens that see those after them are not computed".to_string(),
             ));
         }
         Ok(())

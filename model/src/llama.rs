@@ -12,19 +12,22 @@
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{Embedding, Linear};
-use burn::tensor::activation::{silu, softmax};
+use burn::tensor::activation::softmax;
 use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
+use crate::attention::capped;
 use crate::cache::{Cache, Step, causal_bias, padding_bias};
-use crate::config::{ModelConfig, Norms, QkNorm};
-use crate::dtype::{Dtype, cast, cast_module, widen};
+use crate::config::{ModelConfig, NormWeight, Norms, QkNorm};
+use crate::dtype::{Dtype, cast, cast_module, rounded, widen};
 use crate::projection::project;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
 
+pub use crate::attention::{Attention, FusedAttention, SelfAttention};
+pub use crate::feed_forward::{FeedForward, FusedMlp, Mlp, SparseMlp};
 pub use crate::norm::RmsNorm;
 
 /// Attention scores that one forward with a cache holds at once, in numbers; longer inputs are run in windows.
@@ -58,11 +61,13 @@ pub struct Layer {
     /// Before attention, in families that have a norm there.
     pub input_layernorm: Option<RmsNorm>,
     /// Attention.
-    pub self_attn: Attention,
+    pub self_attn: SelfAttention,
     /// Before the feed-forward; behind attention in families with a `post_feedforward_layernorm`.
     pub post_attention_layernorm: RmsNorm,
+    /// Before the feed-forward, in families that have norms around it.
+    pub pre_feedforward_layernorm: Option<RmsNorm>,
     /// Feed-forward.
-    pub mlp: Mlp,
+    pub mlp: FeedForward,
     /// Behind the feed-forward, in families that have a norm there.
     pub post_feedforward_layernorm: Option<RmsNorm>,
 }
@@ -79,41 +84,14 @@ impl Layer {
     pub(crate) fn norms(&self) -> LayerNorms<'_> {
         let behind = self.post_feedforward_layernorm.as_ref();
         let middle = Some(&self.post_attention_layernorm);
+        let before = self.pre_feedforward_layernorm.as_ref();
         LayerNorms {
             before_attention: self.input_layernorm.as_ref(),
             behind_attention: middle.filter(|_| behind.is_some()),
-            before_feed_forward: middle.filter(|_| behind.is_none()),
+            before_feed_forward: before.or(middle.filter(|_| behind.is_none())),
             behind_feed_forward: behind,
         }
     }
-}
-
-/// Grouped-query attention.
-#[derive(Module, Debug)]
-pub struct Attention {
-    /// `[d, h·e]`
-    pub q_proj: Linear,
-    /// `[d, k·e]`
-    pub k_proj: Linear,
-    /// `[d, k·e]`
-    pub v_proj: Linear,
-    /// `[h·e, d]`
-    pub o_proj: Linear,
-    /// Norm of each query head, `[e]`, or of all together, `[h·e]`.
-    pub q_norm: Option<RmsNorm>,
-    /// Norm of each key head, `[e]`, or of all together, `[k·e]`.
-    pub k_norm: Option<RmsNorm>,
-}
-
-/// SwiGLU feed-forward: `down(silu(gate(x)) · up(x))`.
-#[derive(Module, Debug)]
-pub struct Mlp {
-    /// `[d, f]`
-    pub gate_proj: Linear,
-    /// `[d, f]`
-    pub up_proj: Linear,
-    /// `[f, d]`
-    pub down_proj: Linear,
 }
 
 impl Llama {
@@ -129,6 +107,12 @@ impl Llama {
 
     /// The module with zeros for matrices and biases and ones for norms, none of them made before it is looked at.
     pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Llama {
+        let layers: Vec<usize> = (0..config.num_hidden_layers).collect();
+        Llama::blank_of(config, &layers, device)
+    }
+
+    /// [`Llama::blank`] of some layers only.
+    pub(crate) fn blank_of(config: &ModelConfig, layers: &[usize], device: &Device) -> Llama {
         let c = config;
         let (d, f, e) = (c.hidden_size, c.intermediate_size, c.head_dim);
         let (q, kv) = (c.num_attention_heads * e, c.num_key_value_heads * e);
@@ -138,36 +122,64 @@ impl Llama {
             bias: bias.then(|| parameter([to], 0.0, device)),
         };
         let family = c.family();
-        let norm = |n: usize| RmsNorm::new(parameter([n], 1.0, device), c.rms_norm_eps, family.norm_weight);
+        let one = match family.norm_weight {
+            NormWeight::Added => 0.0,
+            NormWeight::Rounded | NormWeight::Wide => 1.0,
+        };
+        let norm = |n: usize| RmsNorm::new(parameter([n], one, device), c.rms_norm_eps, family.norm_weight);
         let qk_norm = |n: usize| match family.qk_norm {
             QkNorm::Never => None,
             QkNorm::Heads => Some(norm(e)),
             QkNorm::Projection => Some(norm(n)),
         };
-        let layer = |_| Layer {
-            input_layernorm: (family.norms == Norms::Before).then(|| norm(d)),
-            self_attn: Attention {
+        let self_attn = || match family.fused {
+            false => SelfAttention::Split(Attention {
                 q_proj: dense(d, q, c.has_qkv_bias()),
                 k_proj: dense(d, kv, c.has_qkv_bias()),
                 v_proj: dense(d, kv, c.has_qkv_bias()),
                 o_proj: dense(q, d, c.has_o_bias()),
                 q_norm: qk_norm(q),
                 k_norm: qk_norm(kv),
-            },
-            post_attention_layernorm: norm(d),
-            mlp: Mlp {
-                gate_proj: dense(d, f, c.mlp_bias),
-                up_proj: dense(d, f, c.mlp_bias),
+            }),
+            true => SelfAttention::Fused(FusedAttention {
+                qkv_proj: dense(d, q + 2 * kv, c.has_qkv_bias()),
+                o_proj: dense(q, d, c.has_o_bias()),
+            }),
+        };
+        let split = |f: usize| Mlp {
+            gate_proj: dense(d, f, c.mlp_bias),
+            up_proj: dense(d, f, c.mlp_bias),
+            down_proj: dense(f, d, c.mlp_bias),
+        };
+        let mlp = |layer: usize| match &c.experts {
+            Some(experts) if experts.are_in(layer) => FeedForward::Sparse(SparseMlp {
+                gate: dense(d, experts.num_experts, false),
+                experts: (0..experts.num_experts)
+                    .map(|_| split(experts.moe_intermediate_size))
+                    .collect(),
+                taken: experts.num_experts_per_tok,
+                normalised: experts.norm_topk_prob,
+            }),
+            _ if family.fused => FeedForward::Fused(FusedMlp {
+                gate_up_proj: dense(d, 2 * f, c.mlp_bias),
                 down_proj: dense(f, d, c.mlp_bias),
-            },
-            post_feedforward_layernorm: (family.norms == Norms::Behind).then(|| norm(d)),
+            }),
+            _ => FeedForward::Split(split(f)),
+        };
+        let layer = |&number: &usize| Layer {
+            input_layernorm: (family.norms != Norms::Behind).then(|| norm(d)),
+            self_attn: self_attn(),
+            post_attention_layernorm: norm(d),
+            pre_feedforward_layernorm: (family.norms == Norms::Around).then(|| norm(d)),
+            mlp: mlp(number),
+            post_feedforward_layernorm: (family.norms != Norms::Before).then(|| norm(d)),
         };
         Llama {
             model: Decoder {
                 embed_tokens: Embedding {
                     weight: matrix([c.vocab_size, d]),
                 },
-                layers: (0..c.num_hidden_layers).map(layer).collect(),
+                layers: layers.iter().map(layer).collect(),
                 norm: norm(d),
             },
             lm_head: (!c.tie_word_embeddings).then(|| dense(d, c.vocab_size, false)),
@@ -217,7 +229,8 @@ impl Llama {
         let device = self.device().without_autodiff();
         let (rows, width) = (tokens.rows(), tokens.width());
         let positions = tokens.positions(&vec![0; rows]);
-        let rotation = RopeTable::new(&self.config, width, &device).at(&positions);
+        let rotations = RopeTable::new(&self.config, width, &device).at(&positions);
+        let cap = self.config.scales.attn_logit_softcapping;
         let (groups, layers) = (self.config.groups(), &self.config.layers);
         let causal = causal_bias(groups, width, 0, None, &device);
         let windowed = layers.sliding_window().filter(|&window| window < width);
@@ -226,13 +239,13 @@ impl Llama {
         let mut attend = |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
             let windowed = windowed.as_ref().filter(|_| layers.window(layer).is_some());
             let bias = windowed.unwrap_or(&causal).clone();
-            let mut scores = widen(q.matmul(k.swap_dims(2, 3))) + bias;
+            let mut scores = capped(widen(q.matmul(k.swap_dims(2, 3))), cap) + bias;
             if let Some(padding) = &padding {
                 scores = scores + padding.clone();
             }
             cast(softmax(scores, 3), v.dtype()).matmul(v)
         };
-        self.run(tokens, &rotation, &mut attend)
+        self.run(tokens, &rotations, &mut attend)
     }
 
     fn forward_cached(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
@@ -257,7 +270,7 @@ impl Llama {
         let step: Step = cache.begin(tokens);
         let mut attend =
             |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| cache.attend(layer, &step, q, k, v);
-        self.run(tokens, &step.rotation, &mut attend)
+        self.run(tokens, &step.rotations, &mut attend)
     }
 
     /// The layers, around whatever `attend` makes of `(layer, q, k, v)`:
@@ -265,7 +278,7 @@ impl Llama {
     fn run(
         &self,
         tokens: &Tokens,
-        rotation: &Rotation,
+        rotations: &[Rotation],
         attend: &mut dyn FnMut(usize, Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
         let c = &self.config;
@@ -273,21 +286,27 @@ impl Llama {
         let (k, g, e) = (c.num_key_value_heads, c.groups(), c.head_dim);
         let n = rows * width;
         let embedded = self.model.embed_tokens.forward(tokens.ids_bt.clone());
-        let mut x = times(embedded.reshape([n, d]), c.scales.embedding_multiplier);
+        let mut multiplier = c.scales.embedding_multiplier;
+        if c.family().scaled_embeddings {
+            // Gemma's is kept in the format of the weights.
+            multiplier = rounded(multiplier, embedded.dtype());
+        }
+        let mut x = times(embedded.reshape([n, d]), multiplier);
         let scale = c.attention_scale();
-        let scaled = rotation.scaled(scale).cast(x.dtype());
-        let rotation = rotation.cast(x.dtype());
+        let turns: Vec<[Rotation; 2]> = rotations
+            .iter()
+            .map(|rotation| [rotation.scaled(scale).cast(x.dtype()), rotation.cast(x.dtype())])
+            .collect();
         for (index, layer) in self.model.layers.iter().enumerate() {
             let (attn, norms) = (&layer.self_attn, layer.norms());
             let normed = normalised(norms.before_attention, x.clone());
-            let queries = project(&attn.q_proj, normed.clone());
-            let keys = project(&attn.k_proj, normed.clone());
-            let values = project(&attn.v_proj, normed);
-            let queries = normalised_as(attn.q_norm.as_ref(), queries, [n, k * g, e]);
-            let keys = normalised_as(attn.k_norm.as_ref(), keys, [n, k, e]);
-            let (queries, keys) = match c.layers.rotates(index) {
-                true => (scaled.apply(queries), rotation.apply(keys)),
-                false => (queries * scale, keys),
+            let [queries, keys, values] = attn.project(normed, [k * g * e, k * e, k * e]);
+            let [q_norm, k_norm] = attn.norms();
+            let queries = normalised_as(q_norm, queries, [n, k * g, e]);
+            let keys = normalised_as(k_norm, keys, [n, k, e]);
+            let (queries, keys) = match c.rotation(index).map(|table| &turns[table]) {
+                Some([scaled, turn]) => (scaled.apply(queries), turn.apply(keys)),
+                None => (queries * scale, keys),
             };
             let queries = queries
                 .reshape([rows, width, k, g, e])
@@ -299,18 +318,17 @@ impl Llama {
                 .reshape([k, rows, g, width, e])
                 .permute([1, 3, 0, 2, 4])
                 .reshape([n, k * g * e]);
-            let attended = normalised(norms.behind_attention, project(&attn.o_proj, mixed));
+            let attended = normalised(norms.behind_attention, project(attn.o_proj(), mixed));
             x = x + times(attended, c.scales.residual_multiplier);
-            let fed = layer
-                .mlp
-                .forward(normalised(norms.before_feed_forward, x.clone()));
+            let normed = normalised(norms.before_feed_forward, x.clone());
+            let fed = layer.mlp.forward(normed, c.hidden_act);
             let fed = normalised(norms.behind_feed_forward, fed);
             x = x + times(fed, c.scales.residual_multiplier);
         }
         self.model.norm.forward(x).reshape([rows, width, d])
     }
 
-    /// Logits of hidden states.
+    /// Logits of hidden states, divided and capped where the family's are; then they are in f32 at least.
     ///
     /// # Shapes
     /// `[.., d]` to `[.., v]`
@@ -319,9 +337,14 @@ impl Llama {
             Some(head) => head.forward(hidden),
             None => linear(hidden, self.model.embed_tokens.weight.val().transpose(), None),
         };
-        match self.config.scales.logits_scaling {
+        let scales = &self.config.scales;
+        let logits = match scales.logits_scaling {
             1.0 => logits,
             scaling => widen(logits) / scaling,
+        };
+        match scales.final_logit_softcapping {
+            None => logits,
+            cap => capped(widen(logits), cap),
         }
     }
 }
@@ -345,28 +368,13 @@ fn normalised_as(norm: Option<&RmsNorm>, x: Tensor<2>, heads: [usize; 3]) -> Ten
     }
 }
 
+/// A product in f32 at least, in the format of `x` again.
 fn times<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
+    let dtype = x.dtype();
     match factor {
         1.0 => x,
-        factor => x * factor,
+        factor => cast(widen(x) * factor, dtype),
     }
-}
-
-impl Mlp {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = swish(project(&self.gate_proj, x.clone()));
-        project(&self.down_proj, gate * project(&self.up_proj, x))
-    }
-}
-
-/// `x · sigmoid(x)`. burn's sigmoid branches on the sign and costs twice as much on the CPU, but its gradient is safe;
-/// this quotient's is not where `exp` overflows (the value is), so it serves where no gradient is wanted.
-fn swish(x: Tensor<2>) -> Tensor<2> {
-    if x.is_autodiff() {
-        return silu(x);
-    }
-    let denominator = x.clone().neg().exp() + 1.0;
-    x / denominator
 }
 
 /// A parameter of one number throughout, not made before it is looked at.

@@ -161,6 +161,11 @@ impl Reparameterizer for Put {
     ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
         let (shape, device) = (param.lazy_shape(), param.lazy_device());
         let base = param.set_require_grad(false);
+        // burn's path names the variants of enums too, which alone begin with a capital.
+        let fields = path
+            .split('.')
+            .filter(|name| !name.starts_with(char::is_uppercase));
+        let path = fields.collect::<Vec<_>>().join(".");
         let factors = path.strip_suffix(".weight");
         let Some([a, b]) = factors.and_then(|path| self.factors.remove(path)) else {
             return (base, None);
@@ -233,20 +238,16 @@ impl names::Map for Follow<'_> {
 
 impl Llama {
     /// Every linear layer but the head, by its path.
-    fn projections(&self) -> Vec<(String, &Linear)> {
+    pub fn projections(&self) -> Vec<(String, &Linear)> {
         let mut all = Vec::new();
         for (number, layer) in self.model.layers.iter().enumerate() {
-            let (attn, mlp) = (&layer.self_attn, &layer.mlp);
-            for (name, projection) in [
-                ("self_attn.q_proj", &attn.q_proj),
-                ("self_attn.k_proj", &attn.k_proj),
-                ("self_attn.v_proj", &attn.v_proj),
-                ("self_attn.o_proj", &attn.o_proj),
-                ("mlp.gate_proj", &mlp.gate_proj),
-                ("mlp.up_proj", &mlp.up_proj),
-                ("mlp.down_proj", &mlp.down_proj),
+            for (part, projections) in [
+                ("self_attn", layer.self_attn.projections()),
+                ("mlp", layer.mlp.projections()),
             ] {
-                all.push((format!("model.layers.{number}.{name}"), projection));
+                for (name, projection) in projections {
+                    all.push((format!("model.layers.{number}.{part}.{name}"), projection));
+                }
             }
         }
         all
@@ -254,16 +255,8 @@ impl Llama {
 
     fn projections_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         self.model.layers.iter_mut().flat_map(|layer| {
-            let (attn, mlp) = (&mut layer.self_attn, &mut layer.mlp);
-            [
-                &mut attn.q_proj,
-                &mut attn.k_proj,
-                &mut attn.v_proj,
-                &mut attn.o_proj,
-                &mut mlp.gate_proj,
-                &mut mlp.up_proj,
-                &mut mlp.down_proj,
-            ]
+            let (attn, mlp) = (layer.self_attn.projections_mut(), layer.mlp.projections_mut());
+            attn.into_iter().chain(mlp)
         })
     }
 }

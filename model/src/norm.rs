@@ -22,6 +22,14 @@ impl RmsNorm {
         Self { weight, eps, kind }
     }
 
+    /// What is added to the weight.
+    pub(crate) fn offset(&self) -> f32 {
+        match self.kind {
+            NormWeight::Added => 1.0,
+            NormWeight::Rounded | NormWeight::Wide => 0.0,
+        }
+    }
+
     /// Normalises the last axis.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let dtype = x.dtype();
@@ -32,6 +40,7 @@ impl RmsNorm {
             // Rounded before the weight comes in, as in transformers.
             NormWeight::Rounded => cast(x / rms, dtype) * weight,
             NormWeight::Wide => cast(x / rms * widen(weight), dtype),
+            NormWeight::Added => cast(x / rms * (widen(weight) + 1.0), dtype),
         }
     }
 }

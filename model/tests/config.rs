@@ -26,6 +26,10 @@ fn with(model_type: &str, fields: &str) -> String {
     config.to_string()
 }
 
+fn config_of(family: &str) -> ModelConfig {
+    read(&with(family, "")).unwrap()
+}
+
 #[test]
 fn families_differ_in_biases_norms_and_heads() {
     let llama = read(&with("llama", r#", "attention_bias": true"#)).unwrap();
@@ -72,6 +76,162 @@ fn rope_is_read_in_both_layouts() {
     }
 }
 
+/// Frequencies and attention's factor that transformers 5.23 works out (`ROPE_INIT_FUNCTIONS`) for a base of 10000, heads of 16
+/// and 512 positions.
+#[test]
+fn stretched_frequencies_are_those_of_transformers() {
+    let short = "[1, 1, 1.1, 1.2, 1.3, 1.4, 1.5, 2]";
+    let longrope = |more: &str| {
+        format!(r#""longrope", "short_factor": {short}, "long_factor": [2, 2, 2, 2, 2, 2, 2, 2]{more}"#)
+    };
+    let of_longrope = [
+        1.0,
+        3.162278e-1,
+        9.090909e-2,
+        2.635231e-2,
+        7.692308e-3,
+        2.258770e-3,
+        6.666667e-4,
+        1.581139e-4,
+    ];
+    for (scaling, expected, factor) in [
+        (
+            r#""yarn", "factor": 4, "original_max_position_embeddings": 128"#.into(),
+            [1.0, 2.371708e-1, 5e-2, 7.905695e-3, 2.5e-3, 7.905695e-4, 2.5e-4, 7.905695e-5],
+            1.138629436111989,
+        ),
+        (
+            r#""yarn", "factor": 40, "mscale": 1, "mscale_all_dim": 0.707, "beta_fast": 16, "beta_slow": 2, "truncate": false"#
+                .into(),
+            [1.0, 3.162278e-1, 6.836372e-2, 4.548109e-3, 2.5e-4, 7.905695e-5, 2.5e-5, 7.905694e-6],
+            1.0857263992561355,
+        ),
+        (
+            r#""yarn", "factor": 4, "attention_factor": 1.5"#.into(),
+            [1.0, 2.569351e-1, 6.25e-2, 1.383497e-2, 2.5e-3, 7.905695e-4, 2.5e-4, 7.905695e-5],
+            1.5,
+        ),
+        (
+            longrope(r#", "factor": 4, "original_max_position_embeddings": 128"#),
+            of_longrope,
+            1.1338934190276817,
+        ),
+        (
+            longrope(r#", "original_max_position_embeddings": 64"#),
+            of_longrope,
+            1.224744871391589,
+        ),
+    ] {
+        let json = format!(r#", "head_dim": 16, "rope_scaling": {{"rope_type": {scaling}}}"#);
+        let config = read(&with("llama", &json)).unwrap();
+        assert_eq!(read(&config.to_json("float32")).unwrap(), config);
+        for (got, expected) in inverse_frequencies(&config).into_iter().zip(expected) {
+            assert!((got / expected - 1.0).abs() < 1e-6, "{scaling}: {got} {expected}");
+        }
+        assert!((config.attention_factor() - factor).abs() < 1e-12, "{scaling}");
+        assert!(!config.is_plain_llama());
+    }
+}
+
+#[test]
+fn a_text_that_would_turn_otherwise_in_transformers_is_too_long() {
+    let phi = |more: &str| {
+        let json = r#", "rope_scaling": {"type": "longrope", "short_factor": [1, 2, 3, 4], "long_factor": [1, 2, 3, 4]}"#;
+        read(&with("phi3", &format!("{json}{more}")))
+    };
+    let config = phi(r#", "original_max_position_embeddings": 64"#).unwrap();
+    assert_eq!((config.positions(), config.max_position_embeddings), (64, 512));
+    // transformers' class says 4096 where the file does not.
+    assert_eq!(phi("").unwrap().positions(), 512);
+    for (wrong, key, hint) in [
+        (r#", "partial_rotary_factor": 0.5"#, "short_factor", "2 pairs"),
+        (
+            r#", "partial_rotary_factor": 0.1"#,
+            "partial_rotary_factor",
+            "even",
+        ),
+        (
+            r#", "rope_parameters": {"type": "linear", "factor": 2}"#,
+            "rope_type",
+            "default and longrope",
+        ),
+        (
+            r#", "rope_parameters": {"type": "longrope", "long_factor": [1]}"#,
+            "short_factor",
+            "missing",
+        ),
+        (
+            r#", "rope_parameters": {"type": "longrope", "short_factor": [0], "long_factor": [1]}"#,
+            "short_factor",
+            "above 0",
+        ),
+    ] {
+        let message = phi(wrong).unwrap_err();
+        assert!(message.contains(key) && message.contains(hint), "{message}");
+    }
+    let dynamic = r#", "rope_scaling": {"rope_type": "dynamic", "factor": 4}"#;
+    let dynamic = read(&with("llama", dynamic)).unwrap();
+    assert_eq!(dynamic.positions(), 512);
+    assert!(dynamic.is_plain_llama());
+    assert_eq!(
+        inverse_frequencies(&dynamic),
+        inverse_frequencies(&config_of("llama"))
+    );
+}
+
+#[test]
+fn gemma_3_turns_by_two_bases() {
+    let old = r#", "head_dim": 8, "rope_theta": 5e5, "rope_local_base_freq": 5e3, "rope_scaling": {"factor": 8, "rope_type": "linear"}"#;
+    let new = r#", "head_dim": 8, "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8, "rope_theta": 5e5},
+        "sliding_attention": {"rope_theta": 5e3}}"#;
+    let (old, new) = (read(&with("gemma3_text", old)), read(&with("gemma3_text", new)));
+    let config = old.unwrap();
+    assert_eq!(Ok(config.clone()), new);
+    assert_eq!(read(&config.to_json("float32")).unwrap(), config);
+    assert_eq!((config.rope_theta, config.rope_local_base_freq), (5e5, Some(5e3)));
+    let default = config_of("gemma3_text");
+    assert_eq!(
+        (default.rope_theta, default.rope_local_base_freq),
+        (1e6, Some(1e4))
+    );
+    let seven = read(&with("gemma3_text", r#", "num_hidden_layers": 7"#)).unwrap();
+    let windows = [4, 5, 6].map(|layer| seven.layers.window(layer));
+    assert_eq!(windows, [Some(4096), None, Some(4096)]);
+    for (wrong, key) in [
+        (
+            r#""rope_parameters": {"rope_theta": 5}"#,
+            "rope_parameters.rope_theta",
+        ),
+        (
+            r#""rope_parameters": {"full_attention": 5}"#,
+            "rope_parameters.full_attention",
+        ),
+        (
+            r#""rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2}}"#,
+            "rope_parameters.sliding_attention.rope_type",
+        ),
+        (
+            r#""rope_parameters": {"sliding_attention": {"rope_theta": 2}}, "rope_local_base_freq": 3"#,
+            "rope_parameters.sliding_attention.rope_theta",
+        ),
+        (r#""attn_logit_softcapping": 50"#, "attn_logit_softcapping"),
+        (
+            r#""use_bidirectional_attention": true"#,
+            "use_bidirectional_attention",
+        ),
+        (r#""sliding_window": null"#, "sliding_window"),
+        (r#""hidden_activation": "relu""#, "hidden_activation"),
+        (
+            r#""hidden_activation": "silu", "hidden_act": "gelu""#,
+            "hidden_act",
+        ),
+        (r#""query_pre_attn_scalar": null"#, "query_pre_attn_scalar"),
+    ] {
+        let message = read(&with("gemma3_text", wrong)).unwrap_err();
+        assert!(message.contains(&format!("`{key}`")), "{message}");
+    }
+}
+
 #[test]
 fn two_spellings_of_one_setting_may_not_differ() {
     let linear = |factor: u32| format!(r#"{{"rope_type": "linear", "factor": {factor}, "rope_theta": 500}}"#);
@@ -115,14 +275,14 @@ fn two_spellings_of_one_setting_may_not_differ() {
             "base 500",
         ),
         (
-            r#", "rope_parameters": {"rope_theta": 500}, "rope_scaling": {"rope_type": "yarn", "factor": 4}"#.into(),
+            r#", "rope_parameters": {"rope_theta": 500}, "rope_scaling": {"rope_type": "ntk", "factor": 4}"#.into(),
             "`rope_scaling.rope_type`",
-            "yarn",
+            "ntk",
         ),
         (
-            r#", "rope_parameters": {"rope_type": "yarn", "factor": 4}, "rope_scaling": {"rope_type": "default"}"#.into(),
+            r#", "rope_parameters": {"rope_type": "ntk", "factor": 4}, "rope_scaling": {"rope_type": "default"}"#.into(),
             "`rope_parameters.rope_type`",
-            "yarn",
+            "ntk",
         ),
         (
             r#", "rope_scaling": {"rope_type": "linear", "type": "llama3", "factor": 4}"#.into(),
@@ -130,9 +290,9 @@ fn two_spellings_of_one_setting_may_not_differ() {
             "`rope_scaling.type` is llama3",
         ),
         (
-            r#", "rope_scaling": {"type": "yarn", "factor": 4}"#.into(),
+            r#", "rope_scaling": {"type": "ntk", "factor": 4}"#.into(),
             "`rope_scaling.rope_type`",
-            "yarn",
+            "ntk",
         ),
         (
             format!(r#", "rope_scaling": {}, "original_max_position_embeddings": 128"#, llama3(original)),
@@ -265,7 +425,7 @@ fn layers_without_rotary_positions_are_named() {
 
 #[test]
 fn families_have_the_defaults_of_transformers() {
-    let of = |family| read(&with(family, "")).unwrap();
+    let of = config_of;
     let (mistral, smollm3, olmo2, granite) = (of("mistral"), of("smollm3"), of("olmo2"), of("granite"));
     assert_eq!(olmo2.rms_norm_eps, 1e-5);
     assert_eq!(smollm3.rope_theta, 2e6);
@@ -427,9 +587,9 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             "whole numbers",
         ),
         (
-            with("llama", r#", "rope_scaling": {"rope_type": "yarn", "factor": 4}"#),
+            with("llama", r#", "rope_scaling": {"rope_type": "ntk", "factor": 4}"#),
             "`rope_scaling.rope_type`",
-            "yarn",
+            "yarn and longrope",
         ),
         (
             with("llama", r#", "rope_scaling": {"rope_type": "linear"}"#),
@@ -440,6 +600,38 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             with("llama", r#", "partial_rotary_factor": 0.5"#),
             "`partial_rotary_factor`",
             "0.5",
+        ),
+        (
+            with(
+                "qwen3_moe",
+                r#", "num_experts_per_tok": 2, "moe_intermediate_size": 8"#,
+            ),
+            "`num_experts`",
+            "is missing",
+        ),
+        (
+            with(
+                "qwen3_moe",
+                r#", "num_experts": 4, "num_local_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 8"#,
+            ),
+            "`num_local_experts`",
+            "is 8",
+        ),
+        (
+            with(
+                "qwen3_moe",
+                r#", "num_experts": 4, "num_experts_per_tok": 5, "moe_intermediate_size": 8"#,
+            ),
+            "`num_experts_per_tok`",
+            "there are 4",
+        ),
+        (
+            with(
+                "qwen3_moe",
+                r#", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "mlp_only_layers": [-1]"#,
+            ),
+            "`mlp_only_layers`",
+            "list of layers",
         ),
         (
             with("llama", r#", "num_local_experts": 8"#),

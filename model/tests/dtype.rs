@@ -116,6 +116,11 @@ fn gradients_of_sixteen_bits_point_the_same_way() {
         for model in models() {
             let (exact, half) = (gradients(&model), gradients(&model.clone().cast(dtype)));
             for (exact, half) in exact.iter().zip(&half) {
+                // Of an expert that no token takes.
+                if exact.iter().all(|&x| x == 0.0) {
+                    assert!(half.iter().all(|&x| x == 0.0), "{dtype}");
+                    continue;
+                }
                 let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
                 let cosine = dot(exact, half) / (dot(exact, exact) * dot(half, half)).sqrt();
                 assert!(cosine > 1.0 - f64::from(most) / 10.0, "{dtype}: {cosine}");

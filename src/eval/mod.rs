@@ -127,7 +127,7 @@ pub fn evaluate(
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
     let started = std::time::Instant::now();
-    let (asked, too_long) = fitting(policy, problems, plan, model.config().max_position_embeddings)?;
+    let (asked, too_long) = fitting(policy, problems, plan, model.config().positions())?;
     let inference = Inference::new(model);
     let stops = policy.stops();
     let engine = Engine::new(&inference, &policy.eos, &plan.rollout).with_stops(stops.as_deref());

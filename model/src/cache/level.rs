@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor};
 
 use super::bias::{bias, count_back, indices};
+use crate::attention::capped;
 use crate::dtype::widen;
 
 /// Keys and values of one layer, each `[k, rows or nodes, t, e]`.
@@ -142,14 +143,15 @@ impl Level {
         );
     }
 
-    /// Scores of all rows against the nodes they continue, hidden slots marked.
+    /// Scores of all rows against the nodes they continue, capped where there is a cap, hidden slots marked.
     ///
     /// # Shapes
     /// `queries`: `[k, b, gt, e]` to `[k, b, gt, t]`
-    pub fn scores(&self, layer: usize, queries: Tensor<4>) -> Tensor<4> {
+    pub fn scores(&self, layer: usize, queries: Tensor<4>, cap: Option<f64>) -> Tensor<4> {
         let keys = self.in_window(&self.layers[layer].0);
         let rows = self.nodes.len();
-        let mut scores = widen(self.to_nodes(queries).matmul(keys.swap_dims(2, 3)));
+        let scores = self.to_nodes(queries).matmul(keys.swap_dims(2, 3));
+        let mut scores = capped(widen(scores), cap);
         if let Some(bias) = &self.bias {
             scores = scores + self.in_window(bias);
         }

@@ -2,6 +2,9 @@
 //!
 //! A family is a row of values. Defaults are those of transformers' configuration classes.
 
+use crate::fields::{ConfigError, Reader};
+use crate::json::shorten;
+
 /// The family of a checkpoint, as `model_type` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelType {
@@ -19,10 +22,20 @@ pub enum ModelType {
     Olmo2,
     /// Granite: multipliers.
     Granite,
+    /// Phi-3, Phi-3.5 and Phi-4-mini: fused projections, part of a head rotated.
+    Phi3,
+    /// Gemma: GeGLU, scaled embeddings, norms whose weights are added to 1.
+    Gemma,
+    /// Gemma 2: beside these, norms around attention and feed-forward, soft caps, windows in every other layer.
+    Gemma2,
+    /// Gemma 3, text: beside these, norms of heads, two bases of rotary positions.
+    Gemma3,
+    /// Qwen3 with experts.
+    Qwen3Moe,
 }
 
 /// All of them, in the order that messages name them.
-const ALL: [ModelType; 7] = [
+const ALL: [ModelType; 12] = [
     ModelType::Llama,
     ModelType::Qwen2,
     ModelType::Qwen3,
@@ -30,6 +43,11 @@ const ALL: [ModelType; 7] = [
     ModelType::SmolLm3,
     ModelType::Olmo2,
     ModelType::Granite,
+    ModelType::Phi3,
+    ModelType::Gemma,
+    ModelType::Gemma2,
+    ModelType::Gemma3,
+    ModelType::Qwen3Moe,
 ];
 
 /// Which layers look through a window, where the file does not name them one by one.
@@ -39,10 +57,14 @@ pub(crate) enum Windows {
     Never,
     /// All; the window's length where the file does not say.
     All(Option<usize>),
+    /// With `use_sliding_window`, all.
+    Switched,
     /// With `use_sliding_window`, those from `max_window_layers` on.
     Last,
     /// With `use_sliding_window`, those without rotary positions.
     Unrotated,
+    /// All but every so many-th.
+    AllBut(usize),
 }
 
 /// Where norms stand in a layer.
@@ -52,6 +74,8 @@ pub(crate) enum Norms {
     Before,
     /// Behind both, before their results are added to the stream.
     Behind,
+    /// Before and behind.
+    Around,
 }
 
 /// How a norm's weight comes in.
@@ -61,6 +85,72 @@ pub(crate) enum NormWeight {
     Rounded,
     /// Before it.
     Wide,
+    /// Before it, and 1 is added to the weight.
+    Added,
+}
+
+/// What gates a feed-forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`: SwiGLU.
+    Silu,
+    /// GELU in its form with tanh: GeGLU.
+    GeluTanh,
+}
+
+impl Activation {
+    /// Hugging Face's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::GeluTanh => "gelu_pytorch_tanh",
+        }
+    }
+
+    pub(super) fn read(file: &Reader, family: &Family) -> Result<Self, ConfigError> {
+        let (key, default) = family.activation;
+        let read = |key| match file.string(key)? {
+            None => Ok(None),
+            Some("silu" | "swish") => Ok(Some(Self::Silu)),
+            Some("gelu_pytorch_tanh") => Ok(Some(Self::GeluTanh)),
+            // Gemma's first files meant the form with tanh.
+            Some("gelu") if default == Self::GeluTanh => Ok(Some(default)),
+            Some(other) => Err(file.error(
+                key,
+                format!(
+                    "is \"{}\"; supported are silu and gelu_pytorch_tanh",
+                    shorten(other)
+                ),
+            )),
+        };
+        let activation = read(key)?.unwrap_or(default);
+        let other = match key {
+            "hidden_act" => "hidden_activation",
+            _ => "hidden_act",
+        };
+        match read(other)? {
+            Some(second) if second != activation => Err(file.error(
+                other,
+                format!(
+                    "is {}, but `{key}` is {}; remove the one that is wrong",
+                    second.name(),
+                    activation.name()
+                ),
+            )),
+            _ => Ok(activation),
+        }
+    }
+}
+
+/// Which soft caps a family has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caps {
+    /// None.
+    Never,
+    /// Of scores and of logits; 50 and 30 where the file does not say.
+    Both,
+    /// Of logits, where the file says so.
+    Logits,
 }
 
 /// Norms of queries and keys.
@@ -112,6 +202,21 @@ pub(crate) struct Family {
     pub mlp_bias: bool,
     /// Whether Granite's multipliers are read.
     pub multipliers: bool,
+    /// Whether embeddings are multiplied by `√hidden_size`.
+    pub scaled_embeddings: bool,
+    /// `query_pre_attn_scalar`, by the root of which scores are divided.
+    pub query_scalar: Option<f64>,
+    pub caps: Caps,
+    /// The key of the activation, and what it is where the file does not say.
+    pub activation: (&'static str, Activation),
+    /// Whether q, k and v are one matrix, and so are gate and up.
+    pub fused: bool,
+    /// `original_max_position_embeddings`, in a family that has it at the top of its file.
+    pub original_positions: Option<usize>,
+    /// Base of the rotary frequencies of layers with a window, in a family that has one for them.
+    pub local_theta: Option<f64>,
+    /// Whether layers have experts.
+    pub experts: bool,
 }
 
 const LLAMA: Family = Family {
@@ -131,6 +236,14 @@ const LLAMA: Family = Family {
     attention_bias: AttentionBias::Asked,
     mlp_bias: true,
     multipliers: false,
+    scaled_embeddings: false,
+    query_scalar: None,
+    caps: Caps::Never,
+    activation: ("hidden_act", Activation::Silu),
+    fused: false,
+    original_positions: None,
+    local_theta: None,
+    experts: false,
 };
 
 const QWEN2: Family = Family {
@@ -194,6 +307,65 @@ const GRANITE: Family = Family {
     ..LLAMA
 };
 
+const PHI3: Family = Family {
+    name: "phi3",
+    architecture: "Phi3ForCausalLM",
+    max_position_embeddings: 4096,
+    rms_norm_eps: 1e-5,
+    windows: Windows::All(None),
+    attention_bias: AttentionBias::Never,
+    mlp_bias: false,
+    fused: true,
+    original_positions: Some(4096),
+    ..LLAMA
+};
+
+const GEMMA: Family = Family {
+    name: "gemma",
+    architecture: "GemmaForCausalLM",
+    max_position_embeddings: 8192,
+    head_dim: Some(256),
+    tie_word_embeddings: true,
+    own_kv_heads: false,
+    norm_weight: NormWeight::Added,
+    mlp_bias: false,
+    scaled_embeddings: true,
+    activation: ("hidden_act", Activation::GeluTanh),
+    ..LLAMA
+};
+
+const GEMMA2: Family = Family {
+    name: "gemma2",
+    architecture: "Gemma2ForCausalLM",
+    windows: Windows::AllBut(2),
+    norms: Norms::Around,
+    query_scalar: Some(256.0),
+    caps: Caps::Both,
+    activation: ("hidden_activation", Activation::GeluTanh),
+    ..GEMMA
+};
+
+const GEMMA3: Family = Family {
+    name: "gemma3_text",
+    architecture: "Gemma3ForCausalLM",
+    max_position_embeddings: 131_072,
+    rope_theta: 1_000_000.0,
+    windows: Windows::AllBut(6),
+    qk_norm: QkNorm::Heads,
+    caps: Caps::Logits,
+    local_theta: Some(10_000.0),
+    ..GEMMA2
+};
+
+const QWEN3_MOE: Family = Family {
+    name: "qwen3_moe",
+    architecture: "Qwen3MoeForCausalLM",
+    head_dim: None,
+    windows: Windows::Switched,
+    experts: true,
+    ..QWEN3
+};
+
 impl ModelType {
     /// What `config.json` calls it.
     pub fn name(self) -> &'static str {
@@ -214,6 +386,11 @@ impl ModelType {
             Self::SmolLm3 => &SMOLLM3,
             Self::Olmo2 => &OLMO2,
             Self::Granite => &GRANITE,
+            Self::Phi3 => &PHI3,
+            Self::Gemma => &GEMMA,
+            Self::Gemma2 => &GEMMA2,
+            Self::Gemma3 => &GEMMA3,
+            Self::Qwen3Moe => &QWEN3_MOE,
         }
     }
 

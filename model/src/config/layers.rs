@@ -59,13 +59,19 @@ impl Layers {
         let sliding = match (family.windows, window, &listed) {
             (_, None, _) => all(false),
             // transformers reads no list for these: all layers have the window.
-            (Windows::All(_) | Windows::Never, ..) => all(true),
+            (Windows::All(_) | Windows::Switched | Windows::Never, ..) => all(true),
             (_, _, Some(listed)) => listed.clone(),
             (Windows::Last, ..) => {
                 let first = whole(file, "max_window_layers")?.unwrap_or(FIRST as u64);
                 (0..count).map(|layer| layer as u64 >= first).collect()
             }
             (Windows::Unrotated, ..) => (0..count).map(|layer| is(&unrotated, layer)).collect(),
+            (Windows::AllBut(every), ..) => {
+                // Gemma 3's key; in Gemma 2's files transformers does not look for it.
+                let given = file.optional_size("sliding_window_pattern")?;
+                let every = given.filter(|_| family.local_theta.is_some()).unwrap_or(every);
+                (1..=count).map(|layer| !layer.is_multiple_of(every)).collect()
+            }
         };
         if let Some(listed) = listed
             && let Some(layer) = (0..count).find(|&layer| listed[layer] != sliding[layer])
@@ -101,6 +107,14 @@ impl Layers {
         match family.windows {
             Windows::Never => {}
             Windows::All(_) => put("sliding_window", window),
+            Windows::AllBut(_) => {
+                put("sliding_window", window);
+                put("layer_types", json!(types));
+            }
+            Windows::Switched => {
+                put("use_sliding_window", json!(self.sliding_window.is_some()));
+                put("sliding_window", window);
+            }
             Windows::Last | Windows::Unrotated if self.sliding_window.is_some() => {
                 put("use_sliding_window", json!(true));
                 put("sliding_window", window);
@@ -141,9 +155,17 @@ fn window(file: &Reader, windows: Windows) -> Result<Option<usize>, ConfigError>
         },
         Windows::All(_) if is_null => Ok(None),
         Windows::All(default) => Ok(given.or(default)),
-        Windows::Last if switch == Some(true) && !is_null => Ok(given.or(Some(WINDOW))),
+        Windows::Last | Windows::Switched if switch == Some(true) && !is_null => {
+            Ok(given.or(Some(WINDOW)))
+        }
+        Windows::AllBut(_) if is_null && file.get("layer_types").is_none() => Err(file.error(
+            KEY,
+            "is null, but layers of this family have a window; write its length".to_string(),
+        )),
+        Windows::AllBut(_) if is_null => Ok(None),
+        Windows::AllBut(_) => Ok(given.or(Some(WINDOW))),
         Windows::Unrotated if switch == Some(true) => Ok(given),
-        Windows::Last | Windows::Unrotated => Ok(None),
+        Windows::Last | Windows::Switched | Windows::Unrotated => Ok(None),
     }
 }
 

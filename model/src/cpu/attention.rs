@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::math::cap;
 use super::product::{PANEL, product};
 use super::segment::{BlockShape, Segment};
 use crate::host::softmax_lines;
@@ -72,6 +73,8 @@ pub(super) struct Heads {
     pub e: usize,
     /// Slots that a token sees, its own included; none: all of its context.
     pub window: Option<usize>,
+    /// What scores are capped by.
+    pub cap: Option<f32>,
 }
 
 impl Heads {
@@ -200,6 +203,9 @@ impl WithSimd for Group<'_> {
                     hidden.fill(0.0);
                     let (before, scores) = scores.split_at_mut(heads.first(seen));
                     before.fill(0.0);
+                    if let Some(most) = heads.cap {
+                        cap(scores, most);
+                    }
                     (scores, inverse)
                 }),
         );

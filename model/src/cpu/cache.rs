@@ -23,7 +23,7 @@ struct Batch {
     rows: Vec<Row>,
 }
 
-/// What runs a model without autodiff; none where its parameters are not f32 on the processor's backend.
+/// What runs a model without autodiff; none where its parameters are not f32 on the processor's backend, or layers have experts.
 pub(crate) fn runtime(model: &Llama) -> Option<Arc<dyn Runtime>> {
     Some(Arc::new(Weights::new(model)?))
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Query, attend};
-use super::math::{Angles, add_lines, divide, gate_lines, norm_line, norm_lines, prepare_heads};
+use super::job::{Job, Wanted, Window, cut};
+use super::math::{Angles, add_lines, cap, divide, gate_lines, norm_line, norm_lines, prepare_heads};
 use super::product::PANEL;
 use super::scratch::Scratch;
 use super::segment::{Row, Segment};
@@ -25,33 +26,6 @@ const TEAM_TASK: usize = 256;
 const CACHED: usize = 24 << 20;
 /// Rows a core for each core that reads beside it, and rows that are enough however many do.
 const BUSY: (usize, usize) = (4, 32);
-
-/// What is wanted of a row's tokens.
-enum Wanted<'a> {
-    /// `[d]`: the state after the final norm at the last token.
-    Last(&'a mut [f32]),
-    /// The log-probabilities, at a temperature, of the tokens that follow each of the row's.
-    Scores(f64, &'a [u32], &'a mut Vec<f32>),
-}
-
-/// A row at work.
-struct Job<'a> {
-    row: &'a mut Row,
-    tokens: &'a [u32],
-    wanted: Wanted<'a>,
-}
-
-/// Neighbouring tokens of some jobs that go through the layers together.
-struct Window {
-    /// Each job's first token, of all that are to be run.
-    from: usize,
-    /// Tokens of each job.
-    spans: Vec<usize>,
-    /// Of each token.
-    angles: Vec<Angles>,
-    /// Whether products are shared out among the threads.
-    team: bool,
-}
 
 impl Weights {
     /// Appends tokens (none empty) to rows: states after the final norm at each row's last token, `[b, d]`.
@@ -147,9 +121,12 @@ impl Weights {
 
     /// What becomes of the head's products.
     fn scale_logits(&self, logits: &mut [f32]) {
-        let scaling = self.config.scales.logits_scaling;
-        if scaling != 1.0 {
-            divide(logits, scaling as f32);
+        let scales = &self.config.scales;
+        if scales.logits_scaling != 1.0 {
+            divide(logits, scales.logits_scaling as f32);
+        }
+        if let Some(most) = scales.final_logit_softcapping {
+            cap(logits, most as f32);
         }
     }
 
@@ -225,22 +202,23 @@ impl Weights {
             .map(|job| job.tokens.len().saturating_sub(from).min(most))
             .collect();
         scratch.x.clear();
-        let mut angles = Vec::with_capacity(spans.iter().sum());
+        let mut positions = Vec::with_capacity(spans.iter().sum());
         for (job, &span) in jobs.iter_mut().zip(&spans) {
             let tokens = &job.tokens[job.tokens.len().min(from)..][..span];
             for (at, &token) in tokens.iter().enumerate() {
                 let state = &self.embedding[token as usize * d..][..d];
                 scratch.x.extend_from_slice(state);
                 scratch.x.resize(scratch.x.len() + width - d, 0.0);
-                angles.push(Angles::at(&self.frequencies, job.row.length + at));
+                positions.push(job.row.length + at);
             }
             job.row.length += span;
             Arc::make_mut(&mut job.row.own).grow(&self.block, span);
         }
+        let of_table = |table| positions.iter().map(|&at| Angles::at(table, at)).collect();
         Window {
             from,
             spans,
-            angles,
+            angles: self.tables.iter().map(of_table).collect(),
             team,
         }
     }
@@ -297,9 +275,9 @@ impl Weights {
         let (e, eps) = (c.head_dim, c.rms_norm_eps as f32);
         let (q_len, k_len) = (c.num_attention_heads * e, c.num_key_value_heads * e);
         let (q_width, k_width) = (q_len.next_multiple_of(PANEL), k_len.next_multiple_of(PANEL));
-        let scale = match c.scales.attention_multiplier {
-            Some(multiplier) => multiplier as f32,
-            None => (e as f32).powf(-0.5),
+        let scale = match (c.scales.attention_multiplier, c.scales.query_pre_attn_scalar) {
+            (None, None) => (e as f32).powf(-0.5),
+            _ => c.attention_scale() as f32,
         };
         let norms = (layer.q_norm.as_deref(), layer.k_norm.as_deref());
         // Of each head, or of all of a token's together.
@@ -307,14 +285,15 @@ impl Weights {
             true => (norms.0, norms.1, None),
             false => (None, None, norms.0.zip(norms.1)),
         };
-        let rotates = c.layers.rotates(index);
+        let table = c.rotation(index);
+        let angles = &window.angles[table.unwrap_or(0)];
         let stride = layer.qkv.matrix.columns();
-        fill(&mut scratch.qkv, window.angles.len() * stride);
+        fill(&mut scratch.qkv, window.tokens() * stride);
         let normed = (scratch.normed.as_slice(), self.width());
         layer
             .qkv
             .apply(normed, c.hidden_size, false, window.team, &mut scratch.qkv);
-        let mut lines = scratch.qkv.chunks_exact_mut(stride).zip(&window.angles);
+        let mut lines = scratch.qkv.chunks_exact_mut(stride).zip(angles);
         for (job, &span) in jobs.iter_mut().zip(&window.spans) {
             let own = Arc::make_mut(&mut job.row.own);
             let start = own.len() - span;
@@ -326,7 +305,7 @@ impl Weights {
                     norm_line(q, q_norm, eps);
                     norm_line(k, k_norm, eps);
                 }
-                let angles = Some(angles).filter(|_| rotates);
+                let angles = table.map(|_| angles);
                 prepare_heads(q, e, q_norm, eps, angles, scale);
                 prepare_heads(k, e, k_norm, eps, angles, 1.0);
                 let heads = k.chunks_exact(e).zip(v.chunks_exact(e));
@@ -368,6 +347,7 @@ impl Weights {
             groups: c.groups(),
             e: c.head_dim,
             window: c.layers.window(index),
+            cap: c.scales.attn_logit_softcapping.map(|cap| cap as f32),
         };
         let (stride, inner) = (layer.qkv.matrix.columns(), c.num_attention_heads * c.head_dim);
         let Scratch {
@@ -406,10 +386,10 @@ impl Weights {
         } = scratch;
         let (c, team) = (&self.config, window.team);
         let stride = layer.gate_up.matrix.columns();
-        fill(ff, window.angles.len() * stride);
+        fill(ff, window.tokens() * stride);
         let normed = (normed.as_slice(), self.width());
         layer.gate_up.apply(normed, c.hidden_size, false, team, ff);
-        gate_lines(ff, stride, stride / 2);
+        gate_lines(ff, stride, stride / 2, c.hidden_act);
         self.add(&layer.down, (&*ff, stride, c.intermediate_size), team, x, branch);
     }
 
@@ -478,21 +458,4 @@ impl Dense {
 /// Gives a buffer its length; what it holds stays.
 fn fill(buffer: &mut Vec<f32>, len: usize) {
     buffer.resize(len, 0.0);
-}
-
-/// Cuts jobs into neighbours of at most `most` tokens, at least one job each.
-fn cut<'l, 'a>(mut jobs: &'l mut [Job<'a>], most: usize) -> Vec<&'l mut [Job<'a>]> {
-    let mut parts = Vec::new();
-    while !jobs.is_empty() {
-        let mut tokens = jobs[0].tokens.len();
-        let more = jobs[1..].iter().take_while(|job| {
-            tokens += job.tokens.len();
-            tokens <= most
-        });
-        let count = 1 + more.count();
-        let (part, rest) = std::mem::take(&mut jobs).split_at_mut(count);
-        parts.push(part);
-        jobs = rest;
-    }
-    parts
 }

@@ -2,6 +2,7 @@
 
 use pulp::Arch;
 
+use crate::config::Activation;
 use crate::host::{exp, sum};
 
 /// `x / sqrt(mean(x²) + eps) · weight`.
@@ -46,14 +47,15 @@ pub(super) struct Angles {
 }
 
 impl Angles {
-    pub fn at(frequencies: &[f64], position: usize) -> Self {
+    /// Those of a position, multiplied by a factor.
+    pub fn at((frequencies, factor): &(Vec<f64>, f64), position: usize) -> Self {
         let angles = frequencies
             .iter()
             .map(|frequency| (position as f64 * frequency).sin_cos());
         let (sin, cos): (Vec<f64>, Vec<f64>) = angles.unzip();
         Self {
-            cos: cos.iter().map(|&x| x as f32).collect(),
-            sin: sin.iter().map(|&x| x as f32).collect(),
+            cos: cos.iter().map(|&x| (x * factor) as f32).collect(),
+            sin: sin.iter().map(|&x| (x * factor) as f32).collect(),
         }
     }
 }
@@ -125,7 +127,9 @@ pub(super) fn prepare_heads(
                     head.iter_mut().for_each(|x| *x *= scale);
                     continue;
                 };
-                let (first, second) = head.split_at_mut(head_dim / 2);
+                let (turned, rest) = head.split_at_mut(2 * angles.cos.len());
+                rest.iter_mut().for_each(|x| *x *= scale);
+                let (first, second) = turned.split_at_mut(angles.cos.len());
                 for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
                     let (x, y) = (*a, *b);
                     *a = (x * cos - y * sin) * scale;
@@ -141,17 +145,52 @@ pub(super) fn divide(numbers: &mut [f32], by: f32) {
     numbers.iter_mut().for_each(|x| *x /= by);
 }
 
-/// `silu(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
-pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize) {
+/// `cap · tanh(x / cap)` of every number.
+pub(super) fn cap(numbers: &mut [f32], cap: f32) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
-            for line in lines.chunks_exact_mut(stride) {
-                let (gates, ups) = line.split_at_mut(half);
-                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
-                    *gate = *gate / (1.0 + exp(-*gate)) * up;
-                }
+            for x in numbers {
+                *x = cap - 2.0 * cap / (1.0 + exp(*x * (2.0 / cap)));
             }
         },
     );
+}
+
+/// `act(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
+pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize, activation: Activation) {
+    // √(8/π), and with it the weight of x³.
+    const LINEAR: f32 = 1.595_769_1;
+    const CUBIC: f32 = 0.071_354_814;
+    Arch::new().dispatch(
+        #[inline(always)]
+        || match activation {
+            Activation::Silu => gate(
+                lines,
+                stride,
+                half,
+                #[inline(always)]
+                |x| x,
+            ),
+            // `x · sigmoid(2 u)`, as the tensor operations have it.
+            Activation::GeluTanh => gate(
+                lines,
+                stride,
+                half,
+                #[inline(always)]
+                |x| x * (LINEAR + CUBIC * x * x),
+            ),
+        },
+    );
+}
+
+/// `gate · sigmoid(inside(gate)) · up`.
+#[inline(always)]
+fn gate(lines: &mut [f32], stride: usize, half: usize, inside: impl Fn(f32) -> f32) {
+    for line in lines.chunks_exact_mut(stride) {
+        let (gates, ups) = line.split_at_mut(half);
+        for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+            *gate = *gate / (1.0 + exp(-inside(*gate))) * up;
+        }
+    }
 }

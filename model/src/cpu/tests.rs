@@ -40,6 +40,14 @@ fn models() -> Vec<Llama> {
             "model_type": "granite", "embedding_multiplier": 3, "residual_multiplier": 0.4, "attention_multiplier": 0.3,
             "logits_scaling": 2,
         })),
+        with(serde_json::json!({ "model_type": "phi3", "partial_rotary_factor": 0.5, "sliding_window": 20 })),
+        with(serde_json::json!({ "model_type": "gemma" })),
+        with(serde_json::json!({
+            "model_type": "gemma2", "sliding_window": 33, "attn_logit_softcapping": 2, "final_logit_softcapping": 3,
+        })),
+        with(serde_json::json!({
+            "model_type": "gemma3_text", "sliding_window": 33, "sliding_window_pattern": 2, "head_dim": 20,
+        })),
     ]
 }
 

@@ -10,15 +10,16 @@ use super::scratch::Scratch;
 use super::segment::BlockShape;
 use crate::config::ModelConfig;
 use crate::device::processor_f32 as host;
-use crate::llama::{Layer, Llama, RmsNorm};
-use crate::rope::inverse_frequencies;
+use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
+use crate::rope::tables;
 
 /// A model's weights, laid out for this processor.
 #[derive(Debug)]
 pub(super) struct Weights {
     pub config: ModelConfig,
     pub device: Device,
-    pub frequencies: Vec<f64>,
+    /// Rotary frequencies and what cosines and sines are multiplied by, of each of the model's tables.
+    pub tables: Vec<(Vec<f64>, f64)>,
     pub block: BlockShape,
     /// `[v, d]`, multiplied by what embeddings are.
     pub embedding: Vec<f32>,
@@ -63,10 +64,14 @@ pub(super) struct LayerWeights {
 }
 
 impl Weights {
-    /// Lays out the weights of a model without autodiff; none where they are not f32 on the processor's backend.
+    /// Lays out the weights of a model without autodiff; none where they are not f32 on the processor's
+    /// backend, or layers have experts.
     pub fn new(model: &Llama) -> Option<Self> {
         let config = model.config();
         let d = config.hidden_size;
+        if config.experts.is_some() {
+            return None;
+        }
         let mut embedding = host(model.model.embed_tokens.weight.val())?;
         let multiplier = config.scales.embedding_multiplier as f32;
         if multiplier != 1.0 {
@@ -79,14 +84,14 @@ impl Weights {
             .map(|layer| LayerWeights::new(layer, config))
             .collect();
         let head = match &model.lm_head {
-            Some(head) => Dense::new(d, &[head])?.matrix,
+            Some(head) => Dense::new(d, vec![Part::of(head)?]).matrix,
             None => {
                 let transposed = model.model.embed_tokens.weight.val().transpose();
                 Matrix::new(d, &[(config.vocab_size, &host(transposed)?)])
             }
         };
         Some(Self {
-            frequencies: inverse_frequencies(config),
+            tables: tables(config),
             block: BlockShape::new(config),
             embedding,
             layers: layers?,
@@ -112,62 +117,120 @@ impl Weights {
 
 impl LayerWeights {
     fn new(layer: &Layer, config: &ModelConfig) -> Option<Self> {
-        let (d, attn, mlp) = (config.hidden_size, &layer.self_attn, &layer.mlp);
-        let norms = layer.norms();
+        let (d, f) = (config.hidden_size, config.intermediate_size);
+        let (q, kv) = (
+            config.num_attention_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+        );
+        let (attn, norms) = (&layer.self_attn, layer.norms());
+        let qkv = match attn {
+            SelfAttention::Split(split) => {
+                let parts = [&split.q_proj, &split.k_proj, &split.v_proj].map(Part::of);
+                parts.into_iter().collect::<Option<_>>()?
+            }
+            SelfAttention::Fused(fused) => Part::of(&fused.qkv_proj)?.split(&[q, kv, kv]),
+        };
+        let (gate_up, down) = match &layer.mlp {
+            FeedForward::Split(mlp) => (
+                vec![Part::of(&mlp.gate_proj)?, Part::of(&mlp.up_proj)?],
+                &mlp.down_proj,
+            ),
+            FeedForward::Fused(mlp) => (Part::of(&mlp.gate_up_proj)?.split(&[f, f]), &mlp.down_proj),
+            // There is no fused way for experts yet.
+            FeedForward::Sparse(_) => return None,
+        };
         let maybe = |of: Option<&RmsNorm>| match of {
             Some(of) => norm(of).map(Some),
             None => Some(None),
         };
+        let [q_norm, k_norm] = attn.norms();
         Some(Self {
             before_attention: maybe(norms.before_attention)?,
-            qkv: Dense::new(d, &[&attn.q_proj, &attn.k_proj, &attn.v_proj])?,
-            q_norm: maybe(attn.q_norm.as_ref())?,
-            k_norm: maybe(attn.k_norm.as_ref())?,
+            qkv: Dense::new(d, qkv),
+            q_norm: maybe(q_norm)?,
+            k_norm: maybe(k_norm)?,
             output: Branch {
-                dense: Dense::new(config.num_attention_heads * config.head_dim, &[&attn.o_proj])?,
+                dense: Dense::new(q, vec![Part::of(attn.o_proj())?]),
                 norm: maybe(norms.behind_attention)?,
             },
             before_feed_forward: maybe(norms.before_feed_forward)?,
-            gate_up: Dense::new(d, &[&mlp.gate_proj, &mlp.up_proj])?,
+            gate_up: Dense::new(d, gate_up),
             down: Branch {
-                dense: Dense::new(config.intermediate_size, &[&mlp.down_proj])?,
+                dense: Dense::new(f, vec![Part::of(down)?]),
                 norm: maybe(norms.behind_feed_forward)?,
             },
         })
     }
 }
 
+/// Columns of a product: `[k, n]`, row by row, and their biases.
+struct Part {
+    n: usize,
+    values: Vec<f32>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Part {
+    fn of(linear: &Linear) -> Option<Self> {
+        // With its adapter, where it has one.
+        let weight = linear.weight.val();
+        Some(Self {
+            n: weight.dims()[1],
+            values: host(weight)?,
+            bias: match &linear.bias {
+                Some(bias) => Some(host(bias.val())?),
+                None => None,
+            },
+        })
+    }
+
+    /// Its columns in parts of these widths.
+    fn split(&self, widths: &[usize]) -> Vec<Self> {
+        let mut from = 0;
+        let part = |&width: &usize| {
+            let columns = from..from + width;
+            from += width;
+            Self {
+                n: width,
+                values: self
+                    .values
+                    .chunks_exact(self.n)
+                    .flat_map(|row| &row[columns.clone()])
+                    .copied()
+                    .collect(),
+                bias: self.bias.as_ref().map(|bias| bias[columns.clone()].to_vec()),
+            }
+        };
+        widths.iter().map(part).collect()
+    }
+}
+
 impl Dense {
-    fn new(k: usize, parts: &[&Linear]) -> Option<Self> {
-        let weights: Option<Vec<_>> = parts
+    fn new(k: usize, parts: Vec<Part>) -> Self {
+        let views: Vec<(usize, &[f32])> = parts
             .iter()
-            .map(|part| {
-                // With its adapter, where it has one.
-                let weight = part.weight.val();
-                Some((weight.dims()[1], host(weight)?))
-            })
+            .map(|part| (part.n, part.values.as_slice()))
             .collect();
-        let weights = weights?;
-        let views: Vec<(usize, &[f32])> = weights
-            .iter()
-            .map(|(n, values)| (*n, values.as_slice()))
-            .collect();
+        let matrix = Matrix::new(k, &views);
         let mut bias = Vec::new();
-        for (part, (n, _)) in parts.iter().zip(&weights) {
-            if let Some(values) = &part.bias {
-                bias.extend(host(values.val())?);
-                bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
-            } else {
-                bias.resize(bias.len() + n.next_multiple_of(PANEL), 0.0);
+        for part in &parts {
+            bias.extend_from_slice(part.bias.as_deref().unwrap_or(&[]));
+            bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
+            if part.bias.is_none() {
+                bias.resize(bias.len() + part.n.next_multiple_of(PANEL), 0.0);
             }
         }
-        Some(Self {
-            matrix: Matrix::new(k, &views),
+        Self {
+            matrix,
             bias: parts.iter().any(|part| part.bias.is_some()).then_some(bias),
-        })
+        }
     }
 }
 
 fn norm(norm: &RmsNorm) -> Option<Vec<f32>> {
-    host(norm.weight.val())
+    let mut weight = host(norm.weight.val())?;
+    if norm.offset() != 0.0 {
+        weight.iter_mut().for_each(|weight| *weight += norm.offset());
+    }
+    Some(weight)
 }

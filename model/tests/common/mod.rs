@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 use gcpo_model::config::ModelConfig;
+use gcpo_model::llama::Llama;
 
 /// The device that every test runs on.
 pub fn device() -> Device {
@@ -39,7 +41,27 @@ pub fn families() -> Vec<ModelConfig> {
             "granite",
             r#", "residual_multiplier": 0.4, "attention_multiplier": 0.3, "embedding_multiplier": 3, "logits_scaling": 2"#,
         ),
+        family("phi3", r#", "partial_rotary_factor": 0.5, "sliding_window": 6"#),
+        family("gemma", r#", "head_dim": 8"#),
+        family(
+            "gemma2",
+            r#", "head_dim": 8, "sliding_window": 5, "attn_logit_softcapping": 2, "final_logit_softcapping": 3"#,
+        ),
+        family(
+            "gemma3_text",
+            r#", "head_dim": 8, "sliding_window": 5, "sliding_window_pattern": 2, "query_pre_attn_scalar": 12"#,
+        ),
+        family(
+            "qwen3_moe",
+            r#", "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]"#,
+        ),
     ]
+}
+
+/// The linear layer at a path.
+pub fn projection<'a>(model: &'a Llama, path: &str) -> &'a Linear {
+    let mut all = model.projections().into_iter();
+    all.find(|(at, _)| at == path).unwrap().1
 }
 
 /// Largest absolute difference.
