@@ -58,6 +58,11 @@ fn main() -> anyhow::Result<()> {
             objective: objective.parse().map_err(anyhow::Error::msg)?,
             group,
             flat: false,
+            rows: None,
+            length: None,
+            vocab: None,
+            hidden: None,
+            checkpointing: false,
             dtype: Dtype::F32,
             repeats: 5,
         };

@@ -85,6 +85,64 @@ pub(crate) fn exponentials(line: &mut [f32], scale: f32) -> (f32, f32) {
     )
 }
 
+/// Puts `exp(x · scale − less) · times` in the place of every number of a line.
+pub(crate) fn exponentials_less_scaled(line: &mut [f32], scale: f32, less: f32, times: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || line.iter_mut().for_each(|x| *x = exp(*x * scale - less) * times),
+    );
+}
+
+/// `Σ a · b`
+pub(crate) fn sum_of_products(a: &[f32], b: &[f32]) -> f32 {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
+            let mut parts = [0.0; PARTS];
+            for (a, b) in a_chunks.iter().zip(b_chunks) {
+                for ((part, a), b) in parts.iter_mut().zip(a).zip(b) {
+                    *part += a * b;
+                }
+            }
+            for ((part, a), b) in parts.iter_mut().zip(a_rest).zip(b_rest) {
+                *part += a * b;
+            }
+            parts.iter().sum()
+        },
+    )
+}
+
+/// The greatest number of a line, and with `e = exp((x − most) · scale)` the sums of `e` and of `e · (x − most) · scale`.
+pub(crate) fn exponential_sums(line: &[f32], scale: f32) -> (f32, f64, f64) {
+    /// So many are added up in f32.
+    const RUN: usize = 1024;
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let most = greatest(line);
+            let (mut sum, mut product) = (0.0, 0.0);
+            for run in line.chunks(RUN) {
+                let (mut sums, mut products) = ([0.0; PARTS], [0.0; PARTS]);
+                let (chunks, rest) = run.as_chunks::<PARTS>();
+                let mut add = |values: &[f32]| {
+                    for ((&value, sum), product) in values.iter().zip(&mut sums).zip(&mut products) {
+                        let x = (value - most) * scale;
+                        let e = exp(x);
+                        *sum += e;
+                        *product += e * x;
+                    }
+                };
+                chunks.iter().for_each(|chunk| add(chunk));
+                add(rest);
+                sum += f64::from(sums.iter().sum::<f32>());
+                product += f64::from(products.iter().sum::<f32>());
+            }
+            (most, sum, product)
+        },
+    )
+}
+
 /// Puts `exp((x − most) · scale)` of every number of a line into `out`, of the same length; returns their sum.
 pub fn exponentials_of(line: &[f32], scale: f32, most: f32, out: &mut [f32]) -> f64 {
     /// So many are added up in f32.

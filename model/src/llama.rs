@@ -42,6 +42,8 @@ pub struct Llama {
     pub lm_head: Option<Linear>,
     #[module(skip)]
     config: ModelConfig,
+    #[module(skip)]
+    recomputes: bool,
 }
 
 /// Embedding, layers and final norm.
@@ -184,7 +186,18 @@ impl Llama {
             },
             lm_head: (!c.tie_word_embeddings).then(|| dense(d, c.vocab_size, false)),
             config: config.clone(),
+            recomputes: false,
         }
+    }
+
+    /// Whether the layers' insides are computed again on the way back instead of kept ([`crate::logp`]).
+    pub fn recomputes(&self) -> bool {
+        self.recomputes
+    }
+
+    /// The same model whose layers' insides are computed again on the way back, or kept.
+    pub fn with_gradient_checkpointing(self, recomputes: bool) -> Llama {
+        Llama { recomputes, ..self }
     }
 
     /// The model's shape.

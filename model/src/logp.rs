@@ -4,6 +4,7 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::cpu;
 use crate::dtype::widen;
 use crate::llama::Llama;
 use crate::tokens::{Padding, Tokens};
@@ -29,6 +30,18 @@ pub struct TokenLogp {
 /// # Panics
 /// `temperature` is not positive, there are no pairs, or a context or tokens are empty.
 pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    assert!(temperature > 0.0, "temperature must be > 0: {temperature}");
+    cpu::completion_logp(model, pairs, temperature).unwrap_or_else(|| by_tensors(model, pairs, temperature))
+}
+
+/// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which knows gradient checkpointing, and not by tensor
+/// operations.
+pub fn is_fused(model: &Llama) -> bool {
+    cpu::is_fused(model)
+}
+
+/// [`completion_logp`] by tensor operations, whatever the device.
+pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
     let device = model.device();
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
     // The last token predicts nothing that is asked for.
@@ -73,7 +86,6 @@ pub(crate) fn token_logp(
     targets_bt: Tensor<2, Int>,
     temperature: f64,
 ) -> TokenLogp {
-    assert!(temperature > 0.0, "temperature must be > 0: {temperature}");
     let [b, t, d] = hidden_btd.dims();
     let n = b * t;
     let (hidden_nd, targets_n) = (hidden_btd.reshape([n, d]), targets_bt.reshape([n]));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use gcpo_model::device::{self, Opened};
@@ -33,6 +33,10 @@ pub enum Size {
     Tiny,
     /// d 384, 6 layers, 6 heads, 6 key/value heads, ff 1024
     Small,
+    /// That of SmolLM2-135M: d 576, 30 layers, 9 heads, 3 key/value heads, ff 1536, vocabulary 49,152, tied
+    #[value(name = "135m")]
+    #[serde(rename = "135m")]
+    SmolLm2,
     /// That of Qwen2.5-0.5B: d 896, 24 layers, 14 heads, 2 key/value heads, ff 4864, vocabulary 151,936, tied
     #[value(name = "0.5b")]
     #[serde(rename = "0.5b")]
@@ -43,12 +47,14 @@ pub enum Size {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Workload {
-    /// Prompts of 32 tokens (tiny 32 of them, small 16, 0.5b 64), then exactly 64 new tokens each
+    /// Prompts of 32 tokens (tiny 32 of them, small 16, 135m 8, 0.5b 64), then exactly 64 new tokens each
     Decode,
     /// The same number of prompts, of 512 tokens
     Prefill,
-    /// One optimiser step on tiny 16 × 128, small 8 × 256, 0.5b 4 × 512 tokens
+    /// One optimiser step on tiny 16 × 128, small 8 × 256, 135m 4 × 256, 0.5b 4 × 512 tokens
     Train,
+    /// Log-probabilities and their gradient from the states behind all layers, 4 × 512 tokens, without an optimiser
+    Logp,
     /// Everything that is sampled and scored for 8 prompts of about 40 tokens, 48 new tokens each
     Rollout,
     /// That rollout, grading, the reference model's scores and one optimiser pass, β = 0.04
@@ -68,6 +74,16 @@ pub struct Plan {
     pub group: usize,
     /// Whether every completion and every score of `rollout` and `step` runs its whole context by itself.
     pub flat: bool,
+    /// Prompts of `decode` and `prefill`, rows of `train` and `logp`.
+    pub rows: Option<usize>,
+    /// New tokens of `decode`, tokens of a row of `prefill`, `train` and `logp`.
+    pub length: Option<usize>,
+    /// Rows of the embedding in `logp`.
+    pub vocab: Option<usize>,
+    /// Features of a state in `logp`.
+    pub hidden: Option<usize>,
+    /// Whether `train` and `step` compute the insides of layers again in the backward pass.
+    pub checkpointing: bool,
     /// What the network computes with.
     pub dtype: Dtype,
     /// How often, after a warm-up; at least 1.
@@ -107,6 +123,9 @@ pub struct Measurement {
     /// Bytes that the device's allocator has taken for the work, where it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_bytes: Option<u64>,
+    /// Most bytes of memory that the process has held, where the system says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
     /// The tokens of one repeat that `tok_per_sec` counts.
     pub tokens: usize,
     /// Seconds by stage of the last repeat (`rollout`, `step`).
@@ -119,6 +138,7 @@ impl Size {
         match self {
             Self::Tiny => "tiny",
             Self::Small => "small",
+            Self::SmolLm2 => "135m",
             Self::Half => "0.5b",
         }
     }
@@ -128,9 +148,14 @@ impl Size {
         let [width, layers, heads, key_value_heads, feed_forward] = match self {
             Self::Tiny => [128, 4, 4, 2, 384],
             Self::Small => [384, 6, 6, 6, 1024],
+            Self::SmolLm2 => [576, 30, 9, 3, 1536],
             Self::Half => [896, 24, 14, 2, 4864],
         };
-        let half = self == Self::Half;
+        let rope_theta = match self {
+            Self::Tiny | Self::Small => None,
+            Self::SmolLm2 => Some(1e5),
+            Self::Half => Some(1e6),
+        };
         ShapeDraft {
             vocab_size: Some(self.vocabulary()),
             max_position_embeddings: Some(65_536),
@@ -139,8 +164,8 @@ impl Size {
             num_attention_heads: Some(heads),
             num_key_value_heads: Some(key_value_heads),
             intermediate_size: Some(feed_forward),
-            tie_word_embeddings: Some(half),
-            rope_theta: half.then_some(1e6),
+            tie_word_embeddings: Some(rope_theta.is_some()),
+            rope_theta,
             ..ShapeDraft::default()
         }
     }
@@ -149,6 +174,7 @@ impl Size {
     fn vocabulary(self) -> usize {
         match self {
             Self::Tiny | Self::Small => 512,
+            Self::SmolLm2 => 49_152,
             Self::Half => 151_936,
         }
     }
@@ -158,6 +184,7 @@ impl Size {
         match self {
             Self::Tiny => 32,
             Self::Small => 16,
+            Self::SmolLm2 => 8,
             Self::Half => 64,
         }
     }
@@ -167,8 +194,32 @@ impl Size {
         match self {
             Self::Tiny => [16, 128],
             Self::Small => [8, 256],
+            Self::SmolLm2 => [4, 256],
             Self::Half => [4, 512],
         }
+    }
+}
+
+impl Plan {
+    /// Refuses options that the work does not know.
+    fn check(&self) -> Result<()> {
+        use Workload::{Decode, Logp, Prefill, Rollout, Step, Train};
+        let of = |option: &str, is_given: bool, works: &[Workload]| {
+            let names = works.iter().filter_map(ValueEnum::to_possible_value);
+            let names: Vec<String> = names.map(|name| name.get_name().to_owned()).collect();
+            ensure!(
+                !is_given || works.contains(&self.work),
+                "--{option} is of --work {}: leave it out",
+                names.join(", ")
+            );
+            Ok(())
+        };
+        of("rows", self.rows.is_some(), &[Decode, Prefill, Train, Logp])?;
+        of("length", self.length.is_some(), &[Decode, Prefill, Train, Logp])?;
+        of("vocab", self.vocab.is_some(), &[Logp])?;
+        of("hidden", self.hidden.is_some(), &[Logp])?;
+        of("checkpointing", self.checkpointing, &[Train, Step])?;
+        of("flat", self.flat, &[Rollout, Step])
     }
 }
 
@@ -178,6 +229,7 @@ impl Size {
 /// Whatever the work fails on.
 pub fn measure(plan: &Plan, opened: &Opened) -> Result<Measurement> {
     assert!(plan.repeats > 0);
+    plan.check()?;
     let device = &opened.device;
     let mut repeat = prepare(plan, device)?;
     repeat(1)?;
@@ -206,6 +258,7 @@ pub fn measure(plan: &Plan, opened: &Opened) -> Result<Measurement> {
         repeats: plan.repeats,
         kv_bytes: last.rollout.as_ref().map(|rollout| rollout.work.kv_bytes),
         device_bytes: device.memory_pool_usage().map(|usage| usage.bytes_reserved),
+        peak_bytes: device::peak_of_this_process(),
         tokens: last.tokens,
         stage_secs: last.stage_secs(),
     })
@@ -257,6 +310,9 @@ impl fmt::Display for Measurement {
         if let Some(bytes) = self.kv_bytes {
             write!(f, "  keys and values {}", ByteSize(bytes as u64))?;
         }
+        if let Some(bytes) = self.peak_bytes {
+            write!(f, "  at most {} in the process", ByteSize(bytes))?;
+        }
         if let Some(bytes) = self.device_bytes {
             write!(f, "  device memory {}", ByteSize(bytes))?;
         }
@@ -274,18 +330,59 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 
-    fn report(work: Workload, objective: &str) -> Measurement {
-        let opened = device::open(&"cpu".parse().unwrap()).unwrap();
-        let plan = Plan {
+    fn plan(work: Workload, objective: &str) -> Plan {
+        Plan {
             shape: Size::Tiny,
             work,
             objective: objective.parse().unwrap(),
             group: 2,
             flat: false,
+            rows: None,
+            length: None,
+            vocab: None,
+            hidden: None,
+            checkpointing: false,
             dtype: Dtype::F32,
             repeats: 1,
+        }
+    }
+
+    fn measured(plan: &Plan) -> Result<Measurement> {
+        measure(plan, &device::open(&"cpu".parse().unwrap()).unwrap())
+    }
+
+    fn report(work: Workload, objective: &str) -> Measurement {
+        measured(&plan(work, objective)).unwrap()
+    }
+
+    #[test]
+    fn rows_and_lengths_are_those_that_are_asked_for() {
+        let logp = Plan {
+            rows: Some(3),
+            length: Some(20),
+            vocab: Some(700),
+            hidden: Some(48),
+            ..plan(Workload::Logp, "gcpo")
         };
-        measure(&plan, &opened).unwrap()
+        let report = measured(&logp).unwrap();
+        assert_eq!(report.tokens, 60);
+        assert!(!cfg!(target_os = "linux") || report.peak_bytes.unwrap() > 1 << 20);
+        let train = Plan {
+            rows: Some(2),
+            length: Some(30),
+            checkpointing: true,
+            ..plan(Workload::Train, "gcpo")
+        };
+        assert_eq!(measured(&train).unwrap().tokens, 60);
+        let without_effect = Plan {
+            rows: Some(2),
+            ..plan(Workload::Step, "gcpo")
+        };
+        let error = measured(&without_effect).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--rows is of --work decode, prefill, train, logp: leave it out"
+        );
     }
 
     #[test]

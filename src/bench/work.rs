@@ -1,11 +1,15 @@
 //! The works of a benchmark: each makes its inputs and its network, and gives what is to be repeated.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
+use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use gcpo_data::Problem;
+use gcpo_model::config::ModelConfig;
 use gcpo_model::inference::Inference;
+use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
 
 use super::{Plan, Workload};
@@ -26,6 +30,8 @@ const COMPLETION: usize = 48;
 const QUESTION: std::ops::RangeInclusive<usize> = 34..=42;
 /// Prompt tokens and new tokens of `decode`.
 const DECODE: (usize, usize) = (32, 64);
+/// Rows of `logp`, and their tokens.
+const LOGP: (usize, usize) = (4, 512);
 /// Tokens of `prefill`'s prompts.
 const PREFILL: usize = 512;
 
@@ -50,6 +56,7 @@ pub(super) fn prepare(plan: &Plan, device: &Device) -> Result<Repeat> {
         Workload::Decode => decode(plan, device),
         Workload::Prefill => prefill(plan, device),
         Workload::Train => train(plan, device),
+        Workload::Logp => logp(plan, device),
         Workload::Rollout => {
             let mut trainer = trainer(plan, device)?;
             Ok(Box::new(move |number| {
@@ -101,8 +108,8 @@ impl Repeated {
 
 fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
     let model = Inference::new(&config(plan)?.policy(Vec::new, device)?.model.cast(plan.dtype));
-    let (width, new) = DECODE;
-    let prompts = random_ids(plan, plan.shape.prompts(), width);
+    let (width, new) = (DECODE.0, plan.length.unwrap_or(DECODE.1));
+    let prompts = random_ids(plan, plan.rows.unwrap_or(plan.shape.prompts()), width);
     Ok(Box::new(move |_| {
         let engine = Engine::new(&model, &[], &completions_of(new));
         let root = engine.root(&prompts);
@@ -123,7 +130,8 @@ fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
 
 fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
     let model = Inference::new(&config(plan)?.policy(Vec::new, device)?.model.cast(plan.dtype));
-    let prompts = random_ids(plan, plan.shape.prompts(), PREFILL);
+    let rows = plan.rows.unwrap_or(plan.shape.prompts());
+    let prompts = random_ids(plan, rows, plan.length.unwrap_or(PREFILL));
     Ok(Box::new(move |_| {
         let engine = Engine::new(&model, &[], &completions_of(1));
         engine.root(&prompts);
@@ -145,6 +153,7 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
         &[],
     );
     let [rows, width] = plan.shape.batch();
+    let (rows, width) = (plan.rows.unwrap_or(rows), plan.length.unwrap_or(width));
     // Every token but a row's last is run, and every one but its first is learnt.
     let texts = random_ids(plan, rows, width + 1);
     Ok(Box::new(move |number| {
@@ -153,6 +162,31 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
             let loss = completion_logp(model, &pairs, 1.0).logp_bt.mean().neg();
             Ok((loss, ()))
         })?;
+        Ok(Repeated {
+            tokens: rows * width,
+            ..Repeated::default()
+        })
+    }))
+}
+
+/// A network without layers is its head and a norm.
+fn logp(plan: &Plan, device: &Device) -> Result<Repeat> {
+    let shape = plan.shape.draft();
+    let shape = serde_json::json!({
+        "model_type": "llama", "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 1,
+        "hidden_size": plan.hidden.or(shape.hidden_size), "vocab_size": plan.vocab.or(shape.vocab_size),
+        "tie_word_embeddings": shape.tie_word_embeddings,
+    });
+    let mut network = ModelConfig::from_json(shape.to_string().as_bytes(), Path::new("gcpo bench"))?;
+    network.num_hidden_layers = 0;
+    let model = Llama::init(&network, 0, &device.clone().autodiff()).cast(plan.dtype);
+    let (rows, width) = (plan.rows.unwrap_or(LOGP.0), plan.length.unwrap_or(LOGP.1));
+    let texts = ids(network.vocab_size, rows, width + 1);
+    Ok(Box::new(move |_| {
+        let pairs: Vec<(&[u32], &[u32])> = texts.iter().map(|row| row.split_at(1)).collect();
+        let loss = completion_logp(&model, &pairs, 1.0).logp_bt.mean().neg();
+        let grads = GradientsParams::from_grads(loss.backward(), &model);
+        anyhow::ensure!(!grads.is_empty(), "no gradient came back");
         Ok(Repeated {
             tokens: rows * width,
             ..Repeated::default()
@@ -192,6 +226,7 @@ fn config(plan: &Plan) -> Result<Config> {
     draft.objective.kind = plan.objective.clone();
     draft.objective.beta = Some(0.04);
     draft.train.dtype = Some(plan.dtype);
+    draft.train.gradient_checkpointing = Some(plan.checkpointing);
     draft.train.prompts_per_step = Some(PROMPTS);
     draft.train.lr_scheduler_type = Some(LrSchedulerType::Constant);
     Ok(draft.finish()?)
@@ -216,11 +251,15 @@ fn problems() -> Vec<Problem> {
 }
 
 fn random_ids(plan: &Plan, rows: usize, width: usize) -> Vec<Vec<u32>> {
+    ids(plan.shape.vocabulary(), rows, width)
+}
+
+fn ids(vocabulary: usize, rows: usize, width: usize) -> Vec<Vec<u32>> {
     (0..rows)
         .map(|row| {
             let mut rng = key(row as u64, Stage::Demonstrate).rng();
             (0..width)
-                .map(|_| (uniform(&mut rng) * plan.shape.vocabulary() as f64) as u32)
+                .map(|_| (uniform(&mut rng) * vocabulary as f64) as u32)
                 .collect()
         })
         .collect()

@@ -298,6 +298,21 @@ pub struct BenchArgs {
     /// Run every completion's whole context by itself, as without a tree of prefixes (`rollout`, `step`)
     #[arg(long)]
     pub flat: bool,
+    /// Prompts of `decode` and `prefill`, rows of `train` and `logp`
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub rows: Option<usize>,
+    /// New tokens of `decode`, tokens of a row of `prefill`, `train` and `logp`
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub length: Option<usize>,
+    /// Vocabulary of `logp`
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub vocab: Option<usize>,
+    /// Features of a state in `logp`
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub hidden: Option<usize>,
+    /// Compute the insides of layers again in the backward pass (`train`, `step`)
+    #[arg(long)]
+    pub checkpointing: bool,
     /// How often it is measured, after a warm-up
     #[arg(long, value_name = "R", default_value = "5", value_parser = at_least_one)]
     pub repeats: usize,

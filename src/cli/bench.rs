@@ -18,6 +18,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         objective: args.objective.clone(),
         group: args.group,
         flat: args.flat,
+        rows: args.rows,
+        length: args.length,
+        vocab: args.vocab,
+        hidden: args.hidden,
+        checkpointing: args.checkpointing,
         dtype: args.dtype.dtype,
         repeats: args.repeats,
     };

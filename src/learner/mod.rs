@@ -18,6 +18,7 @@ use gcpo_data::files;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::is_fused;
 use gcpo_model::lora::{self, Peft};
 use thiserror::Error;
 
@@ -119,6 +120,9 @@ impl Learner {
         updates: usize,
         others: &[Device],
     ) -> Self {
+        policy.model = policy
+            .model
+            .with_gradient_checkpointing(train.gradient_checkpointing);
         let is_short = train.dtype != Dtype::F32;
         // Adapters, and nothing else is trained of a policy that has some, stay in f32.
         let master = (is_short && policy.adapter.is_none()).then(|| policy.model.clone());
@@ -137,6 +141,11 @@ impl Learner {
             save_dtype,
             policy,
         }
+    }
+
+    /// Whether `train.gradient_checkpointing`, if it is on, changes nothing here.
+    pub fn ignores_gradient_checkpointing(&self) -> bool {
+        self.train.gradient_checkpointing && !is_fused(&self.policy.model)
     }
 
     /// Keeps the policy as it is for the reference model. Where it has adapters, that is the policy with these off: it shares the

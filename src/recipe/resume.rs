@@ -5,9 +5,10 @@ use crate::learner::LrSchedulerType;
 use crate::run::{Inputs, LOGS, RunDir, RunDirError, SavedStep, log::JsonLog};
 
 /// Keys that change how long a run lasts, or memory and speed, and nothing else; and files, which are known by their content.
-const FREE: [&str; 7] = [
+const FREE: [&str; 8] = [
     "train.max_steps",
     "train.per_device_train_batch_size",
+    "train.gradient_checkpointing",
     "rollout.max_rows",
     "rollout.memory_budget",
     "model.path",

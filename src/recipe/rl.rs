@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
-use super::{HeldOut, Recipe, StepError};
+use super::{HeldOut, Recipe, StepError, check_effect};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
@@ -46,6 +46,7 @@ impl Rl {
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
         let mut learner = Learner::new(&config.train, config.model.save_dtype, policy, updates, others);
+        check_effect(&config, &learner)?;
         if gradient.objective.needs_reference_model() {
             learner.keep_reference();
         }

@@ -8,12 +8,7 @@ use crate::host::{exp, sum};
 /// `x / sqrt(mean(x²) + eps) · weight`.
 #[inline(always)]
 fn norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let mean = sum(
-        x,
-        #[inline(always)]
-        |value| value * value,
-    ) / x.len() as f32;
-    let factor = 1.0 / (mean + eps).sqrt();
+    let factor = inverse_rms(x, eps);
     for ((out, &x), &weight) in out.iter_mut().zip(x).zip(weight) {
         *out = x * factor * weight;
     }
@@ -34,6 +29,84 @@ pub(super) fn norm_lines(
         || {
             for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(stride)) {
                 norm(&x[..d], weight, eps, &mut out[..d]);
+            }
+        },
+    );
+}
+
+/// `1 / sqrt(mean(x²) + eps)`
+#[inline(always)]
+fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    let mean = sum(
+        x,
+        #[inline(always)]
+        |value| value * value,
+    ) / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
+}
+
+/// The gradient of `x` where `grad` is that of `norm(x)`, added to `out`.
+#[inline(always)]
+fn norm_backward(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], out: &mut [f32]) {
+    let factor = inverse_rms(x, eps);
+    let mut along = 0.0;
+    let (xs, rest) = x.as_chunks::<16>();
+    let at = x.len() - rest.len();
+    let mut parts = [0.0; 16];
+    for ((x, w), g) in xs
+        .iter()
+        .zip(weight.as_chunks::<16>().0)
+        .zip(grad.as_chunks::<16>().0)
+    {
+        for (((part, x), w), g) in parts.iter_mut().zip(x).zip(w).zip(g) {
+            *part += x * w * g;
+        }
+    }
+    for ((x, w), g) in rest.iter().zip(&weight[at..]).zip(&grad[at..]) {
+        along += x * w * g;
+    }
+    along += parts.iter().sum::<f32>();
+    let back = along * factor * factor * factor / x.len() as f32;
+    for (((out, &x), &w), &g) in out.iter_mut().zip(x).zip(weight).zip(grad) {
+        *out += factor * w * g - back * x;
+    }
+}
+
+/// The gradients of lines before [`norm_lines`], added to `out`; all lines at multiples of `stride`.
+pub(super) fn norm_lines_backward(
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    grads: &[f32],
+    out: &mut [f32],
+    stride: usize,
+) {
+    let d = weight.len();
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let lines = x.chunks_exact(stride).zip(grads.chunks_exact(stride));
+            for ((x, grad), out) in lines.zip(out.chunks_exact_mut(stride)) {
+                norm_backward(&x[..d], weight, eps, &grad[..d], &mut out[..d]);
+            }
+        },
+    );
+}
+
+/// The gradient of the weight of [`norm_lines`], added to `out`, over lines in their order.
+pub(super) fn norm_weight_gradient<'a>(
+    lines: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    eps: f32,
+    out: &mut [f32],
+) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (x, grad) in lines {
+                let factor = inverse_rms(x, eps);
+                for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
+                    *out += x * factor * grad;
+                }
             }
         },
     );
@@ -63,12 +136,7 @@ impl Angles {
 /// [`norm`] in the place of its numbers.
 #[inline(always)]
 fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
-    let mean = sum(
-        x,
-        #[inline(always)]
-        |value| value * value,
-    ) / x.len() as f32;
-    let factor = 1.0 / (mean + eps).sqrt();
+    let factor = inverse_rms(x, eps);
     for (x, &weight) in x.iter_mut().zip(weight) {
         *x = *x * factor * weight;
     }
@@ -134,6 +202,63 @@ pub(super) fn prepare_heads(
                     let (x, y) = (*a, *b);
                     *a = (x * cos - y * sin) * scale;
                     *b = (y * cos + x * sin) * scale;
+                }
+            }
+        },
+    );
+}
+
+/// The gradients of heads before [`prepare_heads`], in the place of those behind it, but for the norm: what comes of it is to go
+/// through [`norm_lines_backward`].
+pub(super) fn turn_heads_back(grads: &mut [f32], head_dim: usize, angles: &Angles, scale: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for head in grads.chunks_exact_mut(head_dim) {
+                let (first, second) = head.split_at_mut(head_dim / 2);
+                for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
+                    let (x, y) = (*a, *b);
+                    *a = (x * cos + y * sin) * scale;
+                    *b = (y * cos - x * sin) * scale;
+                }
+            }
+        },
+    );
+}
+
+/// `1 / (1 + exp(−x))`
+#[inline(always)]
+fn sigmoid(gate: f32) -> f32 {
+    1.0 / (1.0 + exp(-gate))
+}
+
+/// `silu(gate) · up` of lines that hold gates first and ups from `half` on, to lines of `half`.
+pub(super) fn gated(lines: &[f32], half: usize, out: &mut [f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (line, out) in lines.chunks_exact(2 * half).zip(out.chunks_exact_mut(half)) {
+                let (gates, ups) = line.split_at(half);
+                for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
+                    *out = gate * sigmoid(gate) * up;
+                }
+            }
+        },
+    );
+}
+
+/// The gradients of gates and ups in their own place, given those of [`gated`].
+pub(super) fn gated_backward(lines: &mut [f32], half: usize, grads: &[f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (line, grads) in lines.chunks_exact_mut(2 * half).zip(grads.chunks_exact(half)) {
+                let (gates, ups) = line.split_at_mut(half);
+                for ((gate, up), &grad) in gates.iter_mut().zip(ups).zip(grads) {
+                    let (x, sigmoid) = (*gate, sigmoid(*gate));
+                    let silu = x * sigmoid;
+                    *gate = grad * *up * (sigmoid + silu * (1.0 - sigmoid));
+                    *up = grad * silu;
                 }
             }
         },

@@ -20,6 +20,8 @@ mod scratch;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod train;
 mod weights;
 
 pub(crate) use cache::runtime;
+pub(crate) use train::{completion_logp, is_fused};

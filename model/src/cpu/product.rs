@@ -8,6 +8,8 @@ use rayon::prelude::*;
 
 /// Columns of a panel, slots of a block of keys: what all widths are rounded up to.
 pub(super) const PANEL: usize = 32;
+/// Lines of a panel that are transposed together.
+const STRIP: usize = 16;
 
 /// A weight `[k, n]`, as panels `[n / 32][k][32]`, the last filled up with zeros.
 #[derive(Debug)]
@@ -18,20 +20,82 @@ pub(super) struct Matrix {
     panels: Vec<f32>,
 }
 
+/// A weight, or a part of one, that is to be laid out.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// `[k, n]` row by row, a row at every multiple of `stride`.
+    Rows {
+        values: &'a [f32],
+        stride: usize,
+        n: usize,
+    },
+    /// `[n, k]` row by row, a row at every multiple of `stride`: its transpose is laid out.
+    Transposed {
+        values: &'a [f32],
+        stride: usize,
+        n: usize,
+    },
+}
+
+impl Part<'_> {
+    fn n(&self) -> usize {
+        match *self {
+            Self::Rows { n, .. } | Self::Transposed { n, .. } => n,
+        }
+    }
+
+    /// Fills a panel with the columns from `from` on; what is beyond the last stays.
+    fn fill(&self, k: usize, from: usize, panel: &mut [f32]) {
+        let width = PANEL.min(self.n() - from);
+        match *self {
+            Self::Rows { values, stride, .. } => {
+                for (line, row) in panel.chunks_exact_mut(PANEL).zip(values.chunks(stride)) {
+                    line[..width].copy_from_slice(&row[from..from + width]);
+                }
+            }
+            Self::Transposed { values, stride, .. } => {
+                let rows: Vec<&[f32]> = values[from * stride..].chunks(stride).take(width).collect();
+                // Few enough lines of the panel to stay in the cache while every row gives its numbers.
+                for (strip, lines) in panel.chunks_mut(STRIP * PANEL).enumerate() {
+                    let at = strip * STRIP;
+                    for (column, row) in rows.iter().enumerate() {
+                        let values = &row[at..k.min(at + STRIP)];
+                        for (line, &value) in lines.chunks_exact_mut(PANEL).zip(values) {
+                            line[column] = value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Matrix {
     /// Lays out weights side by side; each is `[k, n]`, row by row. Each starts a panel of its own.
     pub fn new(k: usize, parts: &[(usize, &[f32])]) -> Self {
-        let columns = parts.iter().map(|(n, _)| n.next_multiple_of(PANEL)).sum();
-        let mut panels = Vec::with_capacity(k * columns);
-        for &(n, values) in parts {
-            assert_eq!(values.len(), k * n);
-            for from in (0..n).step_by(PANEL) {
-                let width = PANEL.min(n - from);
-                for row in values.chunks_exact(n) {
-                    panels.extend_from_slice(&row[from..from + width]);
-                    panels.resize(panels.len() + PANEL - width, 0.0);
-                }
-            }
+        let parts: Vec<Part> = parts
+            .iter()
+            .map(|&(n, values)| {
+                assert_eq!(values.len(), k * n);
+                Part::Rows { values, stride: n, n }
+            })
+            .collect();
+        Self::pack(k, &parts, true)
+    }
+
+    /// Lays out parts side by side, each from a panel of its own on. With `team` the panels are shared out among the threads.
+    pub fn pack(k: usize, parts: &[Part], team: bool) -> Self {
+        let starts = |part: &Part| (0..part.n()).step_by(PANEL);
+        let jobs: Vec<(&Part, usize)> = parts
+            .iter()
+            .flat_map(|part| starts(part).map(move |from| (part, from)))
+            .collect();
+        let columns = jobs.len() * PANEL;
+        let mut panels = vec![0.0; k * columns];
+        let fill = |(panel, (part, from)): (&mut [f32], &(&Part, usize))| part.fill(k, *from, panel);
+        match team {
+            true => panels.par_chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
+            false => panels.chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
         }
         Self { k, columns, panels }
     }
@@ -46,6 +110,34 @@ impl Matrix {
         size_of_val(self.panels.as_slice())
     }
 
+    /// `out = lines · self`, or `out += lines · self`, line `i` of `out` at `i * stride`.
+    ///
+    /// # Shapes
+    /// `lines`: `[n][k]`, or of fewer numbers, where only so many rows of the weight are meant
+    pub fn multiply_into(&self, lines: &[&[f32]], add: bool, out: &mut [f32], stride: usize) {
+        self.multiply_first(self.columns, lines, add, out, stride);
+    }
+
+    /// The same with the first `columns` columns, rounded up to whole panels.
+    pub fn multiply_first(
+        &self,
+        columns: usize,
+        lines: &[&[f32]],
+        add: bool,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let panel = self.k * PANEL;
+        Arch::new().dispatch(Product {
+            lines,
+            panels: &self.panels[..columns.div_ceil(PANEL) * panel],
+            panel,
+            add,
+            out,
+            stride,
+        });
+    }
+
     /// `out = lines · self`, or `out += lines · self`. With `team` the panels are shared out among the threads.
     ///
     /// # Shapes
@@ -53,15 +145,7 @@ impl Matrix {
     pub fn multiply(&self, lines: &[&[f32]], add: bool, team: bool, out: &mut [f32]) {
         let panel = self.k * PANEL;
         if !team {
-            Arch::new().dispatch(Product {
-                lines,
-                panels: &self.panels,
-                panel,
-                add,
-                out,
-                stride: self.columns,
-            });
-            return;
+            return self.multiply_into(lines, add, out, self.columns);
         }
         // A part starts from what stands there, so that its sums are those of a product that is not shared out.
         let per_task = (self.columns / PANEL).div_ceil(rayon::current_num_threads());
@@ -131,12 +215,16 @@ pub(super) fn product<S: Simd>(
 ) {
     for column in (0..width).step_by(2 * S::F32_LANES) {
         let (mut lines, mut at) = (lines, 0);
-        // Eight lines and two vectors are 16 sums: all that AVX2 has registers for, so there it takes four.
+        // As many sums as there are registers, less three: twelve lines of two vectors where there are 32 of them, six where there are 16.
         if S::F32_LANES >= 16 {
-            while let Some((now, rest)) = lines.split_first_chunk::<8>() {
-                tile_8(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-                (lines, at) = (rest, at + 8);
+            while let Some((now, rest)) = lines.split_first_chunk::<12>() {
+                tile_12(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+                (lines, at) = (rest, at + 12);
             }
+        }
+        while let Some((now, rest)) = lines.split_first_chunk::<6>() {
+            tile_6(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+            (lines, at) = (rest, at + 6);
         }
         while let Some((now, rest)) = lines.split_first_chunk::<4>() {
             tile_4(simd, now, b, width, column, add, &mut out[at * stride..], stride);
@@ -196,7 +284,8 @@ macro_rules! tile {
     };
 }
 
-tile!(tile_8, 8, 0 1 2 3 4 5 6 7);
+tile!(tile_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
+tile!(tile_6, 6, 0 1 2 3 4 5);
 tile!(tile_4, 4, 0 1 2 3);
 tile!(tile_2, 2, 0 1);
 tile!(tile_1, 1, 0);

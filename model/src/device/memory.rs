@@ -37,6 +37,14 @@ pub fn of_this_machine() -> Option<Memory> {
     })
 }
 
+/// Most bytes that this process has held at once; none where the system does not say.
+pub fn peak_of_this_process() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// What NVIDIA's management library says of the card.
 #[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan"))]
 fn nvidia(address: &str) -> Option<Memory> {
