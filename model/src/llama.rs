@@ -115,76 +115,17 @@ impl Llama {
 
     /// [`Llama::blank`] of some layers only.
     pub(crate) fn blank_of(config: &ModelConfig, layers: &[usize], device: &Device) -> Llama {
-        let c = config;
-        let (d, f, e) = (c.hidden_size, c.intermediate_size, c.head_dim);
-        let (q, kv) = (c.num_attention_heads * e, c.num_key_value_heads * e);
-        let matrix = |shape| parameter(shape, 0.0, device);
-        let dense = |from: usize, to: usize, bias: bool| Linear {
-            weight: matrix([from, to]),
-            bias: bias.then(|| parameter([to], 0.0, device)),
-        };
-        let family = c.family();
-        let one = match family.norm_weight {
-            NormWeight::Added => 0.0,
-            NormWeight::Rounded | NormWeight::Wide => 1.0,
-        };
-        let norm = |n: usize| RmsNorm::new(parameter([n], one, device), c.rms_norm_eps, family.norm_weight);
-        let qk_norm = |n: usize| match family.qk_norm {
-            QkNorm::Never => None,
-            QkNorm::Heads => Some(norm(e)),
-            QkNorm::Projection => Some(norm(n)),
-        };
-        let self_attn = || match family.fused {
-            false => SelfAttention::Split(Attention {
-                q_proj: dense(d, q, c.has_qkv_bias()),
-                k_proj: dense(d, kv, c.has_qkv_bias()),
-                v_proj: dense(d, kv, c.has_qkv_bias()),
-                o_proj: dense(q, d, c.has_o_bias()),
-                q_norm: qk_norm(q),
-                k_norm: qk_norm(kv),
-            }),
-            true => SelfAttention::Fused(FusedAttention {
-                qkv_proj: dense(d, q + 2 * kv, c.has_qkv_bias()),
-                o_proj: dense(q, d, c.has_o_bias()),
-            }),
-        };
-        let split = |f: usize| Mlp {
-            gate_proj: dense(d, f, c.mlp_bias),
-            up_proj: dense(d, f, c.mlp_bias),
-            down_proj: dense(f, d, c.mlp_bias),
-        };
-        let mlp = |layer: usize| match &c.experts {
-            Some(experts) if experts.are_in(layer) => FeedForward::Sparse(SparseMlp {
-                gate: dense(d, experts.num_experts, false),
-                experts: (0..experts.num_experts)
-                    .map(|_| split(experts.moe_intermediate_size))
-                    .collect(),
-                taken: experts.num_experts_per_tok,
-                normalised: experts.norm_topk_prob,
-            }),
-            _ if family.fused => FeedForward::Fused(FusedMlp {
-                gate_up_proj: dense(d, 2 * f, c.mlp_bias),
-                down_proj: dense(f, d, c.mlp_bias),
-            }),
-            _ => FeedForward::Split(split(f)),
-        };
-        let layer = |&number: &usize| Layer {
-            input_layernorm: (family.norms != Norms::Behind).then(|| norm(d)),
-            self_attn: self_attn(),
-            post_attention_layernorm: norm(d),
-            pre_feedforward_layernorm: (family.norms == Norms::Around).then(|| norm(d)),
-            mlp: mlp(number),
-            post_feedforward_layernorm: (family.norms != Norms::Before).then(|| norm(d)),
-        };
+        let (blank, d) = (Blank { config, device }, config.hidden_size);
+        let vocabulary = config.vocab_size;
         Llama {
             model: Decoder {
                 embed_tokens: Embedding {
-                    weight: matrix([c.vocab_size, d]),
+                    weight: parameter([vocabulary, d], 0.0, device),
                 },
-                layers: layers.iter().map(layer).collect(),
-                norm: norm(d),
+                layers: layers.iter().map(|&layer| blank.layer(layer)).collect(),
+                norm: blank.norm(d),
             },
-            lm_head: (!c.tie_word_embeddings).then(|| dense(d, c.vocab_size, false)),
+            lm_head: (!config.tie_word_embeddings).then(|| blank.dense(d, vocabulary, false)),
             config: config.clone(),
             recomputes: false,
         }
@@ -387,6 +328,101 @@ fn times<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
     match factor {
         1.0 => x,
         factor => cast(widen(x) * factor, dtype),
+    }
+}
+
+/// Makes the parts of [`Llama::blank`].
+struct Blank<'a> {
+    config: &'a ModelConfig,
+    device: &'a Device,
+}
+
+impl Blank<'_> {
+    fn dense(&self, from: usize, to: usize, bias: bool) -> Linear {
+        Linear {
+            weight: parameter([from, to], 0.0, self.device),
+            bias: bias.then(|| parameter([to], 0.0, self.device)),
+        }
+    }
+
+    fn norm(&self, features: usize) -> RmsNorm {
+        let kind = self.config.family().norm_weight;
+        let one = match kind {
+            NormWeight::Added => 0.0,
+            NormWeight::Rounded | NormWeight::Wide => 1.0,
+        };
+        RmsNorm::new(
+            parameter([features], one, self.device),
+            self.config.rms_norm_eps,
+            kind,
+        )
+    }
+
+    fn layer(&self, number: usize) -> Layer {
+        let (norms, d) = (self.config.family().norms, self.config.hidden_size);
+        Layer {
+            input_layernorm: (norms != Norms::Behind).then(|| self.norm(d)),
+            self_attn: self.attention(),
+            post_attention_layernorm: self.norm(d),
+            pre_feedforward_layernorm: (norms == Norms::Around).then(|| self.norm(d)),
+            mlp: self.feed_forward(number),
+            post_feedforward_layernorm: (norms != Norms::Before).then(|| self.norm(d)),
+        }
+    }
+
+    fn attention(&self) -> SelfAttention {
+        let (c, d) = (self.config, self.config.hidden_size);
+        let (q, kv) = (
+            c.num_attention_heads * c.head_dim,
+            c.num_key_value_heads * c.head_dim,
+        );
+        let qk_norm = |all: usize| match c.family().qk_norm {
+            QkNorm::Never => None,
+            QkNorm::Heads => Some(self.norm(c.head_dim)),
+            QkNorm::Projection => Some(self.norm(all)),
+        };
+        match c.family().fused {
+            false => SelfAttention::Split(Attention {
+                q_proj: self.dense(d, q, c.has_qkv_bias()),
+                k_proj: self.dense(d, kv, c.has_qkv_bias()),
+                v_proj: self.dense(d, kv, c.has_qkv_bias()),
+                o_proj: self.dense(q, d, c.has_o_bias()),
+                q_norm: qk_norm(q),
+                k_norm: qk_norm(kv),
+            }),
+            true => SelfAttention::Fused(FusedAttention {
+                qkv_proj: self.dense(d, q + 2 * kv, c.has_qkv_bias()),
+                o_proj: self.dense(q, d, c.has_o_bias()),
+            }),
+        }
+    }
+
+    fn feed_forward(&self, layer: usize) -> FeedForward {
+        let (c, d, f) = (
+            self.config,
+            self.config.hidden_size,
+            self.config.intermediate_size,
+        );
+        let split = |f: usize| Mlp {
+            gate_proj: self.dense(d, f, c.mlp_bias),
+            up_proj: self.dense(d, f, c.mlp_bias),
+            down_proj: self.dense(f, d, c.mlp_bias),
+        };
+        match &c.experts {
+            Some(experts) if experts.are_in(layer) => FeedForward::Sparse(SparseMlp {
+                gate: self.dense(d, experts.num_experts, false),
+                experts: (0..experts.num_experts)
+                    .map(|_| split(experts.moe_intermediate_size))
+                    .collect(),
+                taken: experts.num_experts_per_tok,
+                normalised: experts.norm_topk_prob,
+            }),
+            _ if c.family().fused => FeedForward::Fused(FusedMlp {
+                gate_up_proj: self.dense(d, 2 * f, c.mlp_bias),
+                down_proj: self.dense(f, d, c.mlp_bias),
+            }),
+            _ => FeedForward::Split(split(f)),
+        }
     }
 }
 

@@ -6,6 +6,9 @@ use super::family::Family;
 use crate::fields::{ConfigError, Reader};
 use crate::json::short;
 
+/// Most experts that a layer may have; the largest models have a twentieth.
+const MOST: usize = 10_000;
+
 /// Keys by which files say how many experts there are.
 const COUNTS: [&str; 3] = ["num_experts", "num_local_experts", "n_routed_experts"];
 
@@ -22,14 +25,15 @@ pub struct Experts {
     pub norm_topk_prob: bool,
     /// Of so many layers the last has experts.
     pub decoder_sparse_step: usize,
-    /// Layers that have one feed-forward all the same.
+    /// Layers that have one feed-forward all the same, in their order.
     pub mlp_only_layers: Vec<usize>,
 }
 
 impl Experts {
     /// Whether a layer has experts.
     pub fn are_in(&self, layer: usize) -> bool {
-        !self.mlp_only_layers.contains(&layer) && (layer + 1).is_multiple_of(self.decoder_sparse_step)
+        self.mlp_only_layers.binary_search(&layer).is_err()
+            && (layer + 1).is_multiple_of(self.decoder_sparse_step)
     }
 
     /// Trainable numbers of a layer's experts and of what chooses among them, for `d` features.
@@ -61,6 +65,10 @@ impl Experts {
             Some(count) => count,
             None => file.size(COUNTS[0])?,
         };
+        if num_experts > MOST {
+            let problem = format!("is {num_experts}; more than {MOST} are nowhere computed");
+            return Err(file.error(COUNTS[0], problem));
+        }
         let num_experts_per_tok = file.size("num_experts_per_tok")?;
         if num_experts_per_tok > num_experts {
             return Err(file.error(

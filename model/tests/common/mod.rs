@@ -7,6 +7,7 @@ use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::llama::Llama;
+use serde_json::{Value, json};
 
 /// The device that every test runs on.
 pub fn device() -> Device {
@@ -56,6 +57,29 @@ pub fn families() -> Vec<ModelConfig> {
             r#", "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]"#,
         ),
     ]
+}
+
+/// Reads the text of a `config.json`; errors as they are shown.
+pub fn read(json: &str) -> Result<ModelConfig, String> {
+    ModelConfig::from_json(json.as_bytes(), Path::new("dir/config.json")).map_err(|error| error.to_string())
+}
+
+/// A small `config.json` with some fields added or replaced.
+pub fn with(model_type: &str, fields: &str) -> String {
+    let mut config = json!({
+        "model_type": model_type, "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512
+    });
+    let fields: Value = serde_json::from_str(&format!("{{{}}}", fields.trim_start_matches(','))).unwrap();
+    for (field, value) in fields.as_object().unwrap() {
+        config[field] = value.clone();
+    }
+    config.to_string()
+}
+
+/// [`with`] nothing more, read.
+pub fn config_of(family: &str) -> ModelConfig {
+    read(&with(family, "")).unwrap()
 }
 
 /// The linear layer at a path.
