@@ -42,7 +42,7 @@ pub struct Lora {
 /// Which projections have an adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Every linear layer but the head.
+    /// Every linear layer but the head; of models with experts it is refused.
     AllLinear,
     /// Those that are called so, or whose path ends so.
     Named(Vec<String>),
@@ -56,6 +56,12 @@ pub enum LoraError {
     NoTarget {
         /// The name.
         name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// `all-linear` of a model whose experts can have no adapters.
+    #[error("target_modules: \"all-linear\" means the experts too, which have no adapters here; name projections: {}", .known.join(", "))]
+    Experts {
         /// The names that there are.
         known: Vec<String>,
     },
@@ -87,18 +93,24 @@ impl Targets {
     /// The paths of the projections of `model` that are meant, in its order.
     ///
     /// # Errors
-    /// A name means none.
+    /// A name means none, or all are meant and the model has experts.
     pub fn paths(&self, model: &Llama) -> Result<Vec<String>, LoraError> {
         let all = || model.projections().into_iter().map(|(path, _)| path);
+        let known = || {
+            let mut known: Vec<String> = all().map(|path| leaf(&path).to_owned()).collect();
+            known.sort();
+            known.dedup();
+            known
+        };
         let names = match self {
+            Self::AllLinear if model.config().experts.is_some() => {
+                return Err(LoraError::Experts { known: known() });
+            }
             Self::AllLinear => return Ok(all().collect()),
             Self::Named(names) => names,
         };
         if let Some(name) = names.iter().find(|name| !all().any(|path| means(name, &path))) {
-            let mut known: Vec<String> = all().map(|path| leaf(&path).to_owned()).collect();
-            known.sort();
-            known.dedup();
-            let name = name.clone();
+            let (name, known) = (name.clone(), known());
             return Err(LoraError::NoTarget { name, known });
         }
         Ok(all()

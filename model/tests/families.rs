@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{config_of, read, with};
 use gcpo_model::rope::inverse_frequencies;
 
@@ -253,4 +255,50 @@ fn families_have_the_defaults_of_transformers() {
     ] {
         assert!(!other.is_plain_llama(), "{:?}", other.model_type);
     }
+}
+
+/// What is read of a file that was spoilt somewhere is written as it was read, whatever it says now.
+#[test]
+fn spoilt_files_are_errors_or_say_what_they_say() {
+    // A generator of numbers (Marsaglia, 2003), so that a failure repeats.
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let mut accepted = 0;
+    for family in [
+        "gemma2",
+        "gemma3",
+        "granite",
+        "llama_yarn",
+        "phi3",
+        "phi4_mini",
+        "qwen2_window",
+        "qwen3_moe",
+        "smollm3",
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(family);
+        let json = std::fs::read(path.join("config.json")).unwrap();
+        for _ in 0..800 {
+            let mut spoilt = json.clone();
+            for _ in 0..1 + random(2) {
+                let at = random(spoilt.len());
+                spoilt[at] = b"0123456789\"{}[],:-.enu"[random(22)];
+            }
+            let Ok(spoilt) = String::from_utf8(spoilt) else {
+                continue;
+            };
+            if let Ok(config) = read(&spoilt) {
+                accepted += 1;
+                assert_eq!(read(&config.to_json("float32")).as_ref(), Ok(&config), "{spoilt}");
+                assert!(config.parameters() > 0 && config.positions() > 0);
+            }
+        }
+    }
+    assert!(accepted > 1000, "{accepted}");
 }
