@@ -11,6 +11,7 @@ use crate::projection::project;
 
 /// Grouped-query attention, its projections as the checkpoint has them.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // of all but one family
 pub enum SelfAttention {
     /// A matrix each.
     Split(Attention),

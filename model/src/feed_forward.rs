@@ -13,6 +13,7 @@ use crate::projection::project;
 
 /// A layer's feed-forward, its matrices as the checkpoint has them.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // of most families
 pub enum FeedForward {
     /// A matrix each.
     Split(Mlp),

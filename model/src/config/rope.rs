@@ -90,8 +90,8 @@ impl Rope {
     pub fn read(file: &Reader, family: &Family, head_dim: usize) -> Result<Self, ConfigError> {
         let rope = read(file, family)?;
         let rotated = head_dim as f64 * rope.share;
-        if !(rope.share > 0.0 && rope.share <= 1.0) || !(rotated as usize).is_multiple_of(2) || rotated < 2.0
-        {
+        let is_share = rope.share > 0.0 && rope.share <= 1.0;
+        if !is_share || rotated < 2.0 || (rotated as usize) % 2 == 1 {
             let problem = format!(
                 "is {}, and {rotated} features of a head of {head_dim}; rotary positions need an even number of them",
                 rope.share

@@ -285,7 +285,7 @@ pub(super) fn cap(numbers: &mut [f32], cap: f32) {
 /// `act(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
 pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize, activation: Activation) {
     // √(8/π), and with it the weight of x³.
-    const LINEAR: f32 = 1.595_769_1;
+    const LINEAR: f32 = 1.595_769;
     const CUBIC: f32 = 0.071_354_814;
     Arch::new().dispatch(
         #[inline(always)]
