@@ -48,7 +48,7 @@ fn every_file_in_configs_is_a_run() {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let sets = match name.starts_with("wordproblems") {
+        let sets = match name.starts_with("wordproblems") || name.starts_with("smollm2") {
             true => sets.to_vec(),
             false if name == "eval_paper.toml" => vec!["eval.suite.4.path=minerva.jsonl".to_owned()],
             false => Vec::new(),

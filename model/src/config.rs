@@ -216,7 +216,7 @@ impl ModelConfig {
         family.norms == Norms::Before
             && family.norm_weight == NormWeight::Rounded
             && family.qk_norm != QkNorm::Projection
-            && self.layers.are_alike()
+            && self.layers.are_alike(self.positions())
             && self.scales == Scales::NONE
             && self.hidden_act == Activation::Silu
             && self.partial_rotary_factor == 1.0

@@ -31,7 +31,10 @@ pub struct TokenLogp {
 /// `temperature` is not positive, there are no pairs, or a context or tokens are empty.
 pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
     assert!(temperature > 0.0, "temperature must be > 0: {temperature}");
-    cpu::completion_logp(model, pairs, temperature).unwrap_or_else(|| by_tensors(model, pairs, temperature))
+    match cpu::completion_logp(model, pairs, temperature) {
+        Some((logp_bt, entropy_bt)) => TokenLogp { logp_bt, entropy_bt },
+        None => by_tensors(model, pairs, temperature),
+    }
 }
 
 /// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which knows gradient checkpointing, and not by tensor

@@ -239,6 +239,13 @@ fn families_have_the_defaults_of_transformers() {
     assert!(smollm3.tie_word_embeddings && !mistral.tie_word_embeddings);
     assert_eq!(granite.attention_scale(), 1.0);
     assert_eq!(olmo2.attention_scale(), 8f64.powf(-0.5));
+    let (gemma, gemma2) = (of("gemma"), of("gemma2"));
+    assert_eq!((gemma.head_dim, gemma.attention_scale()), (256, 0.0625));
+    assert!(gemma.tie_word_embeddings && gemma.scales.embedding_multiplier == 32f64.sqrt());
+    assert_eq!(gemma2.scales.attn_logit_softcapping, Some(50.0));
+    assert_eq!(gemma2.scales.final_logit_softcapping, Some(30.0));
+    let windows = [0, 1].map(|layer| gemma2.layers.window(layer));
+    assert_eq!(windows, [Some(4096), None]);
     for plain in [
         of("llama"),
         of("qwen2"),
@@ -247,10 +254,17 @@ fn families_have_the_defaults_of_transformers() {
     ] {
         assert!(plain.is_plain_llama(), "{:?}", plain.model_type);
     }
+    let wide = read(&with("mistral", r#", "sliding_window": 512"#)).unwrap();
+    assert!(wide.is_plain_llama());
+    let narrow = read(&with("mistral", r#", "sliding_window": 511"#)).unwrap();
     for other in [
-        mistral,
+        narrow,
         olmo2,
         granite,
+        gemma,
+        gemma2,
+        of("phi3"),
+        of("gemma3_text"),
         read(&with("smollm3", r#", "no_rope_layers": [1, 0]"#)).unwrap(),
     ] {
         assert!(!other.is_plain_llama(), "{:?}", other.model_type);

@@ -100,7 +100,7 @@ pub struct Learner {
     optimizer: Optimizer,
     schedule: LrSchedule,
     /// The reference model on each device; nobody where none is needed.
-    reference: Workers<Inference>,
+    reference: Workers<Llama>,
 }
 
 /// Weights and optimiser at some moment: handles, not copies.
@@ -148,15 +148,10 @@ impl Learner {
         self.train.gradient_checkpointing && !is_fused(&self.policy.model)
     }
 
-    /// Keeps the policy as it is for the reference model. Where it has adapters, that is the policy with these off: it shares the
-    /// weights, so it runs by tensor operations, without a copy that is laid out for the processor.
+    /// Keeps the policy as it is for the reference model: the same weights until the policy's change. Where it has adapters, that is
+    /// the policy with these off, whose weights are shared for good.
     pub fn keep_reference(&mut self) {
-        self.reference = match self.policy.adapter {
-            None => self.generators(),
-            Some(_) => self
-                .workers()
-                .make(|model| Inference::plain(&lora::detach(model))),
-        };
+        self.reference = self.workers().make(|model| lora::detach(model).valid());
     }
 
     /// The policy's model on each device, its own first.

@@ -3,6 +3,7 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::completion_logp;
 
 use super::batch::{Member, micro_batch};
 use super::optim::grad_norms;
@@ -10,7 +11,7 @@ use super::workers::split;
 use super::{Learner, Update, UpdateError};
 use crate::group::Group;
 use crate::objective::{BatchTotals, LossMetrics, Objective};
-use crate::rollout::{Engine, Rollout, RolloutError};
+use crate::rollout::Rollout;
 
 /// What is optimised over the groups of a step.
 #[derive(Debug, Clone)]
@@ -69,30 +70,32 @@ impl PolicySums {
 }
 
 impl Learner {
-    /// Fills in the candidates' log-probabilities under the reference model, if one is kept. A query is run once for all its
-    /// candidates.
+    /// Fills in the candidates' log-probabilities under the reference model, if one is kept.
     ///
     /// # Errors
-    /// [`RolloutError::Memory`] if the memory budget holds too little.
-    pub fn score_reference(&self, groups: &mut [Group], how: &Rollout) -> Result<(), RolloutError> {
+    /// The device failed.
+    pub fn score_reference(&self, groups: &mut [Group], temperature: f64) -> Result<(), UpdateError> {
         if self.reference.is_empty() {
             return Ok(());
         }
+        let size = self.train.per_device_train_batch_size;
         self.reference.map(groups, |reference, groups| {
-            let engine = Engine::new(reference, &[], how);
-            for group in groups {
-                let root = engine.root(&[group.contexts.answer()]);
-                let requests: Vec<(usize, &[u32])> = group
-                    .candidates
-                    .iter()
-                    .map(|candidate| (0, candidate.tokens()))
-                    .collect();
-                let scores = engine.score(&root, &requests)?;
-                for (candidate, scores) in group.candidates.iter_mut().zip(scores) {
-                    candidate.logp_ref = Some(scores);
-                }
+            let pairs: Vec<(&[u32], &[u32])> = members(groups)
+                .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
+                .collect();
+            let mut scores = Vec::with_capacity(pairs.len());
+            for pairs in pairs.chunks(size) {
+                let logp_bt = completion_logp(reference, pairs, temperature).logp_bt;
+                let [_, t] = logp_bt.dims();
+                let logp: Vec<f32> = logp_bt.try_into_vec_as()?;
+                let rows = logp.chunks(t).zip(pairs);
+                scores.extend(rows.map(|(row, (_, tokens))| row[..tokens.len()].to_vec()));
             }
-            Ok(())
+            let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
+            for (candidate, scores) in candidates.zip(scores) {
+                candidate.logp_ref = Some(scores);
+            }
+            Ok::<_, UpdateError>(())
         })?;
         Ok(())
     }

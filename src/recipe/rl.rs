@@ -137,7 +137,8 @@ impl Recipe for Rl {
 
         let mut clock = Stopwatch::start();
         weigh(&mut groups, &self.gradient.objective, &self.learner.device())?;
-        self.learner.score_reference(&mut groups, &self.config.rollout)?;
+        self.learner
+            .score_reference(&mut groups, self.gradient.temperature)?;
         let score_secs = clock.lap();
 
         let learnt = self.learner.update(step, &groups, &self.gradient)?;

@@ -43,9 +43,9 @@ impl Layers {
         !is(&self.unrotated, layer)
     }
 
-    /// Whether all layers see all tokens before them and have rotary positions.
-    pub fn are_alike(&self) -> bool {
-        self.sliding_window.is_none() && self.unrotated.is_empty()
+    /// Whether all layers have rotary positions, and see all of a text of so many tokens.
+    pub fn are_alike(&self, tokens: usize) -> bool {
+        self.sliding_window.is_none_or(|window| window >= tokens) && self.unrotated.is_empty()
     }
 
     pub(super) fn read(file: &Reader, family: &Family, count: usize) -> Result<Self, ConfigError> {

@@ -30,6 +30,9 @@ pub(super) fn is_built(kind: BackendKind) -> bool {
     }
 }
 
+/// The backend of the processor, for what works on its numbers themselves.
+pub(crate) type Processor = Flex;
+
 /// The device that is always there.
 pub(crate) fn processor() -> Device {
     Device::flex()
@@ -37,7 +40,7 @@ pub(crate) fn processor() -> Device {
 
 /// The numbers of an f32 tensor on the processor's backend, row by row; none of any other tensor.
 pub(crate) fn processor_f32<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
-    let primitive = tensor.without_autodiff().try_into_primitive::<Flex>().ok()?;
+    let primitive = tensor.without_autodiff().try_into_primitive::<Processor>().ok()?;
     match primitive.dtype() {
         DType::F32 => primitive.into_data().try_into_vec().ok(),
         _ => None,

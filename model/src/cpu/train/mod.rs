@@ -1,4 +1,4 @@
-//! Log-probabilities with their gradient on the processor, fused: what [`crate::logp`] runs where the parameters are f32 on the
+//! Log-probabilities with their gradient on the processor, fused: what `crate::logp` runs where the parameters are f32 on the
 //! processor's backend.
 //!
 //! Texts are run without padding, and what several begin with is run once, forward and backward ([`tree`]). Every product goes
@@ -14,6 +14,7 @@ mod head;
 mod layer;
 mod lines;
 mod parameters;
+mod projection;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -21,7 +22,6 @@ mod tree;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use burn::backend::Flex;
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -34,16 +34,15 @@ use self::layer::{Frame, Kept};
 use self::lines::Lines;
 use self::parameters::{Found, Parameters, Primitive, a_trained_node};
 use self::tree::Forest;
+use crate::device::Processor;
 use crate::llama::Llama;
-use crate::logp::TokenLogp;
 
-/// [`crate::logp::completion_logp`]; none where the parameters are not f32 on the processor's backend, or the model has what is
+/// Log-probabilities, differentiable, and entropies: `[b, t]`.
+pub(crate) type Scored = (Tensor<2>, Tensor<2>);
+
+/// Those of `crate::logp::completion_logp`; none where the parameters are not f32 on the processor's backend, or the model has what is
 /// not known here.
-pub(crate) fn completion_logp(
-    model: &Llama,
-    pairs: &[(&[u32], &[u32])],
-    temperature: f64,
-) -> Option<TokenLogp> {
+pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> Option<Scored> {
     let parameters = Parameters::new(model)?;
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
     // The last token predicts nothing that is asked for.
@@ -89,13 +88,11 @@ pub(crate) fn completion_logp(
                 }
                 OpsKind::UnTracked(prepared) => prepared.finish(output),
             };
-            Tensor::from_primitive::<Autodiff<Flex>>(output)
+            Tensor::from_primitive::<Autodiff<Processor>>(output)
         }
     };
-    Some(TokenLogp {
-        logp_bt,
-        entropy_bt: Tensor::from_data(TensorData::new(entropy, shape), &device),
-    })
+    let entropy_bt = Tensor::from_data(TensorData::new(entropy, shape), &device);
+    Some((logp_bt, entropy_bt))
 }
 
 /// Whether [`completion_logp`] runs a model.
@@ -235,11 +232,11 @@ struct Taped(Arc<Mutex<Option<Tape>>>);
 #[derive(Debug)]
 struct Scores;
 
-impl Backward<Flex, 1> for Scores {
+impl Backward<Processor, 1> for Scores {
     type State = Taped;
 
     fn backward(self, ops: Ops<Taped, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        let given = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let given = grads.consume::<Processor>(&ops.node).to_contiguous();
         let tape = ops.state.0.lock().ok().and_then(|mut tape| tape.take());
         let tape = tape.expect("a graph is gone through once");
         let found = tape.backward(
@@ -248,7 +245,7 @@ impl Backward<Flex, 1> for Scores {
                 .expect("made contiguous, and f32 as the output"),
         );
         for (node, grad) in found.0 {
-            grads.register::<Flex>(node, grad);
+            grads.register::<Processor>(node, grad);
         }
     }
 }

@@ -1,17 +1,18 @@
 //! The parameters of a model as they are: the numbers are read where they lie, and gradients go where burn's autodiff looks for them.
 
+use burn::backend::BackendTypes;
 use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::autodiff::{Autodiff, NodeId};
-use burn::backend::{BackendTypes, Flex};
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::config::ModelConfig;
+use crate::device::Processor;
 use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
 
 /// A tensor on the processor.
-pub(super) type Primitive = <Flex as BackendTypes>::FloatTensorPrimitive;
+pub(super) type Primitive = <Processor as BackendTypes>::FloatTensorPrimitive;
 
 /// A parameter's numbers in f32, and the node that its gradient is asked for by.
 #[derive(Debug)]
@@ -28,10 +29,16 @@ impl Values {
 
     fn of<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
         let node = match tensor.is_require_grad() {
-            true => Some(tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok()?.id()),
+            true => Some(
+                tensor
+                    .clone()
+                    .try_into_primitive::<Autodiff<Processor>>()
+                    .ok()?
+                    .id(),
+            ),
             false => None,
         };
-        let primitive = tensor.without_autodiff().try_into_primitive::<Flex>().ok()?;
+        let primitive = tensor.without_autodiff().try_into_primitive::<Processor>().ok()?;
         if primitive.dtype() != DType::F32 {
             return None;
         }
@@ -214,7 +221,7 @@ pub(super) fn a_trained_node(model: &Llama) -> Option<NodeGuard> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let value = param.val();
             if self.0.is_none() && value.is_require_grad() {
-                let primitive = value.try_into_primitive::<Autodiff<Flex>>();
+                let primitive = value.try_into_primitive::<Autodiff<Processor>>();
                 self.0 = primitive.ok().map(|primitive| primitive.node());
             }
         }
