@@ -83,7 +83,7 @@ fn yarn(base: &[f64], theta: f64, yarn: &Yarn) -> Vec<f64> {
     let feature =
         |turns: f64| dim * (original / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * theta.ln());
     let (fast, slow) = yarn.betas();
-    let (mut low, mut high) = (feature(fast), feature(slow));
+    let (mut low, mut high) = (turning(fast), turning(slow));
     if yarn.truncate {
         (low, high) = (low.floor(), high.ceil());
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::{config_of, read, with};
 use gcpo_model::rope::inverse_frequencies;
+use serde_json::json;
 
 /// Frequencies and attention's factor that transformers 5.23 works out (`ROPE_INIT_FUNCTIONS`) for a base of 10000, heads of 16
 /// and 512 positions.
@@ -315,4 +316,99 @@ fn spoilt_files_are_errors_or_say_what_they_say() {
         }
     }
     assert!(accepted > 1000, "{accepted}");
+}
+
+/// Shapes of well-known models with the keys of their files, and how many parameters transformers makes of them.
+#[test]
+fn models_of_the_hub_have_as_many_parameters_as_in_transformers() {
+    let ones = json!(vec![1.0; 48]);
+    let shape = |sizes: [usize; 7]| {
+        let [vocab, d, f, layers, heads, kv, head_dim] = sizes;
+        json!({
+            "vocab_size": vocab, "hidden_size": d, "intermediate_size": f, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": kv, "head_dim": head_dim,
+        })
+    };
+    for (sizes, family, count) in [
+        (
+            [32_000, 4096, 14_336, 32, 32, 8, 128],
+            json!({ "model_type": "mistral", "sliding_window": 4096, "rope_theta": 10000.0, "hidden_act": "silu" }),
+            7_241_732_096usize,
+        ),
+        (
+            [128_256, 2048, 11_008, 36, 16, 4, 128],
+            json!({
+                "model_type": "smollm3", "no_rope_layer_interval": 4, "max_window_layers": 28, "use_sliding_window": false,
+                "sliding_window": null, "rope_theta": 5e6, "rope_scaling": null, "max_position_embeddings": 65536,
+            }),
+            3_075_098_624,
+        ),
+        (
+            [100_352, 4096, 11_008, 32, 32, 32, 128],
+            json!({ "model_type": "olmo2", "rms_norm_eps": 1e-6, "rope_theta": 500000, "tie_word_embeddings": false }),
+            7_298_617_344,
+        ),
+        (
+            [49_159, 2048, 8192, 40, 32, 8, 64],
+            json!({
+                "model_type": "granite", "attention_multiplier": 0.015625, "embedding_multiplier": 12.0, "logits_scaling": 8.0,
+                "residual_multiplier": 0.22, "tie_word_embeddings": true,
+            }),
+            2_533_539_840,
+        ),
+        (
+            [32_064, 3072, 8192, 32, 32, 32, 96],
+            json!({
+                "model_type": "phi3", "sliding_window": 2047, "rope_scaling": null, "original_max_position_embeddings": 4096,
+            }),
+            3_821_079_552,
+        ),
+        (
+            [200_064, 3072, 8192, 32, 24, 8, 128],
+            json!({
+                "model_type": "phi3", "sliding_window": 262144, "partial_rotary_factor": 0.75, "tie_word_embeddings": true,
+                "rope_scaling": { "type": "longrope", "short_factor": ones, "long_factor": ones },
+                "original_max_position_embeddings": 4096, "max_position_embeddings": 131072,
+            }),
+            3_836_021_760,
+        ),
+        (
+            [256_000, 2048, 16_384, 18, 8, 1, 256],
+            json!({ "model_type": "gemma", "hidden_act": "gelu", "hidden_activation": null }),
+            2_506_172_416,
+        ),
+        (
+            [256_000, 3584, 14_336, 42, 16, 8, 256],
+            json!({
+                "model_type": "gemma2", "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+                "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+            }),
+            9_241_705_984,
+        ),
+        (
+            [262_144, 1152, 6912, 26, 4, 1, 256],
+            json!({
+                "model_type": "gemma3_text", "sliding_window": 512, "sliding_window_pattern": 6, "rope_theta": 1000000,
+                "rope_local_base_freq": 10000, "rope_scaling": null, "attn_logit_softcapping": null,
+            }),
+            999_885_952,
+        ),
+        (
+            [151_936, 2048, 6144, 48, 32, 4, 128],
+            json!({
+                "model_type": "qwen3_moe", "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+                "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [], "max_window_layers": 48,
+                "use_sliding_window": false, "sliding_window": null,
+            }),
+            30_532_122_624,
+        ),
+    ] {
+        let mut json = shape(sizes);
+        for (key, value) in family.as_object().unwrap() {
+            json[key] = value.clone();
+        }
+        let config = read(&json.to_string()).unwrap();
+        assert_eq!(config.parameters(), count, "{family}");
+        assert_eq!(read(&config.to_json("bfloat16")).unwrap(), config);
+    }
 }
