@@ -10,7 +10,7 @@ use std::path::Path;
 use burn::module::Module as _;
 use burn::tensor::Device;
 use gcpo_data::{ChatError, ChatTemplate, Problem, PromptError, Prompts, Tokenizer, TokenizerError};
-use gcpo_model::checkpoint::{self, CheckpointError};
+use gcpo_model::checkpoint::{self, Beside, CheckpointError, ConfigJson, Format, Loaded};
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
 use gcpo_model::inference::Inference;
@@ -103,6 +103,7 @@ pub struct Policy {
     /// The adapters that the network has, if it has any: they are what is trained and saved.
     pub adapter: Option<Peft>,
     generation: GenerationConfig,
+    config_json: ConfigJson,
     prompts: Prompts,
     stop: Vec<String>,
 }
@@ -140,10 +141,10 @@ impl Policy {
         dtype: Dtype,
         device: &Device,
     ) -> Result<Self, PolicyError> {
-        let model = open::network(dir, dtype, device)?;
-        let generation = GenerationConfig::load(dir, model.config())?;
+        let loaded = open::network(dir, dtype, device)?;
+        let generation = GenerationConfig::load(dir, loaded.model.config())?;
         Self::assemble(
-            model,
+            loaded,
             Tokenizer::load(dir)?,
             generation,
             prompts,
@@ -156,14 +157,14 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] if `prompts` do not work.
     pub fn quickstart(prompts: &PromptChoice, dtype: Dtype, device: &Device) -> Result<Self, PolicyError> {
-        let model = checkpoint::load_bytes(quickstart::CONFIG, quickstart::WEIGHTS, dtype, device)?;
+        let loaded = checkpoint::read_bytes(quickstart::CONFIG, quickstart::WEIGHTS, dtype, device)?;
         let generation = GenerationConfig::from_json(
             quickstart::GENERATION_CONFIG,
             Path::new("generation_config.json"),
-            model.config(),
+            loaded.model.config(),
         )?;
         Self::assemble(
-            model,
+            loaded,
             Self::quickstart_tokenizer()?,
             generation,
             prompts,
@@ -190,22 +191,33 @@ impl Policy {
         generation: GenerationConfig,
         prompts: &PromptChoice,
     ) -> Result<Self, PolicyError> {
-        Self::assemble(model, tokenizer, generation, prompts, "model")
+        let loaded = Loaded {
+            model,
+            config_json: ConfigJson::default(),
+            warnings: Vec::new(),
+        };
+        Self::assemble(loaded, tokenizer, generation, prompts, "model")
     }
 
     fn assemble(
-        model: Llama,
+        loaded: Loaded,
         tokenizer: Tokenizer,
         generation: GenerationConfig,
         prompts: &PromptChoice,
         name: &str,
     ) -> Result<Self, PolicyError> {
+        let Loaded {
+            model, config_json, ..
+        } = loaded;
         let vocabulary = model.config().vocab_size;
         if tokenizer.learnt_size() > vocabulary {
             return Err(PolicyError::Vocabulary {
                 tokenizer: tokenizer.learnt_size(),
                 model: vocabulary,
             });
+        }
+        for text in tokenizer.notes() {
+            note(&format!("note: {name}: {text}"));
         }
         let tokenizer = tokenizer.with_rows(vocabulary);
         let eos = eos(&generation.eos_token_id, &tokenizer, vocabulary);
@@ -232,6 +244,7 @@ impl Policy {
             eos,
             adapter: None,
             generation,
+            config_json,
             prompts,
         })
     }
@@ -263,14 +276,13 @@ impl Policy {
     }
 
     /// Writes the checkpoint, in Hugging Face layout, into the existing directory `dir`; where the network has adapters, these alone,
-    /// in f32 and in PEFT's. Where `dtype` does not hold a weight, it
-    /// is in f32, and the console says so.
+    /// in f32 and in PEFT's. Where the format does not hold a weight, all are in f32, and the console says so.
     ///
     /// # Errors
     /// [`PolicyError`] naming the file that could not be written, or the tensor that is not finite.
-    pub fn save(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
+    pub fn save(&self, dir: &Path, format: impl Into<Format>) -> Result<(), PolicyError> {
         match &self.adapter {
-            None => self.save_network(dir, dtype)?,
+            None => self.save_network(dir, format.into())?,
             Some(adapter) => adapter.save(&self.model, dir)?,
         }
         Ok(self.tokenizer.save(dir)?)
@@ -280,12 +292,17 @@ impl Policy {
     ///
     /// # Errors
     /// As [`Policy::save`].
-    pub fn save_network(&self, dir: &Path, dtype: Dtype) -> Result<(), PolicyError> {
-        let save = |dtype| checkpoint::save(&self.model, &self.generation, dir, dtype);
-        match save(dtype) {
+    pub fn save_network(&self, dir: &Path, format: Format) -> Result<(), PolicyError> {
+        let beside = Beside {
+            config_json: &self.config_json,
+            generation: &self.generation,
+        };
+        let save = |format| checkpoint::save_as(&self.model, beside, dir, format);
+        match save(format) {
             Err(error @ CheckpointError::NotFinite { wider: Some(_), .. }) => {
                 note(&format!("warning: {error}, as is done here"));
-                Ok(save(Dtype::F32)?)
+                let dtype = Dtype::F32;
+                Ok(save(Format { dtype, ..format })?)
             }
             saved => Ok(saved?),
         }
@@ -384,6 +401,11 @@ impl Policy {
             .sharing(shares_prefixes);
         work(&engine)?;
         Ok(engine.work())
+    }
+
+    /// What transformers would leave out at random while it trains this network, by the keys of `config.json`: nothing is left out here.
+    pub fn dropouts(&self) -> Vec<String> {
+        self.config_json.dropouts()
     }
 
     /// The three prompts.

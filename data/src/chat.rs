@@ -3,8 +3,9 @@
 //! Jinja with `trim_blocks` and `lstrip_blocks`, Python's methods on strings, lists and dicts, `break` and `continue`,
 //! `raise_exception`, `strftime_now`, `tojson` in Python's spelling, and the `generation` tag (which only marks what
 //! the assistant says; it prints its body). `tools` and `documents` are none, as where transformers is given none; a template that
-//! goes through them without asking finds none here and fails there.
+//! goes through them without asking fails here as it does there.
 
+mod filters;
 mod methods;
 mod python;
 mod time;
@@ -167,17 +168,21 @@ impl ChatTemplate {
     /// # Errors
     /// The template raised an exception (roles out of order, no system turn allowed), failed, or did not come to an end.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatError> {
-        self.render_values(Value::from(Serde(messages)), add_generation_prompt)
+        let [messages_name, prompt_name] = OURS;
+        self.render_with([
+            (messages_name, Value::from(Serde(messages))),
+            (prompt_name, Value::from(add_generation_prompt)),
+        ])
     }
 
-    fn render_values(&self, messages: Value, add_generation_prompt: bool) -> Result<String, ChatError> {
+    /// With more values by name, which go before the template's own.
+    fn render_with<'a>(
+        &'a self,
+        more: impl IntoIterator<Item = (&'a str, Value)>,
+    ) -> Result<String, ChatError> {
         let values = self.values.iter();
-        let mut context: BTreeMap<&str, Value> = values
-            .map(|(name, value)| (name.as_str(), value.clone()))
-            .collect();
-        let [messages_name, prompt_name] = OURS;
-        context.insert(messages_name, messages);
-        context.insert(prompt_name, Value::from(add_generation_prompt));
+        let values = values.map(|(name, value)| (name.as_str(), value.clone()));
+        let context: BTreeMap<&str, Value> = values.chain(more).collect();
         self.jinja
             .render(NAME, context)
             .map_err(|error| ChatError::Render {
@@ -202,6 +207,11 @@ fn environment(now: i64) -> Environment<'static> {
         python::text(state, &value)
     });
     environment.add_filter("percent", percent);
+    filters::add_to(&mut environment);
+    environment.add_filter("iterated", |value: Value| match value.is_none() {
+        true => Err(not_iterable()),
+        false => Ok(value),
+    });
     // For minijinja none is an empty list, and a text no sequence.
     environment.add_test("sequence", |value: &Value| {
         use ValueKind::{Map, Seq, String, Undefined};
@@ -219,6 +229,10 @@ fn environment(now: i64) -> Environment<'static> {
         time::strftime(&format, now)
     });
     environment
+}
+
+fn not_iterable() -> Error {
+    Error::new(ErrorKind::InvalidOperation, "'NoneType' object is not iterable")
 }
 
 /// Each argument is one that the template reads.
@@ -280,5 +294,7 @@ fn percent(state: &mut State, format: Value, value: Value) -> Result<Value, Erro
     state.apply_filter("format", &args)
 }
 
+#[cfg(test)]
+mod template_vectors;
 #[cfg(test)]
 mod tests;

@@ -1,29 +1,21 @@
 //! Hugging Face tokenizers behind one door, and two ways to make a new one.
 
+mod class;
 mod growth;
 mod guard;
+mod make;
 
 use crate::files::{self, limit};
+use class::Beside as BesideFile;
 use guard::guarded;
 pub use guard::is_guarded;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
-use tokenizers::models::TrainerWrapper;
-use tokenizers::models::bpe::{BPE, BpeTrainer};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior};
+use std::sync::Arc;
 
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const CHAT: &str = "chat_template.jinja";
-/// What a character tokenizer makes of a character it does not have.
-const UNKNOWN: &str = "<unk>";
-
-/// How text is cut before byte pairs are merged: the pattern of Llama 3 and Qwen2 with digits one by one, so that
-/// a number's digits keep their places.
-const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// What can go wrong with a tokenizer.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +62,10 @@ pub enum TokenizerError {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// `tokenizer.json` as it was, where there was one: what is read of it may not be all of it.
+    file: Option<Arc<[u8]>>,
+    /// What the user should know of it, a line each.
+    notes: Vec<String>,
     /// `tokenizer_config.json` as it was, so that saving loses nothing.
     config: Map<String, Value>,
     /// `chat_template.jinja` as it was.
@@ -127,16 +123,25 @@ impl Tokenizer {
                 source,
             },
         })?;
-        let mut tokenizer = Self::from_bytes(&bytes).map_err(|error| TokenizerError::Format {
-            path: file,
-            message: error.to_string(),
-        })?;
+        let mut config = Map::new();
         if let Some(text) = read_if_there(&dir.join(CONFIG), limit::TOKENIZER)? {
-            tokenizer.config = serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
+            config = serde_json::from_str(&text).map_err(|error| TokenizerError::Format {
                 path: dir.join(CONFIG),
                 message: error.to_string(),
             })?;
         }
+        // A model's own file, where there is one; who reads the model says what is wrong with it.
+        let model: Option<Value> = read_if_there(&dir.join("config.json"), limit::TOKENIZER)
+            .ok()
+            .flatten()
+            .and_then(|text| serde_json::from_str(&text).ok());
+        let model_type = model.as_ref().and_then(|model| model.get("model_type")?.as_str());
+        let made = Self::read(&bytes, config, model_type);
+        let mut tokenizer = made.map_err(|error| TokenizerError::Format {
+            path: file,
+            message: error.to_string(),
+        })?;
+        tokenizer.file = Some(bytes.into());
         tokenizer.chat_template = read_if_there(&dir.join(CHAT), limit::TEMPLATE)?;
         tokenizer.dir = Some(dir);
         Ok(tokenizer)
@@ -147,28 +152,47 @@ impl Tokenizer {
     /// # Errors
     /// They are not one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TokenizerError> {
+        Self::read(bytes, Map::new(), None)
+    }
+
+    fn read(
+        bytes: &[u8],
+        config: Map<String, Value>,
+        model_type: Option<&str>,
+    ) -> Result<Self, TokenizerError> {
         let refused = |error: String| TokenizerError::Text(format!("not a tokenizer.json: {error}"));
         let inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(refused)?;
         let inner = inner.map_err(|error| refused(error.to_string()))?;
-        guarded(|| Self::new(inner)).map_err(refused)?
+        guarded(|| Self::new(inner, config, model_type)).map_err(refused)?
     }
 
     /// The same tokenizer with the contents of a `tokenizer_config.json`, for one that comes from bytes.
     ///
     /// # Errors
     /// The text is not a JSON object.
-    pub fn with_config(mut self, config: &str) -> Result<Self, TokenizerError> {
-        self.config = serde_json::from_str(config)
+    pub fn with_config(self, config: &str) -> Result<Self, TokenizerError> {
+        let config = serde_json::from_str(config)
             .map_err(|error| TokenizerError::Text(format!("{CONFIG}: {error}")))?;
-        Ok(self)
+        Self::new(self.inner, config, None)
     }
 
-    fn new(mut inner: tokenizers::Tokenizer) -> Result<Self, TokenizerError> {
+    fn new(
+        mut inner: tokenizers::Tokenizer,
+        config: Map<String, Value>,
+        model_type: Option<&str>,
+    ) -> Result<Self, TokenizerError> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(text_error)?;
+        let beside = BesideFile {
+            config: &config,
+            model_type,
+        };
+        let mut notes = beside.apply(&mut inner).map_err(text_error)?;
         let mut tokenizer = Self {
             growth: growth::of(&inner).map_err(TokenizerError::Text)?,
             inner,
+            file: None,
+            notes: Vec::new(),
             config: Map::new(),
             chat_template: None,
             dir: None,
@@ -182,6 +206,9 @@ impl Tokenizer {
             .position(|w| w == bare)
             .unwrap_or(0);
         tokenizer.prefix = framed[..front].to_vec();
+        let behind = framed.get(front + bare.len()..).unwrap_or_default();
+        notes.extend(beside.frame(&tokenizer.prefix, behind));
+        (tokenizer.notes, tokenizer.config) = (notes, config.clone());
         let anchor = tokenizer.encode(ANCHOR, false)?;
         let behind = tokenizer.encode(&format!("{ANCHOR}a"), false)?;
         if behind != [anchor.as_slice(), &bare].concat() && behind.starts_with(&anchor) {
@@ -268,6 +295,11 @@ impl Tokenizer {
         self.inner.decode(ids, skip_special).map_err(text_error)
     }
 
+    /// What may not be as it is meant, a line each, for the user.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// What the tokenizer puts in front of a text (BOS, for some families; else nothing). A prompt that a chat
     /// template made has it already.
     pub fn prefix(&self) -> &[u32] {
@@ -347,7 +379,7 @@ impl Tokenizer {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), TokenizerError> {
-        let write = |name: &str, text: String| {
+        let write = |name: &str, text: Vec<u8>| {
             let path = dir.join(name);
             std::fs::write(&path, text).map_err(|source| TokenizerError::Io { path, source })
         };
@@ -355,130 +387,20 @@ impl Tokenizer {
             path: dir.to_owned(),
             source,
         })?;
-        write(TOKENIZER, self.inner.to_string(true).map_err(text_error)?)?;
+        match &self.file {
+            Some(file) => write(TOKENIZER, file.to_vec())?,
+            None => write(TOKENIZER, self.inner.to_string(true).map_err(text_error)?.into())?,
+        }
         if !self.config.is_empty() {
             let text =
                 serde_json::to_string_pretty(&self.config).map_err(|error| text_error(error.into()))?;
-            write(CONFIG, text)?;
+            write(CONFIG, text.into())?;
         }
         if let Some(template) = &self.chat_template {
-            write(CHAT, template.clone())?;
+            write(CHAT, template.clone().into())?;
         }
         Ok(())
     }
-
-    /// A character tokenizer: ids of `specials` first, in order, then `<unk>` (where not among them), then the
-    /// characters of `alphabet`. A character it does not have becomes `<unk>`.
-    ///
-    /// `<pad>`, `<eos>` and `<bos>` among the specials are named as such in `tokenizer_config.json`.
-    ///
-    /// # Errors
-    /// A special token or a character is given twice, or a special token is empty.
-    pub fn char_level(alphabet: &str, specials: &[&str]) -> Result<Self, TokenizerError> {
-        let mut tokens: Vec<String> = specials.iter().map(|s| s.to_string()).collect();
-        if !specials.contains(&UNKNOWN) {
-            tokens.push(UNKNOWN.to_owned());
-        }
-        let special = tokens.clone();
-        tokens.extend(alphabet.chars().map(String::from));
-        for (at, token) in tokens.iter().enumerate() {
-            if token.is_empty() || tokens[..at].contains(token) {
-                return Err(TokenizerError::Build(format!(
-                    "token {token:?} is empty or given twice; each special token and each character is given once"
-                )));
-            }
-        }
-        // Byte pair encoding without a single merge: each character is a token.
-        let vocab: Map<String, Value> = tokens
-            .iter()
-            .zip(0..)
-            .map(|(t, id)| (t.clone(), json!(id)))
-            .collect();
-        let added: Vec<Value> = special
-            .iter()
-            .zip(0..)
-            .map(|(t, id)| added_token(t, id))
-            .collect();
-        let file = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
-            "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
-            "model": {"type": "BPE", "dropout": null, "unk_token": UNKNOWN, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-                "vocab": vocab, "merges": []},
-        });
-        let mut tokenizer = Self::from_bytes(file.to_string().as_bytes())?;
-        tokenizer.config = config_of(&special);
-        Ok(tokenizer)
-    }
-
-    /// Trains a byte-level BPE tokenizer on `texts`: `vocab_size` tokens at most, `specials` with the first ids, all
-    /// 256 bytes (so nothing is unknown), the rest merges. Digits stay single. Deterministic.
-    ///
-    /// # Errors
-    /// `vocab_size` is smaller than the special tokens and the 256 bytes need.
-    pub fn train_bpe<S: AsRef<str> + Send>(
-        texts: impl IntoIterator<Item = S, IntoIter: Send>,
-        vocab_size: usize,
-        specials: &[&str],
-    ) -> Result<Self, TokenizerError> {
-        let least = 256 + specials.len();
-        if vocab_size < least {
-            return Err(TokenizerError::Build(format!(
-                "vocab_size = {vocab_size} is less than the 256 bytes and {} special tokens need; use at least {least}",
-                specials.len()
-            )));
-        }
-        let cut = Split::new(
-            SplitPattern::Regex(PATTERN.to_owned()),
-            SplitDelimiterBehavior::Isolated,
-            false,
-        )
-        .map_err(text_error)?;
-        let bytes = ByteLevel::new(false, true, false);
-        let mut inner = tokenizers::Tokenizer::new(BPE::default());
-        inner
-            .with_pre_tokenizer(Some(Sequence::new(vec![cut.into(), bytes.into()])))
-            .with_decoder(Some(ByteLevel::default()));
-        let mut trainer: TrainerWrapper = BpeTrainer::builder()
-            .vocab_size(vocab_size)
-            .min_frequency(2)
-            .show_progress(false)
-            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .special_tokens(specials.iter().map(|s| AddedToken::from(*s, true)).collect())
-            .build()
-            .into();
-        inner
-            .train(&mut trainer, texts.into_iter())
-            .map_err(|error| TokenizerError::Build(error.to_string()))?;
-        let mut tokenizer = Self::new(inner)?;
-        let special: Vec<String> = specials.iter().map(|s| s.to_string()).collect();
-        tokenizer.config = config_of(&special);
-        Ok(tokenizer)
-    }
-}
-
-fn added_token(content: &str, id: u32) -> Value {
-    json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true})
-}
-
-/// A `tokenizer_config.json` with which transformers loads the tokenizer as it is.
-fn config_of(specials: &[String]) -> Map<String, Value> {
-    let mut config = Map::new();
-    config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
-    config.insert("clean_up_tokenization_spaces".into(), json!(false));
-    config.insert("add_bos_token".into(), json!(false));
-    for (key, token) in [
-        ("pad_token", "<pad>"),
-        ("eos_token", "<eos>"),
-        ("bos_token", "<bos>"),
-        ("unk_token", UNKNOWN),
-    ] {
-        if specials.iter().any(|s| s == token) {
-            config.insert(key.into(), json!(token));
-        }
-    }
-    config
 }
 
 fn read_if_there(path: &Path, most: u64) -> Result<Option<String>, TokenizerError> {

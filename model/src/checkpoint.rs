@@ -16,6 +16,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::config::ModelConfig;
 use crate::dtype::{Dtype, cast};
+use crate::json;
 use crate::llama::Llama;
 use crate::names::{self, ParamPath};
 
@@ -23,20 +24,24 @@ mod contents;
 mod error;
 mod expected;
 mod header;
+mod kept;
 mod numbers;
 mod write;
 
 use contents::Contents;
 pub use error::{ADAPTER, CheckpointError, WEIGHTS};
 pub use header::{Entry, Header};
+pub use kept::ConfigJson;
 pub(crate) use numbers::{READ, check as check_numbers, decode, transpose};
-pub use write::{SHARD_BYTES, save, save_sharded};
+pub use write::{Beside, Format, MAX_SHARD_SIZE, save, save_as};
 
 /// A model from a checkpoint.
 #[derive(Debug)]
 pub struct Loaded {
     /// The model. Its configuration says what the weights are: see [`Loaded::warnings`].
     pub model: Llama,
+    /// Its `config.json` as it was.
+    pub config_json: ConfigJson,
     /// Where the checkpoint contradicts itself, and what was made of it; a line each, for the user.
     pub warnings: Vec<String>,
 }
@@ -54,8 +59,42 @@ pub struct Described {
     pub bytes: u64,
     /// How many numbers they hold of each format.
     pub numbers: BTreeMap<String, u64>,
+    /// Its `config.json` as it was.
+    pub config_json: ConfigJson,
     /// As [`Loaded::warnings`].
     pub warnings: Vec<String>,
+}
+
+impl Described {
+    /// The format in which such a checkpoint is written again: the one that most of its numbers have. Where others do not have it, or
+    /// `config.json` names another, this is said in words.
+    pub fn dtype(&self) -> (Dtype, Option<String>) {
+        let most = self.numbers.iter().max_by_key(|(_, count)| **count);
+        let most = most.map_or("F32", |(name, _)| name.as_str());
+        let dtype = match most {
+            "BF16" => Dtype::Bf16,
+            "F16" => Dtype::F16,
+            _ => Dtype::F32,
+        };
+        let formats: Vec<String> = self
+            .numbers
+            .iter()
+            .map(|(name, count)| format!("{count} numbers in {name}"))
+            .collect();
+        let said = self.config_json.dtype();
+        let note = if formats.len() > 1 || most == "F64" {
+            Some(format!("the weights have {}", formats.join(", ")))
+        } else {
+            let other = said.filter(|said| *said != dtype.name());
+            other.map(|said| {
+                format!(
+                    "config.json says {}, but the weights are in {most}",
+                    json::shorten(said)
+                )
+            })
+        };
+        (dtype, note)
+    }
 }
 
 /// Reads the model in a Hugging Face directory in format `dtype`, with gradients where `device` has autodiff.
@@ -75,17 +114,17 @@ pub fn load(dir: &Path, dtype: Dtype, device: &Device) -> Result<Llama, Checkpoi
     Ok(read(dir, dtype, device)?.model)
 }
 
-/// As [`load`], from the bytes of `config.json` and `model.safetensors`: for a checkpoint inside a binary.
+/// As [`read`], from the bytes of `config.json` and `model.safetensors`: for a checkpoint inside a binary.
 ///
 /// # Errors
 /// As [`read`].
-pub fn load_bytes(
+pub fn read_bytes(
     config: &[u8],
     weights: &[u8],
     dtype: Dtype,
     device: &Device,
-) -> Result<Llama, CheckpointError> {
-    Ok(fill(Contents::of_bytes(config, weights)?, dtype, device)?.model)
+) -> Result<Loaded, CheckpointError> {
+    fill(Contents::of_bytes(config, weights)?, dtype, device)
 }
 
 /// What is in a Hugging Face directory. Weights are not read, but for a head that may be the embedding. That tensors are
@@ -94,7 +133,18 @@ pub fn load_bytes(
 /// # Errors
 /// As [`read`], for all else that can be known from headers.
 pub fn describe(dir: &Path) -> Result<Described, CheckpointError> {
-    let mut contents = Contents::of_dir(dir)?;
+    described(Contents::of_dir(dir)?)
+}
+
+/// As [`describe`], from the bytes of `config.json` and `model.safetensors`.
+///
+/// # Errors
+/// As [`describe`].
+pub fn describe_bytes(config: &[u8], weights: &[u8]) -> Result<Described, CheckpointError> {
+    described(Contents::of_bytes(config, weights)?)
+}
+
+fn described(mut contents: Contents) -> Result<Described, CheckpointError> {
     if let Err(error) = contents.check_missing() {
         contents.warnings.push(format!("it cannot be loaded: {error}"));
     }
@@ -109,6 +159,7 @@ pub fn describe(dir: &Path) -> Result<Described, CheckpointError> {
         tensors: headers().map(|header| header.tensors.len()).sum(),
         bytes: contents.files.iter().map(|file| file.bytes).sum(),
         numbers,
+        config_json: contents.config_json,
         warnings: contents.warnings,
         config: contents.config,
     })
@@ -127,6 +178,7 @@ fn fill(contents: Contents, dtype: Dtype, device: &Device) -> Result<Loaded, Che
         Some(error) => Err(error),
         None => Ok(Loaded {
             model,
+            config_json: filler.contents.config_json,
             warnings: filler.contents.warnings,
         }),
     }

@@ -109,16 +109,21 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::load`].
     pub fn from_json(json: &[u8], path: &Path) -> Result<Self, ConfigError> {
-        let map = object(json, path)?;
-        Reader { map: &map, path }.config()
+        Self::from_map(&object(json, path)?, path)
+    }
+
+    /// As [`ModelConfig::from_json`], from the object itself.
+    pub(crate) fn from_map(map: &Map<String, Value>, path: &Path) -> Result<Self, ConfigError> {
+        Reader { map, path }.config()
     }
 
     /// The `config.json` that transformers loads; weights are said to be of `dtype` (`"float32"`, …).
     pub fn to_json(&self, dtype: &str) -> String {
         let mut value: Value = self.clone().into();
-        value["dtype"] = json!(dtype);
-        // Older releases of transformers read this name.
-        value["torch_dtype"] = json!(dtype);
+        // Releases of transformers differ in which name they read.
+        for key in ["dtype", "torch_dtype"] {
+            value[key] = json!(dtype);
+        }
         let mut text = serde_json::to_string_pretty(&value).expect("a JSON value can always be written");
         text.push('\n');
         text
@@ -282,7 +287,7 @@ impl TryFrom<Value> for ModelConfig {
     fn try_from(value: Value) -> Result<Self, ConfigError> {
         let path = Path::new("model");
         match value {
-            Value::Object(map) => Reader { map: &map, path }.config(),
+            Value::Object(map) => Self::from_map(&map, path),
             _ => Err(ConfigError::Field {
                 path: path.into(),
                 field: "(root)".into(),

@@ -26,13 +26,19 @@ impl Inference {
     /// The fastest way that the model's device has. Adapters are part of the model as they are now: the processor merges them
     /// into what it lays out, tensor operations run them beside.
     pub fn new(model: &Llama) -> Self {
-        let model = without_gradients(model);
-        Self(cpu::runtime(&model).unwrap_or_else(|| Arc::new(Network(model))))
+        Self::of(model.clone())
+    }
+
+    /// [`Inference::new`] of a model that nobody else needs: its parameters are given up one by one as they are laid out, so that they
+    /// are not held twice.
+    pub fn of(model: Llama) -> Self {
+        let made = cpu::runtime(without_gradients(model));
+        Self(made.unwrap_or_else(|model| Arc::new(Network(*model))))
     }
 
     /// By tensor operations, whatever the device.
     pub fn plain(model: &Llama) -> Self {
-        Self(Arc::new(Network(without_gradients(model))))
+        Self(Arc::new(Network(without_gradients(model.clone()))))
     }
 
     /// Bytes that a row holds of its own for `tokens` tokens, at most.
@@ -66,9 +72,9 @@ impl Inference {
     }
 }
 
-fn without_gradients(model: &Llama) -> Llama {
+fn without_gradients(model: Llama) -> Llama {
     match model.device().is_autodiff() {
-        true => model.clone().valid(),
-        false => model.clone(),
+        true => model.valid(),
+        false => model,
     }
 }

@@ -141,6 +141,12 @@ impl Llama {
         Llama { recomputes, ..self }
     }
 
+    /// The model with its weights; what stays behind knows its shape alone.
+    pub fn take(&mut self) -> Llama {
+        let shape = Llama::blank(&self.config, &self.device());
+        std::mem::replace(self, shape)
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config

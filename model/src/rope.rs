@@ -80,7 +80,7 @@ fn yarn(base: &[f64], theta: f64, yarn: &Yarn) -> Vec<f64> {
         yarn.original_max_position_embeddings as f64,
     );
     // The feature that turns so often in the length trained for.
-    let feature =
+    let turning =
         |turns: f64| dim * (original / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * theta.ln());
     let (fast, slow) = yarn.betas();
     let (mut low, mut high) = (turning(fast), turning(slow));

@@ -102,7 +102,9 @@ fn what_is_saved_is_read_again_to_the_bit() {
         assert_eq!(distance(hidden(&model), hidden(&again)), 0.0, "{family}");
         let bytes = std::fs::read(dir.path().join("model.safetensors")).unwrap();
         let json = std::fs::read(dir.path().join("config.json")).unwrap();
-        let embedded = checkpoint::load_bytes(&json, &bytes, Dtype::F32, &device()).unwrap();
+        let embedded = checkpoint::read_bytes(&json, &bytes, Dtype::F32, &device())
+            .unwrap()
+            .model;
         assert_eq!(distance(hidden(&model), hidden(&embedded)), 0.0);
         // And the same bytes.
         checkpoint::save(&again, &generation(&again), dir.path(), Dtype::F32).unwrap();
@@ -131,7 +133,16 @@ fn shards_hold_what_one_file_holds() {
     let model = checkpoint::load(&fixture("llama"), Dtype::F32, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let generation = generation(&model);
-    checkpoint::save_sharded(&model, &generation, dir.path(), Dtype::F32, 20_000).unwrap();
+    let config_json = &checkpoint::ConfigJson::default();
+    let beside = checkpoint::Beside {
+        config_json,
+        generation: &generation,
+    };
+    let format = checkpoint::Format {
+        dtype: Dtype::F32,
+        max_shard_size: 20_000,
+    };
+    checkpoint::save_as(&model, beside, dir.path(), format).unwrap();
     assert!(!dir.path().join("model.safetensors").exists());
     assert!(dir.path().join("model-00003-of-00003.safetensors").exists());
     let again = checkpoint::load(dir.path(), Dtype::F32, &device()).unwrap();
@@ -309,7 +320,7 @@ fn headers_and_configs_of_any_bytes_are_errors_and_no_more() {
         let _ = Header::parse(&header);
         let _ = Header::parse(&header[..random(header.len())]);
         let _ = ModelConfig::from_json(&config, Path::new("c"));
-        let _ = checkpoint::load_bytes(&config, &header, Dtype::F32, &device());
+        let _ = checkpoint::read_bytes(&config, &header, Dtype::F32, &device());
     }
 }
 

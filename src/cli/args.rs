@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use gcpo_data::Rule;
 use gcpo_model::device::DeviceSpec;
@@ -231,6 +232,9 @@ pub struct MergeArgs {
     /// Where the merged model is written, in the base model's number format; must be new or empty
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Largest file of weights; a larger model is written in shards
+    #[arg(long, value_name = "SIZE", default_value = "50GB", value_parser = shard_size)]
+    pub max_shard_size: ByteSize,
 }
 
 /// `gcpo grade`.
@@ -374,6 +378,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|&count| count > 0)
         .ok_or_else(|| "give a whole number, 1 or more".into())
+}
+
+fn shard_size(text: &str) -> Result<ByteSize, String> {
+    text.parse()
+        .ok()
+        .filter(|size: &ByteSize| size.0 > 0)
+        .ok_or_else(|| "give a size above 0, such as 5GB".into())
 }
 
 #[cfg(test)]

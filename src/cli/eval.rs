@@ -7,6 +7,7 @@ mod tables;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gcpo_model::inference::Inference;
 use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -90,10 +91,8 @@ fn measure(args: &EvalArgs) -> Result<()> {
     }
     let suites = sets.iter().map(suite_header).collect();
     let header = Header::new(&name, files, config.to_toml(), suites);
-    let file = match &args.out {
-        Some(file) => file.clone(),
-        None => free_file(Path::new("runs"), Timestamp::now()),
-    };
+    let free = || free_file(Path::new("runs"), Timestamp::now());
+    let file = args.out.clone().unwrap_or_else(free);
     ensure!(
         args.resume || !file.exists(),
         record::RecordError::Exists(file.clone())
@@ -101,16 +100,18 @@ fn measure(args: &EvalArgs) -> Result<()> {
 
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let policy = open::load_adapted(model, adapter, &config.prompts(), dtype, &opened.device)?;
+    let mut policy = open::load_adapted(model, adapter, &config.prompts(), dtype, &opened.device)?;
     // Nothing is written before a model is there to be measured.
     let (mut log, kept) = if args.resume && file.exists() {
         Log::resume(&file, &header, |saved| differing(&config, saved))?
     } else {
         (Log::create(&file, &header)?, Vec::new())
     };
+    let model = Inference::of(policy.model.take());
     let asking = Asking {
         who: format!("{name} on {}", opened.name),
         policy: &policy,
+        model: &model,
         reward: &reward,
         plan: eval_plan(&config),
         file: &file,
@@ -139,6 +140,7 @@ struct Asking<'a> {
     /// The model and its device, for people.
     who: String,
     policy: &'a Policy,
+    model: &'a Inference,
     reward: &'a Reward,
     plan: EvalPlan,
     /// Where the completions go.
@@ -167,7 +169,7 @@ impl Asking<'_> {
         seen.add(&kept);
         let mut plan = self.plan.clone();
         plan.rollout.num_generations = set.samples;
-        let (policy, model) = (self.policy, &self.policy.model);
+        let (policy, model) = (self.policy, self.model);
         let keep = |done: usize, records: &[Record]| {
             log.write(records)?;
             seen.add(records);

@@ -79,7 +79,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let adapter = args.adapter.adapter.as_deref();
-    let policy = open::load_adapted(&args.model, adapter, &config.prompts(), dtype, &opened.device)?;
+    let mut policy = open::load_adapted(&args.model, adapter, &config.prompts(), dtype, &opened.device)?;
     let chat = match args.chat {
         true => ChatTemplate::of(&policy.tokenizer, &config.prompt.chat_options())?,
         false => None,
@@ -96,7 +96,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         max_completion_length: asked.unwrap_or(config.rollout.max_completion_length.min(room)),
         ..config.rollout.clone()
     };
-    let (model, stops) = (Inference::new(&policy.model), policy.stops());
+    let (model, stops) = (Inference::of(policy.model.take()), policy.stops());
     let engine = Engine::new(&model, &policy.eos, how).with_stops(stops.as_deref());
     if let ([prompt], 1, false) = (prompts.as_slice(), args.n, args.json) {
         return stream(&policy, &engine, prompt, config.seed);

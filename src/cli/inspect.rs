@@ -33,6 +33,11 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     for warning in &model.warnings {
         note(&format!("warning: {warning}"));
     }
+    if let (dtype, Some(doubt)) = model.dtype() {
+        note(&format!(
+            "note: {doubt}; it is saved again in {dtype} where model.save_dtype says nothing"
+        ));
+    }
     print_line(describe(&model, &memory, args.batch, length).trim_end())
 }
 
@@ -113,7 +118,10 @@ fn describe(model: &Described, memory: &Memory, rows: usize, length: usize) -> S
         ("vocabulary", format!("{}, {tied}", config.vocab_size)),
         ("positions", positions(config)),
         ("parameters", grouped(config.parameters() as u64)),
-        ("dtype", formats.join(", ")),
+        (
+            "dtype",
+            format!("{}; saved again in {}", formats.join(", "), model.dtype().0),
+        ),
         (
             "stored in",
             format!(
@@ -178,6 +186,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
+    use gcpo_model::checkpoint::ConfigJson;
+
     use super::*;
 
     const SHAPE: &str = r#"{"model_type": "llama", "vocab_size": 512, "hidden_size": 128, "intermediate_size": 384,
@@ -223,6 +233,7 @@ mod tests {
             tensors: 38,
             bytes: 3 << 20,
             numbers: BTreeMap::from([("F32".into(), 7)]),
+            config_json: ConfigJson::default(),
         };
         let text = describe(&model, &Memory::of(&model.config, 8, 256).unwrap(), 8, 256);
         for part in [

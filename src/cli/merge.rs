@@ -5,16 +5,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Error, Result, ensure};
-use gcpo_model::checkpoint::{self, Header};
+use gcpo_model::checkpoint::Format;
 use gcpo_model::device;
 use gcpo_model::dtype::Dtype;
-use gcpo_model::quickstart;
 
 use super::args::MergeArgs;
 use super::run::print_line;
 use crate::config::Draft;
-use crate::console::note;
-use crate::policy::{ModelPath, open};
+use crate::policy::open;
 
 /// Merges in f32 and writes the model in the number format of its base.
 ///
@@ -22,7 +20,10 @@ use crate::policy::{ModelPath, open};
 /// The model or the adapter cannot be read, they do not belong together, or the place is taken or cannot be written.
 pub fn run(args: &MergeArgs) -> Result<()> {
     check_free(&args.out)?;
-    let dtype = format_of(&args.model)?;
+    let format = Format {
+        dtype: open::own_dtype(&args.model)?,
+        max_shard_size: args.max_shard_size.as_u64(),
+    };
     // Any device can add; the processor has the memory.
     let opened = device::open(&"cpu".parse()?)?;
     let prompts = Draft::new("gcpo merge").finish()?.prompts();
@@ -30,7 +31,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let policy = open::load_adapted(&args.model, adapter, &prompts, Dtype::F32, &opened.device)?;
     // What was not written to its end is no model.
     let partial = unfinished(&args.out)?;
-    let saved = policy.merged().save(&partial, dtype).map_err(Error::from);
+    let saved = policy.merged().save(&partial, format).map_err(Error::from);
     let written = saved.and_then(|()| {
         fs::rename(&partial, &args.out).with_context(|| format!("cannot make {}", args.out.display()))
     });
@@ -43,7 +44,8 @@ pub fn run(args: &MergeArgs) -> Result<()> {
         "{} with {} is {}, in {dtype}",
         args.model,
         args.adapter.display(),
-        args.out.display()
+        args.out.display(),
+        dtype = format.dtype
     ))
 }
 
@@ -74,30 +76,4 @@ fn check_free(out: &Path) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// The number format that most of a checkpoint's numbers are in.
-fn format_of(model: &ModelPath) -> Result<Dtype> {
-    let numbers = match model {
-        ModelPath::Dir(dir) => checkpoint::describe(dir)?.numbers,
-        ModelPath::Quickstart => {
-            let header = Header::parse(quickstart::WEIGHTS).map_err(Error::msg)?;
-            let entries = header.tensors.values();
-            entries
-                .map(|entry| (entry.dtype.to_string(), entry.bytes))
-                .collect()
-        }
-    };
-    let most = numbers.iter().max_by_key(|(_, count)| **count);
-    Ok(match most.map_or("F32", |(name, _)| name.as_str()) {
-        "BF16" => Dtype::Bf16,
-        "F16" => Dtype::F16,
-        "F32" => Dtype::F32,
-        other => {
-            note(&format!(
-                "note: {other} is not written; the merged model is in float32"
-            ));
-            Dtype::F32
-        }
-    })
 }

@@ -62,8 +62,11 @@ impl RunPlan {
         Self::new(Config::from_str(text, name, &args.sets)?, args)
     }
 
-    fn new(config: Config, args: &RunArgs) -> Result<Self> {
+    fn new(mut config: Config, args: &RunArgs) -> Result<Self> {
         let place = place(&config, args, Path::new("runs"))?;
+        if let (Place::Resumed(run, _), None) = (&place, config.model.save_dtype) {
+            config.model.save_dtype = Config::of_run(&run.config())?.model.save_dtype;
+        }
         // What can be known to be wrong is said before a model is loaded.
         let from = match (&place, &args.from) {
             (Place::Resumed(run, asked), _) => {
@@ -71,11 +74,15 @@ impl RunPlan {
                 notes.iter().for_each(|text| note(&format!("note: {text}")));
                 Some(from)
             }
-            (_, Some(from)) => Some(fork(from, &config)?),
+            (_, Some(from)) => Some(fork(from, &mut config)?),
             _ => None,
         };
         if let Place::New(path) = &place {
             RunDir::check_free(path)?;
+        }
+        if config.model.save_dtype.is_none() {
+            // The run's own file says it from here on.
+            config.model.save_dtype = Some(open::save_dtype(&config.model)?);
         }
         let (asked, named) = (&args.device.device, &config.train.devices);
         if *asked != DeviceSpec::Auto && !named.is_empty() {
@@ -116,13 +123,21 @@ impl RunPlan {
     /// A file is missing or wrong, or the parts do not belong together.
     pub fn policy(&self, needs_base: bool, texts: impl FnOnce() -> Vec<String>) -> Result<Policy> {
         let device = self.device.clone().autodiff();
-        match &self.from {
+        let policy = match &self.from {
             Some(from) if !needs_base => {
                 let path = ModelPath::Dir(from.path.clone());
                 open::load(&path, &self.config.prompts(), Dtype::F32, &device)
             }
             _ => self.config.policy(texts, &device),
+        }?;
+        let dropouts = policy.dropouts();
+        if !dropouts.is_empty() {
+            note(&format!(
+                "warning: config.json says {}: dropout is not computed, the model is trained without, as RL trainers do",
+                dropouts.join(", ")
+            ));
         }
+        Ok(policy)
     }
 
     /// Makes the run directory, or takes the one of a run that goes on. To be called when everything that can be wrong with the run
@@ -184,7 +199,7 @@ impl RunPlan {
 
 /// The checkpoint that a new run is to start from: the one at `path`, or the last one of the run there. What the new run has other is
 /// said.
-fn fork(path: &Path, config: &Config) -> Result<SavedStep> {
+fn fork(path: &Path, config: &mut Config) -> Result<SavedStep> {
     let from = match SavedStep::at(path) {
         Some(from) => from.whole()?,
         None => {
@@ -194,6 +209,9 @@ fn fork(path: &Path, config: &Config) -> Result<SavedStep> {
     };
     let run = from.path.parent().and_then(Path::parent).unwrap_or(path);
     let saved = Config::of_run(&run.join("config.toml"))?;
+    if config.model.save_dtype.is_none() && config.model.lora.is_none() {
+        config.model.save_dtype = saved.model.save_dtype;
+    }
     let keys = saved.differences(config);
     let others = match keys.is_empty() {
         true => "nothing".to_owned(),

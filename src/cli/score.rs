@@ -38,7 +38,7 @@ struct Scored {
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
-    let mut model = open::network(&args.model, dtype, &opened.device)?;
+    let mut model = open::network(&args.model, dtype, &opened.device)?.model;
     if let Some(adapter) = &args.adapter.adapter {
         model = Peft::load(model, adapter)?.0;
     }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use burn::tensor::Device;
 use gcpo_data::Problem;
+use gcpo_model::checkpoint::Format;
 
 use super::Config;
 use crate::objective::Objective;
@@ -27,6 +28,14 @@ impl Config {
     /// Which prompts are used, and where completions stop.
     pub fn prompts(&self) -> PromptChoice {
         PromptChoice::of(&self.prompt, &self.rollout)
+    }
+
+    /// How weights are saved; in f32 where nobody has looked for the base model's own format ([`open::own_dtype`]).
+    pub fn format(&self) -> Format {
+        Format {
+            dtype: self.model.save_dtype.unwrap_or_default(),
+            max_shard_size: self.checkpoint.max_shard_size.as_u64(),
+        }
     }
 
     /// The policy, in f32. `texts` are what a tokenizer is learnt from, if it is to be.

@@ -9,7 +9,6 @@ pub mod stats;
 
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
-use gcpo_model::llama::Llama;
 use thiserror::Error;
 
 use crate::group::{Group, waves};
@@ -110,7 +109,7 @@ impl EvalError {
     }
 }
 
-/// Evaluates a policy on a `suite`, which goes on behind the problems that `kept` has completions of. `keep` is given the
+/// Evaluates a policy, whose network `model` is ready to generate, on a `suite`, which goes on behind the problems that `kept` has completions of. `keep` is given the
 /// completions of whole problems as they come, with how many problems are done.
 ///
 /// # Errors
@@ -118,7 +117,7 @@ impl EvalError {
 #[allow(clippy::too_many_arguments)] // who, on what, judged by whom, how, from where, to where
 pub fn evaluate(
     policy: &Policy,
-    model: &Llama,
+    model: &Inference,
     suite: &str,
     problems: &[Problem],
     reward: &Reward,
@@ -127,10 +126,10 @@ pub fn evaluate(
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
     let started = std::time::Instant::now();
-    let (asked, too_long) = fitting(policy, problems, plan, model.config().positions())?;
-    let inference = Inference::new(model);
+    let positions = policy.model.config().positions();
+    let (asked, too_long) = fitting(policy, problems, plan, positions)?;
     let stops = policy.stops();
-    let engine = Engine::new(&inference, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
+    let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
     let record = |at: usize, kind| Grading {
         suite,
         policy,

@@ -15,6 +15,7 @@ use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorReadError};
 use gcpo_data::files;
+use gcpo_model::checkpoint::Format;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
@@ -92,7 +93,7 @@ pub struct Learner {
     /// The policy; its model carries gradients and computes in `train.dtype`.
     pub policy: Policy,
     train: Train,
-    save_dtype: Dtype,
+    format: Format,
     /// The weights in f32 that the optimiser updates, where the policy's own are of less.
     master: Option<Llama>,
     /// The model on the other devices that train beside the policy's.
@@ -112,14 +113,8 @@ struct Snapshot {
 
 impl Learner {
     /// A learner about to do its first update of `updates` in all, on the policy's device and on `others`: each runs its share
-    /// of a step's groups and of its micro-batches. The policy's weights are in f32; they are saved in `save_dtype`.
-    pub fn new(
-        train: &Train,
-        save_dtype: Dtype,
-        mut policy: Policy,
-        updates: usize,
-        others: &[Device],
-    ) -> Self {
+    /// of a step's groups and of its micro-batches. The policy's weights are in f32; they are saved in `format`.
+    pub fn new(train: &Train, format: Format, mut policy: Policy, updates: usize, others: &[Device]) -> Self {
         policy.model = policy
             .model
             .with_gradient_checkpointing(train.gradient_checkpointing);
@@ -138,7 +133,7 @@ impl Learner {
             schedule: LrSchedule::new(train, updates),
             reference: Workers::new(Vec::new()),
             train: train.clone(),
-            save_dtype,
+            format,
             policy,
         }
     }
@@ -303,12 +298,13 @@ impl Learner {
     pub fn save(&self, dir: &Path) -> Result<()> {
         self.check_finite()?;
         let policy = self.policy.with_model(self.weights().clone());
-        policy.save(dir, self.save_dtype)?;
+        policy.save(dir, self.format)?;
         let trainer = dir.join(TRAINER);
         fs::create_dir(&trainer).with_context(|| format!("cannot make {}", trainer.display()))?;
-        if self.save_dtype != Dtype::F32 {
+        if self.format.dtype != Dtype::F32 {
             // A resume needs the weights as they are.
-            policy.save_network(&trainer, Dtype::F32)?;
+            let dtype = Dtype::F32;
+            policy.save_network(&trainer, Format { dtype, ..self.format })?;
         }
         let path = trainer.join(OPTIMIZER);
         fs::write(&path, self.optimizer.to_bytes()?)
@@ -339,7 +335,7 @@ impl Learner {
         let trainer = dir.join(TRAINER);
         let is_exact = trainer.join("config.json").is_file();
         let weights = if is_exact { trainer.as_path() } else { dir };
-        let model = open::network(weights, Dtype::F32, &self.policy.model.device())?;
+        let model = open::network(weights, Dtype::F32, &self.policy.model.device())?.model;
         if model.config() != self.policy.model.config() {
             bail!(
                 "{}: the checkpoint is of another shape than [model] of this run",

@@ -26,8 +26,10 @@ section! {
         /// The tokenizer: a directory or `tokenizer.json`, `"arithmetic"` (characters, built in) or `"train"` (a byte-level BPE
         /// learned from the demonstrations; `gcpo sft` only). Default: the checkpoint's own. Source: this project.
         pub tokenizer: Option<TokenizerSource>,
-        /// Number format of the weights in saved checkpoints. Source: this project (a resume needs exact weights).
-        pub save_dtype: Dtype = Dtype::F32,
+        /// Number format of the weights in saved checkpoints; where it is not float32, a resume finds them in float32 in `trainer/`.
+        /// Default: the checkpoint's own, which most of its numbers have; `"float32"` for `init`, `"quickstart"` and adapters.
+        /// Source: transformers (`dtype = "auto"`).
+        pub save_dtype: Option<Dtype>,
         /// The network's shape where `init = "random"`.
         pub shape: Option<Shape> of ShapeDraft => match init {
             _ if shape == ShapeDraft::default() => Ok(None),
@@ -90,7 +92,7 @@ impl Model {
                 "set `model.path` and remove `init` and `tokenizer`, or remove [model.lora]",
             );
         }
-        if self.save_dtype != Dtype::F32 {
+        if self.save_dtype.is_some_and(|dtype| dtype != Dtype::F32) {
             return impossible(
                 "save_dtype",
                 "adapters are saved in float32",

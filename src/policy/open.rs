@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use bytesize::ByteSize;
 use gcpo_data::{Tokenizer, arithmetic};
-use gcpo_model::checkpoint::{self, CheckpointError};
+use gcpo_model::checkpoint::{self, CheckpointError, Loaded};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
@@ -105,12 +105,40 @@ pub fn load(path: &ModelPath, choice: &PromptChoice, dtype: Dtype, device: &Devi
 ///
 /// # Errors
 /// A file is missing or wrong.
-pub fn network(dir: &Path, dtype: Dtype, device: &Device) -> Result<Llama, CheckpointError> {
+pub fn network(dir: &Path, dtype: Dtype, device: &Device) -> Result<Loaded, CheckpointError> {
     let loaded = checkpoint::read(dir, dtype, device)?;
     for warning in &loaded.warnings {
         note(&format!("warning: {warning}"));
     }
-    Ok(loaded.model)
+    Ok(loaded)
+}
+
+/// The number format that a checkpoint is written again in: the one that most of its numbers have. The console says so where that is
+/// not plain.
+///
+/// # Errors
+/// The checkpoint cannot be read.
+pub fn own_dtype(path: &ModelPath) -> Result<Dtype> {
+    let described = match path {
+        ModelPath::Dir(dir) => checkpoint::describe(dir)?,
+        ModelPath::Quickstart => checkpoint::describe_bytes(quickstart::CONFIG, quickstart::WEIGHTS)?,
+    };
+    let (dtype, doubt) = described.dtype();
+    if let Some(doubt) = doubt {
+        note(&format!("note: {path}: {doubt}; what is saved is in {dtype}"));
+    }
+    Ok(dtype)
+}
+
+/// `model.save_dtype` where it is not given.
+///
+/// # Errors
+/// As [`own_dtype`].
+pub fn save_dtype(model: &Model) -> Result<Dtype> {
+    match &model.path {
+        Some(path @ ModelPath::Dir(_)) if model.lora.is_none() => own_dtype(path),
+        _ => Ok(Dtype::F32),
+    }
 }
 
 /// The tokenizer of a checkpoint.

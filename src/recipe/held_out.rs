@@ -1,8 +1,8 @@
 //! What a run is judged on while it trains.
 
 use anyhow::Result;
-use burn::module::Module as _;
 use gcpo_data::Problem;
+use gcpo_model::inference::Inference;
 
 use crate::config::Config;
 use crate::console::note;
@@ -61,7 +61,7 @@ impl HeldOut {
         }
         let found = evaluate(
             policy,
-            &policy.model.valid(),
+            &Inference::new(&policy.model),
             "eval",
             &self.problems,
             &self.reward,

@@ -42,7 +42,7 @@ impl Sft {
             })?;
         }
         let updates = config.train.max_steps;
-        let learner = Learner::new(&config.train, config.model.save_dtype, policy, updates, others);
+        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
         check_effect(&config, &learner)?;
         Ok(Self {
             held_out: HeldOut::of(&config, &problems)?,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
+
 use crate::section::{Check, ConfigError, impossible, section, within};
 
 section! {
@@ -44,11 +46,21 @@ section! {
         pub minutes: f64 = 10.0,
         /// Keep only so many checkpoints, the last ones; 0 keeps all. Source: TRL (`save_total_limit`).
         pub keep_last: usize = 0,
+        /// Largest file of weights (`"5GB"`, `"4 GiB"`, or a number of bytes); larger models are written in shards, with
+        /// `model.safetensors.index.json`. Source: transformers.
+        pub max_shard_size: ByteSize = ByteSize::gb(50),
     }
 }
 
 impl Check for Checkpoint {
     fn check(&self) -> Result<(), ConfigError> {
+        if self.max_shard_size.0 == 0 {
+            return impossible(
+                "max_shard_size",
+                "0 is too small",
+                "give 1 or more; 50GB is transformers' own",
+            );
+        }
         within("minutes", self.minutes, 0.0, f64::MAX)
     }
 }

@@ -262,10 +262,11 @@ impl Value for ByteSize {
 
     fn write(&self) -> Toml {
         // A size that is not whole in its unit is written by its bytes, so that it reads back as it is.
-        let text = self.to_string().replace(".0 ", " ");
-        match text.parse() {
-            Ok(read) if *self == read => text.into(),
-            _ => self.0.write(),
+        let texts = [self.to_string(), self.display().si().to_string()];
+        let mut texts = texts.into_iter().map(|text| text.replace(".0 ", " "));
+        match texts.find(|text| text.parse() == Ok(*self)) {
+            Some(text) => text.into(),
+            None => self.0.write(),
         }
     }
 }

@@ -35,7 +35,16 @@ impl Ground {
         let device = gcpo_model::device::of_tests();
         let model = checkpoint::load(&good, Dtype::F32, &device).unwrap();
         let generation = GenerationConfig::load(&good, model.config()).unwrap();
-        checkpoint::save_sharded(&model, &generation, &dir.path().join("shards"), Dtype::F32, 9_000).unwrap();
+        let config_json = &checkpoint::ConfigJson::default();
+        let beside = checkpoint::Beside {
+            config_json,
+            generation: &generation,
+        };
+        let format = checkpoint::Format {
+            dtype: Dtype::F32,
+            max_shard_size: 9_000,
+        };
+        checkpoint::save_as(&model, beside, &dir.path().join("shards"), format).unwrap();
         fs::write(dir.path().join("ids.jsonl"), "{\"ids\": [1, 2, 3]}\n").unwrap();
         Self { dir }
     }

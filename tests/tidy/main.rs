@@ -371,7 +371,7 @@ fn configs_parse() {
         let text = fs::read_to_string(&path).unwrap();
         // Data and models of the user's own, as the file's head asks for them.
         let mut sets = Vec::new();
-        if text.contains("preset = \"mawps\"") {
+        if text.contains("[data]\npreset") {
             sets.extend(["model.path=x", "data.path=x"].map(str::to_owned));
         }
         if text.contains("[eval]\npreset") {

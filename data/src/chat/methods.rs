@@ -1,6 +1,6 @@
 //! Python's methods on strings that minijinja's own set lacks.
 
-use minijinja::value::{Tuple, from_args};
+use minijinja::value::{Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
@@ -11,7 +11,16 @@ pub(super) fn call(state: &mut State, value: &Value, method: &str, args: &[Value
             Some(result) => Ok(result),
             None => pycompat::unknown_method_callback(state, value, method, args),
         },
-        None => pycompat::unknown_method_callback(state, value, method, args),
+        None => match (method, value.kind()) {
+            ("copy", ValueKind::Map | ValueKind::Seq) => from_args(args).map(|()| value.clone()),
+            ("index", ValueKind::Seq) => {
+                let (what,): (Value,) = from_args(args)?;
+                let at = value.try_iter()?.position(|item| item == what);
+                at.map(Value::from)
+                    .ok_or_else(|| failed("the value is not in the list"))
+            }
+            _ => pycompat::unknown_method_callback(state, value, method, args),
+        },
     }
 }
 

@@ -72,8 +72,27 @@ impl<'a> Counted<'a> {
                 }
                 self.push("}")
             }
+            ValueKind::Number if !value.is_integer() => self.push(&float(value)),
             _ => self.push(&value.to_string()),
         }
+    }
+}
+
+/// Python's `repr` of a number that is not whole: the shortest digits, with an exponent where it is below -4 or above 15.
+fn float(value: &Value) -> String {
+    let Ok(number) = f64::try_from(value.clone()) else {
+        return value.to_string();
+    };
+    let shortest = format!("{number:e}");
+    match shortest.split_once('e') {
+        Some((digits, exponent)) => match exponent.parse::<i32>() {
+            Ok(exponent) if !(-4..16).contains(&exponent) => {
+                let sign = if exponent < 0 { '-' } else { '+' };
+                format!("{digits}e{sign}{:02}", exponent.abs())
+            }
+            _ => format!("{number:?}"),
+        },
+        None => value.to_string(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What Jinja has and minijinja has not, written in what minijinja has.
 
 /// A template in minijinja's Jinja: transformers' `{% generation %}` block, which only marks what the assistant says, becomes
-/// one that is always taken, and `'%s' % x` becomes `'%s' | percent(x)`. Jinja reads every line end as \n.
+/// one that is always taken, `'%s' % x` becomes `'%s' | percent(x)`, and what a loop goes through is looked at first (`iterated`): none
+/// is an empty list to minijinja. Jinja reads every line end as \n.
 pub(crate) fn as_minijinja(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
@@ -24,7 +25,7 @@ pub(crate) fn as_minijinja(source: &str) -> String {
                         out.push_str(&rest[..end]);
                         rest = &rest[end..];
                     }
-                    _ => out.push_str(&with_percent(block, DEPTH)),
+                    _ => out.push_str(&with_iterated(&with_percent(block, DEPTH))),
                 }
             }
             Some(b'{') => out.push_str(&with_percent(block, DEPTH)),
@@ -47,6 +48,48 @@ fn cut(text: &str) -> Option<(&str, &str, &str)> {
     };
     let (block, after) = from.split_at(length?);
     Some((before, block, after))
+}
+
+/// A block, with `| iterated` behind what it goes through where it begins a loop.
+fn with_iterated(block: &str) -> String {
+    let marked = |c: char| c.is_whitespace() || c == '-' || c == '+';
+    let inner = block[2..].trim_start_matches(marked);
+    let from = block.len() - inner.len();
+    let inner = inner[..inner.len() - 2].trim_end_matches(marked);
+    let through = inner
+        .strip_prefix("for")
+        .filter(|rest| word(rest) == 0)
+        .and_then(|rest| {
+            let begin = word_at(rest, &["in"])? + "in".len();
+            let end = word_at(&rest[begin..], &["if", "recursive"]).map_or(rest.len(), |end| begin + end);
+            let begin = from + "for".len() + begin;
+            let end = from + "for".len() + end;
+            (!block[begin..end].trim().is_empty()).then_some((begin, end))
+        });
+    match through {
+        Some((begin, end)) => {
+            let (what, behind) = block[begin..].split_at(end - begin);
+            format!("{} ({}) | iterated {behind}", &block[..begin], what.trim())
+        }
+        None => block.to_owned(),
+    }
+}
+
+/// Where the first of some words stands in an expression, outside strings and brackets.
+fn word_at(text: &str, words: &[&str]) -> Option<usize> {
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let length = word(rest);
+        at += match rest.as_bytes()[0] {
+            _ if length > 0 && words.contains(&&rest[..length]) => return Some(at),
+            _ if length > 0 => length,
+            b'\'' | b'"' => string(rest)?,
+            b'(' | b'[' | b'{' => group(rest)?,
+            _ => rest.chars().next()?.len_utf8(),
+        };
+    }
+    None
 }
 
 /// Whether a template names something in one of its blocks, outside strings and comments.
@@ -220,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percent_sign_behind_a_string_formats() {
+    fn what_minijinja_has_not_is_written_in_what_it_has() {
         for (source, expected) in [
             ("{{ '%s' % x }}", "{{ '%s' | percent(x) }}"),
             ("{{'%s'%x}}%", "{{'%s' | percent(x)}}%"),
@@ -250,6 +293,14 @@ mod tests {
             (
                 "{%- generation -%}\r\nx{% endgeneration %}",
                 "{%- if true -%}\nx{% endif %}",
+            ),
+            (
+                "{%- for k, v in d.items() if 'in' in k -%}{{ v }}{% endfor %}",
+                "{%- for k, v in (d.items()) | iterated if 'in' in k -%}{{ v }}{% endfor %}",
+            ),
+            (
+                "{% for x in f(a if b else c)['if'], 2 recursive%}{% for_ in x %}",
+                "{% for x in (f(a if b else c)['if'], 2) | iterated recursive%}{% for_ in x %}",
             ),
         ] {
             assert_eq!(as_minijinja(source), expected);

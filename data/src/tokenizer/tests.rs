@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{sentence_piece, shared};
+use serde_json::json;
 
 const MARKS: [&str; 5] = ["<pad>", "<eos>", "<q>", "<a>", "<final>"];
 
@@ -205,4 +206,120 @@ fn what_the_library_panics_at_is_an_error() {
             );
         }
     }
+}
+
+/// What transformers' AutoTokenizer makes of small tokenizers (scripts/make_tokenizer_fixtures.py).
+#[test]
+fn what_stands_beside_a_tokenizer_counts_as_in_transformers() {
+    let fixtures: Value = serde_json::from_str(include_str!("../../tests/fixtures/tokenizers.json")).unwrap();
+    let (mut failed, mut noted) = (Vec::new(), 0);
+    let cases = fixtures["cases"].as_array().unwrap();
+    for case in cases {
+        let name = case[0].as_str().unwrap();
+        let mut file = fixtures["tokenizers"][name].clone();
+        file["post_processor"] = fixtures["post_processors"][case[1].as_str().unwrap()].clone();
+        let mut config = fixtures["config"].as_object().unwrap().clone();
+        config.extend(case[3].as_object().unwrap().clone());
+        let made = Tokenizer::read(file.to_string().as_bytes(), config, case[2].as_str());
+        let tokenizer = made.unwrap();
+        let texts = fixtures["texts"][name.split('_').next().unwrap()]
+            .as_array()
+            .unwrap();
+        let of = |special: bool| -> Vec<Vec<u32>> {
+            let encode = |text: &Value| tokenizer.encode(text.as_str().unwrap(), special).unwrap();
+            texts.iter().map(encode).collect()
+        };
+        let decode = |ids: &Vec<u32>| tokenizer.decode(ids, false).unwrap();
+        let decoded: Vec<String> = of(false).iter().map(decode).collect();
+        let found = json!({"ids": of(true), "bare": of(false), "decoded": decoded});
+        let wanted = &fixtures["outcomes"][case[4].as_u64().unwrap() as usize];
+        if found != *wanted {
+            failed.push(format!("{case}:\n  {found}\n  not {wanted}"));
+        }
+        noted += usize::from(!tokenizer.notes().is_empty());
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {}:\n{}",
+        failed.len(),
+        cases.len(),
+        failed.join("\n")
+    );
+    assert!(noted > 50, "{noted}");
+}
+
+/// What is said of a byte-level tokenizer of a class, which cuts texts by a pattern.
+fn notes_of_bytes(class: &str, pattern: &str) -> String {
+    let level =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
+    let split =
+        json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    let file = json!({"version": "1.0", "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+        "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}});
+    let tokenizer = Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap();
+    let config = json!({"tokenizer_class": class}).to_string();
+    tokenizer.with_config(&config).unwrap().notes().join("; ")
+}
+
+#[test]
+fn a_directory_is_read_whole_and_its_tokenizer_is_written_as_it_was() {
+    let [dir, again] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    // Padding is switched off here, and stays in the file; so do its spaces.
+    let file = r#"{ "version":"1.0", "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "a"}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+        "trim_offsets": false, "use_regex": false}, "model": {"type": "BPE", "vocab": {"a": 0, "Ġ": 1}, "merges": []} }"#;
+    write(TOKENIZER, file);
+    write(CONFIG, r#"{"add_prefix_space": true}"#);
+    let ids = |model_type: &str| {
+        write("config.json", &json!({"model_type": model_type}).to_string());
+        let tokenizer = Tokenizer::load(dir.path()).unwrap();
+        tokenizer.encode("a", false).unwrap()
+    };
+    assert_eq!((ids("llama"), ids("qwen2")), (vec![0], vec![1, 0]));
+    let tokenizer = Tokenizer::load(dir.path()).unwrap();
+    tokenizer.save(again.path()).unwrap();
+    let saved = std::fs::read_to_string(again.path().join(TOKENIZER)).unwrap();
+    assert_eq!(saved, file);
+}
+
+#[test]
+fn what_is_not_followed_is_said() {
+    let piece = |post: Value, config: Value| {
+        let plain = Tokenizer::char_level("ab", &["<eos>", "<bos>"]).unwrap();
+        let mut file: Value = serde_json::from_str(&plain.inner.to_string(false).unwrap()).unwrap();
+        file["post_processor"] = post;
+        let tokenizer = Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap();
+        tokenizer
+            .with_config(&config.to_string())
+            .unwrap()
+            .notes()
+            .join("; ")
+    };
+    let bos = json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [1], "tokens": ["<bos>"]}}});
+    assert_eq!(
+        piece(
+            bos.clone(),
+            json!({"add_bos_token": true, "add_eos_token": false})
+        ),
+        ""
+    );
+    assert_eq!(piece(Value::Null, json!({"add_bos_token": false})), "");
+    let said = piece(Value::Null, json!({"add_bos_token": true}));
+    assert!(
+        said.contains("add_bos_token = true") && said.contains("puts none in front of"),
+        "{said}"
+    );
+    let said = notes_of_bytes("GPT2TokenizerFast", r"\d");
+    assert!(said.contains("cut texts by patterns of their own"), "{said}");
+    assert!(notes_of_bytes("Qwen2Tokenizer", r"\d").contains("patterns of their own"));
+    assert_eq!(notes_of_bytes("Qwen2Tokenizer", make::PATTERN), "");
+    assert_eq!(notes_of_bytes("PreTrainedTokenizerFast", r"\d"), "");
+    let said = piece(bos, json!({"add_bos_token": false, "add_eos_token": true}));
+    assert!(
+        said.contains("puts one in front of") && said.contains("puts none behind"),
+        "{said}"
+    );
 }

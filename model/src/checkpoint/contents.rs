@@ -12,8 +12,10 @@ use serde_json::Value;
 use super::error::{ADAPTER, CheckpointError, INDEX, WEIGHTS};
 use super::expected::Expected;
 use super::header::{Entry, Header};
+use super::kept::ConfigJson;
 use super::numbers::{READ, decode};
 use crate::config::ModelConfig;
+use crate::fields;
 use crate::files;
 use crate::json;
 use crate::rope::{base_frequencies, inverse_frequencies};
@@ -29,6 +31,8 @@ const COMPARED_AT_ONCE: u64 = 1 << 20;
 pub(super) struct Contents<'a> {
     /// With `tie_word_embeddings` as the weights are.
     pub config: ModelConfig,
+    /// `config.json` as it was.
+    pub config_json: ConfigJson,
     pub files: Vec<Weights<'a>>,
     /// What the user should know, a line each.
     pub warnings: Vec<String>,
@@ -58,13 +62,31 @@ struct Place {
     entry: Entry,
 }
 
+/// What `config.json` says, and how it says it.
+struct Config {
+    config: ModelConfig,
+    json: ConfigJson,
+}
+
+impl Config {
+    fn read(json: &[u8], path: &Path) -> Result<Self, CheckpointError> {
+        let map = fields::object(json, path)?;
+        let config = ModelConfig::from_map(&map, path)?;
+        Ok(Self {
+            json: ConfigJson::new(map, &config),
+            config,
+        })
+    }
+}
+
 impl<'a> Contents<'a> {
     /// Of a directory in Hugging Face layout.
     pub fn of_dir(dir: &Path) -> Result<Self, CheckpointError> {
         if dir.join(ADAPTER).is_file() && !dir.join("config.json").exists() {
             return Err(CheckpointError::Adapter(dir.into()));
         }
-        let config = ModelConfig::load(dir)?;
+        let path = dir.join("config.json");
+        let config = Config::read(&fields::read(&path)?, &path)?;
         let (weights, index) = (dir.join(WEIGHTS), dir.join(INDEX));
         if weights.exists() {
             let mut contents = Self::new(config, vec![Weights::open(weights.clone())?], None, weights)?;
@@ -89,7 +111,7 @@ impl<'a> Contents<'a> {
 
     /// Of files in memory.
     pub fn of_bytes(config: &[u8], weights: &'a [u8]) -> Result<Self, CheckpointError> {
-        let config = ModelConfig::from_json(config, Path::new("config.json"))?;
+        let config = Config::read(config, Path::new("config.json"))?;
         let path = PathBuf::from(WEIGHTS);
         let weights = Weights::new(
             path.clone(),
@@ -101,18 +123,19 @@ impl<'a> Contents<'a> {
 
     /// `index`: where the files were listed, and which names each of them is said to hold.
     fn new(
-        config: ModelConfig,
+        config: Config,
         files: Vec<Weights<'a>>,
         index: Option<(&Path, Vec<BTreeSet<String>>)>,
         place: PathBuf,
     ) -> Result<Self, CheckpointError> {
         if let Some((path, names)) = &index {
             for (file, names) in files.iter().zip(names) {
-                file.check_listed(names, path, &config)?;
+                file.check_listed(names, path, &config.config)?;
             }
         }
         let mut contents = Self {
-            config,
+            config: config.config,
+            config_json: config.json,
             files,
             warnings: Vec::new(),
             tensors: BTreeMap::new(),

@@ -9,14 +9,42 @@ use safetensors::tensor::TensorView;
 use serde_json::{Map, json};
 
 use super::error::{CheckpointError, INDEX, WEIGHTS};
+use super::kept::ConfigJson;
 use super::numbers;
 use crate::dtype::Dtype;
 use crate::generation::GenerationConfig;
 use crate::llama::Llama;
 use crate::names::{self, ParamPath};
 
-/// Largest weights file that [`save`] writes, in bytes; larger models are written in shards.
-pub const SHARD_BYTES: usize = 5_000_000_000;
+/// Largest weights file that is written where nothing else is said, in bytes; larger models are written in shards. As in transformers 5.
+pub const MAX_SHARD_SIZE: u64 = 50_000_000_000;
+
+/// How weights are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// The format of their numbers.
+    pub dtype: Dtype,
+    /// Largest file, in bytes; one tensor alone may be larger.
+    pub max_shard_size: u64,
+}
+
+impl From<Dtype> for Format {
+    fn from(dtype: Dtype) -> Self {
+        Self {
+            dtype,
+            max_shard_size: MAX_SHARD_SIZE,
+        }
+    }
+}
+
+/// What is written beside weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    /// The `config.json` that the model came with.
+    pub config_json: &'a ConfigJson,
+    /// Which tokens end a text.
+    pub generation: &'a GenerationConfig,
+}
 
 impl Dtype {
     fn encode(self, values: &[f32]) -> Vec<u8> {
@@ -42,31 +70,34 @@ impl Dtype {
     }
 }
 
-/// Writes `config.json`, `generation_config.json` and `model.safetensors` (shards above [`SHARD_BYTES`]) into `dir`,
-/// which is made where it does not exist. That the directory appears whole or not at all is the caller's business.
+/// [`save_as`] of a model that came with no `config.json`, in files of [`MAX_SHARD_SIZE`].
 ///
 /// # Errors
-/// A file could not be written, or a weight is not finite in format `dtype`.
+/// As [`save_as`].
 pub fn save(
     model: &Llama,
     generation: &GenerationConfig,
     dir: &Path,
     dtype: Dtype,
 ) -> Result<(), CheckpointError> {
-    save_sharded(model, generation, dir, dtype, SHARD_BYTES)
+    let config_json = &ConfigJson::default();
+    let beside = Beside {
+        config_json,
+        generation,
+    };
+    save_as(model, beside, dir, dtype.into())
 }
 
-/// [`save`] with a limit of the size of one weights file, in bytes.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors`, or shards of it with their index, into `dir`, which is made
+/// where it does not exist. That the directory appears whole or not at all is the caller's business.
 ///
 /// # Errors
-/// As [`save`].
-pub fn save_sharded(
-    model: &Llama,
-    generation: &GenerationConfig,
-    dir: &Path,
-    dtype: Dtype,
-    shard_bytes: usize,
-) -> Result<(), CheckpointError> {
+/// A file could not be written, or a weight is not finite in the format.
+pub fn save_as(model: &Llama, beside: Beside, dir: &Path, format: Format) -> Result<(), CheckpointError> {
+    let Format {
+        dtype,
+        max_shard_size,
+    } = format;
     let mut saver = Saver {
         dtype,
         dir,
@@ -78,14 +109,15 @@ pub fn save_sharded(
         return Err(error);
     }
     std::fs::create_dir_all(dir).map_err(|error| write_error(dir, error))?;
-    write(&dir.join("config.json"), &model.config().to_json(dtype.name()))?;
-    write(&dir.join("generation_config.json"), &generation.to_json())?;
+    let config = beside.config_json.text(model.config(), dtype);
+    write(&dir.join("config.json"), &config)?;
+    write(&dir.join("generation_config.json"), &beside.generation.to_json())?;
 
     let mut shards: Vec<Vec<Saved>> = vec![Vec::new()];
     let (mut total, mut size) = (0, 0);
     for tensor in saver.tensors {
         let bytes = tensor.bytes.len();
-        if size > 0 && size + bytes > shard_bytes {
+        if size > 0 && (size + bytes) as u64 > max_shard_size {
             shards.push(Vec::new());
             size = 0;
         }

@@ -120,7 +120,7 @@ fn the_fused_way_gives_what_tensor_operations_give() {
 }
 
 fn weights(model: &Llama) -> Arc<Weights> {
-    Arc::new(Weights::new(model).unwrap())
+    Arc::new(Weights::new(model.clone()).unwrap())
 }
 
 /// States of a text run in the given pieces, each below the last.

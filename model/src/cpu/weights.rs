@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
+use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use super::product::{Matrix, PANEL};
 use super::scratch::Scratch;
@@ -64,42 +65,36 @@ pub(super) struct LayerWeights {
 }
 
 impl Weights {
-    /// Lays out the weights of a model without autodiff; none where they are not f32 on the processor's
-    /// backend, or layers have experts.
-    pub fn new(model: &Llama) -> Option<Self> {
-        let config = model.config();
-        let d = config.hidden_size;
-        if config.experts.is_some() {
-            return None;
+    /// Lays out the weights of a model without autodiff, giving up each as soon as it is; the model where they are not f32 on the
+    /// processor's backend, or layers have experts.
+    pub fn new(model: Llama) -> Result<Self, Box<Llama>> {
+        // All parameters are of one kind, on one device.
+        if host(model.model.norm.weight.val()).is_none() || model.config().experts.is_some() {
+            return Err(Box::new(model));
         }
-        let mut embedding = host(model.model.embed_tokens.weight.val())?;
+        let (config, device) = (model.config().clone(), model.device());
+        let d = config.hidden_size;
+        let (decoder, head) = (model.model, model.lm_head);
+        let norm = norm(&decoder.norm);
+        let layers = decoder.layers.into_iter();
+        let layers = layers.map(|layer| LayerWeights::new(layer, &config)).collect();
+        let head = head.map(|head| Dense::new(d, vec![Part::of(head)]).matrix);
+        let mut embedding = taken(decoder.embed_tokens.weight);
+        let head = head.unwrap_or_else(|| Matrix::transposed(d, &embedding));
         let multiplier = config.scales.embedding_multiplier as f32;
         if multiplier != 1.0 {
             embedding.iter_mut().for_each(|x| *x *= multiplier);
         }
-        let layers: Option<Vec<_>> = model
-            .model
-            .layers
-            .iter()
-            .map(|layer| LayerWeights::new(layer, config))
-            .collect();
-        let head = match &model.lm_head {
-            Some(head) => Dense::new(d, vec![Part::of(head)?]).matrix,
-            None => {
-                let transposed = model.model.embed_tokens.weight.val().transpose();
-                Matrix::new(d, &[(config.vocab_size, &host(transposed)?)])
-            }
-        };
-        Some(Self {
-            tables: tables(config),
-            block: BlockShape::new(config),
-            embedding,
-            layers: layers?,
-            norm: norm(&model.model.norm)?,
+        Ok(Self {
+            tables: tables(&config),
+            block: BlockShape::new(&config),
             head,
+            embedding,
+            layers,
+            norm,
             scratch: Mutex::default(),
-            device: model.device(),
-            config: config.clone(),
+            device,
+            config,
         })
     }
 
@@ -116,50 +111,54 @@ impl Weights {
 }
 
 impl LayerWeights {
-    fn new(layer: &Layer, config: &ModelConfig) -> Option<Self> {
+    fn new(layer: Layer, config: &ModelConfig) -> Self {
         let (d, f) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (
             config.num_attention_heads * config.head_dim,
             config.num_key_value_heads * config.head_dim,
         );
-        let (attn, norms) = (&layer.self_attn, layer.norms());
-        let qkv = match attn {
-            SelfAttention::Split(split) => {
-                let parts = [&split.q_proj, &split.k_proj, &split.v_proj].map(Part::of);
-                parts.into_iter().collect::<Option<_>>()?
-            }
-            SelfAttention::Fused(fused) => Part::of(&fused.qkv_proj)?.split(&[q, kv, kv]),
-        };
-        let (gate_up, down) = match &layer.mlp {
-            FeedForward::Split(mlp) => (
-                vec![Part::of(&mlp.gate_proj)?, Part::of(&mlp.up_proj)?],
-                &mlp.down_proj,
+        let norms = layer.norms();
+        let [
+            before_attention,
+            behind_attention,
+            before_feed_forward,
+            behind_feed_forward,
+        ] = [
+            norms.before_attention,
+            norms.behind_attention,
+            norms.before_feed_forward,
+            norms.behind_feed_forward,
+        ]
+        .map(|of| of.map(norm));
+        let [q_norm, k_norm] = layer.self_attn.norms().map(|of| of.map(norm));
+        let (qkv, output) = match layer.self_attn {
+            SelfAttention::Split(split) => (
+                [split.q_proj, split.k_proj, split.v_proj].map(Part::of).into(),
+                split.o_proj,
             ),
-            FeedForward::Fused(mlp) => (Part::of(&mlp.gate_up_proj)?.split(&[f, f]), &mlp.down_proj),
-            // There is no fused way for experts yet.
-            FeedForward::Sparse(_) => return None,
+            SelfAttention::Fused(fused) => (Part::of(fused.qkv_proj).split(&[q, kv, kv]), fused.o_proj),
         };
-        let maybe = |of: Option<&RmsNorm>| match of {
-            Some(of) => norm(of).map(Some),
-            None => Some(None),
+        let (gate_up, down) = match layer.mlp {
+            FeedForward::Split(mlp) => ([mlp.gate_proj, mlp.up_proj].map(Part::of).into(), mlp.down_proj),
+            FeedForward::Fused(mlp) => (Part::of(mlp.gate_up_proj).split(&[f, f]), mlp.down_proj),
+            FeedForward::Sparse(_) => unreachable!("there is no fused way for experts yet"),
         };
-        let [q_norm, k_norm] = attn.norms();
-        Some(Self {
-            before_attention: maybe(norms.before_attention)?,
+        Self {
+            before_attention,
             qkv: Dense::new(d, qkv),
-            q_norm: maybe(q_norm)?,
-            k_norm: maybe(k_norm)?,
+            q_norm,
+            k_norm,
             output: Branch {
-                dense: Dense::new(q, vec![Part::of(attn.o_proj())?]),
-                norm: maybe(norms.behind_attention)?,
+                dense: Dense::new(q, vec![Part::of(output)]),
+                norm: behind_attention,
             },
-            before_feed_forward: maybe(norms.before_feed_forward)?,
+            before_feed_forward,
             gate_up: Dense::new(d, gate_up),
             down: Branch {
-                dense: Dense::new(f, vec![Part::of(down)?]),
-                norm: maybe(norms.behind_feed_forward)?,
+                dense: Dense::new(f, vec![Part::of(down)]),
+                norm: behind_feed_forward,
             },
-        })
+        }
     }
 }
 
@@ -171,33 +170,24 @@ struct Part {
 }
 
 impl Part {
-    fn of(linear: &Linear) -> Option<Self> {
-        // With its adapter, where it has one.
-        let weight = linear.weight.val();
-        Some(Self {
-            n: weight.dims()[1],
-            values: host(weight)?,
-            bias: match &linear.bias {
-                Some(bias) => Some(host(bias.val())?),
-                None => None,
-            },
-        })
+    fn of(linear: Linear) -> Self {
+        Self {
+            n: linear.weight.shape()[1],
+            bias: linear.bias.map(taken),
+            values: taken(linear.weight),
+        }
     }
 
     /// Its columns in parts of these widths.
-    fn split(&self, widths: &[usize]) -> Vec<Self> {
+    fn split(self, widths: &[usize]) -> Vec<Self> {
         let mut from = 0;
         let part = |&width: &usize| {
             let columns = from..from + width;
             from += width;
+            let rows = self.values.chunks_exact(self.n);
             Self {
                 n: width,
-                values: self
-                    .values
-                    .chunks_exact(self.n)
-                    .flat_map(|row| &row[columns.clone()])
-                    .copied()
-                    .collect(),
+                values: rows.flat_map(|row| &row[columns.clone()]).copied().collect(),
                 bias: self.bias.as_ref().map(|bias| bias[columns.clone()].to_vec()),
             }
         };
@@ -214,11 +204,11 @@ impl Dense {
         let matrix = Matrix::new(k, &views);
         let mut bias = Vec::new();
         for part in &parts {
-            bias.extend_from_slice(part.bias.as_deref().unwrap_or(&[]));
-            bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
-            if part.bias.is_none() {
-                bias.resize(bias.len() + part.n.next_multiple_of(PANEL), 0.0);
+            match &part.bias {
+                Some(values) => bias.extend_from_slice(values),
+                None => bias.resize(bias.len() + part.n, 0.0),
             }
+            bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
         }
         Self {
             matrix,
@@ -227,10 +217,18 @@ impl Dense {
     }
 }
 
-fn norm(norm: &RmsNorm) -> Option<Vec<f32>> {
-    let mut weight = host(norm.weight.val())?;
+fn norm(norm: &RmsNorm) -> Vec<f32> {
+    let mut weight = host(norm.weight.val()).expect("all parameters are f32 on the processor's backend");
     if norm.offset() != 0.0 {
         weight.iter_mut().for_each(|weight| *weight += norm.offset());
     }
-    Some(weight)
+    weight
+}
+
+/// A parameter's numbers, and the parameter no more.
+fn taken<const D: usize>(param: Param<Tensor<D>>) -> Vec<f32> {
+    // With its adapter, where it has one.
+    let values = param.val();
+    drop(param);
+    host(values).expect("all parameters are f32 on the processor's backend")
 }
