@@ -2,7 +2,7 @@
 """Adapters between PEFT and gcpo, both ways.
 
     pip install torch transformers peft safetensors
-    python3 scripts/make_lora_fixtures.py                         # rewrites model/tests/fixtures/lora_*/
+    python3 scripts/make_lora_fixtures.py [NAME…]                 # rewrites model/tests/fixtures/lora_*/, or some of them
     python3 scripts/make_lora_fixtures.py check BASE ADAPTER MERGED SCORES.jsonl
 
 Without arguments: PEFT puts random adapters on the tiny checkpoints of make_model_fixtures.py and saves them, with what it computes of
@@ -14,7 +14,7 @@ them. Each directory is a PEFT directory and has `expected.safetensors`:
 `check` loads an adapter that gcpo wrote (a run's checkpoints/step-N) into PEFT and compares log-probabilities with what
 `gcpo score --model BASE --adapter ADAPTER --json` printed, and those of the merged directory that `gcpo merge` wrote.
 
-Made with torch 2.15, transformers 5.24 and peft 0.21.
+Made with torch 2.15, transformers 5.24 and peft 0.21, `lora_phi4_mini` with torch 2.9.1 and 5.23.
 """
 
 import json
@@ -33,6 +33,8 @@ CASES = {
     "lora_untied": ("untied", dict(r=2, lora_alpha=3, target_modules=["q_proj", "v_proj"], use_rslora=True)),
     # Every linear layer but the head, beside biases.
     "lora_qwen2": ("qwen2", dict(r=3, lora_alpha=16, target_modules="all-linear")),
+    # Fused matrices.
+    "lora_phi4_mini": ("phi4_mini", dict(r=2, lora_alpha=4, target_modules="all-linear")),
 }
 
 
@@ -92,4 +94,5 @@ if __name__ == "__main__":
         check(*sys.argv[2:])
     else:
         for seed, (name, (base, config)) in enumerate(CASES.items()):
-            make(name, base, config, seed)
+            if name in (sys.argv[1:] or CASES):
+                make(name, base, config, seed)

@@ -126,10 +126,7 @@ pub fn demonstration(
     let target = prompts.target(&context, &target, tokenizer, &policy.eos)?;
     let candidates: Vec<&[u32]> = candidates.iter().map(Vec::as_slice).collect();
     let context = context.fill(&candidates, integration.as_deref());
-    let (needed, limit) = (
-        context.len() + target.len(),
-        policy.model.config().max_position_embeddings,
-    );
+    let (needed, limit) = (context.len() + target.len(), policy.model.config().positions());
     if needed > limit {
         let id = problem.id.clone();
         return Err(DemonstrationError::TooLong { id, needed, limit });

@@ -377,7 +377,7 @@ impl Policy {
         quoted: Option<(usize, usize)>,
         how: &Rollout,
     ) -> Result<(), PolicyError> {
-        let positions = self.model.config().max_position_embeddings;
+        let positions = self.model.config().positions();
         let contexts = self.contexts_of(problem, quoted)?;
         let fits = contexts.check_fits(how.max_completion_length, positions);
         fits.map_err(|source| PolicyError::contexts(problem, source))

@@ -162,7 +162,7 @@ fn shapes_that_cannot_be_made() {
         ("initializer_range", "inf"),
         ("initializer_range", "0"),
         ("initializer_range", "2"),
-        ("model_type", "\"mistral\""),
+        ("model_type", "\"mamba\""),
     ] {
         let mut shape: Vec<(&str, &str)> = sizes.iter().copied().filter(|(key, _)| *key != field).collect();
         if (field, value) == ("hidden_size", "18") {

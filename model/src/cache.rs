@@ -17,12 +17,14 @@
 mod bias;
 mod level;
 mod own;
+mod window;
 
 use std::sync::Arc;
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::attention::capped;
 use crate::config::ModelConfig;
 use crate::dtype::{cast, widen};
 use crate::rope::{RopeTable, Rotation};
@@ -30,6 +32,7 @@ use crate::tokens::Tokens;
 use bias::indices;
 use level::Level;
 use own::Own;
+use window::{Queries, Window};
 
 pub(crate) use bias::{causal_bias, padding_bias};
 
@@ -52,8 +55,8 @@ pub struct Cache {
 
 /// What one forward needs to know about the cache, the same in every layer.
 pub(crate) struct Step {
-    /// Positions of the new tokens, `[b * t]` of them.
-    pub rotation: Rotation,
+    /// Positions of the new tokens, `[b * t]` of them, by the model's tables.
+    pub rotations: Vec<Rotation>,
     /// Own column of the first new token.
     from: usize,
     /// `[1, 1, g * t, slots]`: a token does not see those after it; absent for single tokens.
@@ -61,6 +64,8 @@ pub(crate) struct Step {
     /// `[1, b, 1, slots]`: padding and what belongs to a row's predecessor; absent where there is none that a real
     /// token could see.
     hidden: Option<Tensor<4>>,
+    /// For layers with a window; absent where it hides nothing.
+    window: Option<Window>,
 }
 
 impl Cache {
@@ -113,7 +118,8 @@ impl Cache {
             .collect();
         if self.own.live() > 0 {
             let (layers, hidden) = self.own.read();
-            levels.push(Level::freeze(layers, hidden).remapped(parents, &self.device));
+            let level = Level::freeze(layers, hidden, self.lengths.clone());
+            levels.push(level.remapped(parents, &self.device));
         }
         self.below(parents, levels)
     }
@@ -256,11 +262,28 @@ impl Cache {
             *length += new;
         }
         let seen = from - self.own.view().start;
+        let queries = Queries {
+            positions: &positions,
+            rows,
+            groups: self.config.groups(),
+        };
+        let window = self.config.layers.sliding_window();
+        let window = window.and_then(|window| {
+            Window::new(
+                window,
+                &queries,
+                &self.lengths,
+                &self.own,
+                &self.levels,
+                &self.device,
+            )
+        });
         Step {
-            rotation: self.rope.at(&positions),
+            rotations: self.rope.at(&positions),
             from,
-            causal: (width > 1).then(|| causal_bias(self.config.groups(), width, seen, &self.device)),
+            causal: (width > 1).then(|| causal_bias(self.config.groups(), width, seen, None, &self.device)),
             hidden: self.own.bias(tokens, &self.device),
+            window,
         }
     }
 
@@ -278,11 +301,17 @@ impl Cache {
         values: Tensor<4>,
     ) -> Tensor<4> {
         let (keys, values) = self.own.append(layer, step.from, keys, values);
-        let mut own = widen(queries.clone().matmul(keys.swap_dims(2, 3)));
+        let cap = self.config.scales.attn_logit_softcapping;
+        let mut own = capped(widen(queries.clone().matmul(keys.swap_dims(2, 3))), cap);
         if let Some(bias) = &step.causal {
             own = own + bias.clone();
         }
         if let Some(bias) = &step.hidden {
+            own = own + bias.clone();
+        }
+        let window = step.window.as_ref();
+        let window = window.filter(|_| self.config.layers.window(layer).is_some());
+        if let Some(bias) = window.and_then(|window| window.own.as_ref()) {
             own = own + bias.clone();
         }
         if self.levels.is_empty() {
@@ -291,7 +320,14 @@ impl Cache {
         let mut scores: Vec<Tensor<4>> = self
             .levels
             .iter()
-            .map(|level| level.scores(layer, queries.clone()))
+            .enumerate()
+            .map(|(depth, level)| {
+                let scores = level.scores(layer, queries.clone(), cap);
+                match window.and_then(|window| window.levels[depth].as_ref()) {
+                    Some(bias) => scores + bias.clone(),
+                    None => scores,
+                }
+            })
             .collect();
         scores.push(own);
         let shares = cast(softmax(Tensor::cat(scores, 3), 3), values.dtype());

@@ -1,57 +1,41 @@
 //! Hugging Face `config.json` to a checked [`ModelConfig`], and back.
 //!
-//! Field names are Hugging Face's. What the decoder of this crate cannot compute exactly (sliding windows in use,
-//! experts, other RoPE scalings, partial rotary, other activations, quantised weights) is refused by name:
-//! a checkpoint that loads is a checkpoint that is computed as transformers computes it.
+//! Field names are Hugging Face's. What the decoder of this crate cannot compute exactly (other families, RoPE scalings and
+//! activations, quantised weights) is refused by name: a checkpoint that loads is a checkpoint that is computed as
+//! transformers computes it.
+//!
+//! What a family is stands in the table of `family.rs`; beside it, in a file each: what differs between layers (`layers.rs`),
+//! what is multiplied by (`scales.rs`), and rotary positions (`rope.rs`).
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+mod experts;
+mod family;
+mod layers;
+mod nested;
 mod rope;
+mod scales;
+mod scaling;
 
 pub use crate::fields::ConfigError;
 use crate::fields::{Reader, ids_to_json, object, read};
-use crate::json::{short, shorten};
-pub use rope::RopeScaling;
+use crate::json::shorten;
+pub use experts::Experts;
+pub use family::{Activation, ModelType};
+pub(crate) use family::{AttentionBias, Family, NormWeight, Norms, QkNorm};
+pub use layers::Layers;
+use rope::Rope;
+pub use scales::Scales;
+pub use scaling::{LongRope, RopeScaling, Yarn};
 
 /// Most layers that a network may have; the deepest that were ever trained have a tenth.
 const MOST_LAYERS: usize = 10_000;
 
 /// Most numbers that a network may have: sizes of its tensors, and what is worked out from them, are countable in bytes.
 const MOST_PARAMETERS: u128 = 1 << 50;
-
-/// The family of a checkpoint: it decides which projections have biases and whether q and k are normalised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelType {
-    /// Llama 2, 3 and the many models of their shape.
-    Llama,
-    /// Qwen2 and Qwen2.5: biases on q, k and v.
-    Qwen2,
-    /// Qwen3: RMS norm on each head of q and k.
-    Qwen3,
-}
-
-impl ModelType {
-    /// The class transformers loads it with.
-    pub fn architecture(self) -> &'static str {
-        match self {
-            ModelType::Llama => "LlamaForCausalLM",
-            ModelType::Qwen2 => "Qwen2ForCausalLM",
-            ModelType::Qwen3 => "Qwen3ForCausalLM",
-        }
-    }
-
-    /// `max_position_embeddings` of a file that does not say it, as in transformers' classes.
-    fn default_positions(self) -> usize {
-        match self {
-            ModelType::Llama => 2048,
-            ModelType::Qwen2 | ModelType::Qwen3 => 32_768,
-        }
-    }
-}
 
 /// The shape of a decoder, checked. Read it with [`ModelConfig::load`] or build it from JSON with
 /// [`ModelConfig::from_json`]; `serde` goes through the same checks, so it can stand in a larger configuration.
@@ -82,9 +66,21 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Scaling of the rotary frequencies.
     pub rope_scaling: RopeScaling,
-    /// Llama and Qwen3: biases on q, k, v and o. (Qwen2 has them on q, k and v always.)
+    /// Base of the rotary frequencies of layers with a window, where they have one of their own; they are not scaled.
+    pub rope_local_base_freq: Option<f64>,
+    /// The share of a head that is rotated, its first features.
+    pub partial_rotary_factor: f64,
+    /// What gates the feed-forward.
+    pub hidden_act: Activation,
+    /// Windows, and layers without rotary positions.
+    pub layers: Layers,
+    /// Multipliers.
+    pub scales: Scales,
+    /// Experts in the place of the feed-forward, in families that have them.
+    pub experts: Option<Experts>,
+    /// Biases on q, k, v and o, in families that ask for them. (Qwen2 has them on q, k and v always.)
     pub attention_bias: bool,
-    /// Llama: biases in the feed-forward.
+    /// Biases in the feed-forward, in families that ask for them.
     pub mlp_bias: bool,
     /// The head is the embedding.
     pub tie_word_embeddings: bool,
@@ -138,19 +134,101 @@ impl ModelConfig {
         self.num_attention_heads / self.num_key_value_heads
     }
 
+    pub(crate) fn family(&self) -> &'static Family {
+        self.model_type.family()
+    }
+
     /// Whether q, k and v have biases.
     pub fn has_qkv_bias(&self) -> bool {
-        self.attention_bias || self.model_type == ModelType::Qwen2
+        self.attention_bias || self.family().attention_bias == AttentionBias::Qkv
     }
 
     /// Whether the attention's output projection has a bias.
     pub fn has_o_bias(&self) -> bool {
-        self.attention_bias && self.model_type != ModelType::Qwen2
+        self.attention_bias
     }
 
-    /// Whether each head of q and k is normalised.
+    /// Whether queries and keys are normalised, each head by itself.
     pub fn has_qk_norm(&self) -> bool {
-        self.model_type == ModelType::Qwen3
+        self.family().qk_norm == QkNorm::Heads
+    }
+
+    /// Whether a layer has experts.
+    pub fn is_sparse(&self, layer: usize) -> bool {
+        self.experts.as_ref().is_some_and(|experts| experts.are_in(layer))
+    }
+
+    /// Features inside the feed-forward that a token goes through, in the layer where they are most.
+    pub fn active_intermediate_size(&self) -> usize {
+        let layers = 0..self.num_hidden_layers;
+        let Some(experts) = &self.experts else {
+            return self.intermediate_size;
+        };
+        let sparse = experts
+            .num_experts_per_tok
+            .saturating_mul(experts.moe_intermediate_size);
+        let of = |layer| {
+            if experts.are_in(layer) {
+                sparse
+            } else {
+                self.intermediate_size
+            }
+        };
+        layers.map(of).max().unwrap_or(0)
+    }
+
+    /// What scores of attention are multiplied by.
+    pub fn attention_scale(&self) -> f64 {
+        let root = self.scales.query_pre_attn_scalar.unwrap_or(self.head_dim as f64);
+        self.scales
+            .attention_multiplier
+            .unwrap_or_else(|| root.powf(-0.5))
+    }
+
+    /// Features of a head that are rotated, its first.
+    pub fn rotary_dim(&self) -> usize {
+        (self.head_dim as f64 * self.partial_rotary_factor) as usize
+    }
+
+    /// Which of its tables of rotary positions a layer turns by: 0, or 1 where those with a window have a base of their own;
+    /// none where it has no such positions.
+    pub(crate) fn rotation(&self, layer: usize) -> Option<usize> {
+        let is_local = self.rope_local_base_freq.is_some() && self.layers.window(layer).is_some();
+        self.layers.rotates(layer).then_some(usize::from(is_local))
+    }
+
+    /// What cosines and sines of rotary positions are multiplied by.
+    pub fn attention_factor(&self) -> f64 {
+        self.rope_scaling.attention_factor(self.max_position_embeddings)
+    }
+
+    /// The longest text that is computed: `max_position_embeddings`, but with LongRoPE the length before the stretch, since
+    /// every number of a longer text is another one in transformers, also those of its beginning.
+    pub fn positions(&self) -> usize {
+        let most = self.max_position_embeddings;
+        match &self.rope_scaling {
+            RopeScaling::LongRope(long) => most.min(long.original_max_position_embeddings),
+            _ => most,
+        }
+    }
+
+    /// Whether the decoder needs nothing beyond what those of Llama, Qwen2 and Qwen3 without windows do: biases, norms of
+    /// heads, a tied head, and rotary positions that are a table of frequencies
+    /// ([`inverse_frequencies`](crate::rope::inverse_frequencies)), turned by in every layer. Whoever computes those alone
+    /// asks this.
+    pub fn is_plain_llama(&self) -> bool {
+        let family = self.family();
+        family.norms == Norms::Before
+            && family.norm_weight == NormWeight::Rounded
+            && family.qk_norm != QkNorm::Projection
+            && self.layers.are_alike(self.positions())
+            && self.scales == Scales::NONE
+            && self.hidden_act == Activation::Silu
+            && self.partial_rotary_factor == 1.0
+            && self.rope_local_base_freq.is_none()
+            && self.attention_factor() == 1.0
+            && !family.fused
+            && !family.experts
     }
 
     /// Trainable numbers; a tied head counts once.
@@ -165,21 +243,36 @@ impl ModelConfig {
             self.num_attention_heads as u128 * e,
             self.num_key_value_heads as u128 * e,
         );
-        let mut layer = d * (q + 2 * kv) + q * d + 3 * d * f + 2 * d;
+        let mut layer = d * (q + 2 * kv) + q * d + 2 * d;
         if self.has_qkv_bias() {
             layer += q + 2 * kv;
         }
         if self.has_o_bias() {
             layer += d;
         }
-        if self.has_qk_norm() {
-            layer += 2 * e;
+        layer += match self.family().qk_norm {
+            QkNorm::Never => 0,
+            QkNorm::Heads => 2 * e,
+            QkNorm::Projection => q + kv,
+        };
+        if self.family().norms == Norms::Around {
+            layer += 2 * d;
         }
+        let mut dense = 3 * d * f;
         if self.mlp_bias {
-            layer += 2 * f + d;
+            dense += 2 * f + d;
         }
         let heads = if self.tie_word_embeddings { 1 } else { 2 };
-        heads * self.vocab_size as u128 * d + self.num_hidden_layers as u128 * layer + d
+        let layers = self.num_hidden_layers as u128;
+        let feed_forwards = match &self.experts {
+            None => layers * dense,
+            Some(experts) => {
+                let sparse = experts.parameters(d);
+                let of = |layer| if experts.are_in(layer) { sparse } else { dense };
+                (0..self.num_hidden_layers).map(of).sum()
+            }
+        };
+        heads * self.vocab_size as u128 * d + layers * layer + feed_forwards + d
     }
 
     /// Keys and values that one token of one row holds, in numbers.
@@ -206,12 +299,13 @@ impl TryFrom<Value> for ModelConfig {
 
 impl From<ModelConfig> for Value {
     fn from(config: ModelConfig) -> Value {
+        let family = config.family();
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| {
             map.insert(key.into(), value);
         };
-        put("architectures", json!([config.model_type.architecture()]));
-        put("model_type", json!(config.model_type));
+        put("architectures", json!([family.architecture]));
+        put("model_type", json!(family.name));
         put("vocab_size", json!(config.vocab_size));
         put("hidden_size", json!(config.hidden_size));
         put("intermediate_size", json!(config.intermediate_size));
@@ -220,25 +314,25 @@ impl From<ModelConfig> for Value {
         put("num_key_value_heads", json!(config.num_key_value_heads));
         put("head_dim", json!(config.head_dim));
         put("max_position_embeddings", json!(config.max_position_embeddings));
-        put("hidden_act", json!("silu"));
+        put(family.activation.0, json!(config.hidden_act.name()));
         put("rms_norm_eps", json!(config.rms_norm_eps));
-        // Both layouts: `rope_parameters` is what transformers 5 reads, the other two what 4 reads.
-        let mut rope = config.rope_scaling.to_json();
-        let scaling = match config.rope_scaling {
-            RopeScaling::Default => Value::Null,
-            _ => rope.clone(),
+        let rope = Rope {
+            theta: config.rope_theta,
+            scaling: config.rope_scaling,
+            share: config.partial_rotary_factor,
+            local_theta: config.rope_local_base_freq,
         };
-        rope["rope_theta"] = json!(config.rope_theta);
-        put("rope_parameters", rope);
-        put("rope_theta", json!(config.rope_theta));
-        put("rope_scaling", scaling);
-        if config.model_type != ModelType::Qwen2 {
+        rope.write(family, &mut put);
+        if family.attention_bias == AttentionBias::Asked {
             put("attention_bias", json!(config.attention_bias));
-        } else {
-            put("use_sliding_window", json!(false));
         }
-        if config.model_type == ModelType::Llama {
+        if family.mlp_bias {
             put("mlp_bias", json!(config.mlp_bias));
+        }
+        config.layers.write(family, config.num_hidden_layers, &mut put);
+        config.scales.write(family, &mut put);
+        if let Some(experts) = &config.experts {
+            experts.write(&mut put);
         }
         put("tie_word_embeddings", json!(config.tie_word_embeddings));
         put("initializer_range", json!(config.initializer_range));
@@ -261,16 +355,19 @@ const NEVER_NULL: &[&str] = &[
 impl Reader<'_> {
     fn config(&self) -> Result<ModelConfig, ConfigError> {
         let model_type = self.model_type()?;
+        let family = model_type.family();
         self.refuse_nulls(NEVER_NULL)?;
-        if model_type == ModelType::Qwen3 {
+        self.refuse_nulls(&[family.activation.0])?;
+        if family.head_dim.is_some() {
             self.refuse_nulls(&["head_dim"])?;
         }
-        self.refuse_unsupported(model_type)?;
+        self.refuse_unsupported()?;
         let hidden_size = self.size("hidden_size")?;
         let num_attention_heads = self.size("num_attention_heads")?;
-        let num_key_value_heads = self.key_value_heads(model_type, num_attention_heads)?;
-        let head_dim = self.head_dim(model_type, hidden_size, num_attention_heads)?;
-        let (rope_theta, rope_scaling) = rope::read(self)?;
+        let num_key_value_heads = self.key_value_heads(family, num_attention_heads)?;
+        let head_dim = self.head_dim(family, hidden_size, num_attention_heads)?;
+        let num_hidden_layers = self.layers()?;
+        let rope = Rope::read(self, family, head_dim)?;
         let vocab_size = self.size("vocab_size")?;
         let attention_bias = self.flag("attention_bias")?.unwrap_or(false);
         let config = ModelConfig {
@@ -278,20 +375,28 @@ impl Reader<'_> {
             vocab_size,
             hidden_size,
             intermediate_size: self.size("intermediate_size")?,
-            num_hidden_layers: self.layers()?,
+            num_hidden_layers,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
             max_position_embeddings: self
                 .optional_size("max_position_embeddings")?
-                .unwrap_or(model_type.default_positions()),
-            rms_norm_eps: self.positive("rms_norm_eps")?.unwrap_or(1e-6),
-            rope_theta,
-            rope_scaling,
-            // Qwen2 knows no such field: its biases are fixed.
-            attention_bias: attention_bias && model_type != ModelType::Qwen2,
-            mlp_bias: self.flag("mlp_bias")?.unwrap_or(false) && model_type == ModelType::Llama,
-            tie_word_embeddings: self.flag("tie_word_embeddings")?.unwrap_or(false),
+                .unwrap_or(family.max_position_embeddings),
+            rms_norm_eps: self.positive("rms_norm_eps")?.unwrap_or(family.rms_norm_eps),
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
+            rope_local_base_freq: rope.local_theta,
+            partial_rotary_factor: rope.share,
+            hidden_act: Activation::read(self, family)?,
+            layers: Layers::read(self, family, num_hidden_layers)?,
+            scales: Scales::read(self, family, hidden_size)?,
+            experts: Experts::read(self, family)?,
+            // Not every family knows these fields.
+            attention_bias: attention_bias && family.attention_bias == AttentionBias::Asked,
+            mlp_bias: self.flag("mlp_bias")?.unwrap_or(false) && family.mlp_bias,
+            tie_word_embeddings: self
+                .flag("tie_word_embeddings")?
+                .unwrap_or(family.tie_word_embeddings),
             initializer_range: self.positive("initializer_range")?.unwrap_or(0.02),
             bos_token_id: self.id("bos_token_id")?,
             eos_token_id: self.ids_below("eos_token_id", vocab_size)?.unwrap_or_default(),
@@ -317,31 +422,22 @@ impl Reader<'_> {
     }
 
     fn model_type(&self) -> Result<ModelType, ConfigError> {
-        match self.string("model_type")? {
-            Some("llama") => Ok(ModelType::Llama),
-            Some("qwen2") => Ok(ModelType::Qwen2),
-            Some("qwen3") => Ok(ModelType::Qwen3),
-            Some(other) => Err(self.error(
-                "model_type",
-                format!(
-                    "is \"{}\"; supported are llama, qwen2 (also Qwen2.5) and qwen3",
-                    shorten(other)
-                ),
-            )),
-            None => Err(self.error(
-                "model_type",
-                "is missing; write llama, qwen2 or qwen3".to_string(),
-            )),
-        }
+        let name = self.string("model_type")?;
+        name.and_then(ModelType::named).ok_or_else(|| {
+            let names = ModelType::names();
+            let problem = match name {
+                Some(other) => format!("is \"{}\"; supported are {names}", shorten(other)),
+                None => format!("is missing; write one of {names}"),
+            };
+            self.error("model_type", problem)
+        })
     }
 
-    fn key_value_heads(&self, model_type: ModelType, query_heads: usize) -> Result<usize, ConfigError> {
+    fn key_value_heads(&self, family: &Family, query_heads: usize) -> Result<usize, ConfigError> {
         let heads = match self.optional_size("num_key_value_heads")? {
             Some(heads) => heads,
-            // `null` is one for each query head in every family; that nothing is said means so in Llama's only.
-            None if model_type == ModelType::Llama || self.map.contains_key("num_key_value_heads") => {
-                query_heads
-            }
+            // `null` is one for each query head in every family; that nothing is said means so in some only.
+            None if family.own_kv_heads || self.map.contains_key("num_key_value_heads") => query_heads,
             None => {
                 return Err(self.error(
                     "num_key_value_heads",
@@ -358,11 +454,9 @@ impl Reader<'_> {
         }
     }
 
-    fn head_dim(&self, model_type: ModelType, d: usize, heads: usize) -> Result<usize, ConfigError> {
-        let head_dim = match self.optional_size("head_dim")? {
+    fn head_dim(&self, family: &Family, d: usize, heads: usize) -> Result<usize, ConfigError> {
+        let head_dim = match self.optional_size("head_dim")?.or(family.head_dim) {
             Some(head_dim) => head_dim,
-            // The default of transformers' Qwen3Config.
-            None if model_type == ModelType::Qwen3 => 128,
             None if d.is_multiple_of(heads) => d / heads,
             None => {
                 return Err(self.error(
@@ -381,89 +475,19 @@ impl Reader<'_> {
     }
 
     /// Names what would be computed wrongly if it were ignored.
-    fn refuse_unsupported(&self, model_type: ModelType) -> Result<(), ConfigError> {
-        if let Some(act) = self.string("hidden_act")?
-            && act != "silu"
-            && act != "swish"
-        {
-            return Err(self.error(
-                "hidden_act",
-                format!("is \"{}\"; only silu is supported", shorten(act)),
-            ));
-        }
-        self.refuse_windows(model_type)?;
-        for field in ["num_experts", "num_local_experts", "n_routed_experts"] {
-            if self.map.get(field).is_some_and(|value| !value.is_null()) {
-                return Err(self.error(field, "is set; mixtures of experts are not supported".to_string()));
-            }
-        }
+    fn refuse_unsupported(&self) -> Result<(), ConfigError> {
         if self.get("quantization_config").is_some() {
             return Err(self.error(
                 "quantization_config",
                 "is set; load the checkpoint's unquantised weights".to_string(),
             ));
         }
-        if let Some(share) = self.number("partial_rotary_factor")?
-            && share != 1.0
-        {
+        if self.flag("use_bidirectional_attention")? == Some(true) {
             return Err(self.error(
-                "partial_rotary_factor",
-                format!("is {share}; only whole heads are rotated here, so it must be 1"),
+                "use_bidirectional_attention",
+                "is true; tokens that see those after them are not computed".to_string(),
             ));
         }
         Ok(())
-    }
-
-    /// Sliding windows in use; one that no layer looks through is as good as none.
-    fn refuse_windows(&self, model_type: ModelType) -> Result<(), ConfigError> {
-        if let Some(types) = self.get("layer_types") {
-            let Value::Array(types) = types else {
-                return Err(self.error("layer_types", format!("is {}; it must be a list", short(types))));
-            };
-            if let Some(other) = types.iter().find(|kind| *kind != "full_attention") {
-                return Err(self.error(
-                    "layer_types",
-                    format!("holds {}; every layer must be full_attention", short(other)),
-                ));
-            }
-            let layers = self.layers()?;
-            if types.len() != layers {
-                return Err(self.error(
-                    "layer_types",
-                    format!("names {} layers, but num_hidden_layers is {layers}", types.len()),
-                ));
-            }
-        }
-        let switch = self.flag("use_sliding_window")?;
-        if model_type == ModelType::Llama {
-            // Mistral-like files have a window without the switch.
-            return match self.get("sliding_window") {
-                Some(_) if switch != Some(false) => Err(self.error(
-                    "sliding_window",
-                    "is set; sliding-window attention is not supported".to_string(),
-                )),
-                _ => Ok(()),
-            };
-        }
-        // Where nothing is said, Qwen2Config and Qwen3Config of transformers have a window of 4096, from layer 28 on; that is
-        // not believed of a file that switches it on.
-        let window = self.map.get("sliding_window") != Some(&Value::Null);
-        let first = match self.get("max_window_layers") {
-            None => 0,
-            Some(value) => value.as_u64().ok_or_else(|| {
-                self.error(
-                    "max_window_layers",
-                    format!("is {}; it must be a whole number", short(value)),
-                )
-            })?,
-        };
-        let in_use = window && first < self.layers()? as u64 && self.get("layer_types").is_none();
-        match switch == Some(true) && in_use {
-            true => Err(self.error(
-                "use_sliding_window",
-                "is true; sliding-window attention is not supported".to_string(),
-            )),
-            false => Ok(()),
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{DType, FloatDType, Tensor, bf16, f16};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{self, ParamPath, with_value};
@@ -74,6 +74,15 @@ pub fn cast<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {
     match x.dtype() == dtype {
         true => x,
         false => x.cast(dtype),
+    }
+}
+
+/// A number as one of format `dtype`.
+pub(crate) fn rounded(number: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::BF16 => bf16::from_f64(number).to_f64(),
+        DType::F16 => f16::from_f64(number).to_f64(),
+        _ => number,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The language models of gcpo: a Llama-style decoder on burn, its cache and its checkpoints.
 
+mod attention;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
 mod cpu;
 pub mod device;
 pub mod dtype;
+mod feed_forward;
 mod fields;
 mod files;
 pub mod generation;
@@ -16,6 +18,7 @@ pub mod llama;
 pub mod logp;
 pub mod lora;
 pub mod names;
+mod norm;
 mod projection;
 pub mod quickstart;
 pub mod rope;

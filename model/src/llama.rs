@@ -1,5 +1,6 @@
-//! The decoder of Llama, Qwen2/2.5 and Qwen3, whole. Fields are the checkpoint's paths
-//! (`model.layers.N.self_attn.q_proj.weight`); matrices are stored `[in, out]`, the transpose of Hugging Face's.
+//! The decoder of Llama and of the families beside it ([`ModelType`](crate::config::ModelType)), whole. Fields are the
+//! checkpoint's paths (`model.layers.N.self_attn.q_proj.weight`); matrices are stored `[in, out]`, the transpose of Hugging
+//! Face's. Where families differ, the configuration says how: here are its parts, and nothing asks for a family's name.
 //!
 //! Axes: `b` rows, `t` tokens, `d` features, `h`/`k` query/key-value heads, `g = h / k`, `e` features of a head, `l` layers.
 //!
@@ -11,18 +12,23 @@
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{Embedding, Linear};
-use burn::tensor::activation::{silu, softmax};
+use burn::tensor::activation::softmax;
 use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
+use crate::attention::capped;
 use crate::cache::{Cache, Step, causal_bias, padding_bias};
-use crate::config::ModelConfig;
-use crate::dtype::{Dtype, cast, cast_module, widen};
+use crate::config::{ModelConfig, NormWeight, Norms, QkNorm};
+use crate::dtype::{Dtype, cast, cast_module, rounded, widen};
 use crate::projection::project;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
+
+pub use crate::attention::{Attention, FusedAttention, SelfAttention};
+pub use crate::feed_forward::{FeedForward, FusedMlp, Mlp, SparseMlp};
+pub use crate::norm::RmsNorm;
 
 /// Attention scores that one forward with a cache holds at once, in numbers; longer inputs are run in windows.
 const SCORES_AT_ONCE: usize = 1 << 24;
@@ -54,51 +60,40 @@ pub struct Decoder {
 /// One layer.
 #[derive(Module, Debug)]
 pub struct Layer {
-    /// Before attention.
-    pub input_layernorm: RmsNorm,
+    /// Before attention, in families that have a norm there.
+    pub input_layernorm: Option<RmsNorm>,
     /// Attention.
-    pub self_attn: Attention,
-    /// Before the feed-forward.
+    pub self_attn: SelfAttention,
+    /// Before the feed-forward; behind attention in families with a `post_feedforward_layernorm`.
     pub post_attention_layernorm: RmsNorm,
+    /// Before the feed-forward, in families that have norms around it.
+    pub pre_feedforward_layernorm: Option<RmsNorm>,
     /// Feed-forward.
-    pub mlp: Mlp,
+    pub mlp: FeedForward,
+    /// Behind the feed-forward, in families that have a norm there.
+    pub post_feedforward_layernorm: Option<RmsNorm>,
 }
 
-/// Grouped-query attention.
-#[derive(Module, Debug)]
-pub struct Attention {
-    /// `[d, h·e]`
-    pub q_proj: Linear,
-    /// `[d, k·e]`
-    pub k_proj: Linear,
-    /// `[d, k·e]`
-    pub v_proj: Linear,
-    /// `[h·e, d]`
-    pub o_proj: Linear,
-    /// Qwen3: norm of each query head, `[e]`.
-    pub q_norm: Option<RmsNorm>,
-    /// Qwen3: norm of each key head, `[e]`.
-    pub k_norm: Option<RmsNorm>,
+/// The norms of a layer by where they stand.
+pub(crate) struct LayerNorms<'a> {
+    pub before_attention: Option<&'a RmsNorm>,
+    pub behind_attention: Option<&'a RmsNorm>,
+    pub before_feed_forward: Option<&'a RmsNorm>,
+    pub behind_feed_forward: Option<&'a RmsNorm>,
 }
 
-/// SwiGLU feed-forward: `down(silu(gate(x)) · up(x))`.
-#[derive(Module, Debug)]
-pub struct Mlp {
-    /// `[d, f]`
-    pub gate_proj: Linear,
-    /// `[d, f]`
-    pub up_proj: Linear,
-    /// `[f, d]`
-    pub down_proj: Linear,
-}
-
-/// `x / sqrt(mean(x²) + eps) · weight`, over the last axis.
-#[derive(Module, Debug)]
-pub struct RmsNorm {
-    /// `[d]`
-    pub weight: Param<Tensor<1>>,
-    #[module(skip)]
-    eps: f64,
+impl Layer {
+    pub(crate) fn norms(&self) -> LayerNorms<'_> {
+        let behind = self.post_feedforward_layernorm.as_ref();
+        let middle = Some(&self.post_attention_layernorm);
+        let before = self.pre_feedforward_layernorm.as_ref();
+        LayerNorms {
+            before_attention: self.input_layernorm.as_ref(),
+            behind_attention: middle.filter(|_| behind.is_some()),
+            before_feed_forward: before.or(middle.filter(|_| behind.is_none())),
+            behind_feed_forward: behind,
+        }
+    }
 }
 
 impl Llama {
@@ -114,44 +109,23 @@ impl Llama {
 
     /// The module with zeros for matrices and biases and ones for norms, none of them made before it is looked at.
     pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Llama {
-        let c = config;
-        let (d, f, e) = (c.hidden_size, c.intermediate_size, c.head_dim);
-        let (q, kv) = (c.num_attention_heads * e, c.num_key_value_heads * e);
-        let matrix = |shape| parameter(shape, 0.0, device);
-        let dense = |from: usize, to: usize, bias: bool| Linear {
-            weight: matrix([from, to]),
-            bias: bias.then(|| parameter([to], 0.0, device)),
-        };
-        let norm = |n: usize| RmsNorm {
-            weight: parameter([n], 1.0, device),
-            eps: c.rms_norm_eps,
-        };
-        let layer = |_| Layer {
-            input_layernorm: norm(d),
-            self_attn: Attention {
-                q_proj: dense(d, q, c.has_qkv_bias()),
-                k_proj: dense(d, kv, c.has_qkv_bias()),
-                v_proj: dense(d, kv, c.has_qkv_bias()),
-                o_proj: dense(q, d, c.has_o_bias()),
-                q_norm: c.has_qk_norm().then(|| norm(e)),
-                k_norm: c.has_qk_norm().then(|| norm(e)),
-            },
-            post_attention_layernorm: norm(d),
-            mlp: Mlp {
-                gate_proj: dense(d, f, c.mlp_bias),
-                up_proj: dense(d, f, c.mlp_bias),
-                down_proj: dense(f, d, c.mlp_bias),
-            },
-        };
+        let layers: Vec<usize> = (0..config.num_hidden_layers).collect();
+        Llama::blank_of(config, &layers, device)
+    }
+
+    /// [`Llama::blank`] of some layers only.
+    pub(crate) fn blank_of(config: &ModelConfig, layers: &[usize], device: &Device) -> Llama {
+        let (blank, d) = (Blank { config, device }, config.hidden_size);
+        let vocabulary = config.vocab_size;
         Llama {
             model: Decoder {
                 embed_tokens: Embedding {
-                    weight: matrix([c.vocab_size, d]),
+                    weight: parameter([vocabulary, d], 0.0, device),
                 },
-                layers: (0..c.num_hidden_layers).map(layer).collect(),
-                norm: norm(d),
+                layers: layers.iter().map(|&layer| blank.layer(layer)).collect(),
+                norm: blank.norm(d),
             },
-            lm_head: (!c.tie_word_embeddings).then(|| dense(d, c.vocab_size, false)),
+            lm_head: (!config.tie_word_embeddings).then(|| blank.dense(d, vocabulary, false)),
             config: config.clone(),
             recomputes: false,
         }
@@ -215,17 +189,23 @@ impl Llama {
         let device = self.device().without_autodiff();
         let (rows, width) = (tokens.rows(), tokens.width());
         let positions = tokens.positions(&vec![0; rows]);
-        let rotation = RopeTable::new(&self.config, width, &device).at(&positions);
-        let causal = causal_bias(self.config.groups(), width, 0, &device);
+        let rotations = RopeTable::new(&self.config, width, &device).at(&positions);
+        let cap = self.config.scales.attn_logit_softcapping;
+        let (groups, layers) = (self.config.groups(), &self.config.layers);
+        let causal = causal_bias(groups, width, 0, None, &device);
+        let windowed = layers.sliding_window().filter(|&window| window < width);
+        let windowed = windowed.map(|window| causal_bias(groups, width, 0, Some(window), &device));
         let padding = padding_bias(tokens, &device);
-        let mut attend = |_: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
-            let mut scores = widen(q.matmul(k.swap_dims(2, 3))) + causal.clone();
+        let mut attend = |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
+            let windowed = windowed.as_ref().filter(|_| layers.window(layer).is_some());
+            let bias = windowed.unwrap_or(&causal).clone();
+            let mut scores = capped(widen(q.matmul(k.swap_dims(2, 3))), cap) + bias;
             if let Some(padding) = &padding {
                 scores = scores + padding.clone();
             }
             cast(softmax(scores, 3), v.dtype()).matmul(v)
         };
-        self.run(tokens, &rotation, &mut attend)
+        self.run(tokens, &rotations, &mut attend)
     }
 
     fn forward_cached(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
@@ -250,7 +230,7 @@ impl Llama {
         let step: Step = cache.begin(tokens);
         let mut attend =
             |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| cache.attend(layer, &step, q, k, v);
-        self.run(tokens, &step.rotation, &mut attend)
+        self.run(tokens, &step.rotations, &mut attend)
     }
 
     /// The layers, around whatever `attend` makes of `(layer, q, k, v)`:
@@ -258,89 +238,197 @@ impl Llama {
     fn run(
         &self,
         tokens: &Tokens,
-        rotation: &Rotation,
+        rotations: &[Rotation],
         attend: &mut dyn FnMut(usize, Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
         let c = &self.config;
         let (rows, width, d) = (tokens.rows(), tokens.width(), c.hidden_size);
         let (k, g, e) = (c.num_key_value_heads, c.groups(), c.head_dim);
         let n = rows * width;
-        let mut x = self
-            .model
-            .embed_tokens
-            .forward(tokens.ids_bt.clone())
-            .reshape([n, d]);
-        let scaled = rotation.scaled((e as f64).powf(-0.5)).cast(x.dtype());
-        let rotation = rotation.cast(x.dtype());
+        let embedded = self.model.embed_tokens.forward(tokens.ids_bt.clone());
+        let mut multiplier = c.scales.embedding_multiplier;
+        if c.family().scaled_embeddings {
+            // Gemma's is kept in the format of the weights.
+            multiplier = rounded(multiplier, embedded.dtype());
+        }
+        let mut x = times(embedded.reshape([n, d]), multiplier);
+        let scale = c.attention_scale();
+        let turns: Vec<[Rotation; 2]> = rotations
+            .iter()
+            .map(|rotation| [rotation.scaled(scale).cast(x.dtype()), rotation.cast(x.dtype())])
+            .collect();
         for (index, layer) in self.model.layers.iter().enumerate() {
-            let attn = &layer.self_attn;
-            let normed = layer.input_layernorm.forward(x.clone());
-            let mut queries = project(&attn.q_proj, normed.clone()).reshape([n, k * g, e]);
-            let mut keys = project(&attn.k_proj, normed.clone()).reshape([n, k, e]);
-            let values = project(&attn.v_proj, normed);
-            if let Some(norm) = &attn.q_norm {
-                queries = norm.forward(queries);
-            }
-            if let Some(norm) = &attn.k_norm {
-                keys = norm.forward(keys);
-            }
-            let queries = scaled
-                .apply(queries)
+            let (attn, norms) = (&layer.self_attn, layer.norms());
+            let normed = normalised(norms.before_attention, x.clone());
+            let [queries, keys, values] = attn.project(normed, [k * g * e, k * e, k * e]);
+            let [q_norm, k_norm] = attn.norms();
+            let queries = normalised_as(q_norm, queries, [n, k * g, e]);
+            let keys = normalised_as(k_norm, keys, [n, k, e]);
+            let (queries, keys) = match c.rotation(index).map(|table| &turns[table]) {
+                Some([scaled, turn]) => (scaled.apply(queries), turn.apply(keys)),
+                None => (queries * scale, keys),
+            };
+            let queries = queries
                 .reshape([rows, width, k, g, e])
                 .permute([2, 0, 3, 1, 4])
                 .reshape([k, rows, g * width, e]);
-            let keys = rotation
-                .apply(keys)
-                .reshape([rows, width, k, e])
-                .permute([2, 0, 1, 3]);
+            let keys = keys.reshape([rows, width, k, e]).permute([2, 0, 1, 3]);
             let values = values.reshape([rows, width, k, e]).permute([2, 0, 1, 3]);
             let mixed = attend(index, queries, keys, values)
                 .reshape([k, rows, g, width, e])
                 .permute([1, 3, 0, 2, 4])
                 .reshape([n, k * g * e]);
-            x = x + project(&attn.o_proj, mixed);
-            let normed = layer.post_attention_layernorm.forward(x.clone());
-            x = x + layer.mlp.forward(normed);
+            let attended = normalised(norms.behind_attention, project(attn.o_proj(), mixed));
+            x = x + times(attended, c.scales.residual_multiplier);
+            let normed = normalised(norms.before_feed_forward, x.clone());
+            let fed = layer.mlp.forward(normed, c.hidden_act);
+            let fed = normalised(norms.behind_feed_forward, fed);
+            x = x + times(fed, c.scales.residual_multiplier);
         }
         self.model.norm.forward(x).reshape([rows, width, d])
     }
 
-    /// Logits of hidden states.
+    /// Logits of hidden states, divided and capped where the family's are; then they are in f32 at least.
     ///
     /// # Shapes
     /// `[.., d]` to `[.., v]`
     pub fn lm_head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        match &self.lm_head {
+        let logits = match &self.lm_head {
             Some(head) => head.forward(hidden),
             None => linear(hidden, self.model.embed_tokens.weight.val().transpose(), None),
+        };
+        let scales = &self.config.scales;
+        let logits = match scales.logits_scaling {
+            1.0 => logits,
+            scaling => widen(logits) / scaling,
+        };
+        match scales.final_logit_softcapping {
+            None => logits,
+            cap => capped(widen(logits), cap),
         }
     }
 }
 
-impl Mlp {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = swish(project(&self.gate_proj, x.clone()));
-        project(&self.down_proj, gate * project(&self.up_proj, x))
+/// `x`, normalised where there is a norm.
+fn normalised<const D: usize>(norm: Option<&RmsNorm>, x: Tensor<D>) -> Tensor<D> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }
 
-/// `x · sigmoid(x)`. burn's sigmoid branches on the sign and costs twice as much on the CPU, but its gradient is safe;
-/// this quotient's is not where `exp` overflows (the value is), so it serves where no gradient is wanted.
-fn swish(x: Tensor<2>) -> Tensor<2> {
-    if x.is_autodiff() {
-        return silu(x);
+/// Heads of `x`, normalised where there is a norm: as wide as a head it is for each of them, else for all together.
+///
+/// # Shapes
+/// `[n, heads · e]` to `heads` = `[n, heads, e]`
+fn normalised_as(norm: Option<&RmsNorm>, x: Tensor<2>, heads: [usize; 3]) -> Tensor<3> {
+    match norm {
+        Some(norm) if norm.weight.shape().dims() == [heads[2]] => norm.forward(x.reshape(heads)),
+        norm => normalised(norm, x).reshape(heads),
     }
-    let denominator = x.clone().neg().exp() + 1.0;
-    x / denominator
 }
 
-impl RmsNorm {
-    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dtype = x.dtype();
-        let x = widen(x);
-        let rms = (x.clone().square().mean_dim(D - 1) + self.eps).sqrt();
-        // Rounded before the weight comes in, as in transformers.
-        cast(x / rms, dtype) * self.weight.val().unsqueeze()
+/// A product in f32 at least, in the format of `x` again.
+fn times<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
+    let dtype = x.dtype();
+    match factor {
+        1.0 => x,
+        factor => cast(widen(x) * factor, dtype),
+    }
+}
+
+/// Makes the parts of [`Llama::blank`].
+struct Blank<'a> {
+    config: &'a ModelConfig,
+    device: &'a Device,
+}
+
+impl Blank<'_> {
+    fn dense(&self, from: usize, to: usize, bias: bool) -> Linear {
+        Linear {
+            weight: parameter([from, to], 0.0, self.device),
+            bias: bias.then(|| parameter([to], 0.0, self.device)),
+        }
+    }
+
+    fn norm(&self, features: usize) -> RmsNorm {
+        let kind = self.config.family().norm_weight;
+        let one = match kind {
+            NormWeight::Added => 0.0,
+            NormWeight::Rounded | NormWeight::Wide => 1.0,
+        };
+        RmsNorm::new(
+            parameter([features], one, self.device),
+            self.config.rms_norm_eps,
+            kind,
+        )
+    }
+
+    fn layer(&self, number: usize) -> Layer {
+        let (norms, d) = (self.config.family().norms, self.config.hidden_size);
+        Layer {
+            input_layernorm: (norms != Norms::Behind).then(|| self.norm(d)),
+            self_attn: self.attention(),
+            post_attention_layernorm: self.norm(d),
+            pre_feedforward_layernorm: (norms == Norms::Around).then(|| self.norm(d)),
+            mlp: self.feed_forward(number),
+            post_feedforward_layernorm: (norms != Norms::Before).then(|| self.norm(d)),
+        }
+    }
+
+    fn attention(&self) -> SelfAttention {
+        let (c, d) = (self.config, self.config.hidden_size);
+        let (q, kv) = (
+            c.num_attention_heads * c.head_dim,
+            c.num_key_value_heads * c.head_dim,
+        );
+        let qk_norm = |all: usize| match c.family().qk_norm {
+            QkNorm::Never => None,
+            QkNorm::Heads => Some(self.norm(c.head_dim)),
+            QkNorm::Projection => Some(self.norm(all)),
+        };
+        match c.family().fused {
+            false => SelfAttention::Split(Attention {
+                q_proj: self.dense(d, q, c.has_qkv_bias()),
+                k_proj: self.dense(d, kv, c.has_qkv_bias()),
+                v_proj: self.dense(d, kv, c.has_qkv_bias()),
+                o_proj: self.dense(q, d, c.has_o_bias()),
+                q_norm: qk_norm(q),
+                k_norm: qk_norm(kv),
+            }),
+            true => SelfAttention::Fused(FusedAttention {
+                qkv_proj: self.dense(d, q + 2 * kv, c.has_qkv_bias()),
+                o_proj: self.dense(q, d, c.has_o_bias()),
+            }),
+        }
+    }
+
+    fn feed_forward(&self, layer: usize) -> FeedForward {
+        let (c, d, f) = (
+            self.config,
+            self.config.hidden_size,
+            self.config.intermediate_size,
+        );
+        let split = |f: usize| Mlp {
+            gate_proj: self.dense(d, f, c.mlp_bias),
+            up_proj: self.dense(d, f, c.mlp_bias),
+            down_proj: self.dense(f, d, c.mlp_bias),
+        };
+        match &c.experts {
+            Some(experts) if experts.are_in(layer) => FeedForward::Sparse(SparseMlp {
+                gate: self.dense(d, experts.num_experts, false),
+                experts: (0..experts.num_experts)
+                    .map(|_| split(experts.moe_intermediate_size))
+                    .collect(),
+                taken: experts.num_experts_per_tok,
+                normalised: experts.norm_topk_prob,
+            }),
+            _ if c.family().fused => FeedForward::Fused(FusedMlp {
+                gate_up_proj: self.dense(d, 2 * f, c.mlp_bias),
+                down_proj: self.dense(f, d, c.mlp_bias),
+            }),
+            _ => FeedForward::Split(split(f)),
+        }
     }
 }
 

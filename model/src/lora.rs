@@ -42,7 +42,7 @@ pub struct Lora {
 /// Which projections have an adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Every linear layer but the head.
+    /// Every linear layer but the head; of models with experts it is refused.
     AllLinear,
     /// Those that are called so, or whose path ends so.
     Named(Vec<String>),
@@ -56,6 +56,12 @@ pub enum LoraError {
     NoTarget {
         /// The name.
         name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// `all-linear` of a model whose experts can have no adapters.
+    #[error("target_modules: \"all-linear\" means the experts too, which have no adapters here; name projections: {}", .known.join(", "))]
+    Experts {
         /// The names that there are.
         known: Vec<String>,
     },
@@ -87,18 +93,24 @@ impl Targets {
     /// The paths of the projections of `model` that are meant, in its order.
     ///
     /// # Errors
-    /// A name means none.
+    /// A name means none, or all are meant and the model has experts.
     pub fn paths(&self, model: &Llama) -> Result<Vec<String>, LoraError> {
         let all = || model.projections().into_iter().map(|(path, _)| path);
+        let known = || {
+            let mut known: Vec<String> = all().map(|path| leaf(&path).to_owned()).collect();
+            known.sort();
+            known.dedup();
+            known
+        };
         let names = match self {
+            Self::AllLinear if model.config().experts.is_some() => {
+                return Err(LoraError::Experts { known: known() });
+            }
             Self::AllLinear => return Ok(all().collect()),
             Self::Named(names) => names,
         };
         if let Some(name) = names.iter().find(|name| !all().any(|path| means(name, &path))) {
-            let mut known: Vec<String> = all().map(|path| leaf(&path).to_owned()).collect();
-            known.sort();
-            known.dedup();
-            let name = name.clone();
+            let (name, known) = (name.clone(), known());
             return Err(LoraError::NoTarget { name, known });
         }
         Ok(all()
@@ -161,6 +173,11 @@ impl Reparameterizer for Put {
     ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
         let (shape, device) = (param.lazy_shape(), param.lazy_device());
         let base = param.set_require_grad(false);
+        // burn's path names the variants of enums too, which alone begin with a capital.
+        let fields = path
+            .split('.')
+            .filter(|name| !name.starts_with(char::is_uppercase));
+        let path = fields.collect::<Vec<_>>().join(".");
         let factors = path.strip_suffix(".weight");
         let Some([a, b]) = factors.and_then(|path| self.factors.remove(path)) else {
             return (base, None);
@@ -233,20 +250,16 @@ impl names::Map for Follow<'_> {
 
 impl Llama {
     /// Every linear layer but the head, by its path.
-    fn projections(&self) -> Vec<(String, &Linear)> {
+    pub fn projections(&self) -> Vec<(String, &Linear)> {
         let mut all = Vec::new();
         for (number, layer) in self.model.layers.iter().enumerate() {
-            let (attn, mlp) = (&layer.self_attn, &layer.mlp);
-            for (name, projection) in [
-                ("self_attn.q_proj", &attn.q_proj),
-                ("self_attn.k_proj", &attn.k_proj),
-                ("self_attn.v_proj", &attn.v_proj),
-                ("self_attn.o_proj", &attn.o_proj),
-                ("mlp.gate_proj", &mlp.gate_proj),
-                ("mlp.up_proj", &mlp.up_proj),
-                ("mlp.down_proj", &mlp.down_proj),
+            for (part, projections) in [
+                ("self_attn", layer.self_attn.projections()),
+                ("mlp", layer.mlp.projections()),
             ] {
-                all.push((format!("model.layers.{number}.{name}"), projection));
+                for (name, projection) in projections {
+                    all.push((format!("model.layers.{number}.{part}.{name}"), projection));
+                }
             }
         }
         all
@@ -254,16 +267,8 @@ impl Llama {
 
     fn projections_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         self.model.layers.iter_mut().flat_map(|layer| {
-            let (attn, mlp) = (&mut layer.self_attn, &mut layer.mlp);
-            [
-                &mut attn.q_proj,
-                &mut attn.k_proj,
-                &mut attn.v_proj,
-                &mut attn.o_proj,
-                &mut mlp.gate_proj,
-                &mut mlp.up_proj,
-                &mut mlp.down_proj,
-            ]
+            let (attn, mlp) = (layer.self_attn.projections_mut(), layer.mlp.projections_mut());
+            attn.into_iter().chain(mlp)
         })
     }
 }

@@ -89,13 +89,25 @@ impl Visit for Vec<Parameter> {
 /// Where a walk through a module is.
 #[derive(Debug, Default)]
 pub struct ParamPath {
-    /// Fields, and whether a projection holds them.
-    fields: Vec<(String, bool)>,
+    /// Fields, and what holds them: variants of an enum are no fields of a checkpoint.
+    fields: Vec<(String, Holder)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Holder {
+    Projection,
+    Enum,
+    Other,
 }
 
 impl ParamPath {
     fn enter(&mut self, name: &str, container_type: &str) {
-        self.fields.push((name.into(), container_type == "Struct:Linear"));
+        let holder = match container_type {
+            "Struct:Linear" => Holder::Projection,
+            of if of.starts_with("Enum:") => Holder::Enum,
+            _ => Holder::Other,
+        };
+        self.fields.push((name.into(), holder));
     }
 
     fn exit(&mut self) {
@@ -104,8 +116,9 @@ impl ParamPath {
 
     /// The parameter's name: its fields, joined by dots.
     pub fn name(&self) -> String {
-        let fields: Vec<&str> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
-        fields.join(".")
+        let fields = self.fields.iter().filter(|(_, holder)| *holder != Holder::Enum);
+        let names: Vec<&str> = fields.map(|(name, _)| name.as_str()).collect();
+        names.join(".")
     }
 
     /// Whether the parameter is a factor of an adapter ([`crate::lora`]) that is attached to another one.
@@ -115,7 +128,7 @@ impl ParamPath {
 
     /// A projection's matrix is `[in, out]` here and `[out, in]` in a checkpoint.
     pub fn is_transposed(&self) -> bool {
-        matches!(self.fields.last(), Some((name, true)) if name == "weight")
+        matches!(self.fields.last(), Some((name, Holder::Projection)) if name == "weight")
     }
 }
 

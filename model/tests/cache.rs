@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{DType, Tensor};
-use common::{config, device, distance};
+use common::{config, device, distance, families};
 use gcpo_model::cache::Cache;
 use gcpo_model::llama::Llama;
 use gcpo_model::tokens::{Padding, Tokens};
@@ -12,6 +12,13 @@ const TOLERANCE: f32 = 2e-5;
 
 fn model() -> Llama {
     Llama::init(&config(""), 7, &device())
+}
+
+/// One of each family that attends in a way of its own.
+fn models() -> impl Iterator<Item = Llama> {
+    families()
+        .into_iter()
+        .map(|config| Llama::init(&config, 7, &device()))
 }
 
 /// Some tokens, different for each seed.
@@ -46,79 +53,82 @@ fn concat(parts: &[&[u32]]) -> Vec<u32> {
 
 #[test]
 fn decode_equals_prefill() {
-    let model = model();
-    let sequences: Vec<Vec<u32>> = (0..3).map(|s| ids(s, 50)).collect();
-    let mut cache = Cache::new(model.config(), 3, &device(), DType::F32);
-    let prompts: Vec<Vec<u32>> = sequences.iter().map(|s| s[..7].to_vec()).collect();
-    let hidden = model.forward(&right(&prompts), Some(&mut cache));
-    let expected: Vec<Tensor<2>> = sequences.iter().map(|s| alone(&model, s)).collect();
-    for (row, expected) in expected.iter().enumerate() {
-        let e = expected.clone().narrow(0, 0, 7);
-        assert!(distance(part(&hidden, row, 0, 7), e) < TOLERANCE);
-    }
-    for at in 7..50 {
-        let step: Vec<Vec<u32>> = sequences.iter().map(|s| vec![s[at]]).collect();
-        let hidden = model.forward(&right(&step), Some(&mut cache));
+    for model in models() {
+        let sequences: Vec<Vec<u32>> = (0..3).map(|s| ids(s, 50)).collect();
+        let mut cache = Cache::new(model.config(), 3, &device(), DType::F32);
+        let prompts: Vec<Vec<u32>> = sequences.iter().map(|s| s[..7].to_vec()).collect();
+        let hidden = model.forward(&right(&prompts), Some(&mut cache));
+        let expected: Vec<Tensor<2>> = sequences.iter().map(|s| alone(&model, s)).collect();
         for (row, expected) in expected.iter().enumerate() {
-            let e = expected.clone().narrow(0, at, 1);
-            let error = distance(part(&hidden, row, 0, 1), e);
-            assert!(error < TOLERANCE, "row {row} position {at}: {error}");
+            let e = expected.clone().narrow(0, 0, 7);
+            assert!(distance(part(&hidden, row, 0, 7), e) < TOLERANCE);
         }
+        for at in 7..50 {
+            let step: Vec<Vec<u32>> = sequences.iter().map(|s| vec![s[at]]).collect();
+            let hidden = model.forward(&right(&step), Some(&mut cache));
+            for (row, expected) in expected.iter().enumerate() {
+                let e = expected.clone().narrow(0, at, 1);
+                let error = distance(part(&hidden, row, 0, 1), e);
+                assert!(error < TOLERANCE, "row {row} position {at}: {error}");
+            }
+        }
+        assert_eq!(cache.lengths(), &[50, 50, 50]);
     }
-    assert_eq!(cache.lengths(), &[50, 50, 50]);
 }
 
 #[test]
 fn a_batch_equals_its_rows_on_either_side() {
-    let model = model();
-    let rows = vec![ids(1, 9), ids(2, 4), ids(3, 1), ids(4, 6)];
-    for padding in [Padding::Left, Padding::Right] {
-        let tokens = Tokens::new(&rows, padding, &device());
-        let mut cache = Cache::new(model.config(), 4, &device(), DType::F32);
-        let plain = model.forward(&tokens, None);
-        let cached = model.forward(&tokens, Some(&mut cache));
-        assert_eq!(cache.lengths(), &[9, 4, 1, 6]);
-        for (row, sequence) in rows.iter().enumerate() {
-            let (from, to) = (tokens.start(row), tokens.start(row) + sequence.len());
-            let expected = alone(&model, sequence);
-            assert!(distance(part(&plain, row, from, to), expected.clone()) < TOLERANCE);
-            assert!(distance(part(&cached, row, from, to), expected) < TOLERANCE);
+    for model in models() {
+        let rows = vec![ids(1, 9), ids(2, 4), ids(3, 1), ids(4, 6)];
+        for padding in [Padding::Left, Padding::Right] {
+            let tokens = Tokens::new(&rows, padding, &device());
+            let mut cache = Cache::new(model.config(), 4, &device(), DType::F32);
+            let plain = model.forward(&tokens, None);
+            let cached = model.forward(&tokens, Some(&mut cache));
+            assert_eq!(cache.lengths(), &[9, 4, 1, 6]);
+            for (row, sequence) in rows.iter().enumerate() {
+                let (from, to) = (tokens.start(row), tokens.start(row) + sequence.len());
+                let expected = alone(&model, sequence);
+                assert!(distance(part(&plain, row, from, to), expected.clone()) < TOLERANCE);
+                assert!(distance(part(&cached, row, from, to), expected) < TOLERANCE);
+            }
         }
     }
 }
 
 #[test]
 fn ragged_appends_leave_holes_that_nobody_sees() {
-    let model = model();
-    for padding in [Padding::Left, Padding::Right] {
-        let pieces = [
-            vec![ids(1, 5), ids(2, 2), ids(3, 7)],
-            vec![ids(4, 1), ids(5, 6), ids(6, 3)],
-            vec![ids(7, 1), ids(8, 1), ids(9, 1)],
-            vec![ids(10, 2), ids(11, 4), ids(12, 4)],
-        ];
-        let mut cache = Cache::new(model.config(), 3, &device(), DType::F32);
-        let mut so_far = vec![Vec::new(); 3];
-        for piece in &pieces {
-            let tokens = Tokens::new(piece, padding, &device());
-            let hidden = model.forward(&tokens, Some(&mut cache));
-            for row in 0..3 {
-                let seen = so_far[row].len();
-                so_far[row].extend(&piece[row]);
-                let expected = alone(&model, &so_far[row]).narrow(0, seen, piece[row].len());
-                let from = tokens.start(row);
-                let got = part(&hidden, row, from, from + piece[row].len());
-                let error = distance(got, expected);
-                assert!(error < TOLERANCE, "{padding:?} row {row}: {error}");
+    for model in models() {
+        for padding in [Padding::Left, Padding::Right] {
+            let pieces = [
+                vec![ids(1, 5), ids(2, 2), ids(3, 7)],
+                vec![ids(4, 1), ids(5, 6), ids(6, 3)],
+                vec![ids(7, 1), ids(8, 1), ids(9, 1)],
+                vec![ids(10, 2), ids(11, 4), ids(12, 4)],
+            ];
+            let mut cache = Cache::new(model.config(), 3, &device(), DType::F32);
+            let mut so_far = vec![Vec::new(); 3];
+            for piece in &pieces {
+                let tokens = Tokens::new(piece, padding, &device());
+                let hidden = model.forward(&tokens, Some(&mut cache));
+                for row in 0..3 {
+                    let seen = so_far[row].len();
+                    so_far[row].extend(&piece[row]);
+                    let expected = alone(&model, &so_far[row]).narrow(0, seen, piece[row].len());
+                    let from = tokens.start(row);
+                    let got = part(&hidden, row, from, from + piece[row].len());
+                    let error = distance(got, expected);
+                    assert!(error < TOLERANCE, "{padding:?} row {row}: {error}");
+                }
             }
-        }
-        // A level with holes.
-        let mut forked = cache.fork(&[2, 0, 0]);
-        let hidden = model.forward(&right(&[ids(1, 2), ids(2, 3), ids(3, 1)]), Some(&mut forked));
-        for (row, (parent, seed, count)) in [(2, 1, 2), (0, 2, 3), (0, 3, 1)].iter().enumerate() {
-            let sequence = concat(&[&so_far[*parent], &ids(*seed, *count)]);
-            let expected = alone(&model, &sequence).narrow(0, so_far[*parent].len(), *count);
-            assert!(distance(part(&hidden, row, 0, *count), expected) < TOLERANCE);
+            // A level with holes.
+            let mut forked = cache.fork(&[2, 0, 0]);
+            let hidden = model.forward(&right(&[ids(1, 2), ids(2, 3), ids(3, 1)]), Some(&mut forked));
+            for (row, (parent, seed, count)) in [(2, 1, 2), (0, 2, 3), (0, 3, 1)].iter().enumerate() {
+                let sequence = concat(&[&so_far[*parent], &ids(*seed, *count)]);
+                let expected = alone(&model, &sequence).narrow(0, so_far[*parent].len(), *count);
+                assert!(distance(part(&hidden, row, 0, *count), expected) < TOLERANCE);
+            }
         }
     }
 }
@@ -126,7 +136,11 @@ fn ragged_appends_leave_holes_that_nobody_sees() {
 /// Runs a chain of forks, `plan[level]` giving for each row its parent and its tokens, and compares every row of every
 /// level with its flat run.
 fn check_tree(plan: &[Vec<(usize, Vec<u32>)>]) -> Cache {
-    let model = model();
+    let mut caches: Vec<Cache> = models().map(|model| check_tree_of(&model, plan)).collect();
+    caches.swap_remove(0)
+}
+
+fn check_tree_of(model: &Llama, plan: &[Vec<(usize, Vec<u32>)>]) -> Cache {
     let mut cache = Cache::new(model.config(), plan[0].len(), &device(), DType::F32);
     let mut so_far: Vec<Vec<u32>> = vec![Vec::new(); plan[0].len()];
     for (depth, rows) in plan.iter().enumerate() {
@@ -141,7 +155,7 @@ fn check_tree(plan: &[Vec<(usize, Vec<u32>)>]) -> Cache {
             let seen = so_far[row].len();
             so_far[row].extend(new);
             assert_eq!(cache.lengths()[row], so_far[row].len());
-            let expected = alone(&model, &so_far[row]).narrow(0, seen, new.len());
+            let expected = alone(model, &so_far[row]).narrow(0, seen, new.len());
             let error = distance(part(&hidden, row, 0, new.len()), expected);
             assert!(error < TOLERANCE, "depth {depth} row {row}: {error}");
         }
@@ -205,48 +219,50 @@ fn nodes_without_rows_go() {
 
 #[test]
 fn keep_drops_rows_and_nothing_else() {
-    let model = model();
-    let mut base = Cache::new(model.config(), 2, &device(), DType::F32);
-    let prompts = [ids(1, 5), ids(2, 8)];
-    model.forward(&right(&prompts), Some(&mut base));
-    let parents = [0, 0, 0, 1, 1, 1];
-    let mut cache = base.fork(&parents);
-    let mut so_far: Vec<Vec<u32>> = parents.iter().map(|&p| prompts[p].clone()).collect();
-    let step = |cache: &mut Cache, so_far: &mut Vec<Vec<u32>>, seed: u32| {
-        let new: Vec<Vec<u32>> = (0..so_far.len() as u32).map(|r| ids(seed + r, 1)).collect();
-        let hidden = model.forward(&right(&new), Some(cache));
-        for (row, new) in new.iter().enumerate() {
-            so_far[row].extend(new);
-            let expected = alone(&model, &so_far[row]).narrow(0, so_far[row].len() - 1, 1);
-            assert!(distance(part(&hidden, row, 0, 1), expected) < TOLERANCE);
+    for model in models() {
+        let mut base = Cache::new(model.config(), 2, &device(), DType::F32);
+        let prompts = [ids(1, 5), ids(2, 8)];
+        model.forward(&right(&prompts), Some(&mut base));
+        let parents = [0, 0, 0, 1, 1, 1];
+        let mut cache = base.fork(&parents);
+        let mut so_far: Vec<Vec<u32>> = parents.iter().map(|&p| prompts[p].clone()).collect();
+        let step = |cache: &mut Cache, so_far: &mut Vec<Vec<u32>>, seed: u32| {
+            let new: Vec<Vec<u32>> = (0..so_far.len() as u32).map(|r| ids(seed + r, 1)).collect();
+            let hidden = model.forward(&right(&new), Some(cache));
+            for (row, new) in new.iter().enumerate() {
+                so_far[row].extend(new);
+                let expected = alone(&model, &so_far[row]).narrow(0, so_far[row].len() - 1, 1);
+                assert!(distance(part(&hidden, row, 0, 1), expected) < TOLERANCE);
+            }
+        };
+        step(&mut cache, &mut so_far, 20);
+        step(&mut cache, &mut so_far, 30);
+        for (rows, seed) in [(vec![0, 1, 2, 4, 5], 40), (vec![4, 0, 3], 50), (vec![0, 2], 60)] {
+            cache.keep(&rows);
+            so_far = rows.iter().map(|&r| so_far[r].clone()).collect();
+            step(&mut cache, &mut so_far, seed);
+            step(&mut cache, &mut so_far, seed + 5);
         }
-    };
-    step(&mut cache, &mut so_far, 20);
-    step(&mut cache, &mut so_far, 30);
-    for (rows, seed) in [(vec![0, 1, 2, 4, 5], 40), (vec![4, 0, 3], 50), (vec![0, 2], 60)] {
-        cache.keep(&rows);
-        so_far = rows.iter().map(|&r| so_far[r].clone()).collect();
-        step(&mut cache, &mut so_far, seed);
-        step(&mut cache, &mut so_far, seed + 5);
+        // Only the second prompt is left of the shared level.
+        assert_eq!(cache.rows(), 2);
     }
-    // Only the second prompt is left of the shared level.
-    assert_eq!(cache.rows(), 2);
 }
 
 #[test]
 fn a_prefix_is_continued_many_times() {
-    let model = model();
-    let mut prefix = Cache::new(model.config(), 1, &device(), DType::F32);
-    let prompt = ids(1, 10);
-    model.forward(&right(std::slice::from_ref(&prompt)), Some(&mut prefix));
-    let prefix = prefix.fork(&[0]);
-    for seed in 2..5 {
-        let mut once = prefix.fork(&[0, 0]);
-        let new = [ids(seed, 3), ids(seed + 10, 3)];
-        let hidden = model.forward(&right(&new), Some(&mut once));
-        for (row, new) in new.iter().enumerate() {
-            let expected = alone(&model, &concat(&[&prompt, new])).narrow(0, 10, 3);
-            assert!(distance(part(&hidden, row, 0, 3), expected) < TOLERANCE);
+    for model in models() {
+        let mut prefix = Cache::new(model.config(), 1, &device(), DType::F32);
+        let prompt = ids(1, 10);
+        model.forward(&right(std::slice::from_ref(&prompt)), Some(&mut prefix));
+        let prefix = prefix.fork(&[0]);
+        for seed in 2..5 {
+            let mut once = prefix.fork(&[0, 0]);
+            let new = [ids(seed, 3), ids(seed + 10, 3)];
+            let hidden = model.forward(&right(&new), Some(&mut once));
+            for (row, new) in new.iter().enumerate() {
+                let expected = alone(&model, &concat(&[&prompt, new])).narrow(0, 10, 3);
+                assert!(distance(part(&hidden, row, 0, 3), expected) < TOLERANCE);
+            }
         }
     }
 }
@@ -387,27 +403,28 @@ const LENGTHS: [usize; 15] = [7, 2, 9, 4, 1, 9, 3, 5, 8, 1, 6, 9, 2, 7, 4];
 
 #[test]
 fn an_exchanged_row_equals_a_fresh_one() {
-    let model = model();
-    for lanes in [1, 2, 5] {
-        let mut run = Refilled::new(&model, lanes, &LENGTHS);
-        run.cache.reserve(9);
-        let bytes = run.own_bytes();
-        assert_eq!(
-            bytes,
-            lanes * 9 * model.config().kv_numbers_per_token() * size_of::<f32>()
-        );
-        let mut steps = 0;
-        loop {
-            run.step(1);
-            steps += 1;
-            // 77 tokens a lane at most go round and round in 9 columns.
-            assert_eq!(run.own_bytes(), bytes / lanes * run.cache.rows());
-            if !run.refill() {
-                break;
+    for model in models() {
+        for lanes in [1, 2, 5] {
+            let mut run = Refilled::new(&model, lanes, &LENGTHS);
+            run.cache.reserve(9);
+            let bytes = run.own_bytes();
+            assert_eq!(
+                bytes,
+                lanes * 9 * model.config().kv_numbers_per_token() * size_of::<f32>()
+            );
+            let mut steps = 0;
+            loop {
+                run.step(1);
+                steps += 1;
+                // 77 tokens a lane at most go round and round in 9 columns.
+                assert_eq!(run.own_bytes(), bytes / lanes * run.cache.rows());
+                if !run.refill() {
+                    break;
+                }
             }
+            assert_eq!(run.waiting, LENGTHS.len());
+            assert!(steps >= LENGTHS.iter().sum::<usize>().div_ceil(lanes));
         }
-        assert_eq!(run.waiting, LENGTHS.len());
-        assert!(steps >= LENGTHS.iter().sum::<usize>().div_ceil(lanes));
     }
 }
 
@@ -430,29 +447,30 @@ fn a_ring_that_is_too_short_grows() {
 
 #[test]
 fn several_tokens_at_once_and_forks_unroll_a_ring() {
-    let model = model();
-    for width in [2, 3, 7] {
-        let mut run = Refilled::new(&model, 3, &LENGTHS);
-        run.cache.reserve(12);
-        for at in 0.. {
-            run.step(if at % 4 == 3 { width } else { 1 });
-            let rows: Vec<usize> = (0..run.rows.len()).rev().flat_map(|row| [row, row]).collect();
-            let new: Vec<Vec<u32>> = (0..rows.len() as u32)
-                .map(|i| ids(at + i, 1 + i as usize % 3))
-                .collect();
-            let hidden = model.forward(&right(&new), Some(&mut run.cache.fork(&rows)));
-            for (i, (&row, new)) in rows.iter().zip(&new).enumerate() {
-                let (request, done) = run.rows[row];
-                let (prefix, tokens) = &run.requests[request];
-                let whole = concat(&[prefix, &tokens[..done], new]);
-                let expected = alone(&model, &whole).narrow(0, whole.len() - new.len(), new.len());
-                assert!(distance(part(&hidden, i, 0, new.len()), expected) < 1e-5);
+    for model in models() {
+        for width in [2, 3, 7] {
+            let mut run = Refilled::new(&model, 3, &LENGTHS);
+            run.cache.reserve(12);
+            for at in 0.. {
+                run.step(if at % 4 == 3 { width } else { 1 });
+                let rows: Vec<usize> = (0..run.rows.len()).rev().flat_map(|row| [row, row]).collect();
+                let new: Vec<Vec<u32>> = (0..rows.len() as u32)
+                    .map(|i| ids(at + i, 1 + i as usize % 3))
+                    .collect();
+                let hidden = model.forward(&right(&new), Some(&mut run.cache.fork(&rows)));
+                for (i, (&row, new)) in rows.iter().zip(&new).enumerate() {
+                    let (request, done) = run.rows[row];
+                    let (prefix, tokens) = &run.requests[request];
+                    let whole = concat(&[prefix, &tokens[..done], new]);
+                    let expected = alone(&model, &whole).narrow(0, whole.len() - new.len(), new.len());
+                    assert!(distance(part(&hidden, i, 0, new.len()), expected) < 1e-5);
+                }
+                if !run.refill() {
+                    break;
+                }
             }
-            if !run.refill() {
-                break;
-            }
+            assert_eq!(run.waiting, LENGTHS.len());
         }
-        assert_eq!(run.waiting, LENGTHS.len());
     }
 }
 

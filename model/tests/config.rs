@@ -2,29 +2,9 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::config;
+use common::{config, read, with};
 use gcpo_model::config::{ModelConfig, ModelType, RopeScaling};
 use gcpo_model::rope::inverse_frequencies;
-use serde_json::{Value, json};
-
-fn read(json: &str) -> Result<ModelConfig, String> {
-    ModelConfig::from_json(json.as_bytes(), Path::new("dir/config.json")).map_err(|error| error.to_string())
-}
-
-/// A small `config.json` with some fields added or replaced.
-fn with(model_type: &str, fields: &str) -> String {
-    let mut config = json!({
-        "model_type": model_type, "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512
-    });
-    let fields: Value = serde_json::from_str(&format!("{{{}}}", fields.trim_start_matches(','))).unwrap();
-    for (field, value) in fields.as_object().unwrap() {
-        config[field] = value.clone();
-    }
-    config.to_string()
-}
 
 #[test]
 fn families_differ_in_biases_norms_and_heads() {
@@ -115,14 +95,14 @@ fn two_spellings_of_one_setting_may_not_differ() {
             "base 500",
         ),
         (
-            r#", "rope_parameters": {"rope_theta": 500}, "rope_scaling": {"rope_type": "yarn", "factor": 4}"#.into(),
+            r#", "rope_parameters": {"rope_theta": 500}, "rope_scaling": {"rope_type": "ntk", "factor": 4}"#.into(),
             "`rope_scaling.rope_type`",
-            "yarn",
+            "ntk",
         ),
         (
-            r#", "rope_parameters": {"rope_type": "yarn", "factor": 4}, "rope_scaling": {"rope_type": "default"}"#.into(),
+            r#", "rope_parameters": {"rope_type": "ntk", "factor": 4}, "rope_scaling": {"rope_type": "default"}"#.into(),
             "`rope_parameters.rope_type`",
-            "yarn",
+            "ntk",
         ),
         (
             r#", "rope_scaling": {"rope_type": "linear", "type": "llama3", "factor": 4}"#.into(),
@@ -130,9 +110,9 @@ fn two_spellings_of_one_setting_may_not_differ() {
             "`rope_scaling.type` is llama3",
         ),
         (
-            r#", "rope_scaling": {"type": "yarn", "factor": 4}"#.into(),
+            r#", "rope_scaling": {"type": "ntk", "factor": 4}"#.into(),
             "`rope_scaling.rope_type`",
-            "yarn",
+            "ntk",
         ),
         (
             format!(r#", "rope_scaling": {}, "original_max_position_embeddings": 128"#, llama3(original)),
@@ -185,15 +165,14 @@ fn what_is_left_out_is_what_transformers_fills_in() {
     ] {
         read(&with("qwen2", unused)).unwrap();
     }
-    for used in [
-        r#", "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 1"#,
-        r#", "use_sliding_window": true, "max_window_layers": 0"#,
-        r#", "use_sliding_window": true"#,
+    for wrong in [
         r#", "use_sliding_window": true, "max_window_layers": "x""#,
         r#", "layer_types": ["full_attention"]"#,
         r#", "layer_types": {}"#,
+        r#", "layer_types": ["full_attention", "sliding_attention"]"#,
+        r#", "layer_types": ["full_attention", "chunked_attention"]"#,
     ] {
-        read(&with("qwen3", used)).unwrap_err();
+        read(&with("qwen3", wrong)).unwrap_err();
     }
 }
 
@@ -272,7 +251,7 @@ fn what_is_written_is_read_again() {
 #[test]
 fn errors_name_file_and_field_and_say_what_to_do() {
     for (json, field, hint) in [
-        (with("mistral", ""), "`model_type`", "qwen3"),
+        (with("mamba", ""), "`model_type`", "qwen3, mistral"),
         (
             with("llama", r#", "num_key_value_heads": 3"#),
             "`num_key_value_heads`",
@@ -334,9 +313,9 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             "whole numbers",
         ),
         (
-            with("llama", r#", "rope_scaling": {"rope_type": "yarn", "factor": 4}"#),
+            with("llama", r#", "rope_scaling": {"rope_type": "ntk", "factor": 4}"#),
             "`rope_scaling.rope_type`",
-            "yarn",
+            "yarn and longrope",
         ),
         (
             with("llama", r#", "rope_scaling": {"rope_type": "linear"}"#),
@@ -349,19 +328,62 @@ fn errors_name_file_and_field_and_say_what_to_do() {
             "0.5",
         ),
         (
+            with(
+                "qwen3_moe",
+                r#", "num_experts_per_tok": 2, "moe_intermediate_size": 8"#,
+            ),
+            "`num_experts`",
+            "is missing",
+        ),
+        (
+            with(
+                "qwen3_moe",
+                r#", "num_experts": 4, "num_local_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 8"#,
+            ),
+            "`num_local_experts`",
+            "is 8",
+        ),
+        (
+            with(
+                "qwen3_moe",
+                r#", "num_experts": 4, "num_experts_per_tok": 5, "moe_intermediate_size": 8"#,
+            ),
+            "`num_experts_per_tok`",
+            "there are 4",
+        ),
+        (
+            with(
+                "qwen3_moe",
+                r#", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "mlp_only_layers": [-1]"#,
+            ),
+            "`mlp_only_layers`",
+            "list of layers",
+        ),
+        (
             with("llama", r#", "num_local_experts": 8"#),
             "`num_local_experts`",
             "experts",
         ),
         (
-            with("qwen2", r#", "use_sliding_window": true, "sliding_window": 64"#),
-            "`use_sliding_window`",
-            "not supported",
+            with("llama", r#", "sliding_window": 64"#),
+            "`sliding_window`",
+            "no windows",
         ),
         (
-            with("qwen2", r#", "layer_types": ["sliding_attention"]"#),
+            with(
+                "qwen2",
+                r#", "layer_types": ["sliding_attention", "full_attention"]"#,
+            ),
             "`layer_types`",
-            "full_attention",
+            "mend one of them",
+        ),
+        (
+            with(
+                "mistral",
+                r#", "layer_types": ["sliding_attention", "full_attention"]"#,
+            ),
+            "`layer_types`",
+            "of layer 1",
         ),
         (
             with("qwen3", r#", "quantization_config": {"bits": 4}"#),

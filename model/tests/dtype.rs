@@ -4,7 +4,7 @@ mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor, TensorData};
-use common::{config, device, distance};
+use common::{config, device, distance, families};
 use gcpo_model::dtype::{Dtype, widen};
 use gcpo_model::inference::{Inference, Logits, RowSource};
 use gcpo_model::llama::Llama;
@@ -26,9 +26,12 @@ fn halves() -> impl Iterator<Item = (Dtype, f32)> {
 
 const ROWS: [&[u32]; 2] = [&[3, 1, 4, 1, 5, 9, 2, 6], &[2, 7, 1, 8]];
 
-fn families() -> [Llama; 2] {
+fn models() -> Vec<Llama> {
     let with_bias = r#", "attention_bias": true, "tie_word_embeddings": true"#;
-    [config(""), config(with_bias)].map(|config| Llama::init(&config, 7, &device().autodiff()))
+    let configs = families().into_iter().chain([config(with_bias)]);
+    configs
+        .map(|config| Llama::init(&config, 7, &device().autodiff()))
+        .collect()
 }
 
 fn logp(model: &Llama) -> Tensor<2> {
@@ -45,7 +48,7 @@ fn kept() -> Tensor<2> {
 #[test]
 fn sixteen_bits_give_nearly_the_same_log_probabilities_in_f32() {
     for (dtype, most) in halves() {
-        for model in families() {
+        for model in models() {
             let half = model.clone().cast(dtype);
             assert_eq!(half.dtype(), DType::from(dtype.float()));
             let got = logp(&half);
@@ -59,7 +62,7 @@ fn sixteen_bits_give_nearly_the_same_log_probabilities_in_f32() {
 #[test]
 fn a_cache_of_sixteen_bits_gives_what_the_whole_text_gives() {
     for (dtype, most) in halves() {
-        let model = families()[0].clone().cast(dtype);
+        let model = models()[0].clone().cast(dtype);
         let inference = Inference::new(&model);
         let [whole, _] = ROWS;
         let mut root = inference.cache(1);
@@ -110,9 +113,14 @@ fn gradients(model: &Llama) -> Vec<Vec<f32>> {
 #[test]
 fn gradients_of_sixteen_bits_point_the_same_way() {
     for (dtype, most) in halves() {
-        for model in families() {
+        for model in models() {
             let (exact, half) = (gradients(&model), gradients(&model.clone().cast(dtype)));
             for (exact, half) in exact.iter().zip(&half) {
+                // Of an expert that no token takes.
+                if exact.iter().all(|&x| x == 0.0) {
+                    assert!(half.iter().all(|&x| x == 0.0), "{dtype}");
+                    continue;
+                }
                 let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
                 let cosine = dot(exact, half) / (dot(exact, exact) * dot(half, half)).sqrt();
                 assert!(cosine > 1.0 - f64::from(most) / 10.0, "{dtype}: {cosine}");

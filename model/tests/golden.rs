@@ -12,13 +12,35 @@ use common::device;
 use gcpo_model::cache::Cache;
 use gcpo_model::checkpoint;
 use gcpo_model::dtype::Dtype;
+use gcpo_model::inference::{Inference, Logits};
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
 use gcpo_model::names::{self, ParamPath};
 use gcpo_model::tokens::{Padding, Tokens};
 use safetensors::SafeTensors;
 
-const FAMILIES: [&str; 6] = ["llama", "llama3_tied", "qwen2", "qwen3", "untied", "lenient"];
+const FAMILIES: [&str; 20] = [
+    "llama",
+    "llama3_tied",
+    "qwen2",
+    "qwen3",
+    "untied",
+    "lenient",
+    "mistral",
+    "qwen2_window",
+    "smollm3",
+    "olmo2",
+    "granite",
+    "llama_yarn",
+    "qwen2_dynamic",
+    "phi3",
+    "phi4_mini",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "qwen3_moe",
+    "qwen3_moe_step",
+];
 const SIDES: [(&str, Padding); 2] = [("right", Padding::Right), ("left", Padding::Left)];
 
 fn fixture(family: &str) -> PathBuf {
@@ -43,11 +65,18 @@ impl Expected {
     }
 
     fn ints(&self, name: &str) -> Vec<i64> {
+        self.maybe_ints(name).unwrap()
+    }
+
+    fn maybe_ints(&self, name: &str) -> Option<Vec<i64>> {
         let file = SafeTensors::deserialize(&self.0).unwrap();
-        let values = file.tensor(name).unwrap().data().chunks_exact(8);
-        values
-            .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
-            .collect()
+        let tensor = file.tensor(name).ok()?;
+        let values = tensor.data().chunks_exact(8);
+        Some(
+            values
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
+        )
     }
 
     /// The rows of more than one token.
@@ -113,6 +142,41 @@ fn golden_logits_are_those_of_transformers() {
             assert!(error < 1e-4, "{family} {side}, cached: {error}");
         }
     }
+}
+
+/// The likeliest token of logits on either side.
+fn likeliest(logits: Logits) -> u32 {
+    let logits = match logits {
+        Logits::Host(logits) => logits,
+        Logits::Device(logits) => logits.try_into_vec_as().unwrap(),
+    };
+    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.unwrap().0 as u32
+}
+
+#[test]
+fn golden_greedy_texts_are_those_of_transformers() {
+    let mut compared = 0;
+    for family in FAMILIES {
+        let expected = Expected::of(family);
+        let Some(wanted) = expected.maybe_ints("greedy") else {
+            continue;
+        };
+        compared += 1;
+        let model = checkpoint::load(&fixture(family), Dtype::F32, &device()).unwrap();
+        for inference in [Inference::new(&model), Inference::plain(&model)] {
+            let mut cache = inference.cache(1);
+            let mut state = cache.advance(&[&expected.rows()[0]]);
+            let mut got = Vec::new();
+            for _ in &wanted {
+                let token = likeliest(inference.logits(state));
+                got.push(i64::from(token));
+                state = cache.advance(&[&[token]]);
+            }
+            assert_eq!(got, wanted, "{family}");
+        }
+    }
+    assert!(compared >= 14);
 }
 
 /// Gradients by name, as a checkpoint would store them.

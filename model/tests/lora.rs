@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module as _, Param};
 use burn::tensor::{DType, Gradients, Tensor};
-use common::{config, device, distance};
+use common::{config, device, distance, families, projection};
 use gcpo_model::checkpoint;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
@@ -21,7 +21,11 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 /// Adapters, and the base that they are of.
-const CASES: [(&str, &str); 2] = [("lora_untied", "untied"), ("lora_qwen2", "qwen2")];
+const CASES: [(&str, &str); 3] = [
+    ("lora_untied", "untied"),
+    ("lora_qwen2", "qwen2"),
+    ("lora_phi4_mini", "phi4_mini"),
+];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -223,7 +227,10 @@ fn a_new_adapter_changes_nothing_and_lies_where_it_is_asked_for() {
         distance(logits(&model.valid(), &rows), logits(&plain, &rows)),
         0.0
     );
-    let adapter = model.model.layers[0].mlp.down_proj.weight.adapter().unwrap();
+    let adapter = projection(&model, "model.layers.0.mlp.down_proj")
+        .weight
+        .adapter()
+        .unwrap();
     let a = adapter.a.val().inner();
     let largest = a.clone().abs().max().into_scalar::<f32>();
     let bound = 48f32.powf(-0.5);
@@ -296,29 +303,68 @@ fn generation_runs_the_adapters_as_they_are_now_and_the_base_stays() {
     );
     // Another device's copy takes the numbers and keeps its own parameters.
     let other = lora::attach(plain.train(), &LORA, &mut || 0.5).unwrap();
-    let id = other.model.layers[1]
-        .self_attn
-        .v_proj
-        .weight
-        .adapter()
-        .unwrap()
-        .b
-        .id;
+    let id_of = |model: &Llama| {
+        let projection = projection(model, "model.layers.1.self_attn.v_proj");
+        projection.weight.adapter().unwrap().b.id
+    };
+    let id = id_of(&other);
     let other = lora::follow(other, &model);
-    assert_eq!(
-        other.model.layers[1]
-            .self_attn
-            .v_proj
-            .weight
-            .adapter()
-            .unwrap()
-            .b
-            .id,
-        id
-    );
+    assert_eq!(id_of(&other), id);
     assert_eq!(
         distance(logits(&other, &[text.to_vec()]), logits(&model, &[text.to_vec()])),
         0.0
+    );
+}
+
+#[test]
+fn every_family_has_adapters_under_its_own_names() {
+    let text = [vec![3, 1, 4, 1, 5]];
+    for config in families() {
+        let plain = Llama::init(&config, 1, &device());
+        if config.experts.is_some() {
+            // In PEFT it means the experts too.
+            let message = lora::attach(plain, &LORA, &mut draw()).unwrap_err().to_string();
+            assert!(
+                message.contains("experts") && message.contains("k_proj, o_proj, q_proj"),
+                "{message}"
+            );
+            continue;
+        }
+        let model = lora::attach(plain.clone().train(), &LORA, &mut draw()).unwrap();
+        let model = names::map(model, &mut Move(0.02)).valid();
+        let name = config.model_type.name();
+        assert_eq!(lora::places(&model).len(), model.projections().len(), "{name}");
+        assert!(
+            distance(logits(&model, &text), logits(&plain, &text)) > 1e-3,
+            "{name}"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let peft = Peft {
+            lora: LORA,
+            base: String::new(),
+        };
+        peft.save(&model, dir.path()).unwrap();
+        let (again, _) = Peft::load(plain, dir.path()).unwrap();
+        assert_eq!(
+            distance(logits(&again, &text), logits(&model, &text)),
+            0.0,
+            "{name}"
+        );
+        let names: Vec<String> = tensors(&dir.path().join(WEIGHTS)).into_keys().collect();
+        let fused = names
+            .iter()
+            .any(|name| name.contains("self_attn.qkv_proj.lora_A"));
+        assert_eq!(fused, name == "phi3", "{names:?}");
+    }
+    let phi = Llama::init(&families()[6], 1, &device());
+    let split = Lora {
+        targets: Targets::Named(vec!["q_proj".into()]),
+        ..LORA
+    };
+    let message = lora::attach(phi, &split, &mut draw()).unwrap_err().to_string();
+    assert!(
+        message.contains("q_proj") && message.contains("gate_up_proj, o_proj, qkv_proj"),
+        "{message}"
     );
 }
 
@@ -329,7 +375,10 @@ fn factors_stay_in_f32_over_a_base_of_16_bits() {
     let model = names::map(model, &mut Move(0.02));
     let exact = logits(&model, &[vec![1, 2, 3]]).inner();
     let half = model.cast(Dtype::Bf16);
-    let adapter = half.model.layers[0].self_attn.q_proj.weight.adapter().unwrap();
+    let adapter = projection(&half, "model.layers.0.self_attn.q_proj")
+        .weight
+        .adapter()
+        .unwrap();
     assert_eq!(adapter.a.val().dtype(), DType::F32);
     assert_eq!(half.dtype(), DType::BF16);
     let off = distance(logits(&half, &[vec![1, 2, 3]]).inner().cast(DType::F32), exact);

@@ -91,7 +91,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     });
     let prompts = prompts.collect::<Result<Vec<Prompt>>>()?;
     let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
-    let room = policy.model.config().max_position_embeddings - longest;
+    let room = policy.model.config().positions() - longest;
     let how = &Rollout {
         max_completion_length: asked.unwrap_or(config.rollout.max_completion_length.min(room)),
         ..config.rollout.clone()
@@ -191,7 +191,7 @@ fn ids(policy: &Policy, text: &str, chat: bool, asked: Option<usize>) -> Result<
     let tokenizer = &policy.tokenizer;
     let prefix = if chat { &[] } else { tokenizer.prefix() };
     let ids = [prefix, &tokenizer.encode(text, false)?].concat();
-    let positions = policy.model.config().max_position_embeddings;
+    let positions = policy.model.config().positions();
     if ids.is_empty() {
         bail!("the prompt has no tokens; give at least one");
     }

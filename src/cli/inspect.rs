@@ -18,11 +18,11 @@ use crate::console::note;
 pub fn run(args: &InspectArgs) -> Result<()> {
     let model = checkpoint::describe(&args.model)?;
     let config = &model.config;
-    let length = args.length.unwrap_or(config.max_position_embeddings);
+    let length = args.length.unwrap_or(config.positions());
     ensure!(
-        length <= config.max_position_embeddings,
+        length <= config.positions(),
         "--length {length} is more than the {} positions of the model; give at most that",
-        config.max_position_embeddings
+        config.positions()
     );
     let memory = Memory::of(config, args.batch, length).with_context(|| {
         format!(
@@ -62,7 +62,10 @@ impl Memory {
         };
         let weights = F32 * config.parameters() as u64;
         let (rows, length) = (rows as u64, length as u64);
-        let (d, f) = (config.hidden_size as u64, config.intermediate_size as u64);
+        let (d, f) = (
+            config.hidden_size as u64,
+            config.active_intermediate_size() as u64,
+        );
         let heads = config.num_attention_heads as u64;
         let q = heads * config.head_dim as u64;
         let kv = (config.num_key_value_heads * config.head_dim) as u64;
@@ -94,20 +97,26 @@ fn describe(model: &Described, memory: &Memory, rows: usize, length: usize) -> S
         .iter()
         .map(|(dtype, count)| format!("{dtype} {}", grouped(*count)))
         .collect();
+    let feed_forward = match &config.experts {
+        None => config.intermediate_size.to_string(),
+        Some(experts) => format!(
+            "{} in {} of {} experts",
+            experts.moe_intermediate_size, experts.num_experts_per_tok, experts.num_experts
+        ),
+    };
     let shape = format!(
-        "{} layers, d {}, {} heads and {} key/value heads of {}, ff {}",
+        "{} layers, d {}, {} heads and {} key/value heads of {}, ff {feed_forward}",
         config.num_hidden_layers,
         config.hidden_size,
         config.num_attention_heads,
         config.num_key_value_heads,
-        config.head_dim,
-        config.intermediate_size
+        config.head_dim
     );
     let of_model = [
         ("architecture", config.model_type.architecture().to_owned()),
         ("shape", shape),
         ("vocabulary", format!("{}, {tied}", config.vocab_size)),
-        ("positions", config.max_position_embeddings.to_string()),
+        ("positions", positions(config)),
         ("parameters", grouped(config.parameters() as u64)),
         (
             "dtype",
@@ -132,6 +141,14 @@ fn describe(model: &Described, memory: &Memory, rows: usize, length: usize) -> S
         let _ = writeln!(text, "{name:<14}{value}");
         text
     })
+}
+
+/// How long a text may be.
+fn positions(config: &ModelConfig) -> String {
+    match (config.positions(), config.max_position_embeddings) {
+        (most, all) if most == all => all.to_string(),
+        (most, all) => format!("{most} of {all}: longrope's long_factor is not computed"),
+    }
 }
 
 impl Memory {

@@ -106,10 +106,10 @@ fn check(ids: &[u32], model: &Llama, dir: &Path) -> Result<()> {
         );
     }
     ensure!(
-        ids.len() <= config.max_position_embeddings,
+        ids.len() <= config.positions(),
         "{} tokens are more than the {} positions of {}; shorten the text",
         ids.len(),
-        config.max_position_embeddings,
+        config.positions(),
         dir.display()
     );
     Ok(())

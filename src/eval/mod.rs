@@ -126,7 +126,7 @@ pub fn evaluate(
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
     let started = std::time::Instant::now();
-    let positions = policy.model.config().max_position_embeddings;
+    let positions = policy.model.config().positions();
     let (asked, too_long) = fitting(policy, problems, plan, positions)?;
     let stops = policy.stops();
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());

@@ -106,7 +106,8 @@ impl Model {
 section! {
     /// `[model.shape]`: the shape of a network made from random weights, in the names of Hugging Face's `config.json`.
     pub struct Shape from ShapeDraft {
-        /// Family: `"llama"`, `"qwen2"` or `"qwen3"`. Source: Hugging Face.
+        /// Family: `"llama"`, `"qwen2"`, `"qwen3"`, `"mistral"` and others, with the defaults of its `config.json` for what has no key
+        /// here. Source: Hugging Face.
         pub model_type: String = String::from("llama"),
         /// Rows of the embedding. Default: what the tokenizer needs. Source: this project.
         pub vocab_size: Option<usize>,

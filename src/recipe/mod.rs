@@ -42,8 +42,8 @@ pub trait Recipe {
 /// Refuses what would be without effect on the learner's device.
 fn check_effect(config: &Config, learner: &Learner) -> Result<(), ConfigError> {
     if learner.ignores_gradient_checkpointing() {
-        let what =
-            "layers are computed again on the processor in float32 only, and this run is not of that kind";
+        let what = "layers are computed again on the processor in float32 only, of families like Llama, and this run is \
+                    not of that kind";
         return Err(config.blame("train.gradient_checkpointing", what, "leave it out"));
     }
     Ok(())

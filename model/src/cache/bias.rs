@@ -22,12 +22,23 @@ pub(super) fn bias(hidden: &[Vec<bool>], slots: usize, device: &Device) -> Tenso
     Tensor::from_data(TensorData::new(values, [1, hidden.len(), 1, slots]), device)
 }
 
-/// `[1, 1, g * t, from + t]`: token `i` of the new ones sees the `from` before them and new ones up to itself.
-pub(crate) fn causal_bias(groups: usize, width: usize, from: usize, device: &Device) -> Tensor<4> {
+/// `[1, 1, g * t, from + t]`: token `i` of the new ones sees the `from` before them and new ones up to itself; with a `window`
+/// only so many of them, itself included.
+pub(crate) fn causal_bias(
+    groups: usize,
+    width: usize,
+    from: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Tensor<4> {
     let slots = from + width;
     let mut values = vec![0f32; groups * width * slots];
     for (row, out) in values.chunks_mut(slots).enumerate() {
-        out[from + row % width + 1..].fill(HIDDEN);
+        let seen = from + row % width + 1;
+        out[seen..].fill(HIDDEN);
+        if let Some(window) = window {
+            out[..seen.saturating_sub(window)].fill(HIDDEN);
+        }
     }
     Tensor::from_data(TensorData::new(values, [1, 1, groups * width, slots]), device)
 }
@@ -41,4 +52,21 @@ pub(crate) fn padding_bias(tokens: &Tokens, device: &Device) -> Option<Tensor<4>
         .iter()
         .any(|row| row.contains(&true))
         .then(|| bias(&hidden, tokens.width(), device))
+}
+
+/// Positions of slots, the last of which holds a token at `end - 1`: those of the tokens before it count down, and slots
+/// without a token have that of the next.
+pub(super) fn count_back(hidden: impl DoubleEndedIterator<Item = bool>, end: usize) -> Vec<usize> {
+    let mut at = end;
+    let mut positions: Vec<usize> = hidden
+        .rev()
+        .map(|hidden| {
+            if !hidden {
+                at -= 1;
+            }
+            at
+        })
+        .collect();
+    positions.reverse();
+    positions
 }

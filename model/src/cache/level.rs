@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::bias::{bias, indices};
+use super::bias::{bias, count_back, indices};
+use crate::attention::capped;
 use crate::dtype::widen;
 
 /// Keys and values of one layer, each `[k, rows or nodes, t, e]`.
@@ -18,6 +19,8 @@ pub(super) struct Level {
     layers: Arc<Vec<KeysValues>>,
     /// Per node and slot: whether it is hidden.
     hidden: Vec<Vec<bool>>,
+    /// Per node: tokens seen at its end, those of outer levels included.
+    ends: Vec<usize>,
     /// `[1, nodes, 1, t]`, absent where nothing is hidden.
     bias: Option<Tensor<4>>,
     /// The node that each row continues.
@@ -39,10 +42,11 @@ struct Gather {
 }
 
 impl Level {
-    /// A level whose nodes are rows, each continued by itself.
-    pub fn freeze(layers: Vec<KeysValues>, hidden: Vec<Vec<bool>>) -> Level {
+    /// A level whose nodes are rows, each continued by itself; `ends` are the tokens that each has seen.
+    pub fn freeze(layers: Vec<KeysValues>, hidden: Vec<Vec<bool>>, ends: Vec<usize>) -> Level {
         Level {
             layers: Arc::new(layers),
+            ends,
             bias: None,
             nodes: (0..hidden.len()).collect(),
             window: 0..hidden.len(),
@@ -64,6 +68,12 @@ impl Level {
     /// The node that a row continues.
     pub fn node(&self, row: usize) -> usize {
         self.nodes[row]
+    }
+
+    /// Positions of the slots that a row continues.
+    pub fn positions(&self, row: usize) -> Vec<usize> {
+        let node = self.nodes[row];
+        count_back(self.hidden[node].iter().copied(), self.ends[node])
     }
 
     /// Whether nodes of the same number are the same in both.
@@ -110,12 +120,14 @@ impl Level {
             let ids = indices(&used, device);
             self.replace(|tensor| tensor.clone().select(1, ids.clone()));
             self.hidden = used.iter().map(|&node| self.hidden[node].clone()).collect();
+            self.ends = used.iter().map(|&node| self.ends[node]).collect();
             for node in &mut self.nodes {
                 *node = used.binary_search(node).expect("used holds every row's node");
             }
         } else if count < self.hidden.len() {
             self.replace(|tensor| tensor.clone().narrow(1, first, count));
             self.hidden = self.hidden[first..=last].to_vec();
+            self.ends = self.ends[first..=last].to_vec();
             for node in &mut self.nodes {
                 *node -= first;
             }
@@ -131,14 +143,15 @@ impl Level {
         );
     }
 
-    /// Scores of all rows against the nodes they continue, hidden slots marked.
+    /// Scores of all rows against the nodes they continue, capped where there is a cap, hidden slots marked.
     ///
     /// # Shapes
     /// `queries`: `[k, b, gt, e]` to `[k, b, gt, t]`
-    pub fn scores(&self, layer: usize, queries: Tensor<4>) -> Tensor<4> {
+    pub fn scores(&self, layer: usize, queries: Tensor<4>, cap: Option<f64>) -> Tensor<4> {
         let keys = self.in_window(&self.layers[layer].0);
         let rows = self.nodes.len();
-        let mut scores = widen(self.to_nodes(queries).matmul(keys.swap_dims(2, 3)));
+        let scores = self.to_nodes(queries).matmul(keys.swap_dims(2, 3));
+        let mut scores = capped(widen(scores), cap);
         if let Some(bias) = &self.bias {
             scores = scores + self.in_window(bias);
         }

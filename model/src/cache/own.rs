@@ -191,6 +191,21 @@ impl Own {
         (layers, hidden)
     }
 
+    /// Positions of the columns of the view for a row that has seen `end` tokens; of those that do not count, anything below.
+    pub fn positions(&self, row: usize, end: usize) -> Vec<usize> {
+        let view = self.view();
+        let mut positions = vec![0; view.len()];
+        let mut at = end;
+        let columns = self.columns();
+        for column in columns.into_iter().flatten().rev() {
+            if self.counts(row, column, 0) && !self.holes[row][column] {
+                at -= 1;
+            }
+            positions[column - view.start] = at;
+        }
+        positions
+    }
+
     /// How many columns are newer than this one.
     fn past(&self, column: usize) -> usize {
         let newest = if column < self.at {

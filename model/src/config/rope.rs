@@ -4,50 +4,34 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::family::Family;
+use super::nested::{Nested, ORIGINAL, SHARE, Top};
+use super::scaling::{RopeScaling, scaling};
 use crate::fields::{ConfigError, Reader};
 use crate::json::shorten;
 
-/// How the rotary frequencies are stretched beyond the length they were trained for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    Default,
-    /// Every position divided by `factor`.
-    Linear {
-        /// The stretch.
-        factor: f64,
-    },
-    /// Llama 3.1: long wavelengths divided by `factor`, short ones kept, a smooth passage between.
-    Llama3 {
-        /// The stretch of long wavelengths.
-        factor: f64,
-        /// Wavelengths above `original / low_freq_factor` are stretched wholly.
-        low_freq_factor: f64,
-        /// Wavelengths below `original / high_freq_factor` are kept.
-        high_freq_factor: f64,
-        /// The length trained for before the stretch.
-        original_max_position_embeddings: usize,
-    },
+/// Where Gemma 3 says what holds for layers without a window, and with one.
+const FULL: &str = "full_attention";
+const LOCAL: &str = "sliding_attention";
+
+/// Rotary positions.
+#[derive(PartialEq)]
+pub(super) struct Rope {
+    /// The base of the frequencies.
+    pub theta: f64,
+    pub scaling: RopeScaling,
+    /// The share of a head that is rotated.
+    pub share: f64,
+    /// The base in layers with a window, where they have one of their own.
+    pub local_theta: Option<f64>,
 }
 
-impl RopeScaling {
-    /// As Hugging Face writes it (`rope_scaling`; with `rope_theta` added, `rope_parameters`).
-    pub(super) fn to_json(self) -> Value {
-        match self {
-            RopeScaling::Default => json!({ "rope_type": "default" }),
-            RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position_embeddings,
-            } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            }),
+impl fmt::Display for Rope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with base {}", self.scaling.to_json(), self.theta)?;
+        match self.share {
+            1.0 => Ok(()),
+            share => write!(f, " over {share} of a head"),
         }
     }
 }
@@ -55,18 +39,29 @@ impl RopeScaling {
 /// The base of the frequencies and their scaling. `rope_parameters` of transformers 5 says both; `rope_theta` and
 /// `rope_scaling` of 4 say one each. A file may say them in both ways, as those do that this crate writes, but not
 /// differently: releases of transformers differ in which they read.
-pub(super) fn read(file: &Reader) -> Result<(f64, RopeScaling), ConfigError> {
-    let top = Top {
-        theta: file.positive("rope_theta")?,
-        original: file.optional_size("original_max_position_embeddings")?,
+fn read(file: &Reader, family: &Family) -> Result<Rope, ConfigError> {
+    let top = Top::read(file, family)?;
+    let parse = |name: &'static str, map: Option<&Map<String, Value>>| -> Result<Option<Rope>, ConfigError> {
+        let map = map.filter(|map| !map.is_empty());
+        map.map(|map| of_object(&Nested::new(file, name, map), &top))
+            .transpose()
     };
-    let objects = [file.object("rope_parameters")?, file.object("rope_scaling")?];
-    let inside = objects.iter().flatten().any(|map| map.contains_key("rope_theta"));
-    let parse = |name| -> Result<Option<Rope>, ConfigError> {
-        let map = file.object(name)?.filter(|map| !map.is_empty());
-        map.map(|map| Nested::new(file, name, map).rope(&top)).transpose()
+    let (parameters, old) = (file.object("rope_parameters")?, file.object("rope_scaling")?);
+    let (new, local_theta) = match family.local_theta {
+        None => (parse("rope_parameters", parameters)?, None),
+        Some(theta) => {
+            let [full, local] = by_layer(file, parameters)?;
+            (
+                parse("rope_parameters.full_attention", full)?,
+                Some(of_windows(file, local)?.unwrap_or(theta)),
+            )
+        }
     };
-    let (new, old) = (parse("rope_parameters")?, parse("rope_scaling")?);
+    let inside = [parameters, old]
+        .iter()
+        .flatten()
+        .any(|map| map.contains_key("rope_theta"));
+    let old = parse("rope_scaling", old)?;
     if let (Some(new), Some(old)) = (&new, &old)
         && new != old
     {
@@ -82,152 +77,134 @@ pub(super) fn read(file: &Reader) -> Result<(f64, RopeScaling), ConfigError> {
         file.refuse_nulls(&["rope_theta"])?;
     }
     let rope = new.or(old).unwrap_or(Rope {
-        theta: top.theta.unwrap_or(10_000.0),
+        theta: top.theta.unwrap_or(top.default_theta),
         scaling: RopeScaling::Default,
+        share: top.share.unwrap_or(1.0),
+        local_theta: None,
     });
-    Ok((rope.theta, rope.scaling))
+    Ok(Rope { local_theta, ..rope })
 }
 
-/// What stands at the top of the file and is meant for the objects below.
-struct Top {
-    theta: Option<f64>,
-    original: Option<usize>,
-}
-
-/// Base and scaling.
-#[derive(PartialEq)]
-struct Rope {
-    theta: f64,
-    scaling: RopeScaling,
-}
-
-impl fmt::Display for Rope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with base {}", self.scaling.to_json(), self.theta)
-    }
-}
-
-/// The object of a file that holds the scaling.
-struct Nested<'a> {
-    name: &'static str,
-    fields: Reader<'a>,
-}
-
-impl<'a> Nested<'a> {
-    fn new(file: &Reader<'a>, name: &'static str, map: &'a Map<String, Value>) -> Self {
-        let fields = Reader { map, path: file.path };
-        Self { name, fields }
-    }
-
-    fn rope(&self, top: &Top) -> Result<Rope, ConfigError> {
-        if let Some((field, _)) = self.fields.map.iter().find(|(_, value)| value.is_object()) {
-            return Err(self.error(
-                field,
-                "is an object; rotary positions that differ between layers are not supported".into(),
-            ));
+impl Rope {
+    /// Reads them for heads of `head_dim` features.
+    pub fn read(file: &Reader, family: &Family, head_dim: usize) -> Result<Self, ConfigError> {
+        let rope = read(file, family)?;
+        let rotated = head_dim as f64 * rope.share;
+        let is_share = rope.share > 0.0 && rope.share <= 1.0;
+        if !is_share || rotated < 2.0 || (rotated as usize) % 2 == 1 {
+            let problem = format!(
+                "is {}, and {rotated} features of a head of {head_dim}; rotary positions need an even number of them",
+                rope.share
+            );
+            return Err(file.error(SHARE, problem));
         }
-        if let Some(share) = self.number("partial_rotary_factor")?
-            && share != 1.0
-        {
-            return Err(self.error("partial_rotary_factor", format!("is {share}; it must be 1")));
+        if let RopeScaling::LongRope(long) = &rope.scaling {
+            let checked = long.check(rotated as usize / 2);
+            checked.map_err(|(key, problem)| file.error(&format!("rope_parameters.{key}"), problem))?;
         }
-        let theta = self.same(
-            "rope_theta",
-            self.positive("rope_theta")?,
-            "rope_theta",
-            top.theta,
-        )?;
-        Ok(Rope {
-            theta: theta.unwrap_or(10_000.0),
-            scaling: self.scaling(top)?,
-        })
+        Ok(rope)
     }
 
-    fn scaling(&self, top: &Top) -> Result<RopeScaling, ConfigError> {
-        let name = |field| self.at(field, self.fields.string(field));
-        let (new, old) = (name("rope_type")?, name("type")?);
-        let old_name = format!("{}.type", self.name);
-        let kind = self.same("rope_type", new, &old_name, old)?.unwrap_or("default");
-        let need = |field: &str| self.need(kind, field);
-        match kind {
-            "default" => match self.number("factor")? {
-                Some(factor) if factor != 1.0 => Err(self.error(
-                    "factor",
-                    format!("is {factor}, which rope type \"default\" has no use for; write the `rope_type` that is meant"),
-                )),
-                _ => Ok(RopeScaling::Default),
-            },
-            "linear" => Ok(RopeScaling::Linear { factor: need("factor")? }),
-            "llama3" => {
-                let (low_freq_factor, high_freq_factor) = (need("low_freq_factor")?, need("high_freq_factor")?);
-                if high_freq_factor <= low_freq_factor {
-                    return Err(self.error(
-                        "high_freq_factor",
-                        format!("is {high_freq_factor}; it must be greater than low_freq_factor = {low_freq_factor}"),
-                    ));
-                }
-                const ORIGINAL: &str = "original_max_position_embeddings";
-                let original = self.at(ORIGINAL, self.fields.optional_size(ORIGINAL))?;
-                let Some(original) = self.same(ORIGINAL, original, ORIGINAL, top.original)? else {
-                    return Err(self.missing(kind, ORIGINAL));
-                };
-                Ok(RopeScaling::Llama3 {
-                    factor: need("factor")?,
-                    low_freq_factor,
-                    high_freq_factor,
-                    original_max_position_embeddings: original,
-                })
-            }
-            other => Err(self.error(
-                "rope_type",
-                format!("is \"{}\"; supported are default, linear and llama3", shorten(other)),
-            )),
+    /// Writes both layouts: `rope_parameters` is what transformers 5 reads, the others what 4 reads.
+    pub fn write(&self, family: &Family, mut put: impl FnMut(&str, Value)) {
+        let mut rope = self.scaling.to_json();
+        let mut scaling = match self.scaling {
+            RopeScaling::Default => Value::Null,
+            _ => rope.clone(),
+        };
+        if let (Some(_), Some(map)) = (family.original_positions, scaling.as_object_mut()) {
+            // transformers 4 takes these three keys here, and no others.
+            map.remove(ORIGINAL);
+            let kind = map.remove("rope_type").unwrap_or_default();
+            map.insert("type".into(), kind);
+            put(ORIGINAL, rope[ORIGINAL].clone());
         }
-    }
-
-    /// The value of a field of this object that the file may also say as `elsewhere`.
-    fn same<T: PartialEq + fmt::Display>(
-        &self,
-        field: &str,
-        here: Option<T>,
-        elsewhere: &str,
-        there: Option<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        match (&here, &there) {
-            (Some(a), Some(b)) if a != b => Err(self.error(
-                field,
-                format!("is {a}, but `{elsewhere}` is {b}; they are two spellings of one setting: remove the one that is wrong"),
-            )),
-            _ => Ok(here.or(there)),
+        rope["rope_theta"] = json!(self.theta);
+        if family.fused {
+            rope[SHARE] = json!(self.share);
+            put(SHARE, json!(self.share));
         }
+        if let Some(theta) = self.local_theta {
+            let local = json!({ "rope_type": "default", "rope_theta": theta });
+            rope = json!({ FULL: rope, LOCAL: local });
+            put("rope_local_base_freq", json!(theta));
+        }
+        put("rope_parameters", rope);
+        put("rope_theta", json!(self.theta));
+        put("rope_scaling", scaling);
     }
+}
 
-    fn need(&self, kind: &str, field: &str) -> Result<f64, ConfigError> {
-        self.positive(field)?.ok_or_else(|| self.missing(kind, field))
+/// The two objects of a file whose layers turn differently.
+fn by_layer<'a>(
+    file: &Reader,
+    parameters: Option<&'a Map<String, Value>>,
+) -> Result<[Option<&'a Map<String, Value>>; 2], ConfigError> {
+    let Some(map) = parameters else {
+        return Ok([None; 2]);
+    };
+    if let Some(other) = map.keys().find(|key| ![FULL, LOCAL].contains(&key.as_str())) {
+        return Err(file.error(
+            &format!("rope_parameters.{}", shorten(other)),
+            format!("has no meaning in this family, whose `rope_parameters` hold `{FULL}` and `{LOCAL}`"),
+        ));
     }
+    let object = |key: &str| match map.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(map)) => Ok(Some(map)),
+        Some(_) => Err(file.error(&format!("rope_parameters.{key}"), "must be an object".into())),
+    };
+    Ok([object(FULL)?, object(LOCAL)?])
+}
 
-    fn missing(&self, kind: &str, field: &str) -> ConfigError {
-        self.error(field, format!("is missing; rope type \"{kind}\" needs it"))
+/// The base of layers with a window.
+fn of_windows(file: &Reader, local: Option<&Map<String, Value>>) -> Result<Option<f64>, ConfigError> {
+    const OLD: &str = "rope_local_base_freq";
+    let top = file.positive(OLD)?;
+    let Some(map) = local else {
+        return Ok(top);
+    };
+    let nested = Nested::new(file, "rope_parameters.sliding_attention", map);
+    let theta = nested.positive("rope_theta")?;
+    let theta = nested.same("rope_theta", theta, OLD, top)?;
+    let rope = of_object(&nested, &Top::default())?;
+    match rope.scaling {
+        RopeScaling::Default => Ok(theta),
+        other => Err(nested.error(
+            "rope_type",
+            format!(
+                "makes it {}; layers with a window are read with \"default\" only",
+                other.to_json()
+            ),
+        )),
     }
+}
 
-    fn number(&self, field: &str) -> Result<Option<f64>, ConfigError> {
-        self.at(field, self.fields.number(field))
+/// What an object says.
+fn of_object(rope: &Nested, top: &Top) -> Result<Rope, ConfigError> {
+    if let Some((field, _)) = rope.fields.map.iter().find(|(_, value)| value.is_object()) {
+        return Err(rope.error(
+            field,
+            "is an object; rotary positions that differ between layers are not supported".into(),
+        ));
     }
-
-    fn positive(&self, field: &str) -> Result<Option<f64>, ConfigError> {
-        self.at(field, self.fields.positive(field))
+    let share = rope.number(SHARE)?;
+    if let Some(share) = share
+        && share != 1.0
+        && !top.has_share
+    {
+        return Err(rope.error(SHARE, format!("is {share}; it must be 1")));
     }
-
-    /// What was read of a field, its errors with the object's name.
-    fn at<T>(&self, field: &str, read: Result<T, ConfigError>) -> Result<T, ConfigError> {
-        read.map_err(|error| match error {
-            ConfigError::Field { problem, .. } => self.error(field, problem),
-            other => other,
-        })
-    }
-
-    fn error(&self, field: &str, problem: String) -> ConfigError {
-        self.fields
-            .error(&format!("{}.{}", self.name, shorten(field)), problem)
-    }
+    let theta = rope.same(
+        "rope_theta",
+        rope.positive("rope_theta")?,
+        "rope_theta",
+        top.theta,
+    )?;
+    Ok(Rope {
+        theta: theta.unwrap_or(top.default_theta),
+        share: rope.same(SHARE, share, SHARE, top.share)?.unwrap_or(1.0),
+        scaling: scaling(rope, top)?,
+        local_theta: None,
+    })
 }

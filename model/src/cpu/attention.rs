@@ -2,12 +2,14 @@
 //!
 //! Tokens that stand next to each other and continue one segment are taken through it together: its keys and values are
 //! read once for all of them. Scores stand in the order of the slots, so the softmax over them and the sum of the values
-//! have the same bits whether a context is one segment or a chain of them.
+//! have the same bits whether a context is one segment or a chain of them. Slots before a token's window count for nothing;
+//! blocks that are before the windows of all tokens that continue a segment are not read.
 
 use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::math::cap;
 use super::product::{PANEL, product};
 use super::segment::{BlockShape, Segment};
 use crate::host::softmax_lines;
@@ -69,6 +71,17 @@ pub(super) struct Heads {
     pub groups: usize,
     /// Features of a head.
     pub e: usize,
+    /// Slots that a token sees, its own included; none: all of its context.
+    pub window: Option<usize>,
+    /// What scores are capped by.
+    pub cap: Option<f32>,
+}
+
+impl Heads {
+    /// The first slot that a token sees which has `seen` slots up to its own.
+    fn first(&self, seen: usize) -> usize {
+        self.window.map_or(0, |window| seen.saturating_sub(window))
+    }
 }
 
 /// Buffers that are kept from layer to layer.
@@ -140,14 +153,20 @@ impl WithSimd for Group<'_> {
     // Long: scores, softmax and mix share buffers that lines borrow from, and all of it is compiled for one processor.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let heads = self.heads;
         let Heads {
             shape,
             layer,
             groups,
             e,
             ..
-        } = self.heads;
+        } = heads;
         let (width, queries) = (self.width, self.queries);
+        // Blocks of a segment that all of some tokens see nothing of; `base` slots stand before it.
+        let unseen = |of: &[Query], base: usize| {
+            let first = of.iter().map(|query| heads.first(query.seen())).min();
+            first.unwrap_or(0).saturating_sub(base) / PANEL
+        };
         let count = queries.len() * groups;
         let Scratch {
             scores,
@@ -168,7 +187,7 @@ impl WithSimd for Group<'_> {
         each_segment(queries, |from, to, base, segment, len| {
             let lines = &lines[from * groups..to * groups];
             let blocks = segment.head(shape, layer, self.head).take(len.div_ceil(PANEL));
-            for (index, (keys, _)) in blocks.enumerate() {
+            for (index, (keys, _)) in blocks.enumerate().skip(unseen(&queries[from..to], base)) {
                 let out = &mut scores[from * groups * width + base + index * PANEL..];
                 product(simd, lines, keys, PANEL, false, out, width);
             }
@@ -179,15 +198,21 @@ impl WithSimd for Group<'_> {
                 .zip(inverse.iter_mut())
                 .enumerate()
                 .map(|(line, (scores, inverse))| {
-                    let (seen, hidden) = scores.split_at_mut(queries[line / groups].seen());
+                    let seen = queries[line / groups].seen();
+                    let (scores, hidden) = scores.split_at_mut(seen);
                     hidden.fill(0.0);
-                    (seen, inverse)
+                    let (before, scores) = scores.split_at_mut(heads.first(seen));
+                    before.fill(0.0);
+                    if let Some(most) = heads.cap {
+                        cap(scores, most);
+                    }
+                    (scores, inverse)
                 }),
         );
         each_segment(queries, |from, to, base, segment, len| {
             let mut lines: Vec<&[f32]> = Vec::with_capacity((to - from) * groups);
             let blocks = segment.head(shape, layer, self.head).take(len.div_ceil(PANEL));
-            for (index, (_, values)) in blocks.enumerate() {
+            for (index, (_, values)) in blocks.enumerate().skip(unseen(&queries[from..to], base)) {
                 let slots = PANEL.min(len - index * PANEL);
                 lines.clear();
                 lines.extend((from * groups..to * groups).map(|line| {

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Query, attend};
-use super::math::{Angles, gate_lines, norm_lines, prepare_heads};
+use super::job::{Job, Wanted, Window, cut};
+use super::math::{Angles, add_lines, cap, divide, gate_lines, norm_line, norm_lines, prepare_heads};
 use super::product::PANEL;
 use super::scratch::Scratch;
 use super::segment::{Row, Segment};
-use super::weights::{Dense, LayerWeights, Weights};
+use super::weights::{Branch, Dense, LayerWeights, Weights};
 use crate::host::exponentials;
 
 /// Most tokens of a task: its buffers fit the second-level cache.
@@ -25,33 +26,6 @@ const TEAM_TASK: usize = 256;
 const CACHED: usize = 24 << 20;
 /// Rows a core for each core that reads beside it, and rows that are enough however many do.
 const BUSY: (usize, usize) = (4, 32);
-
-/// What is wanted of a row's tokens.
-enum Wanted<'a> {
-    /// `[d]`: the state after the final norm at the last token.
-    Last(&'a mut [f32]),
-    /// The log-probabilities, at a temperature, of the tokens that follow each of the row's.
-    Scores(f64, &'a [u32], &'a mut Vec<f32>),
-}
-
-/// A row at work.
-struct Job<'a> {
-    row: &'a mut Row,
-    tokens: &'a [u32],
-    wanted: Wanted<'a>,
-}
-
-/// Neighbouring tokens of some jobs that go through the layers together.
-struct Window {
-    /// Each job's first token, of all that are to be run.
-    from: usize,
-    /// Tokens of each job.
-    spans: Vec<usize>,
-    /// Of each token.
-    angles: Vec<Angles>,
-    /// Whether products are shared out among the threads.
-    team: bool,
-}
 
 impl Weights {
     /// Appends tokens (none empty) to rows: states after the final norm at each row's last token, `[b, d]`.
@@ -122,13 +96,14 @@ impl Weights {
             let lines: Vec<&[f32]> = states.chunks_exact(d).collect();
             if columns == v {
                 self.head.multiply(&lines, false, team, logits);
-                return;
+            } else {
+                let mut padded = vec![0.0; lines.len() * columns];
+                self.head.multiply(&lines, false, team, &mut padded);
+                for (logits, padded) in logits.chunks_exact_mut(v).zip(padded.chunks_exact(columns)) {
+                    logits.copy_from_slice(&padded[..v]);
+                }
             }
-            let mut padded = vec![0.0; lines.len() * columns];
-            self.head.multiply(&lines, false, team, &mut padded);
-            for (logits, padded) in logits.chunks_exact_mut(v).zip(padded.chunks_exact(columns)) {
-                logits.copy_from_slice(&padded[..v]);
-            }
+            self.scale_logits(logits);
         };
         if team {
             states
@@ -142,6 +117,17 @@ impl Weights {
                 .for_each(each);
         }
         logits
+    }
+
+    /// What becomes of the head's products.
+    fn scale_logits(&self, logits: &mut [f32]) {
+        let scales = &self.config.scales;
+        if scales.logits_scaling != 1.0 {
+            divide(logits, scales.logits_scaling as f32);
+        }
+        if let Some(most) = scales.final_logit_softcapping {
+            cap(logits, most as f32);
+        }
     }
 
     fn is_team_work(&self, rows: usize, tokens: usize) -> bool {
@@ -199,10 +185,10 @@ impl Weights {
     fn run_window(&self, jobs: &mut [Job], from: usize, most: usize, team: bool, scratch: &mut Scratch) {
         let window = self.begin(jobs, from, most, team, scratch);
         for (index, layer) in self.layers.iter().enumerate() {
-            self.normed(&layer.attention_norm, scratch);
+            self.normed(layer.before_attention.as_deref(), scratch);
             self.project(layer, index, jobs, &window, scratch);
             self.attend(layer, index, jobs, &window, scratch);
-            self.normed(&layer.mlp_norm, scratch);
+            self.normed(layer.before_feed_forward.as_deref(), scratch);
             self.feed_forward(layer, &window, scratch);
         }
         self.give(jobs, &window, scratch);
@@ -216,22 +202,23 @@ impl Weights {
             .map(|job| job.tokens.len().saturating_sub(from).min(most))
             .collect();
         scratch.x.clear();
-        let mut angles = Vec::with_capacity(spans.iter().sum());
+        let mut positions = Vec::with_capacity(spans.iter().sum());
         for (job, &span) in jobs.iter_mut().zip(&spans) {
             let tokens = &job.tokens[job.tokens.len().min(from)..][..span];
             for (at, &token) in tokens.iter().enumerate() {
                 let state = &self.embedding[token as usize * d..][..d];
                 scratch.x.extend_from_slice(state);
                 scratch.x.resize(scratch.x.len() + width - d, 0.0);
-                angles.push(Angles::at(&self.frequencies, job.row.length + at));
+                positions.push(job.row.length + at);
             }
             job.row.length += span;
             Arc::make_mut(&mut job.row.own).grow(&self.block, span);
         }
+        let of_table = |table| positions.iter().map(|&at| Angles::at(table, at)).collect();
         Window {
             from,
             spans,
-            angles,
+            angles: self.tables.iter().map(of_table).collect(),
             team,
         }
     }
@@ -241,11 +228,38 @@ impl Weights {
         self.config.hidden_size.next_multiple_of(PANEL)
     }
 
-    /// The norm of all states.
-    fn normed(&self, weight: &[f32], scratch: &mut Scratch) {
+    /// The norm of all states; themselves where there is none.
+    fn normed(&self, weight: Option<&[f32]>, scratch: &mut Scratch) {
         let (width, eps) = (self.width(), self.config.rms_norm_eps as f32);
         fill(&mut scratch.normed, scratch.x.len());
-        norm_lines(&scratch.x, width, weight, eps, &mut scratch.normed, width);
+        match weight {
+            Some(weight) => norm_lines(&scratch.x, width, weight, eps, &mut scratch.normed, width),
+            None => scratch.normed.copy_from_slice(&scratch.x),
+        }
+    }
+
+    /// Adds a product of lines, `k` numbers each at multiples of `stride`, to the states.
+    fn add(
+        &self,
+        branch: &Branch,
+        (lines, stride, k): (&[f32], usize, usize),
+        team: bool,
+        x: &mut [f32],
+        buffer: &mut Vec<f32>,
+    ) {
+        let c = &self.config;
+        let multiplier = c.scales.residual_multiplier as f32;
+        if branch.norm.is_none() && multiplier == 1.0 {
+            branch.dense.apply((lines, stride), k, true, team, x);
+            return;
+        }
+        fill(buffer, x.len());
+        branch.dense.apply((lines, stride), k, false, team, buffer);
+        let norm = branch
+            .norm
+            .as_deref()
+            .map(|weight| (weight, c.rms_norm_eps as f32));
+        add_lines(buffer, norm, multiplier, (c.hidden_size, self.width()), x);
     }
 
     /// Queries, keys and values, rotated; keys and values go to their rows.
@@ -261,24 +275,40 @@ impl Weights {
         let (e, eps) = (c.head_dim, c.rms_norm_eps as f32);
         let (q_len, k_len) = (c.num_attention_heads * e, c.num_key_value_heads * e);
         let (q_width, k_width) = (q_len.next_multiple_of(PANEL), k_len.next_multiple_of(PANEL));
-        let scale = (e as f32).powf(-0.5);
-        let (q_norm, k_norm) = (layer.q_norm.as_deref(), layer.k_norm.as_deref());
+        let scale = match (c.scales.attention_multiplier, c.scales.query_pre_attn_scalar) {
+            (None, None) => (e as f32).powf(-0.5),
+            _ => c.attention_scale() as f32,
+        };
+        let norms = (layer.q_norm.as_deref(), layer.k_norm.as_deref());
+        // Of each head, or of all of a token's together.
+        let (q_norm, k_norm, whole) = match c.has_qk_norm() {
+            true => (norms.0, norms.1, None),
+            false => (None, None, norms.0.zip(norms.1)),
+        };
+        let table = c.rotation(index);
+        let angles = &window.angles[table.unwrap_or(0)];
         let stride = layer.qkv.matrix.columns();
-        fill(&mut scratch.qkv, window.angles.len() * stride);
+        fill(&mut scratch.qkv, window.tokens() * stride);
         let normed = (scratch.normed.as_slice(), self.width());
         layer
             .qkv
             .apply(normed, c.hidden_size, false, window.team, &mut scratch.qkv);
-        let mut lines = scratch.qkv.chunks_exact_mut(stride).zip(&window.angles);
+        let mut lines = scratch.qkv.chunks_exact_mut(stride).zip(angles);
         for (job, &span) in jobs.iter_mut().zip(&window.spans) {
             let own = Arc::make_mut(&mut job.row.own);
             let start = own.len() - span;
             for (slot, (line, angles)) in (start..).zip(lines.by_ref().take(span)) {
                 let (q, kv) = line.split_at_mut(q_width);
                 let (k, v) = kv.split_at_mut(k_width);
-                prepare_heads(&mut q[..q_len], e, q_norm, eps, angles, scale);
-                prepare_heads(&mut k[..k_len], e, k_norm, eps, angles, 1.0);
-                let heads = k[..k_len].chunks_exact(e).zip(v.chunks_exact(e));
+                let (q, k) = (&mut q[..q_len], &mut k[..k_len]);
+                if let Some((q_norm, k_norm)) = whole {
+                    norm_line(q, q_norm, eps);
+                    norm_line(k, k_norm, eps);
+                }
+                let angles = table.map(|_| angles);
+                prepare_heads(q, e, q_norm, eps, angles, scale);
+                prepare_heads(k, e, k_norm, eps, angles, 1.0);
+                let heads = k.chunks_exact(e).zip(v.chunks_exact(e));
                 for (head, (key, value)) in heads.enumerate() {
                     own.write(&self.block, index, head, slot, key, value);
                 }
@@ -316,6 +346,8 @@ impl Weights {
             kv: c.num_key_value_heads,
             groups: c.groups(),
             e: c.head_dim,
+            window: c.layers.window(index),
+            cap: c.scales.attn_logit_softcapping.map(|cap| cap as f32),
         };
         let (stride, inner) = (layer.qkv.matrix.columns(), c.num_attention_heads * c.head_dim);
         let Scratch {
@@ -323,6 +355,7 @@ impl Weights {
             qkv,
             mixed,
             attention,
+            branch,
             ..
         } = scratch;
         fill(mixed, queries.len() * inner);
@@ -339,21 +372,25 @@ impl Weights {
         } else {
             attend(heads, &queries, qkv, stride, mixed, inner, attention);
         }
-        layer.output.apply((&*mixed, inner), inner, true, window.team, x);
+        self.add(&layer.output, (&*mixed, inner, inner), window.team, x, branch);
     }
 
     /// The feed-forward, added to the states.
     fn feed_forward(&self, layer: &LayerWeights, window: &Window, scratch: &mut Scratch) {
-        let Scratch { x, normed, ff, .. } = scratch;
+        let Scratch {
+            x,
+            normed,
+            ff,
+            branch,
+            ..
+        } = scratch;
         let (c, team) = (&self.config, window.team);
         let stride = layer.gate_up.matrix.columns();
-        fill(ff, window.angles.len() * stride);
+        fill(ff, window.tokens() * stride);
         let normed = (normed.as_slice(), self.width());
         layer.gate_up.apply(normed, c.hidden_size, false, team, ff);
-        gate_lines(ff, stride, stride / 2);
-        layer
-            .down
-            .apply((&*ff, stride), c.intermediate_size, true, team, x);
+        gate_lines(ff, stride, stride / 2, c.hidden_act);
+        self.add(&layer.down, (&*ff, stride, c.intermediate_size), team, x, branch);
     }
 
     /// What is wanted of a window's last states.
@@ -387,6 +424,7 @@ impl Weights {
                     fill(&mut scratch.logits, span * columns);
                     self.head
                         .multiply(&lines, false, window.team, &mut scratch.logits);
+                    self.scale_logits(&mut scratch.logits);
                     let logits = scratch.logits.chunks_exact_mut(columns);
                     for (logits, &target) in logits.zip(&targets[window.from..]) {
                         scores.push(logp(&mut logits[..v], target as usize, *temperature));
@@ -420,21 +458,4 @@ impl Dense {
 /// Gives a buffer its length; what it holds stays.
 fn fill(buffer: &mut Vec<f32>, len: usize) {
     buffer.resize(len, 0.0);
-}
-
-/// Cuts jobs into neighbours of at most `most` tokens, at least one job each.
-fn cut<'l, 'a>(mut jobs: &'l mut [Job<'a>], most: usize) -> Vec<&'l mut [Job<'a>]> {
-    let mut parts = Vec::new();
-    while !jobs.is_empty() {
-        let mut tokens = jobs[0].tokens.len();
-        let more = jobs[1..].iter().take_while(|job| {
-            tokens += job.tokens.len();
-            tokens <= most
-        });
-        let count = 1 + more.count();
-        let (part, rest) = std::mem::take(&mut jobs).split_at_mut(count);
-        parts.push(part);
-        jobs = rest;
-    }
-    parts
 }

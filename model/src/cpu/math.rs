@@ -1,5 +1,6 @@
 //! What stands between the matrix products, beside softmax: norms, rotations, the gated activation.
 
+use crate::config::Activation;
 use crate::host::{exp, on_this_processor, sum};
 
 /// `x / sqrt(mean(x²) + eps) · weight`.
@@ -108,36 +109,76 @@ pub(super) struct Angles {
 }
 
 impl Angles {
-    pub fn at(frequencies: &[f64], position: usize) -> Self {
+    /// Those of a position, multiplied by a factor.
+    pub fn at((frequencies, factor): &(Vec<f64>, f64), position: usize) -> Self {
         let angles = frequencies
             .iter()
             .map(|frequency| (position as f64 * frequency).sin_cos());
         let (sin, cos): (Vec<f64>, Vec<f64>) = angles.unzip();
         Self {
-            cos: cos.iter().map(|&x| x as f32).collect(),
-            sin: sin.iter().map(|&x| x as f32).collect(),
+            cos: cos.iter().map(|&x| (x * factor) as f32).collect(),
+            sin: sin.iter().map(|&x| (x * factor) as f32).collect(),
         }
     }
 }
 
-/// Norm (where there is one), rotation and scaling of every head of a token, in place.
+/// [`norm`] in the place of its numbers.
+#[inline(always)]
+fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    let factor = inverse_rms(x, eps);
+    for (x, &weight) in x.iter_mut().zip(weight) {
+        *x = *x * factor * weight;
+    }
+}
+
+/// RMS norm of one line, in place.
+pub(super) fn norm_line(x: &mut [f32], weight: &[f32], eps: f32) {
+    on_this_processor!({ norm_in_place(x, weight, eps) });
+}
+
+/// `x += branch · multiplier`, the lines of `branch` normalised where there is a norm. The first `d` numbers of each line of
+/// `width` count; `branch` is used up.
+pub(super) fn add_lines(
+    branch: &mut [f32],
+    norm: Option<(&[f32], f32)>,
+    multiplier: f32,
+    (d, width): (usize, usize),
+    x: &mut [f32],
+) {
+    on_this_processor!({
+        for (branch, x) in branch.chunks_exact_mut(width).zip(x.chunks_exact_mut(width)) {
+            let branch = &mut branch[..d];
+            if let Some((weight, eps)) = norm {
+                norm_in_place(branch, weight, eps);
+            }
+            for (x, &branch) in x.iter_mut().zip(branch.iter()) {
+                *x += branch * multiplier;
+            }
+        }
+    });
+}
+
+/// Norm (where there is one), rotation (where there is one) and scaling of every head of a token, in place.
 pub(super) fn prepare_heads(
     heads: &mut [f32],
     head_dim: usize,
     norm_weight: Option<&[f32]>,
     eps: f32,
-    angles: &Angles,
+    angles: Option<&Angles>,
     scale: f32,
 ) {
     on_this_processor!({
         for head in heads.chunks_exact_mut(head_dim) {
             if let Some(weight) = norm_weight {
-                let factor = inverse_rms(head, eps);
-                for (x, &weight) in head.iter_mut().zip(weight) {
-                    *x = *x * factor * weight;
-                }
+                norm_in_place(head, weight, eps);
             }
-            let (first, second) = head.split_at_mut(head_dim / 2);
+            let Some(angles) = angles else {
+                head.iter_mut().for_each(|x| *x *= scale);
+                continue;
+            };
+            let (turned, rest) = head.split_at_mut(2 * angles.cos.len());
+            rest.iter_mut().for_each(|x| *x *= scale);
+            let (first, second) = turned.split_at_mut(angles.cos.len());
             for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
                 let (x, y) = (*a, *b);
                 *a = (x * cos - y * sin) * scale;
@@ -195,14 +236,53 @@ pub(super) fn gated_backward(lines: &mut [f32], half: usize, grads: &[f32]) {
     });
 }
 
-/// `silu(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
-pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize) {
+/// Divides numbers.
+pub(super) fn divide(numbers: &mut [f32], by: f32) {
+    numbers.iter_mut().for_each(|x| *x /= by);
+}
+
+/// `cap · tanh(x / cap)` of every number.
+pub(super) fn cap(numbers: &mut [f32], cap: f32) {
     on_this_processor!({
-        for line in lines.chunks_exact_mut(stride) {
-            let (gates, ups) = line.split_at_mut(half);
-            for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
-                *gate = *gate / (1.0 + exp(-*gate)) * up;
-            }
+        for x in numbers {
+            *x = cap - 2.0 * cap / (1.0 + exp(*x * (2.0 / cap)));
         }
     });
+}
+
+/// `act(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
+pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize, activation: Activation) {
+    // √(8/π), and with it the weight of x³.
+    const LINEAR: f32 = 1.595_769;
+    const CUBIC: f32 = 0.071_354_814;
+    on_this_processor!({
+        match activation {
+            Activation::Silu => gate(
+                lines,
+                stride,
+                half,
+                #[inline(always)]
+                |x| x,
+            ),
+            // `x · sigmoid(2 u)`, as the tensor operations have it.
+            Activation::GeluTanh => gate(
+                lines,
+                stride,
+                half,
+                #[inline(always)]
+                |x| x * (LINEAR + CUBIC * x * x),
+            ),
+        }
+    });
+}
+
+/// `gate · sigmoid(inside(gate)) · up`.
+#[inline(always)]
+fn gate(lines: &mut [f32], stride: usize, half: usize, inside: impl Fn(f32) -> f32) {
+    for line in lines.chunks_exact_mut(stride) {
+        let (gates, ups) = line.split_at_mut(half);
+        for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+            *gate = *gate / (1.0 + exp(-inside(*gate))) * up;
+        }
+    }
 }

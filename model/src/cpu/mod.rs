@@ -13,6 +13,7 @@
 mod attention;
 mod cache;
 mod forward;
+mod job;
 mod math;
 mod product;
 mod scratch;

@@ -10,6 +10,8 @@ pub(super) struct Scratch {
     pub qkv: Vec<f32>,
     pub mixed: Vec<f32>,
     pub ff: Vec<f32>,
+    /// What is to be added to `x`.
+    pub branch: Vec<f32>,
     pub logits: Vec<f32>,
     pub attention: attention::Scratch,
 }

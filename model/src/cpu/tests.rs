@@ -11,7 +11,7 @@ use crate::llama::Llama;
 use crate::runtime::Runtime as _;
 use crate::test_device;
 
-/// Shapes whose heads and widths are no multiples of a panel, biases, head norms, a tied head.
+/// Shapes whose heads and widths are no multiples of a panel, biases, head norms, a tied head, and what families differ in.
 fn models() -> Vec<Llama> {
     let llama = serde_json::json!({
         "model_type": "llama", "vocab_size": 50, "hidden_size": 48, "intermediate_size": 72,
@@ -31,6 +31,23 @@ fn models() -> Vec<Llama> {
         with(serde_json::json!({ "model_type": "qwen2", "tie_word_embeddings": true })),
         with(serde_json::json!({ "model_type": "qwen3", "head_dim": 40, "num_key_value_heads": 1 })),
         with(serde_json::json!({ "attention_bias": true, "mlp_bias": true, "num_key_value_heads": 4 })),
+        with(serde_json::json!({ "model_type": "mistral", "sliding_window": 37 })),
+        with(serde_json::json!({
+            "model_type": "smollm3", "no_rope_layer_interval": 2, "use_sliding_window": true, "sliding_window": 5,
+        })),
+        with(serde_json::json!({ "model_type": "olmo2" })),
+        with(serde_json::json!({
+            "model_type": "granite", "embedding_multiplier": 3, "residual_multiplier": 0.4, "attention_multiplier": 0.3,
+            "logits_scaling": 2,
+        })),
+        with(serde_json::json!({ "model_type": "phi3", "partial_rotary_factor": 0.5, "sliding_window": 20 })),
+        with(serde_json::json!({ "model_type": "gemma" })),
+        with(serde_json::json!({
+            "model_type": "gemma2", "sliding_window": 33, "attn_logit_softcapping": 2, "final_logit_softcapping": 3,
+        })),
+        with(serde_json::json!({
+            "model_type": "gemma3_text", "sliding_window": 33, "sliding_window_pattern": 2, "head_dim": 20,
+        })),
     ]
 }
 

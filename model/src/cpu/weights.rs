@@ -11,17 +11,18 @@ use super::scratch::Scratch;
 use super::segment::BlockShape;
 use crate::config::ModelConfig;
 use crate::device::processor_f32 as host;
-use crate::llama::{Layer, Llama, RmsNorm};
-use crate::rope::inverse_frequencies;
+use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
+use crate::rope::tables;
 
 /// A model's weights, laid out for this processor.
 #[derive(Debug)]
 pub(super) struct Weights {
     pub config: ModelConfig,
     pub device: Device,
-    pub frequencies: Vec<f64>,
+    /// Rotary frequencies and what cosines and sines are multiplied by, of each of the model's tables.
+    pub tables: Vec<(Vec<f64>, f64)>,
     pub block: BlockShape,
-    /// `[v, d]`
+    /// `[v, d]`, multiplied by what embeddings are.
     pub embedding: Vec<f32>,
     pub layers: Vec<LayerWeights>,
     pub norm: Vec<f32>,
@@ -39,40 +40,55 @@ pub(super) struct Dense {
     pub bias: Option<Vec<f32>>,
 }
 
+/// A product that is added to the states.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub dense: Dense,
+    /// The norm between, where there is one.
+    pub norm: Option<Vec<f32>>,
+}
+
 #[derive(Debug)]
 pub(super) struct LayerWeights {
-    pub attention_norm: Vec<f32>,
+    /// The norm before attention, where there is one.
+    pub before_attention: Option<Vec<f32>>,
     /// Queries, keys and values side by side.
     pub qkv: Dense,
     pub q_norm: Option<Vec<f32>>,
     pub k_norm: Option<Vec<f32>>,
-    pub output: Dense,
-    pub mlp_norm: Vec<f32>,
+    pub output: Branch,
+    /// The norm before the feed-forward, where there is one.
+    pub before_feed_forward: Option<Vec<f32>>,
     /// Gates and ups side by side.
     pub gate_up: Dense,
-    pub down: Dense,
+    pub down: Branch,
 }
 
 impl Weights {
     /// Lays out the weights of a model without autodiff, giving up each as soon as it is; the model where they are not f32 on the
-    /// processor's backend.
+    /// processor's backend, or layers have experts.
     pub fn new(model: Llama) -> Result<Self, Box<Llama>> {
         // All parameters are of one kind, on one device.
-        if host(model.model.norm.weight.val()).is_none() {
+        if host(model.model.norm.weight.val()).is_none() || model.config().experts.is_some() {
             return Err(Box::new(model));
         }
         let (config, device) = (model.config().clone(), model.device());
         let d = config.hidden_size;
         let (decoder, head) = (model.model, model.lm_head);
-        let norm = norm(decoder.norm);
+        let norm = norm(&decoder.norm);
         let layers = decoder.layers.into_iter();
         let layers = layers.map(|layer| LayerWeights::new(layer, &config)).collect();
-        let head = head.map(|head| Dense::new(d, vec![head]).matrix);
-        let embedding = taken(decoder.embed_tokens.weight);
+        let head = head.map(|head| Dense::new(d, vec![Part::of(head)]).matrix);
+        let mut embedding = taken(decoder.embed_tokens.weight);
+        let head = head.unwrap_or_else(|| Matrix::transposed(d, &embedding));
+        let multiplier = config.scales.embedding_multiplier as f32;
+        if multiplier != 1.0 {
+            embedding.iter_mut().for_each(|x| *x *= multiplier);
+        }
         Ok(Self {
-            frequencies: inverse_frequencies(&config),
+            tables: tables(&config),
             block: BlockShape::new(&config),
-            head: head.unwrap_or_else(|| Matrix::transposed(d, &embedding)),
+            head,
             embedding,
             layers,
             norm,
@@ -85,7 +101,7 @@ impl Weights {
     /// Bytes of the layers' products: what a forward of one token reads.
     pub fn bytes(&self) -> usize {
         let layer = |layer: &LayerWeights| {
-            [&layer.qkv, &layer.output, &layer.gate_up, &layer.down]
+            [&layer.qkv, &layer.output.dense, &layer.gate_up, &layer.down.dense]
                 .map(|dense| dense.matrix.bytes())
                 .iter()
                 .sum::<usize>()
@@ -96,49 +112,117 @@ impl Weights {
 
 impl LayerWeights {
     fn new(layer: Layer, config: &ModelConfig) -> Self {
-        let (d, attn, mlp) = (config.hidden_size, layer.self_attn, layer.mlp);
+        let (d, f) = (config.hidden_size, config.intermediate_size);
+        let (q, kv) = (
+            config.num_attention_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+        );
+        let norms = layer.norms();
+        let [
+            before_attention,
+            behind_attention,
+            before_feed_forward,
+            behind_feed_forward,
+        ] = [
+            norms.before_attention,
+            norms.behind_attention,
+            norms.before_feed_forward,
+            norms.behind_feed_forward,
+        ]
+        .map(|of| of.map(norm));
+        let [q_norm, k_norm] = layer.self_attn.norms().map(|of| of.map(norm));
+        let (qkv, output) = match layer.self_attn {
+            SelfAttention::Split(split) => (
+                [split.q_proj, split.k_proj, split.v_proj].map(Part::of).into(),
+                split.o_proj,
+            ),
+            SelfAttention::Fused(fused) => (Part::of(fused.qkv_proj).split(&[q, kv, kv]), fused.o_proj),
+        };
+        let (gate_up, down) = match layer.mlp {
+            FeedForward::Split(mlp) => ([mlp.gate_proj, mlp.up_proj].map(Part::of).into(), mlp.down_proj),
+            FeedForward::Fused(mlp) => (Part::of(mlp.gate_up_proj).split(&[f, f]), mlp.down_proj),
+            FeedForward::Sparse(_) => unreachable!("there is no fused way for experts yet"),
+        };
         Self {
-            attention_norm: norm(layer.input_layernorm),
-            qkv: Dense::new(d, vec![attn.q_proj, attn.k_proj, attn.v_proj]),
-            q_norm: attn.q_norm.map(norm),
-            k_norm: attn.k_norm.map(norm),
-            output: Dense::new(config.num_attention_heads * config.head_dim, vec![attn.o_proj]),
-            mlp_norm: norm(layer.post_attention_layernorm),
-            gate_up: Dense::new(d, vec![mlp.gate_proj, mlp.up_proj]),
-            down: Dense::new(config.intermediate_size, vec![mlp.down_proj]),
+            before_attention,
+            qkv: Dense::new(d, qkv),
+            q_norm,
+            k_norm,
+            output: Branch {
+                dense: Dense::new(q, vec![Part::of(output)]),
+                norm: behind_attention,
+            },
+            before_feed_forward,
+            gate_up: Dense::new(d, gate_up),
+            down: Branch {
+                dense: Dense::new(f, vec![Part::of(down)]),
+                norm: behind_feed_forward,
+            },
         }
+    }
+}
+
+/// Columns of a product: `[k, n]`, row by row, and their biases.
+struct Part {
+    n: usize,
+    values: Vec<f32>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Part {
+    fn of(linear: Linear) -> Self {
+        Self {
+            n: linear.weight.shape()[1],
+            bias: linear.bias.map(taken),
+            values: taken(linear.weight),
+        }
+    }
+
+    /// Its columns in parts of these widths.
+    fn split(self, widths: &[usize]) -> Vec<Self> {
+        let mut from = 0;
+        let part = |&width: &usize| {
+            let columns = from..from + width;
+            from += width;
+            let rows = self.values.chunks_exact(self.n);
+            Self {
+                n: width,
+                values: rows.flat_map(|row| &row[columns.clone()]).copied().collect(),
+                bias: self.bias.as_ref().map(|bias| bias[columns.clone()].to_vec()),
+            }
+        };
+        widths.iter().map(part).collect()
     }
 }
 
 impl Dense {
-    fn new(k: usize, parts: Vec<Linear>) -> Self {
-        let has_bias = parts.iter().any(|part| part.bias.is_some());
-        let mut bias = Vec::new();
-        let weights: Vec<(usize, Vec<f32>)> = parts
-            .into_iter()
-            .map(|part| {
-                let n = part.weight.shape()[1];
-                match part.bias {
-                    Some(values) => bias.extend(taken(values)),
-                    None => bias.resize(bias.len() + n, 0.0),
-                }
-                bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
-                (n, taken(part.weight))
-            })
-            .collect();
-        let views: Vec<(usize, &[f32])> = weights
+    fn new(k: usize, parts: Vec<Part>) -> Self {
+        let views: Vec<(usize, &[f32])> = parts
             .iter()
-            .map(|(n, values)| (*n, values.as_slice()))
+            .map(|part| (part.n, part.values.as_slice()))
             .collect();
+        let matrix = Matrix::new(k, &views);
+        let mut bias = Vec::new();
+        for part in &parts {
+            match &part.bias {
+                Some(values) => bias.extend_from_slice(values),
+                None => bias.resize(bias.len() + part.n, 0.0),
+            }
+            bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
+        }
         Self {
-            matrix: Matrix::new(k, &views),
-            bias: has_bias.then_some(bias),
+            matrix,
+            bias: parts.iter().any(|part| part.bias.is_some()).then_some(bias),
         }
     }
 }
 
-fn norm(norm: RmsNorm) -> Vec<f32> {
-    taken(norm.weight)
+fn norm(norm: &RmsNorm) -> Vec<f32> {
+    let mut weight = host(norm.weight.val()).expect("all parameters are f32 on the processor's backend");
+    if norm.offset() != 0.0 {
+        weight.iter_mut().for_each(|weight| *weight += norm.offset());
+    }
+    weight
 }
 
 /// A parameter's numbers, and the parameter no more.

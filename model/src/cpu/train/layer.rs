@@ -96,7 +96,7 @@ struct Widths {
 
 impl Frame {
     pub fn new(config: &ModelConfig, forest: Forest) -> Self {
-        let frequencies = inverse_frequencies(config);
+        let frequencies = (inverse_frequencies(config), 1.0);
         let positions = forest.positions.iter().max().map_or(0, |most| most + 1);
         Self {
             heads: Heads {
@@ -195,7 +195,7 @@ impl Frame {
                 let angles = self.angles(first + at);
                 for (part, (norm, scale)) in norms.into_iter().zip(scales).enumerate() {
                     let heads = &mut line[widths.at[part]..][..widths.len[part]];
-                    prepare_heads(heads, e, norm, eps, angles, scale);
+                    prepare_heads(heads, e, norm, eps, Some(angles), scale);
                 }
             }
         });

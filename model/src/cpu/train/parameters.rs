@@ -9,7 +9,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::config::ModelConfig;
 use crate::device::Processor;
-use crate::llama::{Layer, Llama, RmsNorm};
+use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
 
 /// A tensor on the processor.
 pub(super) type Primitive = <Processor as BackendTypes>::FloatTensorPrimitive;
@@ -139,10 +139,12 @@ pub(super) struct LayerParameters {
 
 impl LayerParameters {
     fn new(layer: &Layer) -> Option<Self> {
-        let (attn, mlp) = (&layer.self_attn, &layer.mlp);
+        let (SelfAttention::Split(attn), FeedForward::Split(mlp)) = (&layer.self_attn, &layer.mlp) else {
+            return None;
+        };
         let head_norm = |norm: &Option<RmsNorm>| optional(&norm.as_ref().map(|norm| norm.weight.clone()));
         Some(Self {
-            attention_norm: Values::new(&layer.input_layernorm.weight)?,
+            attention_norm: Values::new(&layer.input_layernorm.as_ref()?.weight)?,
             qkv: [
                 Projection::new(&attn.q_proj)?,
                 Projection::new(&attn.k_proj)?,
@@ -186,8 +188,11 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    /// None where the parameters are not f32 on the processor's backend.
+    /// None where the parameters are not f32 on the processor's backend, or the model has parts that Llama has not.
     pub fn new(model: &Llama) -> Option<Self> {
+        if !model.config().is_plain_llama() {
+            return None;
+        }
         let decoder = &model.model;
         let layers: Option<Vec<_>> = decoder.layers.iter().map(LayerParameters::new).collect();
         Some(Self {
