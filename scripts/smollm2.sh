@@ -48,5 +48,5 @@ steps="$(awk '
   END { printf "%d", (secs[1] / steps[1]) / (secs[0] / steps[0]) * steps[1] / split(ENVIRON["SEEDS"], seeds, " ") + 0.5 }
 ' "$out"/equal-steps/gcpo-*/metrics.jsonl "$out"/equal-steps/grpo-*/metrics.jsonl)"
 echo "GCPO's seconds buy $steps steps of GRPO" >&2
-OBJECTIVES="grpo grpo_alpha" SET="${SET:-} --set train.max_steps=$steps --set eval.every=$steps" \
+OBJECTIVES="${LONG:-grpo grpo_alpha}" SET="${SET:-} --set train.max_steps=$steps --set eval.every=$steps" \
   "$here/compare_objectives.sh" smollm2 "$out/model" "$train" "$dev" "$out/equal-secs"
