@@ -3,7 +3,24 @@
 //! Loops that the compiler turns into vector instructions of the processor at hand; sums run in sixteen lanes that are
 //! added up at the end, so that a line's result never depends on its neighbours.
 
-use pulp::Arch;
+/// What a closure uses up that is to run once.
+pub(crate) struct Once;
+
+/// Runs a block as it is compiled for the processor at hand. A closure that could run again would be called through a function of its own, which
+/// is compiled for any processor, with vectors of four numbers: this one cannot.
+macro_rules! on_this_processor {
+    ($block:block) => {{
+        let once = $crate::host::Once;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let _once = once;
+                $block
+            },
+        )
+    }};
+}
+pub(crate) use on_this_processor;
 
 const PARTS: usize = 16;
 
@@ -57,17 +74,16 @@ fn greatest(values: &[f32]) -> f32 {
 
 #[inline(always)]
 fn exp_sum(line: &mut [f32], scale: f32, most: f32) -> f32 {
-    let each = |value: f32| exp((value - most) * scale);
     let (chunks, rest) = line.as_chunks_mut::<PARTS>();
     let mut parts = [0.0; PARTS];
     for chunk in chunks {
         for (part, value) in parts.iter_mut().zip(chunk) {
-            *value = each(*value);
+            *value = exp((*value - most) * scale);
             *part += *value;
         }
     }
     for (part, value) in parts.iter_mut().zip(rest) {
-        *value = each(*value);
+        *value = exp((*value - most) * scale);
         *part += *value;
     }
     parts.iter().sum()
@@ -76,71 +92,73 @@ fn exp_sum(line: &mut [f32], scale: f32, most: f32) -> f32 {
 /// Puts `exp((x − max) · scale)` in the place of every number of a line; returns the greatest number and the sum.
 /// With NaN in the line the sum is NaN.
 pub(crate) fn exponentials(line: &mut [f32], scale: f32) -> (f32, f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let most = greatest(line);
-            (most, exp_sum(line, scale, most))
-        },
-    )
+    on_this_processor!({
+        let most = greatest(line);
+        (most, exp_sum(line, scale, most))
+    })
 }
 
 /// Puts `exp(x · scale − less) · times` in the place of every number of a line.
 pub(crate) fn exponentials_less_scaled(line: &mut [f32], scale: f32, less: f32, times: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || line.iter_mut().for_each(|x| *x = exp(*x * scale - less) * times),
-    );
+    on_this_processor!({
+        for x in line {
+            *x = exp(*x * scale - less) * times;
+        }
+    });
 }
 
 /// `Σ a · b`
 pub(crate) fn sum_of_products(a: &[f32], b: &[f32]) -> f32 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
-            let mut parts = [0.0; PARTS];
-            for (a, b) in a_chunks.iter().zip(b_chunks) {
-                for ((part, a), b) in parts.iter_mut().zip(a).zip(b) {
-                    *part += a * b;
-                }
-            }
-            for ((part, a), b) in parts.iter_mut().zip(a_rest).zip(b_rest) {
+    on_this_processor!({
+        let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
+        let mut parts = [0.0; PARTS];
+        for (a, b) in a_chunks.iter().zip(b_chunks) {
+            for ((part, a), b) in parts.iter_mut().zip(a).zip(b) {
                 *part += a * b;
             }
-            parts.iter().sum()
-        },
-    )
+        }
+        for ((part, a), b) in parts.iter_mut().zip(a_rest).zip(b_rest) {
+            *part += a * b;
+        }
+        parts.iter().sum()
+    })
+}
+
+#[inline(always)]
+fn add_exponentials(
+    values: &[f32],
+    scale: f32,
+    most: f32,
+    sums: &mut [f32; PARTS],
+    products: &mut [f32; PARTS],
+) {
+    for ((&value, sum), product) in values.iter().zip(sums).zip(products) {
+        let x = (value - most) * scale;
+        let e = exp(x);
+        *sum += e;
+        *product += e * x;
+    }
 }
 
 /// The greatest number of a line, and with `e = exp((x − most) · scale)` the sums of `e` and of `e · (x − most) · scale`.
 pub(crate) fn exponential_sums(line: &[f32], scale: f32) -> (f32, f64, f64) {
     /// So many are added up in f32.
     const RUN: usize = 1024;
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let most = greatest(line);
-            let (mut sum, mut product) = (0.0, 0.0);
-            for run in line.chunks(RUN) {
-                let (mut sums, mut products) = ([0.0; PARTS], [0.0; PARTS]);
-                let (chunks, rest) = run.as_chunks::<PARTS>();
-                let mut add = |values: &[f32]| {
-                    for ((&value, sum), product) in values.iter().zip(&mut sums).zip(&mut products) {
-                        let x = (value - most) * scale;
-                        let e = exp(x);
-                        *sum += e;
-                        *product += e * x;
-                    }
-                };
-                chunks.iter().for_each(|chunk| add(chunk));
-                add(rest);
-                sum += f64::from(sums.iter().sum::<f32>());
-                product += f64::from(products.iter().sum::<f32>());
+    on_this_processor!({
+        let most = greatest(line);
+        let (mut sum, mut product) = (0.0, 0.0);
+        for run in line.chunks(RUN) {
+            let (mut sums, mut products) = ([0.0; PARTS], [0.0; PARTS]);
+            let (chunks, rest) = run.as_chunks::<PARTS>();
+            for chunk in chunks {
+                add_exponentials(chunk, scale, most, &mut sums, &mut products);
             }
-            (most, sum, product)
-        },
-    )
+            add_exponentials(rest, scale, most, &mut sums, &mut products);
+            sum += f64::from(sums.iter().sum::<f32>());
+            product += f64::from(products.iter().sum::<f32>());
+        }
+        (most, sum, product)
+    })
 }
 
 /// Puts `exp((x − most) · scale)` of every number of a line into `out`, of the same length; returns their sum.
@@ -148,27 +166,23 @@ pub fn exponentials_of(line: &[f32], scale: f32, most: f32, out: &mut [f32]) -> 
     /// So many are added up in f32.
     const RUN: usize = 1024;
     out.copy_from_slice(line);
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            out.chunks_mut(RUN)
-                .map(|run| f64::from(exp_sum(run, scale, most)))
-                .sum()
-        },
-    )
+    on_this_processor!({
+        let mut sum = 0.0;
+        for run in out.chunks_mut(RUN) {
+            sum += f64::from(exp_sum(run, scale, most));
+        }
+        sum
+    })
 }
 
 /// Softmax without its division: puts exponentials in place, and the inverse of their sum in `inverse`.
 pub(crate) fn softmax_lines<'a>(lines: impl Iterator<Item = (&'a mut [f32], &'a mut f32)>) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (line, inverse) in lines {
-                let most = greatest(line);
-                *inverse = 1.0 / exp_sum(line, 1.0, most);
-            }
-        },
-    );
+    on_this_processor!({
+        for (line, inverse) in lines {
+            let most = greatest(line);
+            *inverse = 1.0 / exp_sum(line, 1.0, most);
+        }
+    });
 }
 
 #[cfg(test)]

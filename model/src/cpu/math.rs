@@ -1,9 +1,7 @@
 //! What stands between the matrix products, beside softmax: norms, rotations, the gated activation.
 
-use pulp::Arch;
-
 use crate::config::Activation;
-use crate::host::{exp, sum};
+use crate::host::{exp, on_this_processor, sum};
 
 /// `x / sqrt(mean(x²) + eps) · weight`.
 #[inline(always)]
@@ -24,14 +22,11 @@ pub(super) fn norm_lines(
     stride: usize,
 ) {
     let d = weight.len();
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(stride)) {
-                norm(&x[..d], weight, eps, &mut out[..d]);
-            }
-        },
-    );
+    on_this_processor!({
+        for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(stride)) {
+            norm(&x[..d], weight, eps, &mut out[..d]);
+        }
+    });
 }
 
 /// `1 / sqrt(mean(x²) + eps)`
@@ -82,15 +77,12 @@ pub(super) fn norm_lines_backward(
     stride: usize,
 ) {
     let d = weight.len();
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let lines = x.chunks_exact(stride).zip(grads.chunks_exact(stride));
-            for ((x, grad), out) in lines.zip(out.chunks_exact_mut(stride)) {
-                norm_backward(&x[..d], weight, eps, &grad[..d], &mut out[..d]);
-            }
-        },
-    );
+    on_this_processor!({
+        let lines = x.chunks_exact(stride).zip(grads.chunks_exact(stride));
+        for ((x, grad), out) in lines.zip(out.chunks_exact_mut(stride)) {
+            norm_backward(&x[..d], weight, eps, &grad[..d], &mut out[..d]);
+        }
+    });
 }
 
 /// The gradient of the weight of [`norm_lines`], added to `out`, over lines in their order.
@@ -99,17 +91,14 @@ pub(super) fn norm_weight_gradient<'a>(
     eps: f32,
     out: &mut [f32],
 ) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (x, grad) in lines {
-                let factor = inverse_rms(x, eps);
-                for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
-                    *out += x * factor * grad;
-                }
+    on_this_processor!({
+        for (x, grad) in lines {
+            let factor = inverse_rms(x, eps);
+            for ((out, &x), &grad) in out.iter_mut().zip(x).zip(grad) {
+                *out += x * factor * grad;
             }
-        },
-    );
+        }
+    });
 }
 
 /// A head's cosines and sines of one position, one of each for a pair of features.
@@ -144,10 +133,7 @@ fn norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
 
 /// RMS norm of one line, in place.
 pub(super) fn norm_line(x: &mut [f32], weight: &[f32], eps: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || norm_in_place(x, weight, eps),
-    );
+    on_this_processor!({ norm_in_place(x, weight, eps) });
 }
 
 /// `x += branch · multiplier`, the lines of `branch` normalised where there is a norm. The first `d` numbers of each line of
@@ -159,20 +145,17 @@ pub(super) fn add_lines(
     (d, width): (usize, usize),
     x: &mut [f32],
 ) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (branch, x) in branch.chunks_exact_mut(width).zip(x.chunks_exact_mut(width)) {
-                let branch = &mut branch[..d];
-                if let Some((weight, eps)) = norm {
-                    norm_in_place(branch, weight, eps);
-                }
-                for (x, &branch) in x.iter_mut().zip(branch.iter()) {
-                    *x += branch * multiplier;
-                }
+    on_this_processor!({
+        for (branch, x) in branch.chunks_exact_mut(width).zip(x.chunks_exact_mut(width)) {
+            let branch = &mut branch[..d];
+            if let Some((weight, eps)) = norm {
+                norm_in_place(branch, weight, eps);
             }
-        },
-    );
+            for (x, &branch) in x.iter_mut().zip(branch.iter()) {
+                *x += branch * multiplier;
+            }
+        }
+    });
 }
 
 /// Norm (where there is one), rotation (where there is one) and scaling of every head of a token, in place.
@@ -184,46 +167,40 @@ pub(super) fn prepare_heads(
     angles: Option<&Angles>,
     scale: f32,
 ) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for head in heads.chunks_exact_mut(head_dim) {
-                if let Some(weight) = norm_weight {
-                    norm_in_place(head, weight, eps);
-                }
-                let Some(angles) = angles else {
-                    head.iter_mut().for_each(|x| *x *= scale);
-                    continue;
-                };
-                let (turned, rest) = head.split_at_mut(2 * angles.cos.len());
-                rest.iter_mut().for_each(|x| *x *= scale);
-                let (first, second) = turned.split_at_mut(angles.cos.len());
-                for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
-                    let (x, y) = (*a, *b);
-                    *a = (x * cos - y * sin) * scale;
-                    *b = (y * cos + x * sin) * scale;
-                }
+    on_this_processor!({
+        for head in heads.chunks_exact_mut(head_dim) {
+            if let Some(weight) = norm_weight {
+                norm_in_place(head, weight, eps);
             }
-        },
-    );
+            let Some(angles) = angles else {
+                head.iter_mut().for_each(|x| *x *= scale);
+                continue;
+            };
+            let (turned, rest) = head.split_at_mut(2 * angles.cos.len());
+            rest.iter_mut().for_each(|x| *x *= scale);
+            let (first, second) = turned.split_at_mut(angles.cos.len());
+            for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
+                let (x, y) = (*a, *b);
+                *a = (x * cos - y * sin) * scale;
+                *b = (y * cos + x * sin) * scale;
+            }
+        }
+    });
 }
 
 /// The gradients of heads before [`prepare_heads`], in the place of those behind it, but for the norm: what comes of it is to go
 /// through [`norm_lines_backward`].
 pub(super) fn turn_heads_back(grads: &mut [f32], head_dim: usize, angles: &Angles, scale: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for head in grads.chunks_exact_mut(head_dim) {
-                let (first, second) = head.split_at_mut(head_dim / 2);
-                for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
-                    let (x, y) = (*a, *b);
-                    *a = (x * cos + y * sin) * scale;
-                    *b = (y * cos - x * sin) * scale;
-                }
+    on_this_processor!({
+        for head in grads.chunks_exact_mut(head_dim) {
+            let (first, second) = head.split_at_mut(head_dim / 2);
+            for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(&angles.cos).zip(&angles.sin) {
+                let (x, y) = (*a, *b);
+                *a = (x * cos + y * sin) * scale;
+                *b = (y * cos - x * sin) * scale;
             }
-        },
-    );
+        }
+    });
 }
 
 /// `1 / (1 + exp(−x))`
@@ -234,35 +211,29 @@ fn sigmoid(gate: f32) -> f32 {
 
 /// `silu(gate) · up` of lines that hold gates first and ups from `half` on, to lines of `half`.
 pub(super) fn gated(lines: &[f32], half: usize, out: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (line, out) in lines.chunks_exact(2 * half).zip(out.chunks_exact_mut(half)) {
-                let (gates, ups) = line.split_at(half);
-                for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
-                    *out = gate * sigmoid(gate) * up;
-                }
+    on_this_processor!({
+        for (line, out) in lines.chunks_exact(2 * half).zip(out.chunks_exact_mut(half)) {
+            let (gates, ups) = line.split_at(half);
+            for ((out, &gate), &up) in out.iter_mut().zip(gates).zip(ups) {
+                *out = gate * sigmoid(gate) * up;
             }
-        },
-    );
+        }
+    });
 }
 
 /// The gradients of gates and ups in their own place, given those of [`gated`].
 pub(super) fn gated_backward(lines: &mut [f32], half: usize, grads: &[f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (line, grads) in lines.chunks_exact_mut(2 * half).zip(grads.chunks_exact(half)) {
-                let (gates, ups) = line.split_at_mut(half);
-                for ((gate, up), &grad) in gates.iter_mut().zip(ups).zip(grads) {
-                    let (x, sigmoid) = (*gate, sigmoid(*gate));
-                    let silu = x * sigmoid;
-                    *gate = grad * *up * (sigmoid + silu * (1.0 - sigmoid));
-                    *up = grad * silu;
-                }
+    on_this_processor!({
+        for (line, grads) in lines.chunks_exact_mut(2 * half).zip(grads.chunks_exact(half)) {
+            let (gates, ups) = line.split_at_mut(half);
+            for ((gate, up), &grad) in gates.iter_mut().zip(ups).zip(grads) {
+                let (x, sigmoid) = (*gate, sigmoid(*gate));
+                let silu = x * sigmoid;
+                *gate = grad * *up * (sigmoid + silu * (1.0 - sigmoid));
+                *up = grad * silu;
             }
-        },
-    );
+        }
+    });
 }
 
 /// Divides numbers.
@@ -272,14 +243,11 @@ pub(super) fn divide(numbers: &mut [f32], by: f32) {
 
 /// `cap · tanh(x / cap)` of every number.
 pub(super) fn cap(numbers: &mut [f32], cap: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for x in numbers {
-                *x = cap - 2.0 * cap / (1.0 + exp(*x * (2.0 / cap)));
-            }
-        },
-    );
+    on_this_processor!({
+        for x in numbers {
+            *x = cap - 2.0 * cap / (1.0 + exp(*x * (2.0 / cap)));
+        }
+    });
 }
 
 /// `act(gate) · up` of lines that hold gates first and ups from `half` on, into the gates' place.
@@ -287,35 +255,24 @@ pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize, activati
     // √(8/π), and with it the weight of x³.
     const LINEAR: f32 = 1.595_769;
     const CUBIC: f32 = 0.071_354_814;
-    Arch::new().dispatch(
-        #[inline(always)]
-        || match activation {
-            Activation::Silu => gate(
-                lines,
-                stride,
-                half,
-                #[inline(always)]
-                |x| x,
-            ),
-            // `x · sigmoid(2 u)`, as the tensor operations have it.
-            Activation::GeluTanh => gate(
-                lines,
-                stride,
-                half,
-                #[inline(always)]
-                |x| x * (LINEAR + CUBIC * x * x),
-            ),
-        },
-    );
-}
-
-/// `gate · sigmoid(inside(gate)) · up`.
-#[inline(always)]
-fn gate(lines: &mut [f32], stride: usize, half: usize, inside: impl Fn(f32) -> f32) {
-    for line in lines.chunks_exact_mut(stride) {
-        let (gates, ups) = line.split_at_mut(half);
-        for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
-            *gate = *gate / (1.0 + exp(-inside(*gate))) * up;
-        }
+    match activation {
+        Activation::Silu => on_this_processor!({
+            for line in lines.chunks_exact_mut(stride) {
+                let (gates, ups) = line.split_at_mut(half);
+                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+                    *gate = *gate / (1.0 + exp(-*gate)) * up;
+                }
+            }
+        }),
+        // `x · sigmoid(2 u)`, as the tensor operations have it.
+        Activation::GeluTanh => on_this_processor!({
+            for line in lines.chunks_exact_mut(stride) {
+                let (gates, ups) = line.split_at_mut(half);
+                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+                    let x = *gate;
+                    *gate = x / (1.0 + exp(-x * (LINEAR + CUBIC * x * x))) * up;
+                }
+            }
+        }),
     }
 }

@@ -135,7 +135,30 @@ impl Matrix {
         self.multiply_first(self.columns, lines, add, out, stride);
     }
 
-    /// The same with the first `columns` columns, rounded up to whole panels.
+    /// `out (+)= xᵀ · self` of so many columns of `x`, line `i` of `out` at `i * stride`.
+    ///
+    /// # Shapes
+    /// `x`: `[k][columns]`, lines at multiples of its stride
+    pub fn multiply_columns(
+        &self,
+        x: (&[f32], usize),
+        columns: usize,
+        add: bool,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        Arch::new().dispatch(ProductOfColumns {
+            x,
+            columns,
+            panels: &self.panels,
+            panel: self.k * PANEL,
+            add,
+            out,
+            stride,
+        });
+    }
+
+    /// [`Self::multiply_into`] with the first `columns` columns, rounded up to whole panels.
     pub fn multiply_first(
         &self,
         columns: usize,
@@ -193,6 +216,28 @@ impl Matrix {
             for (to, values) in out.chunks_exact_mut(self.columns).zip(part.chunks_exact(stride)) {
                 to[from..from + stride].copy_from_slice(values);
             }
+        }
+    }
+}
+
+struct ProductOfColumns<'a> {
+    x: (&'a [f32], usize),
+    columns: usize,
+    panels: &'a [f32],
+    panel: usize,
+    add: bool,
+    out: &'a mut [f32],
+    stride: usize,
+}
+
+impl WithSimd for ProductOfColumns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for (index, panel) in self.panels.chunks_exact(self.panel).enumerate() {
+            let out = &mut self.out[index * PANEL..];
+            product_of_columns(simd, self.x, self.columns, panel, self.add, out, self.stride);
         }
     }
 }
@@ -306,6 +351,105 @@ tile!(tile_6, 6, 0 1 2 3 4 5);
 tile!(tile_4, 4, 0 1 2 3);
 tile!(tile_2, 2, 0 1);
 tile!(tile_1, 1, 0);
+
+/// `out[i] (+)= Σ x[at][i] · b[at]`: the transpose of `x`, lines at multiples of `x_stride`, times `b`, as [`product`] does it.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
+fn product_of_columns<S: Simd>(
+    simd: S,
+    (x, x_stride): (&[f32], usize),
+    columns: usize,
+    b: &[f32],
+    add: bool,
+    out: &mut [f32],
+    stride: usize,
+) {
+    for column in (0..PANEL).step_by(2 * S::F32_LANES) {
+        let mut at = 0;
+        if S::F32_LANES >= 16 {
+            while columns - at >= 12 {
+                columns_12(
+                    simd,
+                    (&x[at..], x_stride),
+                    b,
+                    column,
+                    add,
+                    &mut out[at * stride..],
+                    stride,
+                );
+                at += 12;
+            }
+        }
+        while columns - at >= 6 {
+            columns_6(
+                simd,
+                (&x[at..], x_stride),
+                b,
+                column,
+                add,
+                &mut out[at * stride..],
+                stride,
+            );
+            at += 6;
+        }
+        while at < columns {
+            columns_1(
+                simd,
+                (&x[at..], x_stride),
+                b,
+                column,
+                add,
+                &mut out[at * stride..],
+                stride,
+            );
+            at += 1;
+        }
+    }
+}
+
+/// Two vectors of some lines of [`product_of_columns`], as [`tile`] has them.
+macro_rules! columns {
+    ($name:ident, $lines:literal, $($i:literal)*) => {
+        #[inline(always)]
+        fn $name<S: Simd>(
+            simd: S,
+            (x, x_stride): (&[f32], usize),
+            b: &[f32],
+            column: usize,
+            add: bool,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            let columns = column..column + 2 * S::F32_LANES;
+            let mut sums = [[simd.splat_f32s(0.0); 2]; $lines];
+            if add {
+                $(
+                    let (line, _) = S::as_simd_f32s(&out[$i * stride..][columns.clone()]);
+                    sums[$i] = [line[0], line[1]];
+                )*
+            }
+            for (factors, row) in x.chunks(x_stride).zip(b.chunks_exact(PANEL)) {
+                let Some(factors) = factors.first_chunk::<$lines>() else { break };
+                let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
+                let (first, second) = (row[0], row[1]);
+                $(
+                    let factor = simd.splat_f32s(factors[$i]);
+                    sums[$i][0] = simd.mul_add_f32s(factor, first, sums[$i][0]);
+                    sums[$i][1] = simd.mul_add_f32s(factor, second, sums[$i][1]);
+                )*
+            }
+            $(
+                let (line, _) = S::as_mut_simd_f32s(&mut out[$i * stride..][columns.clone()]);
+                line[0] = sums[$i][0];
+                line[1] = sums[$i][1];
+            )*
+        }
+    };
+}
+
+columns!(columns_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
+columns!(columns_6, 6, 0 1 2 3 4 5);
+columns!(columns_1, 1, 0);
 
 #[cfg(test)]
 mod tests {

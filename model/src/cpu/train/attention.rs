@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::cpu::product::{Matrix, PANEL};
 use crate::host::{exponentials, exponentials_less_scaled, sum_of_products};
 
-use super::lines::{Lines, transpose};
+use super::lines::Lines;
 use super::tree::{Forest, Node};
 
 /// Scores held at once by a thread, in numbers, and lines of them.
@@ -289,10 +289,9 @@ impl<'a> Part<'a> {
         let together = lines.concat();
         let matrix = along(Lines::new(&together, e));
         for &(node, place, seen) in &block.seen {
-            let transposed = transpose(Lines::new(factors, block.width).columns(place, seen), false);
-            let factors: Vec<&[f32]> = transposed.chunks_exact(lines.len()).collect();
+            let factors = Lines::new(factors, block.width).columns(place, seen);
             let from = self.place(self.node(node)).start * padded;
-            matrix.multiply_into(&factors, true, &mut out[from..], padded);
+            factors.multiply_transposed(&matrix, true, &mut out[from..], padded);
         }
     }
 }

@@ -12,8 +12,6 @@ use crate::cpu::product::{Matrix, PANEL, Part};
 const LINES: usize = 64;
 /// Lines whose products are added up at once.
 const RUN: usize = 1024;
-/// Lines and columns that are transposed together: a line of the processor's cache.
-const SQUARE: usize = 16;
 
 /// Lines of `width` numbers, one at every multiple of `stride`.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +47,11 @@ impl<'a> Lines<'a> {
             values: &self.values[end.min(rows.start * self.stride)..end],
             ..self
         }
+    }
+
+    /// `out (+)= selfᵀ · matrix`, line `i` of `out` at `i * stride`.
+    pub fn multiply_transposed(self, matrix: &Matrix, add: bool, out: &mut [f32], stride: usize) {
+        matrix.multiply_columns((self.values, self.stride), self.width, add, out, stride);
     }
 
     pub fn count(&self) -> usize {
@@ -125,18 +128,20 @@ pub(super) fn multiply(
 /// # Shapes
 /// `x`: `[n][k]`; `y`: `[n][m]`; `[k, m]`
 pub(super) fn outer(x: Lines, y: Lines) -> Vec<f32> {
-    // Laying out is cheaper than transposing, so the wider of the two is laid out.
-    if x.width() > y.width() {
-        return transpose(Lines::new(&outer(y, x), x.width()), true);
-    }
     let (n, m) = (x.count(), y.width());
     let columns = m.next_multiple_of(PANEL);
     let mut sum = vec![0.0; x.width() * columns];
     for from in (0..n).step_by(RUN) {
-        let to = n.min(from + RUN);
-        let transposed = transpose(x.rows(from..to), true);
-        let lines = Lines::new(&transposed, to - from);
-        multiply(lines, y.rows(from..to).part(), from > 0, &mut sum, (columns, 0));
+        let rows = from..n.min(from + RUN);
+        let (x, y) = (
+            x.rows(rows.clone()),
+            Matrix::pack(rows.len(), &[y.rows(rows).part()], true),
+        );
+        for_lines(&mut sum, columns, |first, sum| {
+            let count = sum.len() / columns;
+            x.columns(first, count)
+                .multiply_transposed(&y, from > 0, sum, columns);
+        });
     }
     match columns == m {
         true => sum,
@@ -155,43 +160,6 @@ pub(super) fn sum_lines(lines: Lines) -> Vec<f32> {
         sum.iter_mut().zip(line).for_each(|(sum, value)| *sum += value);
     }
     sum
-}
-
-/// `[n][k]` to `[k, n]`. With `team` the threads share it out.
-pub(super) fn transpose(lines: Lines, team: bool) -> Vec<f32> {
-    let n = lines.count();
-    let mut out = vec![0.0; lines.width() * n];
-    let each = |(strip, out): (usize, &mut [f32])| {
-        transpose_strip(lines.columns(strip * SQUARE, out.len() / n), out);
-    };
-    match team {
-        true => out.par_chunks_mut(SQUARE * n).enumerate().for_each(each),
-        false => out.chunks_mut(SQUARE * n).enumerate().for_each(each),
-    }
-    out
-}
-
-/// The same of a few columns, in squares that fit into registers and lines of the cache.
-fn transpose_strip(lines: Lines, out: &mut [f32]) {
-    let (n, width) = (lines.count(), lines.width());
-    let whole = if width == SQUARE { n / SQUARE * SQUARE } else { 0 };
-    for from in (0..whole).step_by(SQUARE) {
-        let mut square = [[0.0; SQUARE]; SQUARE];
-        for (row, at) in (from..from + SQUARE).enumerate() {
-            let (line, _) = lines.line(at).as_chunks::<SQUARE>();
-            for (column, &value) in line[0].iter().enumerate() {
-                square[column][row] = value;
-            }
-        }
-        for (line, square) in out.chunks_exact_mut(n).zip(&square) {
-            line[from..from + SQUARE].copy_from_slice(square);
-        }
-    }
-    for row in whole..n {
-        for (line, &value) in out.chunks_exact_mut(n).zip(lines.line(row)) {
-            line[row] = value;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -222,7 +190,6 @@ mod tests {
         multiply(y, w.transposed(), true, &mut back, (64, 0));
         let gradient = outer(x, y);
         assert_eq!(gradient.len(), k * m);
-        assert_eq!(transpose(Lines::new(&outer(y, x), k), false), gradient);
         let dot = |a: &mut dyn Iterator<Item = (f32, f32)>| {
             a.map(|(a, b)| f64::from(a) * f64::from(b)).sum::<f64>()
         };
