@@ -255,34 +255,24 @@ pub(super) fn gate_lines(lines: &mut [f32], stride: usize, half: usize, activati
     // √(8/π), and with it the weight of x³.
     const LINEAR: f32 = 1.595_769;
     const CUBIC: f32 = 0.071_354_814;
-    on_this_processor!({
-        match activation {
-            Activation::Silu => gate(
-                lines,
-                stride,
-                half,
-                #[inline(always)]
-                |x| x,
-            ),
-            // `x · sigmoid(2 u)`, as the tensor operations have it.
-            Activation::GeluTanh => gate(
-                lines,
-                stride,
-                half,
-                #[inline(always)]
-                |x| x * (LINEAR + CUBIC * x * x),
-            ),
-        }
-    });
-}
-
-/// `gate · sigmoid(inside(gate)) · up`.
-#[inline(always)]
-fn gate(lines: &mut [f32], stride: usize, half: usize, inside: impl Fn(f32) -> f32) {
-    for line in lines.chunks_exact_mut(stride) {
-        let (gates, ups) = line.split_at_mut(half);
-        for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
-            *gate = *gate / (1.0 + exp(-inside(*gate))) * up;
-        }
+    match activation {
+        Activation::Silu => on_this_processor!({
+            for line in lines.chunks_exact_mut(stride) {
+                let (gates, ups) = line.split_at_mut(half);
+                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+                    *gate = *gate / (1.0 + exp(-*gate)) * up;
+                }
+            }
+        }),
+        // `x · sigmoid(2 u)`, as the tensor operations have it.
+        Activation::GeluTanh => on_this_processor!({
+            for line in lines.chunks_exact_mut(stride) {
+                let (gates, ups) = line.split_at_mut(half);
+                for (gate, &up) in gates.iter_mut().zip(ups.iter()) {
+                    let x = *gate;
+                    *gate = x / (1.0 + exp(-x * (LINEAR + CUBIC * x * x))) * up;
+                }
+            }
+        }),
     }
 }
