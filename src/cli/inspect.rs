@@ -47,8 +47,10 @@ struct Memory {
     cache: u64,
     /// Gradients and AdamW's two moments.
     optimiser: u64,
-    /// What the backward pass needs of the forward pass; about.
+    /// What the backward pass needs of the forward pass, by tensor operations; about.
     activations: u64,
+    /// The same on the processor in float32 where it has a way of its own, and with gradient checkpointing.
+    on_processor: Option<[u64; 2]>,
 }
 
 impl Memory {
@@ -74,7 +76,19 @@ impl Memory {
         let per_token = 5 * d + 3 * q + 4 * kv + 4 * f;
         let scores = product(&[2, heads, length])?;
         let layers = config.num_hidden_layers as u64;
+        // What a layer keeps on the processor: the states before it and behind attention, q, k and v, attention's output, gates
+        // and ups. Else the states before it, and all of one layer with its gradients.
+        let kept = 2 * d + 2 * q + 2 * kv + 2 * f;
+        let recomputed = layers.checked_mul(d)?.checked_add(2 * kept)?;
+        let on_processor = match config.is_plain_llama() {
+            true => Some([
+                product(&[F32, rows, length, layers, kept])?,
+                product(&[F32, rows, length, recomputed])?,
+            ]),
+            false => None,
+        };
         let memory = Self {
+            on_processor,
             weights,
             cache: product(&[F32, rows, length, config.kv_numbers_per_token() as u64])?,
             optimiser: 3 * weights,
@@ -152,11 +166,11 @@ fn positions(config: &ModelConfig) -> String {
 }
 
 impl Memory {
-    fn describe(&self, for_rows: String) -> [(&'static str, String); 5] {
+    fn describe(&self, for_rows: String) -> Vec<(&'static str, String)> {
         let training = ByteSize(self.weights + self.optimiser + self.activations);
         let (weights, cache) = (ByteSize(self.weights), ByteSize(self.cache));
         let (optimiser, activations) = (ByteSize(self.optimiser), ByteSize(self.activations));
-        [
+        let mut lines = vec![
             ("memory", for_rows),
             ("  sampling", ByteSize(self.weights + self.cache).to_string()),
             ("", format!("weights {weights}, keys and values {cache}")),
@@ -167,7 +181,15 @@ impl Memory {
                     "weights {weights}, gradients and AdamW {optimiser}, activations about {activations}"
                 ),
             ),
-        ]
+        ];
+        if let Some(activations) = self.on_processor {
+            let [kept, recomputed] = activations.map(ByteSize);
+            let text = format!(
+                "on the processor in float32 activations {kept}, with train.gradient_checkpointing {recomputed}"
+            );
+            lines.push(("", text));
+        }
+        lines
     }
 }
 

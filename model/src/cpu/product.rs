@@ -354,7 +354,6 @@ tile!(tile_1, 1, 0);
 
 /// `out[i] (+)= Σ x[at][i] · b[at]`: the transpose of `x`, lines at multiples of `x_stride`, times `b`, as [`product`] does it.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
 fn product_of_columns<S: Simd>(
     simd: S,
     (x, x_stride): (&[f32], usize),

@@ -395,15 +395,23 @@ impl Frame {
             .collect();
         drop(prepared);
         let mut out = vec![0.0; qkv.len()];
-        let kinds: [(fn(&attention::Gradients) -> &[f32], usize); 3] = [
-            (|part| &part.queries, self.heads.query_width()),
-            (|part| &part.keys, e),
-            (|part| &part.values, e),
-        ];
-        for ((of, width), at) in kinds.into_iter().zip(widths.at) {
-            let parts: Vec<&[f32]> = parts.iter().map(of).collect();
-            self.join(&parts, width, (widths.stride, at), &mut out);
-        }
+        let group = self.heads.query_width();
+        let of = |part: fn(&attention::Gradients) -> &Vec<f32>| -> Vec<&[f32]> {
+            parts.iter().map(|of| part(of).as_slice()).collect()
+        };
+        self.join(
+            &of(|part| &part.queries),
+            group,
+            (widths.stride, widths.at[0]),
+            &mut out,
+        );
+        self.join(&of(|part| &part.keys), e, (widths.stride, widths.at[1]), &mut out);
+        self.join(
+            &of(|part| &part.values),
+            e,
+            (widths.stride, widths.at[2]),
+            &mut out,
+        );
         let scales = [self.scale(), 1.0];
         for_lines(&mut out, widths.stride, |first, lines| {
             for (at, line) in lines.chunks_exact_mut(widths.stride).enumerate() {
