@@ -228,15 +228,17 @@ pub fn members(groups: &[Group]) -> impl Iterator<Item = Member<'_>> {
         .flat_map(|group| group.candidates.iter().map(move |candidate| (group, candidate)))
 }
 
-/// Candidates in passes of at most `size`, those of similar length together: sums do not depend on the order.
+/// Candidates in passes of at most `size`: those of a group together, since they share what they begin with, and groups of similar
+/// length. Sums do not depend on the order.
 fn micro_batches<'a>(members: &[Member<'a>], size: usize) -> Vec<Vec<Member<'a>>> {
-    let mut sorted = members.to_vec();
-    sorted.sort_by_key(|(group, candidate)| {
+    let length = |(group, candidate): &Member| {
         let projected = candidate
             .collider
             .as_ref()
             .map_or(0, |collider| collider.context.len());
         candidate.tokens().len() + group.contexts.answer().len().max(projected)
-    });
-    sorted.chunks(size).map(<[Member]>::to_vec).collect()
+    };
+    let mut groups: Vec<&[Member]> = members.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).collect();
+    groups.sort_by_key(|group| group.iter().map(length).max());
+    groups.concat().chunks(size).map(<[Member]>::to_vec).collect()
 }
