@@ -48,6 +48,8 @@ for objective in "${objectives[@]}"; do
       }
       value("eval/pass@1") != "" {
         answer = value("eval/pass@1"); candidate = value("eval/candidates_pass@1"); integrated = value("eval/integrated_pass@1")
+        # Not measured where eval.integrated is off.
+        if (candidate == "") candidate = integrated = "-"
         if (!seen++) first = answer " " candidate " " integrated
       }
       value("projection/upsilon_mean") != "" { n++; mean += value("projection/upsilon_mean"); std += value("projection/upsilon_std") }

@@ -336,6 +336,7 @@ mod tests {
         }
         let blocks = format!("{{{{ {} }}}}", "('a'".repeat(500)).repeat(400);
         assert!(as_minijinja(&blocks) == blocks);
-        assert!(started.elapsed().as_secs() < 5);
+        // A second; were each bracket looked for from the start again, it would be many minutes, on a busy machine as on an idle one.
+        assert!(started.elapsed().as_secs() < 60);
     }
 }

@@ -10,6 +10,9 @@ use crate::logp::{TokenLogp, by_tensors, completion_logp};
 use crate::lora::{Lora, Targets, attach};
 use crate::names::{self, ParamPath};
 
+/// What is other than in [`config`]'s.
+type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
+
 fn config(change: impl Fn(&mut serde_json::Value)) -> ModelConfig {
     let mut config = serde_json::json!({
         "model_type": "qwen3", "vocab_size": 613, "hidden_size": 40, "intermediate_size": 72, "num_hidden_layers": 3,
@@ -132,7 +135,7 @@ fn what_no_gradient_comes_from_changes_none() {
 #[test]
 fn values_and_gradients_are_those_of_the_tensor_operations() {
     let device = processor().autodiff();
-    let kinds: [(&str, &dyn Fn(&mut serde_json::Value)); 3] = [
+    let kinds: [(&str, Change); 3] = [
         ("qwen3, tied", &|_| {}),
         ("llama, untied", &|config| {
             config["model_type"] = "llama".into();
