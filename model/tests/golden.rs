@@ -41,6 +41,18 @@ const FAMILIES: [&str; 20] = [
     "qwen3_moe",
     "qwen3_moe_step",
 ];
+
+/// All of them, or those that `GCPO_TEST_FAMILIES` names, for devices on which all take long.
+fn families() -> Vec<&'static str> {
+    let Ok(named) = std::env::var("GCPO_TEST_FAMILIES") else {
+        return FAMILIES.to_vec();
+    };
+    let families = named.split(' ').map(|name| {
+        let known = FAMILIES.iter().find(|family| **family == name);
+        *known.unwrap_or_else(|| panic!("GCPO_TEST_FAMILIES: there is no `{name}`, there are {FAMILIES:?}"))
+    });
+    families.collect()
+}
 const SIDES: [(&str, Padding); 2] = [("right", Padding::Right), ("left", Padding::Left)];
 
 fn fixture(family: &str) -> PathBuf {
@@ -127,7 +139,7 @@ fn logits_error(logits: Tensor<3>, tokens: &Tokens, expected: &[f32]) -> f32 {
 
 #[test]
 fn golden_logits_are_those_of_transformers() {
-    for family in FAMILIES {
+    for family in families() {
         let model = checkpoint::load(&fixture(family), Dtype::F32, &device()).unwrap();
         let expected = Expected::of(family);
         for (side, padding) in SIDES {
@@ -157,7 +169,7 @@ fn likeliest(logits: Logits) -> u32 {
 #[test]
 fn golden_greedy_texts_are_those_of_transformers() {
     let mut compared = 0;
-    for family in FAMILIES {
+    for family in families() {
         let expected = Expected::of(family);
         let Some(wanted) = expected.maybe_ints("greedy") else {
             continue;
@@ -176,7 +188,7 @@ fn golden_greedy_texts_are_those_of_transformers() {
             assert_eq!(got, wanted, "{family}");
         }
     }
-    assert!(compared >= 14);
+    assert!(compared >= 14 || families().len() < FAMILIES.len());
 }
 
 /// Gradients by name, as a checkpoint would store them.
@@ -254,7 +266,7 @@ fn relative(a: &[f32], b: &[f32]) -> (f64, f64) {
 
 #[test]
 fn golden_gradients_are_those_of_transformers() {
-    for family in FAMILIES {
+    for family in families() {
         let model: Llama = checkpoint::load(&fixture(family), Dtype::F32, &device().autodiff()).unwrap();
         let expected = Expected::of(family);
         let (_, loss_expected) = expected.floats("loss");
@@ -298,7 +310,7 @@ fn golden_gradients_are_those_of_transformers() {
 
 #[test]
 fn golden_parameters_are_counted() {
-    for family in FAMILIES {
+    for family in families() {
         let model = checkpoint::load(&fixture(family), Dtype::F32, &device()).unwrap();
         assert_eq!(model.config().parameters(), model.num_params(), "{family}");
     }
