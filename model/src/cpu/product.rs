@@ -102,19 +102,8 @@ impl Matrix {
 
     /// Lays out the transpose of a weight `[n, k]`, row by row.
     pub fn transposed(k: usize, values: &[f32]) -> Self {
-        let columns = (values.len() / k).next_multiple_of(PANEL);
-        let mut panels = vec![0.0; k * columns];
-        let rows = values
-            .chunks_exact(PANEL * k)
-            .chain(std::iter::once(values.chunks_exact(PANEL * k).remainder()));
-        for (panel, rows) in panels.chunks_exact_mut(k * PANEL).zip(rows) {
-            for (column, row) in rows.chunks_exact(k).enumerate() {
-                for (line, &value) in panel.chunks_exact_mut(PANEL).zip(row) {
-                    line[column] = value;
-                }
-            }
-        }
-        Self { k, columns, panels }
+        let (stride, n) = (k, values.len() / k);
+        Self::pack(k, &[Part::Transposed { values, stride, n }], true)
     }
 
     /// Columns of a result: all parts, each rounded up to whole panels.

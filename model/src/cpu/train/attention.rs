@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::cpu::product::{Matrix, PANEL};
 use crate::host::{exponentials, exponentials_less_scaled, sum_of_products};
 
-use super::lines::Lines;
+use super::lines::{Lines, cut};
 use super::tree::{Forest, Node};
 
 /// Scores held at once by a thread, in numbers, and lines of them.
@@ -175,8 +175,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Replaces what a line's token does not see.
-    fn hide(&self, block: &Block, line: usize, scores: &mut [f32], by: f32) {
+    /// Makes the scores of what a line's token does not see count for nothing.
+    fn hide(&self, block: &Block, line: usize, scores: &mut [f32]) {
         let own = block.own.start + line / self.heads.groups;
         let position = block.node.position + own;
         let first = self
@@ -190,8 +190,8 @@ impl<'a> Part<'a> {
                 seen
             };
             let start = first.saturating_sub(self.node(node).position).min(end);
-            scores[place..place + start].fill(by);
-            scores[place + end..place + seen.next_multiple_of(PANEL)].fill(by);
+            scores[place..place + start].fill(f32::NEG_INFINITY);
+            scores[place + end..place + seen.next_multiple_of(PANEL)].fill(f32::NEG_INFINITY);
         }
     }
 
@@ -224,7 +224,7 @@ impl<'a> Part<'a> {
             self.scores(&block, &queries, &keys, &mut scores);
             sums.clear();
             for (line, scores) in scores.chunks_exact_mut(block.width).enumerate() {
-                self.hide(&block, line, scores, f32::NEG_INFINITY);
+                self.hide(&block, line, scores);
                 let (most, sum) = exponentials(scores, 1.0);
                 log_sums[first + line] = most + sum.ln();
                 sums.push(sum);
@@ -264,7 +264,7 @@ impl<'a> Part<'a> {
                 .chunks_exact_mut(block.width)
                 .zip(slopes.chunks_exact_mut(block.width));
             for (line, (weights, slopes)) in lines.enumerate() {
-                self.hide(&block, line, weights, f32::NEG_INFINITY);
+                self.hide(&block, line, weights);
                 let mean = sum_of_products(grads[line], mixed[line]);
                 softmax_backward(weights, slopes, log_sums[first + line], mean);
             }
@@ -312,15 +312,4 @@ fn across(rows: Lines) -> Matrix {
 /// Rows `[tokens, e]` laid out so that lines of a number a token times them are `e` features.
 fn along(rows: Lines) -> Matrix {
     Matrix::pack(rows.count(), &[rows.part()], false)
-}
-
-fn cut(values: Vec<f32>, stride: usize, width: usize) -> Vec<f32> {
-    match stride == width {
-        true => values,
-        false => values
-            .chunks_exact(stride)
-            .flat_map(|line| &line[..width])
-            .copied()
-            .collect(),
-    }
 }

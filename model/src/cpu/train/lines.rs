@@ -143,11 +143,16 @@ pub(super) fn outer(x: Lines, y: Lines) -> Vec<f32> {
                 .multiply_transposed(&y, from > 0, sum, columns);
         });
     }
-    match columns == m {
-        true => sum,
-        false => sum
-            .chunks_exact(columns)
-            .flat_map(|line| &line[..m])
+    cut(sum, columns, m)
+}
+
+/// The first `width` numbers of lines of `stride`.
+pub(super) fn cut(values: Vec<f32>, stride: usize, width: usize) -> Vec<f32> {
+    match stride == width {
+        true => values,
+        false => values
+            .chunks_exact(stride)
+            .flat_map(|line| &line[..width])
             .copied()
             .collect(),
     }
