@@ -7,8 +7,8 @@
 # short supervised training, OUT_DIR/model what it merges to, and OUT_DIR/equal-steps the runs from there, at equal steps. Then
 # OUT_DIR/equal-secs has GRPO and GRPO × α with as many steps as GCPO's seconds buy. What is already there is not done again.
 #
-# GCPO: the program (default: `cargo run` of this repository). SEEDS (default "0 1"), JOBS (default 1), THREADS (default 2), SET: as of
-# compare_objectives.sh.
+# GCPO: the program (default: `cargo run` of this repository). SEEDS (default 2) says how many, THREADS (default 2) how many threads a run
+# has. SET: further `--set` options, as in SET="--set train.max_steps=100".
 set -euo pipefail
 
 if [ $# -ne 3 ]; then
@@ -24,14 +24,24 @@ if [ -z "${GCPO:-}" ]; then
   cargo build --manifest-path "$here/../Cargo.toml"
   GCPO="$here/../target/debug/gcpo"
 fi
-export GCPO SEEDS="${SEEDS:-0 1}" JOBS="${JOBS:-1}" THREADS="${THREADS:-2}"
+export SEEDS="${SEEDS:-2}" RAYON_NUM_THREADS="${THREADS:-2}"
+read -ra set <<<"${SET:-}"
+
+# sweep DIR OBJECTIVES SET…: the runs of some objectives, and their table.
+sweep() {
+  local dir="$1" configs=() objective
+  for objective in $2; do configs+=("$here/../configs/smollm2_$objective.toml"); done
+  shift 2
+  "$GCPO" sweep "${configs[@]}" --seeds "$SEEDS" --out "$dir" --set model.path="$out/model" --set data.path="$train" \
+    --set eval.path="$dev" "${set[@]}" "$@" 2>&1 | tee -a "$dir.log"
+}
 
 run "$out/sft" sft "$here/../configs/smollm2_sft.toml" --set model.path="$1" --set data.path="$train"
 [ -d "$out/model" ] || "$GCPO" merge --model "$1" --adapter "$(checkpoint "$out/sft")" --out "$out/model"
 
-"$here/compare_objectives.sh" smollm2 "$out/model" "$train" "$dev" "$out/equal-steps"
+sweep "$out/equal-steps" "gcpo grpo grpo_alpha"
 
-if grep -l "are trained on" "$out"/equal-steps/*.log; then
+if grep "are trained on" "$out/equal-steps.log"; then
   echo "the questions of $dev are not held out" >&2
   exit 1
 fi
@@ -44,9 +54,8 @@ steps="$(awk '
     sub(/[,}].*/, "", rest)
     return at ? rest : 0
   }
-  { secs[FILENAME ~ /gcpo-/] += value("time/step_secs"); steps[FILENAME ~ /gcpo-/] += value("step") > 0 }
-  END { printf "%d", (secs[1] / steps[1]) / (secs[0] / steps[0]) * steps[1] / split(ENVIRON["SEEDS"], seeds, " ") + 0.5 }
-' "$out"/equal-steps/gcpo-*/metrics.jsonl "$out"/equal-steps/grpo-*/metrics.jsonl)"
+  { secs[FILENAME ~ /_gcpo,/] += value("time/step_secs"); steps[FILENAME ~ /_gcpo,/] += value("step") > 0 }
+  END { printf "%d", (secs[1] / steps[1]) / (secs[0] / steps[0]) * steps[1] / ENVIRON["SEEDS"] + 0.5 }
+' "$out"/equal-steps/smollm2_gcpo,*/metrics.jsonl "$out"/equal-steps/smollm2_grpo,*/metrics.jsonl)"
 echo "GCPO's seconds buy $steps steps of GRPO" >&2
-OBJECTIVES="${LONG:-grpo grpo_alpha}" SET="${SET:-} --set train.max_steps=$steps --set eval.every=$steps" \
-  "$here/compare_objectives.sh" smollm2 "$out/model" "$train" "$dev" "$out/equal-secs"
+sweep "$out/equal-secs" "${LONG:-grpo grpo_alpha}" --set train.max_steps="$steps" --set eval.every="$steps"

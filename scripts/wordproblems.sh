@@ -4,12 +4,12 @@
 #     scripts/wordproblems.sh DATA_DIR OUT_DIR [GSM8K.jsonl]
 #
 # DATA_DIR holds mawps-asdiv-a_svamp_train.csv and mawps-asdiv-a_svamp_dev.csv. OUT_DIR/sft and OUT_DIR/sft-expressions
-# become the two parts of supervised training, OUT_DIR/OBJECTIVE-SEED the runs that start from there. What is already
+# become the two parts of supervised training, OUT_DIR/rl the runs that start from there. What is already
 # there is not done again. With GSM8K's test file, the first run's model is evaluated on it as well.
 #
-# GCPO: the program (default: `cargo run` of this repository). SEEDS (default "0 1 2"), OBJECTIVES (default
-# "gcpo grpo grpo_alpha"). JOBS runs go at a time (default 2), each with THREADS threads (default 1). SET: further
-# `--set` options for the runs of reinforcement learning, as in SET="--set train.max_steps=100".
+# GCPO: the program (default: `cargo run` of this repository). SEEDS (default 3) says how many, OBJECTIVES (default
+# "gcpo grpo grpo_alpha") which configs. SET: further `--set` options for the runs of reinforcement learning, as in
+# SET="--set train.max_steps=100".
 set -euo pipefail
 
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
@@ -36,10 +36,15 @@ run "$out/sft-expressions" sft "$configs/wordproblems_sft_expressions.toml" --se
   --set model.path="$(checkpoint "$out/sft")"
 model="$(checkpoint "$out/sft-expressions")"
 
-export GCPO
-"$configs/../scripts/compare_objectives.sh" wordproblems "$model" "$train" "$dev" "$out"
+objectives=()
+for objective in ${OBJECTIVES:-gcpo grpo grpo_alpha}; do objectives+=("$configs/wordproblems_$objective.toml"); done
+read -ra set <<<"${SET:-}"
+"$GCPO" sweep "${objectives[@]}" --seeds "${SEEDS:-3}" --out "$out/rl" --set model.path="$model" --set data.path="$train" \
+  --set eval.path="$dev" "${set[@]}"
 
 if [ $# -eq 3 ]; then
-  "$GCPO" eval --model "$(checkpoint "$out/$(head -n 1 "$out/runs.txt" | tr " " "-" | cut -d - -f 1,2)")" --data "$3" --preset gsm8k \
-    --set grader.kind=numbers --set grader.expressions=true --set rollout.max_completion_length=24 2>"$out/gsm8k.log" | tee "$out/gsm8k.txt"
+  first="$(basename "${objectives[0]}" .toml)"
+  last="$(find "$out/rl/$first,seed=0/checkpoints" -maxdepth 1 -name 'step-*' | sort -V | tail -n 1)"
+  "$GCPO" eval --model "$last" --data "$3" --preset gsm8k --set grader.kind=numbers --set grader.expressions=true \
+    --set rollout.max_completion_length=24 2>"$out/gsm8k.log" | tee "$out/gsm8k.txt"
 fi

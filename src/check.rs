@@ -215,7 +215,11 @@ fn decoding(model: &Llama, policy: &Policy, rows: &[Member]) -> Result<f64> {
     let engine = Engine::new(&inference, &policy.eos, &how);
     let contexts: Vec<&[u32]> = rows.iter().map(|(group, _)| group.contexts.answer()).collect();
     let requests: Vec<Request> = (0..rows.len())
-        .map(|row| Request { row, key: key(row) })
+        .map(|row| Request {
+            row,
+            key: key(row),
+            limit: None,
+        })
         .collect();
     let sampled: Vec<Completion> = engine
         .sample(&engine.root(&contexts), &requests, false)?

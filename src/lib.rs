@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod curve;
 pub mod demonstrate;
 pub mod eval;
 pub mod group;
@@ -22,9 +23,11 @@ pub mod reward;
 pub mod rollout;
 pub mod run;
 pub mod sample;
+pub mod search;
 pub mod section;
 pub mod source;
 pub mod stream;
+pub mod sweep;
 pub mod weigh;
 
 #[cfg(test)]

@@ -62,7 +62,11 @@ fn sample_wave(engine: &Engine, wave: &mut [Group], how: &AnswerPlan) -> Result<
         .iter()
         .enumerate()
         .flat_map(|(row, group)| (0..n).map(move |sample| (row, how.key(group, sample))))
-        .map(|(row, key)| Request { row, key })
+        .map(|(row, key)| Request {
+            row,
+            key,
+            limit: None,
+        })
         .collect();
     let branches: Vec<&[u32]> = wave.iter().map(|group| group.contexts.answer_branch()).collect();
     // A query that is only answered has its whole prompt in (q).
@@ -108,6 +112,7 @@ pub fn integrate(
         requests.extend((0..count).map(|j| Request {
             row,
             key: key(group, j),
+            limit: None,
         }));
     }
     let completions = engine.sample(&prefix, &requests, false)?.completions;

@@ -25,6 +25,10 @@ pub enum Stage {
     Bootstrap = 7,
     /// The first numbers of adapters.
     Adapters = 8,
+    /// Steps of reasoning in a tree search.
+    Step = 9,
+    /// Completions from a step of a tree search to their end.
+    Simulate = 10,
 }
 
 /// The name of one stream: results depend on this and on nothing else.

@@ -108,3 +108,43 @@ fn a_run_that_was_terminated_goes_on_to_the_same_weights() {
     }
     assert_eq!(weights("whole"), weights("parts"));
 }
+
+/// The run under way is saved, those after it are not begun, and the same command does what is left.
+#[test]
+fn a_sweep_that_a_signal_stops_goes_on() {
+    let dir = temp();
+    let config = "[model]\npath = \"quickstart\"\n[data]\ngenerator = \"arithmetic\"\n[prompt]\nstyle = \"marks\"\n\
+                  [rollout]\nnum_generations = 4\nmax_completion_length = 8\n[objective]\nname = \"grpo\"\n[train]\nprompts_per_step = 2\n";
+    fs::write(dir.path().join("run.toml"), config).unwrap();
+    let sweep = |steps: &'static str| {
+        [
+            "sweep", "run.toml", "--seeds", "2", "--out", "out", "--device", "cpu", "--set", steps,
+        ]
+    };
+    let process = Command::new(env!("CARGO_BIN_EXE_gcpo"))
+        .args(sweep("train.max_steps=100000"))
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let first = dir.path().join("out/run,seed=0");
+    wait_for_lines(&first, 3);
+    kill("INT", &process);
+    let output = process.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(
+        text.contains("the same command goes on") && output.stdout.is_empty(),
+        "{text}"
+    );
+    assert!(!dir.path().join("out/run,seed=1").exists());
+    let line = sweep("train.max_steps=100000");
+    let list = gcpo(dir.path(), &[&line[..], &["--dry-run"]].concat());
+    let list = String::from_utf8(list.stdout).unwrap();
+    let done = lines(&first);
+    assert!(
+        list.contains(&format!("goes on after step {done}")) && list.contains("to be run"),
+        "{list}"
+    );
+}

@@ -35,7 +35,7 @@ fn keep(name: &str, text: &str, more: &[(&str, &str)]) {
 fn helps() {
     let dir = temp();
     let commands = [
-        "train", "sft", "eval", "generate", "score", "grade", "inspect", "merge", "bench", "check",
+        "train", "sft", "sweep", "eval", "generate", "score", "grade", "inspect", "merge", "bench", "check",
         "devices", "serve",
     ];
     let (text, _) = success(dir.path(), &["--help"]);
@@ -124,6 +124,9 @@ fn mistakes_on_the_command_line() {
         "--run-dir mine --device cpu",
         "--device cpu --set train.devices=[\"cpu\",\"cpu\"]",
         "sft --device cpu none.toml",
+        "sweep none.toml",
+        "sweep",
+        "sweep none.toml --grid objective.alpha",
         "eval --model quickstart",
         "eval --model quickstart --suite aime99=f.jsonl",
         "eval --model quickstart --data none.jsonl --preset gsm8k --device cpu",

@@ -117,6 +117,7 @@ fn decode(plan: &Plan, device: &Device) -> Result<Repeat> {
             .map(|row| Request {
                 row,
                 key: key(row as u64, Stage::Answer),
+                limit: None,
             })
             .collect();
         let completions = engine.sample(&root, &requests, false)?.completions;

@@ -263,6 +263,7 @@ fn requests(prompts: usize, first: usize, n: usize, seed: u64) -> Vec<Request> {
                     stage: Stage::Answer,
                     sample,
                 },
+                limit: None,
             }
         })
         .collect()

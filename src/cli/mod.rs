@@ -12,6 +12,7 @@ pub mod merge;
 pub mod run;
 pub mod score;
 pub mod serve;
+pub mod sweep;
 pub mod train;
 
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ pub fn main() -> ExitCode {
 }
 
 /// An error and its causes, each said once: some errors say their cause themselves.
-fn message(error: &anyhow::Error) -> String {
+pub fn message(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {
@@ -63,6 +64,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         None => return train::quickstart(&cli.quickstart),
         Some(Command::Train(args)) => return train::train(args),
         Some(Command::Sft(args)) => return train::sft(args),
+        Some(Command::Sweep(args)) => return sweep::run(args),
         Some(Command::Eval(args)) => eval::run(args)?,
         Some(Command::Generate(args)) => generate::run(args)?,
         Some(Command::Score(args)) => score::run(args)?,

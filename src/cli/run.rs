@@ -46,23 +46,11 @@ enum Place {
 }
 
 impl RunPlan {
-    /// What the options mean for the run in the file at `path`.
-    ///
-    /// # Errors
-    /// A mistake in the file or an option, or no such device.
-    pub fn from_file(path: &Path, args: &RunArgs) -> Result<Self> {
-        Self::new(Config::load(path, &args.sets)?, args)
-    }
-
-    /// What the options mean for a run whose file is in the binary: its text, and the name to call it by.
+    /// What the options, without their sets, mean for a run that is known already.
     ///
     /// # Errors
     /// A mistake in an option, or no such device.
-    pub fn from_text(text: &str, name: &str, args: &RunArgs) -> Result<Self> {
-        Self::new(Config::from_str(text, name, &args.sets)?, args)
-    }
-
-    fn new(mut config: Config, args: &RunArgs) -> Result<Self> {
+    pub fn new(mut config: Config, args: &RunArgs) -> Result<Self> {
         let place = place(&config, args, Path::new("runs"))?;
         if let (Place::Resumed(run, _), None) = (&place, config.model.save_dtype) {
             config.model.save_dtype = Config::of_run(&run.config())?.model.save_dtype;
@@ -84,20 +72,7 @@ impl RunPlan {
             // The run's own file says it from here on.
             config.model.save_dtype = Some(open::save_dtype(&config.model)?);
         }
-        let (asked, named) = (&args.device.device, &config.train.devices);
-        if *asked != DeviceSpec::Auto && !named.is_empty() {
-            bail!("--device {asked} and train.devices both say where to train: leave one of them out");
-        }
-        let specs = if named.is_empty() {
-            std::slice::from_ref(asked)
-        } else {
-            named.as_slice()
-        };
-        let opened: Result<Vec<Opened>> = specs
-            .iter()
-            .map(|spec| open_device(spec, config.train.dtype))
-            .collect();
-        let opened = opened?;
+        let opened = open_devices(&config, &args.device.device)?;
         let names: Vec<&str> = opened.iter().map(|opened| opened.name.as_str()).collect();
         let device_name = names.join(" and ");
         let mut devices = opened.into_iter().map(|opened| opened.device);
@@ -227,6 +202,24 @@ fn fork(path: &Path, config: &mut Config) -> Result<SavedStep> {
         return Err(config.blame("train.max_steps", what, "raise it").into());
     }
     Ok(from)
+}
+
+/// Opens the devices that a run trains on: those of `train.devices`, or the one that was asked for.
+///
+/// # Errors
+/// Both say where, or there is no such device.
+pub fn open_devices(config: &Config, asked: &DeviceSpec) -> Result<Vec<Opened>> {
+    let named = &config.train.devices;
+    if *asked != DeviceSpec::Auto && !named.is_empty() {
+        bail!("--device {asked} and train.devices both say where to train: leave one of them out");
+    }
+    let specs = if named.is_empty() {
+        std::slice::from_ref(asked)
+    } else {
+        named.as_slice()
+    };
+    let open = |spec| open_device(spec, config.train.dtype);
+    specs.iter().map(open).collect()
 }
 
 /// Opens a device that is to compute in `dtype`, and says what `auto` did not take.

@@ -1,5 +1,6 @@
 //! `gcpo`, `gcpo train` and `gcpo sft`: one run from its config to its table.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -7,10 +8,10 @@ use gcpo_data::Problem;
 
 use super::args::{RunArgs, TrainArgs};
 use super::run::{RunPlan, print_line};
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Draft, RecipeName};
 use crate::console::{note, say};
 use crate::policy::TokenizerSource;
-use crate::recipe::{Recipe, Rl, Sft, drive};
+use crate::recipe::{Outcome, Recipe, Rest, Rl, Sft, drive};
 use crate::report::summary;
 use crate::reward::gradable;
 use crate::run::Stop;
@@ -27,20 +28,16 @@ const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 /// # Errors
 /// A mistake in an option, or whatever stops the run.
 pub fn quickstart(args: &RunArgs) -> Result<ExitCode> {
-    train_by_rl(&RunPlan::from_text(QUICKSTART, "quickstart.toml", args)?)
+    let draft = Draft::read(QUICKSTART, "quickstart.toml")?;
+    run(&RunPlan::new(config(draft, &args.sets, RecipeName::Rl)?, args)?)
 }
 
-/// Trains by reinforcement learning.
+/// Trains by the recipe that the config says, by reinforcement learning if it says none.
 ///
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    train_by_rl(&RunPlan::from_file(&args.config, &args.run)?)
-}
-
-fn train_by_rl(plan: &RunPlan) -> Result<ExitCode> {
-    let needs_base = plan.config.objective_row().needs_reference_model() || plan.has_adapters();
-    run(plan, needs_base, rl)
+    run(&RunPlan::new(load(&args.config, &args.run.sets)?, &args.run)?)
 }
 
 /// Trains on demonstrations.
@@ -48,56 +45,113 @@ fn train_by_rl(plan: &RunPlan) -> Result<ExitCode> {
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn sft(args: &TrainArgs) -> Result<ExitCode> {
-    let plan = &RunPlan::from_file(&args.config, &args.run)?;
-    run(plan, plan.has_adapters(), |plan, needs_base| {
-        warn_of_suite(&plan.config);
-        let problems = plan.config.problems()?;
-        let texts = || {
-            problems
-                .iter()
-                .flat_map(|p| [Some(p.question.clone()), p.solution.clone()])
-                .flatten()
-                .collect()
-        };
-        let policy = plan.policy(needs_base, texts)?;
-        Ok(Box::new(Sft::new(
-            plan.config.clone(),
-            policy,
-            problems,
-            &plan.others,
-        )?))
-    })
+    let config = config(Draft::load(&args.config)?, &args.run.sets, RecipeName::Sft)?;
+    if let Some(other) = config.recipe.filter(|recipe| *recipe != RecipeName::Sft) {
+        let what = format!("`gcpo sft` trains on demonstrations, and this run is \"{other}\"");
+        return Err(config
+            .blame("recipe", what, "run it with `gcpo train`, or leave the key out")
+            .into());
+    }
+    run(&RunPlan::new(config, &args.run)?)
+}
+
+/// Trains as a part of something larger that `stop` ends as well.
+///
+/// # Errors
+/// Whatever stops the run.
+pub fn train_planned(plan: &RunPlan, stop: &Stop) -> Result<Outcome> {
+    Ok(go(plan, || Ok(stop.clone()))?.0)
+}
+
+/// The config that `gcpo train` makes of a file.
+///
+/// # Errors
+/// A mistake in the file or a set.
+pub fn load(path: &Path, sets: &[String]) -> Result<Config, ConfigError> {
+    config(Draft::load(path)?, sets, RecipeName::Rl)
+}
+
+/// What is meant by a draft with sets, where it says no recipe by this one.
+fn config(mut draft: Draft, sets: &[String], recipe: RecipeName) -> Result<Config, ConfigError> {
+    draft.set_all(sets)?;
+    draft.recipe.get_or_insert(recipe);
+    draft.finish()
+}
+
+fn recipe(config: &Config) -> RecipeName {
+    config.recipe.unwrap_or(RecipeName::Rl)
+}
+
+/// Whether a run that goes on still needs the model that it was started with.
+fn needs_base(plan: &RunPlan) -> bool {
+    let config = &plan.config;
+    let has_reference = recipe(config) == RecipeName::Rl && config.objective_row().needs_reference_model();
+    has_reference || plan.has_adapters()
+}
+
+fn demonstrated(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
+    warn_of_suite(&plan.config);
+    let problems = problems(&plan.config)?;
+    let texts = || {
+        problems
+            .iter()
+            .flat_map(|p| [Some(p.question.clone()), p.solution.clone()])
+            .flatten()
+            .collect()
+    };
+    let policy = plan.policy(needs_base, texts)?;
+    let sft = Sft::new(plan.config.clone(), policy, problems, &plan.others)?;
+    Ok(Box::new(sft))
+}
+
+/// Refuses what a recipe could learn nothing from.
+///
+/// # Errors
+/// Such a key, and what to write.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    let recipe = recipe(config);
+    if recipe == RecipeName::Sft {
+        return Ok(());
+    }
+    if config.model.tokenizer == Some(TokenizerSource::Train) {
+        return Err(config.blame(
+            "model.tokenizer",
+            "\"train\" learns from demonstrations",
+            "train the model with `gcpo sft` first",
+        ));
+    }
+    if recipe == RecipeName::Rl && config.rollout.num_generations == 1 {
+        return Err(config.blame(
+                "rollout.num_generations",
+                "one candidate has no others to be compared with: every advantage would be 0, and nothing would be learnt",
+                "give 2 or more; 8 is usual",
+            ));
+    }
+    if config.rollout.temperature == 0.0 {
+        return Err(config.blame(
+            "rollout.temperature",
+            "0 makes all candidates of a problem the same: nothing would be learnt",
+            "give a number above 0; 1 is usual",
+        ));
+    }
+    Ok(())
+}
+
+fn rest(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
+    let config: &Config = &plan.config;
+    warn_of_suite(config);
+    let problems = problems(config)?;
+    let policy = plan.policy(needs_base, Vec::new)?;
+    Ok(Box::new(Rest::new(
+        config.clone(),
+        policy,
+        problems,
+        &plan.others,
+    )?))
 }
 
 fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
     let config: &Config = &plan.config;
-    if config.model.tokenizer == Some(TokenizerSource::Train) {
-        return Err(config
-            .blame(
-                "model.tokenizer",
-                "\"train\" learns from demonstrations",
-                "train the model with `gcpo sft` first",
-            )
-            .into());
-    }
-    if config.rollout.num_generations == 1 {
-        return Err(config
-            .blame(
-                "rollout.num_generations",
-                "one candidate has no others to be compared with: every advantage would be 0, and nothing would be learnt",
-                "give 2 or more; 8 is usual",
-            )
-            .into());
-    }
-    if config.rollout.temperature == 0.0 {
-        return Err(config
-            .blame(
-                "rollout.temperature",
-                "0 makes all candidates of a problem the same: every advantage would be 0, and nothing would be learnt",
-                "give a number above 0; 1 is usual",
-            )
-            .into());
-    }
     if config.objective_row().needs_projection() && config.projection.integrations == 1 {
         say!(
             "warning: projection.integrations = 1 leaves nothing to average over: Υ = α cos(z, z̄) and the projected \
@@ -105,7 +159,7 @@ fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
         );
     }
     warn_of_suite(config);
-    let problems = with_gold(config, config.problems()?)?;
+    let problems = problems(config)?;
     let policy = plan.policy(needs_base, Vec::new)?;
     Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
 }
@@ -120,12 +174,19 @@ fn warn_of_suite(config: &Config) {
     }
 }
 
-/// The problems that can be graded. What is wrong with them is said before a model is loaded.
-fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
+/// The problems that a run trains on: those that can be graded, if the recipe grades. What is wrong with them is said before a model is
+/// loaded.
+///
+/// # Errors
+/// They cannot be read, or one cannot be graded.
+pub fn problems(config: &Config) -> Result<Vec<Problem>> {
+    if recipe(config) == RecipeName::Sft {
+        return config.problems();
+    }
     let found = gradable(
         &config.grader,
         &config.reward,
-        problems,
+        config.problems()?,
         config.data.skip_unreadable,
     )?;
     for problem in found.left_out.iter().take(LEFT_OUT_NAMED) {
@@ -137,32 +198,15 @@ fn with_gold(config: &Config, problems: Vec<Problem>) -> Result<Vec<Problem>> {
     Ok(found.problems)
 }
 
-/// Runs a recipe and says what came of it; the exit code is that of the signal, if one stopped it. `needs_base`: whether a run that
-/// goes on still needs the model that it was started with.
-fn run(
-    plan: &RunPlan,
-    needs_base: bool,
-    recipe: impl FnOnce(&RunPlan, bool) -> Result<Box<dyn Recipe>>,
-) -> Result<ExitCode> {
-    let eval = &plan.config.eval;
-    if let (0, Some(path)) = (eval.every, &eval.path) {
-        note(&format!(
-            "warning: eval.every = 0, so {} (eval.path) is not measured while training",
-            path.display()
-        ));
-    }
-    let mut recipe = recipe(plan, needs_base)?;
-    let start = plan.start(recipe.as_mut(), needs_base)?;
-    let run = &start.run;
-    let stop = Stop::on_signals().context("cannot take over Ctrl-C")?;
-    say!(
-        "{} on {}, written to {}",
-        plan.config.run.name,
-        plan.device_name,
-        run.path().display()
-    );
-    let outcome = drive(recipe.as_mut(), &plan.config, &start, &stop)?;
-    let path = run.path().display();
+/// Runs a recipe and says what came of it; the exit code is that of the signal, if one stopped it.
+fn run(plan: &RunPlan) -> Result<ExitCode> {
+    let mut asked = None;
+    let (outcome, run) = go(plan, || {
+        let stop = Stop::on_signals().context("cannot take over Ctrl-C")?;
+        asked = Some(stop.clone());
+        Ok(stop)
+    })?;
+    let path = run.display();
     let places = [
         ("checkpoint", format!("{path}/checkpoints/step-{}", outcome.step)),
         ("metrics", format!("{path}/metrics.jsonl")),
@@ -170,7 +214,7 @@ fn run(
         ("config", format!("{path}/config.toml")),
     ];
     let printed = print_line(summary(&outcome.reports, &places).trim_end());
-    if outcome.interrupted {
+    if let (true, Some(stop)) = (outcome.interrupted, asked) {
         // Nobody may be there to read it: the terminal may have gone.
         note(&format!(
             "stopped after step {}; the same command with `--resume {path}` goes on",
@@ -179,4 +223,34 @@ fn run(
         return Ok(stop.exit_code().into());
     }
     printed.map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs a recipe to its end: how it went, and its directory. `stop` is asked for when everything that can be wrong with the run has been looked at.
+fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, PathBuf)> {
+    check(&plan.config)?;
+    let eval = &plan.config.eval;
+    if let (0, Some(path)) = (eval.every, &eval.path) {
+        note(&format!(
+            "warning: eval.every = 0, so {} (eval.path) is not measured while training",
+            path.display()
+        ));
+    }
+    let needs_base = needs_base(plan);
+    let make = match recipe(&plan.config) {
+        RecipeName::Rl => rl,
+        RecipeName::Rest => rest,
+        RecipeName::Sft => demonstrated,
+    };
+    let mut recipe = make(plan, needs_base)?;
+    let start = plan.start(recipe.as_mut(), needs_base)?;
+    let run = &start.run;
+    let stop = stop()?;
+    say!(
+        "{} on {}, written to {}",
+        plan.config.run.name,
+        plan.device_name,
+        run.path().display()
+    );
+    let outcome = drive(recipe.as_mut(), &plan.config, &start, &stop)?;
+    Ok((outcome, run.path().to_owned()))
 }

@@ -11,6 +11,7 @@ mod check;
 mod docs;
 mod foreign;
 mod origin;
+mod recipe;
 mod rooms;
 mod set;
 
@@ -29,11 +30,13 @@ use crate::projection::{Features, FeaturesDraft, Projection, ProjectionDraft};
 use crate::reward::{self, GraderConfig, GraderDraft, RewardConfig, RewardDraft, Unfinished};
 use crate::rollout::{Rollout, RolloutDraft};
 use crate::run::{Checkpoint, CheckpointDraft, Run, RunDraft};
+use crate::search::{Rest, RestDraft};
 pub use crate::section::ConfigError;
 use crate::section::{Known, Section, Value as _, section};
 use crate::source::{Source, SourceDraft};
 pub use docs::reference;
 use origin::Origin;
+pub use recipe::RecipeName;
 
 section! {
     /// A whole run: complete, and possible as far as can be seen without its files.
@@ -42,6 +45,9 @@ section! {
         origin: Origin of Origin => Ok::<Origin, ConfigError>(origin),
         /// Seed of everything drawn: weights, data order, samples. Source: this project (TRL: 42).
         pub seed: u64 = 0,
+        /// How it trains: by reinforcement learning, `"rl"`; by tree search and supervised training on the solutions that it finds, `"rest"`
+        /// (ReST-MCTS*); or on demonstrations, `"sft"`. Default: `"rl"` in `gcpo train`, `"sft"` in `gcpo sft`. Source: this project.
+        pub recipe: Option<RecipeName>,
         /// The network and its tokenizer.
         pub model: Model of ModelDraft => model.complete(),
         /// The problems to train on.
@@ -62,6 +68,8 @@ section! {
         pub grader: GraderConfig of GraderDraft => grader.complete(),
         /// What a completion earns: the weighted sum of these.
         pub reward: Vec<RewardConfig> of Vec<RewardDraft> => reward::complete(reward, rollout.max_completion_length),
+        /// How solutions are searched for, and which are learnt.
+        pub rest: Rest of RestDraft => rest.complete(&rollout),
         /// What demonstrations are made of.
         pub sft: Sft of SftDraft => sft.complete(&rollout),
         /// How pass@1 is measured.

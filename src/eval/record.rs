@@ -269,6 +269,25 @@ fn lost(header: &Header, records: &[Record]) -> Option<(usize, String)> {
     None
 }
 
+/// Writes an evaluation that is over, in place of one that was there: the file is there whole or not at all.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_whole(path: &Path, header: &Header, records: &[Record]) -> Result<(), RecordError> {
+    let partial = path.with_extension("jsonl.partial");
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&partial)(error)),
+        _ => {}
+    }
+    let written = Log::create(&partial, header).and_then(|mut log| log.write(records));
+    if written.is_err() {
+        // It would keep a full disk full.
+        let _ = fs::remove_file(&partial);
+    }
+    written?;
+    fs::rename(&partial, path).map_err(at(path))
+}
+
 /// A file that an evaluation is being written to.
 #[derive(Debug)]
 pub struct Log(JsonLog);

@@ -294,6 +294,25 @@ pub fn compare(first: &[Record], second: &[Record]) -> Result<Vec<Difference>, N
     Ok(found)
 }
 
+/// How much larger the share of right answers to each problem is in a second run: the problems of all sets, in their order.
+///
+/// # Errors
+/// [`NotPaired`].
+pub fn paired(first: &[Record], second: &[Record]) -> Result<Vec<f64>, NotPaired> {
+    let (a, b) = (by_suite(first), by_suite(second));
+    let mut found = Vec::new();
+    for at in 0..a.len().max(b.len()) {
+        let (suite, of_first, of_second) = match (a.get(at), b.get(at)) {
+            (Some((name, first)), Some((other, second))) if name == other => (name, first, second),
+            (Some((name, _)), _) | (_, Some((name, _))) => return Err(NotPaired::Suite((*name).to_owned())),
+            (None, None) => break,
+        };
+        let (first, second) = shares_of_both(suite, &in_order(of_first), &in_order(of_second))?;
+        found.extend(first.iter().zip(&second).map(|(first, second)| second - first));
+    }
+    Ok(found)
+}
+
 /// The shares of right answers of the same problems in two runs.
 fn shares_of_both(
     suite: &str,

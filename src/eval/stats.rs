@@ -109,6 +109,28 @@ pub fn interval(strata: &[&[f64]]) -> [f64; 2] {
     [at(0.025), at(0.975)]
 }
 
+/// The 97.5 % quantiles of Student's t with 1 to 10 degrees of freedom.
+const T: [f64; 10] = [
+    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
+];
+
+/// The 95 % interval of the mean of a few independent values, by Student's t; none of fewer than two.
+pub fn t_interval(values: &[f64]) -> Option<[f64; 2]> {
+    let freedom = values.len().checked_sub(1).filter(|freedom| *freedom > 0)?;
+    let quantile = T.get(freedom - 1).copied().unwrap_or_else(|| {
+        // Abramowitz and Stegun, 26.7.5.
+        let (z, v) = (1.959_964f64, freedom as f64);
+        let terms = [
+            (z.powi(3) + z) / 4.0,
+            (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0,
+            (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0,
+        ];
+        z + terms[0] / v + terms[1] / v.powi(2) + terms[2] / v.powi(3)
+    });
+    let Estimate { mean, stderr } = Estimate::of(values);
+    Some([mean - quantile * stderr, mean + quantile * stderr])
+}
+
 fn resampled_mean(values: &[f64], rng: &mut ChaCha8Rng) -> f64 {
     let n = values.len();
     let sum: f64 = (0..n).map(|_| values[(uniform(rng) * n as f64) as usize]).sum();
@@ -185,6 +207,21 @@ mod tests {
         assert_eq!(vote(&[None, Some(1), Some(2), Some(12), Some(11)]), Some(1));
         assert_eq!(vote(&[None, None, Some(3)]), Some(2));
         assert_eq!(vote(&[None]), None);
+    }
+
+    /// Against R: `t.test(c(0.02, 0.05, -0.01))`, and `qt(0.975, 11)` = 2.200985.
+    #[test]
+    fn an_interval_of_a_few_values_is_students() {
+        let [low, high] = t_interval(&[0.02, 0.05, -0.01]).unwrap();
+        assert!(
+            (low + 0.054_524).abs() < 1e-5 && (high - 0.094_524).abs() < 1e-5,
+            "{low} {high}"
+        );
+        assert_eq!(t_interval(&[0.5]), None);
+        let values: Vec<f64> = (0..12).map(f64::from).collect();
+        let [low, high] = t_interval(&values).unwrap();
+        let quantile = (high - low) / 2.0 / Estimate::of(&values).stderr;
+        assert!((quantile - 2.200_985).abs() < 1e-3, "{quantile}");
     }
 
     #[test]

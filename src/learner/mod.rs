@@ -275,6 +275,22 @@ impl Learner {
         }
     }
 
+    /// Makes several updates as one: if one fails, all are undone.
+    ///
+    /// # Errors
+    /// Those of `updates`.
+    pub fn as_one<T>(
+        &mut self,
+        updates: impl FnOnce(&mut Self) -> Result<T, UpdateError>,
+    ) -> Result<T, UpdateError> {
+        let before = self.snapshot();
+        let made = updates(self);
+        if made.is_err() {
+            self.roll_back(before);
+        }
+        made
+    }
+
     /// The state, to go back to if an update fails.
     fn snapshot(&self) -> Snapshot {
         Snapshot {

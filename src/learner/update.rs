@@ -110,12 +110,7 @@ impl Learner {
         groups: &[Group],
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
-        let before = self.snapshot();
-        let learnt = self.passes(step, groups, what);
-        if learnt.is_err() {
-            self.roll_back(before);
-        }
-        learnt
+        self.as_one(|learner| learner.passes(step, groups, what))
     }
 
     fn passes(

@@ -123,6 +123,7 @@ pub fn similarity(a_pgd: Tensor<3>, b_pgd: Tensor<3>, similarity: Similarity, si
             let square_pg1 = (a_pgd - b_pgd).square().sum_dim(2);
             square_pg1.div_scalar(-2.0 * sigma * sigma * d).exp()
         }
+        Similarity::Constant => a_pgd.narrow(2, 0, 1).ones_like(),
     };
     similarity_pg1.squeeze_dim(2)
 }

@@ -37,7 +37,8 @@ section! {
         /// `"response"`: the last hidden state of the text run alone. `"in_context"`: the state in the context it was generated in,
         /// which costs nothing. Source: paper, eq. 8, step 1.
         pub context: FeatureContext = FeatureContext::Response,
-        /// How alike two features are. Source: paper, eq. 8 and figure 3d.
+        /// How alike two features are. `"constant"` takes all for the same: every Υ is `objective.alpha`, and stage 3 is not sampled, a
+        /// control. Source: paper, eq. 8 and figure 3d.
         pub similarity: Similarity = Similarity::Cosine,
         /// Width of the gaussian similarity. Source: this project.
         pub sigma: f64 = 1.0,
@@ -76,5 +77,7 @@ words! {
         Euclidean = "euclidean",
         /// `exp(−‖a − b‖² / (2 σ² d))`.
         Gaussian = "gaussian",
+        /// 1: the control without Υ.
+        Constant = "constant",
     }
 }

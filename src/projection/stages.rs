@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{FeatureContext, Features, Projection, align};
+use super::{FeatureContext, Features, Projection, Similarity, align};
 use crate::group::{Collider, Group, waves};
 use crate::objective::Objective;
 use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Sampled};
@@ -80,7 +80,15 @@ pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan<'_>)
         if plan.objective.needs_projection() {
             let weighed = |group: &Group| !(plan.projection.skip_flat_groups && group.is_flat());
             let rows: Vec<usize> = (0..wave.len()).filter(|&row| weighed(&wave[row])).collect();
-            if !rows.is_empty() {
+            if plan.features.similarity == Similarity::Constant {
+                let alpha = Some(plan.objective.alpha());
+                for row in rows {
+                    wave[row]
+                        .candidates
+                        .iter_mut()
+                        .for_each(|candidate| candidate.upsilon = alpha);
+                }
+            } else if !rows.is_empty() {
                 weigh(engine, wave, &rows, &contexts, plan)?;
             }
         }
@@ -166,6 +174,7 @@ impl ColliderContexts {
                         requests.push(Request {
                             row: self.row(at, i, j),
                             key: plan.key(&wave[at], Stage::Project, sample),
+                            limit: None,
                         });
                     }
                 }

@@ -183,7 +183,9 @@ impl<'a> Drive<'a> {
 
     fn evaluate(&mut self, step: usize) -> Result<Option<Evaluation>> {
         let (learner, held_out) = self.recipe.parts();
-        let evaluated = held_out.evaluate(&learner.policy);
+        let run = &self.start.run;
+        let name = run.checkpoint(step).display().to_string();
+        let evaluated = held_out.evaluate(&learner.policy, &name, &run.evaluation());
         let Some(eval) = evaluated.with_context(|| format!("the evaluation after step {step}"))? else {
             return Ok(None);
         };

@@ -1,22 +1,32 @@
 //! What a run is judged on while it trains.
 
+use std::path::Path;
+
 use anyhow::Result;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
 use crate::config::Config;
 use crate::console::note;
+use crate::eval::record::{Header, SuiteHeader, write_whole};
 use crate::eval::{EvalError, EvalPlan, evaluate};
 use crate::policy::Policy;
 use crate::report::Evaluation;
 use crate::reward::Reward;
+use crate::run::digest::Digests;
 use crate::source::{fingerprint, shared};
+
+/// What the held-out problems are called in `eval.jsonl`.
+const SUITE: &str = "eval";
 
 /// The held-out problems of a run, and how they are asked and graded.
 pub struct HeldOut {
     problems: Vec<Problem>,
     plan: EvalPlan,
     reward: Reward,
+    /// Where the problems are from, and the whole run, as TOML: what `eval.jsonl` begins with.
+    data: String,
+    config: String,
 }
 
 impl HeldOut {
@@ -40,6 +50,11 @@ impl HeldOut {
             problems,
             plan: eval_plan(config),
             reward: Reward::accuracy(&config.grader),
+            data: match &config.eval.path {
+                Some(path) => path.display().to_string(),
+                None => "built in, held out".to_owned(),
+            },
+            config: config.to_toml(),
         })
     }
 
@@ -51,24 +66,40 @@ impl HeldOut {
         }
     }
 
-    /// How often a policy is right; `None` without any problems.
+    /// How often a policy, which is called `name`, is right; `None` without any problems. Its completions become the file at `keep`,
+    /// in the form of `gcpo eval --out`.
     ///
     /// # Errors
-    /// Generation or grading failed.
-    pub fn evaluate(&self, policy: &Policy) -> Result<Option<Evaluation>, EvalError> {
+    /// Generation or grading failed, or the file cannot be written.
+    pub fn evaluate(
+        &self,
+        policy: &Policy,
+        name: &str,
+        keep: &Path,
+    ) -> Result<Option<Evaluation>, EvalError> {
         if self.problems.is_empty() {
             return Ok(None);
         }
         let found = evaluate(
             policy,
             &Inference::new(&policy.model),
-            "eval",
+            SUITE,
             &self.problems,
             &self.reward,
             &self.plan,
             Vec::new(),
             |_, _| Ok(()),
         )?;
+        let suite = SuiteHeader {
+            name: SUITE.to_owned(),
+            data: self.data.clone(),
+            problems: self.problems.len(),
+            samples: self.plan.rollout.num_generations,
+            fingerprint: self.fingerprint(),
+        };
+        // The model's files are not there yet.
+        let header = Header::new(name, Digests::new(), self.config.clone(), vec![suite]);
+        write_whole(keep, &header, &found.records)?;
         Ok(Some(Evaluation {
             report: found.report,
             secs: found.secs,

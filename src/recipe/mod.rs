@@ -1,7 +1,9 @@
-//! How a policy is trained: by reinforcement learning ([`rl`]), or on demonstrations ([`sft`]), step after step ([`drive`]).
+//! How a policy is trained: by reinforcement learning ([`rl`]), on demonstrations ([`sft`]), or on what a tree search finds ([`rest`]), step after
+//! step ([`drive`]).
 
 mod drive;
 mod held_out;
+pub mod rest;
 mod resume;
 pub mod rl;
 pub mod sft;
@@ -20,6 +22,7 @@ use crate::reward::RewardError;
 use crate::rollout::RolloutError;
 pub use drive::{Outcome, drive};
 pub use held_out::{HeldOut, eval_plan};
+pub use rest::Rest;
 pub use resume::{Start, compare_inputs, resume};
 pub use rl::Rl;
 pub use sft::Sft;

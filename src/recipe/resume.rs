@@ -49,7 +49,11 @@ pub fn resume(
     };
     let state = from.state()?;
     let saved = Config::of_run(&run.config())?;
-    let keys = saved.differences(config);
+    let mut keys = saved.differences(config);
+    if saved.recipe.is_none() {
+        // Up to 0.1.0 the command alone said it.
+        keys.retain(|key| key != "recipe");
+    }
     let (others, free): (Vec<String>, Vec<String>) = keys.into_iter().partition(|key| {
         let free = FREE.contains(&key.as_str());
         !free && !FREE_SECTIONS.iter().any(|section| key.starts_with(section))

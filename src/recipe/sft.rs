@@ -16,7 +16,7 @@ use crate::source::Problems;
 use crate::stream::{Stage, StreamKey};
 
 /// A demonstration, and the name of its problem.
-type Row = (String, Demonstration);
+pub(super) type Row = (String, Demonstration);
 
 /// Supervised training.
 pub struct Sft {
@@ -77,7 +77,7 @@ impl Sft {
 }
 
 /// The part of a micro-batch in the mean loss over all `tokens` target tokens of a step, as in transformers.
-fn loss(model: &Llama, rows: &[Row], tokens: usize) -> Result<(Tensor<1>, f64), UpdateError> {
+pub(super) fn loss(model: &Llama, rows: &[Row], tokens: usize) -> Result<(Tensor<1>, f64), UpdateError> {
     let pairs: Vec<(&[u32], &[u32])> = rows
         .iter()
         .map(|(_, row)| (row.context.as_slice(), row.target.as_slice()))

@@ -9,7 +9,7 @@ pub fn progress_line(done: usize, steps: usize, timed: usize, secs: f64, report:
     let mut parts = vec![format!("step {done}/{steps}")];
     let mut part = |text: String| parts.push(text);
     let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
-    let rollout = report.rl().map(|rl| &rl.rollout);
+    let rollout = report.rollout();
     if let Some(eval) = &report.eval {
         part(format!("pass@1 {:.3}", eval.report.pass_at_1.mean));
     }

@@ -9,6 +9,7 @@ use crate::objective::Objective;
 use crate::projection::Summary;
 use crate::rollout::{Finish, Work};
 use crate::run::Metrics;
+use crate::search::SearchReport;
 
 /// What a step measured. Step 0 is the evaluation before training.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,8 @@ pub enum Done {
     Rl(Box<RlReport>),
     /// Supervised training.
     Sft(SftReport),
+    /// Tree search, and supervised training on what it found.
+    Rest(Box<RestReport>),
 }
 
 impl Done {
@@ -99,6 +102,32 @@ pub struct SftReport {
     pub step_secs: f64,
 }
 
+/// A round: what was searched, and what was learnt of it.
+#[derive(Debug, Clone, Default)]
+pub struct RestReport {
+    /// The completions of all searches, and what they earned.
+    pub rollout: RolloutReport,
+    /// The trees.
+    pub search: SearchReport,
+    /// What was learnt; none where nothing was found.
+    pub taught: Option<Taught>,
+    /// Seconds of the optimiser's passes.
+    pub train_secs: f64,
+    /// Seconds of the whole round.
+    pub step_secs: f64,
+}
+
+/// Supervised training on the solutions of a round.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Taught {
+    /// The last update.
+    pub update: Update,
+    /// Mean loss of a target token over the updates, in nats.
+    pub loss: f64,
+    /// Target tokens of all passes.
+    pub tokens: usize,
+}
+
 /// An evaluation of the state after a step.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -127,6 +156,21 @@ impl Stopwatch {
 impl RolloutReport {
     /// What candidates of a step earned, how long they are, and Υ; `labels` are the rewards'. Seconds and work are left at 0.
     pub fn of(groups: &[Group], labels: &[&str], objective: &Objective) -> Self {
+        let upsilon: Vec<f64> = match objective.constant_upsilon() {
+            Some(upsilon) => vec![upsilon],
+            None => {
+                let candidates = groups.iter().flat_map(|group| &group.candidates);
+                candidates.filter_map(|candidate| candidate.upsilon).collect()
+            }
+        };
+        Self {
+            upsilon: Summary::of(&upsilon),
+            ..Self::of_tried(groups, labels)
+        }
+    }
+
+    /// As [`RolloutReport::of`], without Υ.
+    pub fn of_tried(groups: &[Group], labels: &[&str]) -> Self {
         let candidates = || groups.iter().flat_map(|group| &group.candidates);
         let count = candidates().count() as f64;
         let tokens: usize = candidates().map(|candidate| candidate.tokens().len()).sum();
@@ -138,10 +182,6 @@ impl RolloutReport {
                 .collect();
             ((*label).to_owned(), Summary::of(&values))
         };
-        let upsilon: Vec<f64> = match objective.constant_upsilon() {
-            Some(upsilon) => vec![upsilon],
-            None => candidates().filter_map(|candidate| candidate.upsilon).collect(),
-        };
         let rewards: Vec<f64> = groups.iter().flat_map(Group::rewards).flatten().collect();
         Self {
             reward: Summary::of(&rewards),
@@ -150,12 +190,21 @@ impl RolloutReport {
             flat_frac: flat as f64 / groups.len() as f64,
             length_mean: tokens as f64 / count,
             truncated_frac: truncated.count() as f64 / count,
-            upsilon: Summary::of(&upsilon),
             ..Self::default()
         }
     }
 
     fn put(&self, line: &mut Metrics) {
+        self.put_sampled(line);
+        let upsilon = self.upsilon.unwrap_or(NONE);
+        line.put("projection/upsilon_mean", upsilon.mean);
+        line.put("projection/upsilon_std", upsilon.std);
+        line.put("projection/upsilon_min", upsilon.min);
+        line.put("projection/upsilon_max", upsilon.max);
+    }
+
+    /// All but Υ.
+    fn put_sampled(&self, line: &mut Metrics) {
         line.put("time/rollout_secs", self.sample_secs);
         line.put("time/reward_secs", self.reward_secs);
         line.put("time/project_secs", self.project_secs);
@@ -179,11 +228,6 @@ impl RolloutReport {
         line.put("reward/flat_frac", self.flat_frac);
         line.put("completion/length_mean", self.length_mean);
         line.put("completion/truncated_frac", self.truncated_frac);
-        let upsilon = self.upsilon.unwrap_or(NONE);
-        line.put("projection/upsilon_mean", upsilon.mean);
-        line.put("projection/upsilon_std", upsilon.std);
-        line.put("projection/upsilon_min", upsilon.min);
-        line.put("projection/upsilon_max", upsilon.max);
     }
 }
 
@@ -211,6 +255,7 @@ impl StepReport {
         match &self.done {
             Some(Done::Rl(report)) => report.put(&mut line),
             Some(Done::Sft(report)) => report.put(&mut line),
+            Some(Done::Rest(report)) => report.put(&mut line),
             None => {}
         }
         if let Some(eval) = &self.eval {
@@ -227,20 +272,40 @@ impl StepReport {
         }
     }
 
+    /// What the step sampled, where it samples.
+    pub fn rollout(&self) -> Option<&RolloutReport> {
+        match &self.done {
+            Some(Done::Rl(report)) => Some(&report.rollout),
+            Some(Done::Rest(report)) => Some(&report.rollout),
+            _ => None,
+        }
+    }
+
     /// The step's last update.
     pub fn update(&self) -> Option<Update> {
-        self.done.as_ref().map(|done| match done {
-            Done::Rl(report) => report.learnt.update,
-            Done::Sft(report) => report.update,
-        })
+        match self.done.as_ref()? {
+            Done::Rl(report) => Some(report.learnt.update),
+            Done::Sft(report) => Some(report.update),
+            Done::Rest(report) => report.taught.map(|taught| taught.update),
+        }
     }
 
     /// The step's loss.
     pub fn loss(&self) -> Option<f64> {
-        self.done.as_ref().map(|done| match done {
-            Done::Rl(report) => report.learnt.loss,
-            Done::Sft(report) => report.loss,
-        })
+        match self.done.as_ref()? {
+            Done::Rl(report) => Some(report.learnt.loss),
+            Done::Sft(report) => Some(report.loss),
+            Done::Rest(report) => report.taught.map(|taught| taught.loss),
+        }
+    }
+
+    /// Seconds of the optimiser's passes, where they are not the whole step.
+    pub fn train_secs(&self) -> Option<f64> {
+        match self.done.as_ref()? {
+            Done::Rl(report) => Some(report.train_secs),
+            Done::Rest(report) => Some(report.train_secs),
+            Done::Sft(_) => None,
+        }
     }
 
     /// Seconds of the step, without its evaluation.
@@ -248,6 +313,7 @@ impl StepReport {
         self.done.as_ref().map(|done| match done {
             Done::Rl(report) => report.step_secs,
             Done::Sft(report) => report.step_secs,
+            Done::Rest(report) => report.step_secs,
         })
     }
 }
@@ -283,6 +349,32 @@ impl SftReport {
         self.update.put(line);
         line.put("sft/loss", self.loss);
         line.put("sft/tokens", self.tokens as f64);
+        line.put("time/step_secs", self.step_secs);
+    }
+}
+
+impl RestReport {
+    fn put(&self, line: &mut Metrics) {
+        self.rollout.put_sampled(line);
+        let search = &self.search;
+        line.put("search/expansions", search.expansions as f64);
+        line.put("search/nodes", search.nodes as f64);
+        line.put("search/depth_mean", search.depth_mean);
+        line.put("search/solved_frac", search.solved_frac);
+        line.put("search/solutions", search.solutions as f64);
+        line.put(
+            "search/first_expansion_mean",
+            search.first_mean.unwrap_or(f64::NAN),
+        );
+        if let Some(taught) = &self.taught {
+            taught.update.put(line);
+        }
+        line.put("sft/loss", self.taught.map_or(f64::NAN, |taught| taught.loss));
+        line.put(
+            "sft/tokens",
+            self.taught.map_or(0.0, |taught| taught.tokens as f64),
+        );
+        line.put("time/train_secs", self.train_secs);
         line.put("time/step_secs", self.step_secs);
     }
 }

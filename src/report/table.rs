@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 
 use super::line::duration;
-use super::{RlReport, StepReport};
+use super::{RlReport, RolloutReport, StepReport};
 use crate::projection::Summary;
 
 /// What a run came to, and where things were written (`places`: what, where).
@@ -59,7 +59,7 @@ fn evaluations(steps: &[StepReport]) -> Vec<(String, String)> {
 fn sampled(steps: &[StepReport]) -> Vec<(String, String)> {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-    let rollouts = || steps.iter().filter_map(|step| Some(&step.rl()?.rollout));
+    let rollouts = || steps.iter().filter_map(StepReport::rollout);
     let rewards: Vec<f64> = rollouts()
         .filter_map(|rollout| Some(rollout.reward?.mean))
         .collect();
@@ -92,6 +92,8 @@ fn sampled(steps: &[StepReport]) -> Vec<(String, String)> {
         .collect();
     if !clamped.is_empty() {
         row("clamped tokens", format!("{:.1} %", 100.0 * mean(&clamped)));
+    }
+    if !rewards.is_empty() {
         let (tokens, generations) = rollouts().fold((0, 0), |(tokens, generations), rollout| {
             (
                 tokens + rollout.work.tokens,
@@ -118,16 +120,19 @@ fn time(steps: &[StepReport]) -> Option<(String, String)> {
     }
     let of_rl =
         |secs: fn(&RlReport) -> f64| -> f64 { steps.iter().filter_map(|step| step.rl().map(secs)).sum() };
+    let of_rollout = |secs: fn(&RolloutReport) -> f64| -> f64 {
+        steps.iter().filter_map(|step| step.rollout().map(secs)).sum()
+    };
     let eval: f64 = steps
         .iter()
         .filter_map(|step| Some(step.eval.as_ref()?.secs))
         .sum();
     let stages = [
-        ("rollout", of_rl(|step| step.rollout.sample_secs)),
-        ("reward", of_rl(|step| step.rollout.reward_secs)),
-        ("project", of_rl(|step| step.rollout.project_secs)),
+        ("rollout", of_rollout(|rollout| rollout.sample_secs)),
+        ("reward", of_rollout(|rollout| rollout.reward_secs)),
+        ("project", of_rollout(|rollout| rollout.project_secs)),
         ("score", of_rl(|step| step.score_secs)),
-        ("train", of_rl(|step| step.train_secs)),
+        ("train", steps.iter().filter_map(StepReport::train_secs).sum()),
         ("eval", eval),
     ];
     // The built-in rewards take no time worth a word; a program may.
@@ -179,7 +184,7 @@ fn mean(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Done, Evaluation, RolloutReport};
+    use super::super::{Done, Evaluation};
     use super::*;
     use crate::eval::record::Record;
     use crate::eval::report::SuiteReport;

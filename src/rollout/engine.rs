@@ -45,6 +45,8 @@ pub struct Request {
     pub row: usize,
     /// Where its random numbers come from.
     pub key: StreamKey,
+    /// Its longest length in tokens, where that is less than the engine's.
+    pub limit: Option<usize>,
 }
 
 /// What an engine has done since it was made.

@@ -31,6 +31,8 @@ struct Row {
 struct Member {
     /// Its place among the requests.
     place: usize,
+    /// Its longest length.
+    limit: usize,
     key: StreamKey,
     rng: ChaCha8Rng,
     tokens: Vec<u32>,
@@ -62,7 +64,7 @@ impl Engine<'_> {
         let mut waiting: VecDeque<usize> = (0..requests.len()).collect();
         let mut done: Vec<Option<Completion>> = vec![None; requests.len()];
         let mut kept = Kept::default();
-        let mut batch = Batch::new(ran.cache.lanes(&nodes));
+        let mut batch = Batch::new(ran.cache.lanes(&nodes), self.how.max_completion_length);
         loop {
             let active: usize = batch.rows.iter().map(|row| row.members.len()).sum();
             let newcomers = batch.admit(requests, &mut waiting, most - active);
@@ -171,6 +173,8 @@ impl Engine<'_> {
 /// The rows at work.
 struct Batch {
     rows: Vec<Row>,
+    /// Longest completion, in tokens.
+    longest: usize,
     /// Their keys and values.
     lanes: Box<dyn Lanes>,
     /// `[rows, d]`: states at the rows' last tokens.
@@ -180,9 +184,10 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(lanes: Box<dyn Lanes>) -> Self {
+    fn new(lanes: Box<dyn Lanes>, longest: usize) -> Self {
         Self {
             rows: Vec::new(),
+            longest,
             lanes,
             hidden_bd: None,
             seen: None,
@@ -203,7 +208,7 @@ impl Batch {
             && let Some(place) = waiting.pop_front()
         {
             free -= 1;
-            let member = Member::new(place, requests[place].key);
+            let member = Member::new(place, &requests[place], self.longest);
             let node = |row: &Row| requests[row.members[0].place].row;
             match rows.last_mut() {
                 Some(row) if together && node(row) == requests[place].row => row.members.push(member),
@@ -394,11 +399,12 @@ impl Row {
 }
 
 impl Member {
-    fn new(place: usize, key: StreamKey) -> Self {
+    fn new(place: usize, request: &Request, longest: usize) -> Self {
         Self {
             place,
-            rng: key.rng(),
-            key,
+            limit: request.limit.map_or(longest, |limit| limit.min(longest)),
+            rng: request.key.rng(),
+            key: request.key,
             tokens: Vec::new(),
             logp: Vec::new(),
             sampling_logp: Vec::new(),
@@ -416,7 +422,7 @@ impl Member {
             self.finish = Some(Finish::Eos);
         } else if engine.stops.is_some_and(|stops| stops(&self.tokens)) {
             self.finish = Some(Finish::Stop);
-        } else if self.tokens.len() == engine.how.max_completion_length {
+        } else if self.tokens.len() >= self.limit {
             self.finish = Some(Finish::Length);
         }
     }

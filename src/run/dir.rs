@@ -4,6 +4,7 @@
 //! config.toml           the run, resolved and complete; runs again as it is
 //! metrics.jsonl         one object a step
 //! samples.jsonl         prompts, completions, rewards
+//! eval.jsonl            the completions of the last evaluation, as `gcpo eval` keeps them
 //! checkpoints/step-N/   a Hugging Face directory plus the trainer's state, after N steps
 //! .lock                 held by the process that writes here
 //! ```
@@ -21,6 +22,8 @@ use super::log::JsonLog;
 const CONFIG: &str = "config.toml";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = ".lock";
+/// The completions of a run's last evaluation.
+pub const EVALUATION: &str = "eval.jsonl";
 
 /// Names of the logs in a run directory.
 pub const LOGS: [&str; 2] = ["metrics.jsonl", "samples.jsonl"];
@@ -167,6 +170,16 @@ impl RunDir {
     /// The file that the run's config is in.
     pub fn config(&self) -> PathBuf {
         self.path.join(CONFIG)
+    }
+
+    /// The file of the last evaluation's completions.
+    pub fn evaluation(&self) -> PathBuf {
+        self.path.join(EVALUATION)
+    }
+
+    /// The directory of the checkpoint of `step`, whether it is there or not.
+    pub fn checkpoint(&self, step: usize) -> PathBuf {
+        self.path.join(CHECKPOINTS).join(format!("step-{step}"))
     }
 
     /// The directory.

@@ -10,7 +10,7 @@ mod saved;
 mod stop;
 
 pub use config::{Checkpoint, CheckpointDraft, Run, RunDraft};
-pub use dir::{LOGS, RunDir};
+pub use dir::{EVALUATION, LOGS, RunDir};
 pub use error::RunDirError;
 pub use metrics::Metrics;
 pub use saved::{Inputs, SavedStep, TrainerState};

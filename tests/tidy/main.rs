@@ -13,9 +13,10 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 23] = [
+const FLOW: [&str; 26] = [
     "section",
     "console",
+    "curve",
     "stream",
     "objective",
     "run",
@@ -27,12 +28,14 @@ const FLOW: [&str; 23] = [
     "weigh",
     "projection",
     "reward",
+    "search",
     "eval",
     "learner",
     "demonstrate",
     "config",
     "report",
     "recipe",
+    "sweep",
     "bench",
     "check",
     "cli",
@@ -40,13 +43,15 @@ const FLOW: [&str; 23] = [
 ];
 
 /// Crates that a room, or a whole crate, must not know, whatever the flow says.
-const UNKNOWN: [(&str, &[&str]); 9] = [
+const UNKNOWN: [(&str, &[&str]); 11] = [
     ("src/section", &["burn"]),
     ("src/stream", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/objective", &["gcpo_data"]),
     ("src/run", &["burn", "gcpo_model"]),
     ("src/report", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/console", &["burn", "gcpo_model", "gcpo_data"]),
+    ("src/curve", &["burn", "gcpo_model", "gcpo_data"]),
+    ("src/sweep", &["burn", "gcpo_model", "gcpo_data"]),
     ("src/reward", &["burn", "gcpo_model"]),
     ("data/src", &["burn", "gcpo_model"]),
     ("model/src", &["gcpo_data", "tokenizers"]),

@@ -6,6 +6,7 @@ fn requests(rows: &[usize]) -> Vec<Request> {
     let key = |(sample, &row): (usize, &usize)| Request {
         row,
         key: key(row as u64, sample as u64),
+        limit: None,
     };
     rows.iter().enumerate().map(key).collect()
 }
@@ -181,5 +182,31 @@ fn ten_thousand_tokens_have_the_log_probabilities_of_the_trainers_forward() {
                 "T = {temperature}, top_p = {top_p}: {gap}"
             );
         }
+    }
+}
+
+#[test]
+fn a_request_may_be_shorter_than_the_rest() {
+    let model = Inference::new(&model());
+    let engine = engine(&model, 16);
+    let root = engine.root(&[vec![3, 4, 5]]);
+    let whole = requests(&[0; 6]);
+    let mut cut = whole.clone();
+    cut[1].limit = Some(2);
+    cut[4].limit = Some(1);
+    // More than the engine's own is no more than that.
+    cut[5].limit = Some(1000);
+    let [whole, cut] =
+        [whole, cut].map(|requests| engine.sample(&root, &requests, false).unwrap().completions);
+    for (at, (whole, cut)) in whole.iter().zip(&cut).enumerate() {
+        let limit = [usize::MAX, 2, usize::MAX, usize::MAX, 1, usize::MAX][at];
+        let tokens = &whole.tokens[..whole.tokens.len().min(limit)];
+        assert_eq!(cut.tokens, tokens, "{at}");
+        let ends = whole.tokens.len() <= limit;
+        assert_eq!(
+            cut.finish,
+            if ends { whole.finish } else { Finish::Length },
+            "{at}"
+        );
     }
 }

@@ -210,6 +210,7 @@ fn the_tree_gives_what_flat_sampling_gives_token_for_token() {
         .map(|(sample, &row)| Request {
             row,
             key: key(row as u64, sample as u64),
+            limit: None,
         })
         .collect();
     let tree = engine.sample(&leaves, &requests, true).unwrap();
@@ -229,7 +230,7 @@ fn the_tree_gives_what_flat_sampling_gives_token_for_token() {
     let flat: Vec<Request> = requests
         .iter()
         .enumerate()
-        .map(|(row, r)| Request { row, key: r.key })
+        .map(|(row, r)| Request { row, ..*r })
         .collect();
     let flat = engine.sample(&flat_root, &flat, true).unwrap();
     for (a, b) in tree.completions.iter().zip(&flat.completions) {
@@ -294,6 +295,7 @@ fn completions_end_at_any_eos_and_hold_it() {
         .map(|sample| Request {
             row: 0,
             key: key(0, sample),
+            limit: None,
         })
         .collect();
     let sampled = engine.sample(&root, &requests, false).unwrap();

@@ -1,0 +1,175 @@
+//! ReST-MCTS* (Zhang et al., arXiv 2406.03816): in rounds, a tree search finds solutions, and supervised training learns them:
+//!
+//! ```text
+//! problems ─► search ⇄ grade ─► solutions ─► update ─► StepReport
+//! ```
+
+use anyhow::Result;
+use burn::tensor::Device;
+use gcpo_data::Problem;
+use gcpo_model::inference::Inference;
+use gcpo_model::llama::Llama;
+
+use super::sft::{Row, loss};
+use super::{HeldOut, Recipe, StepError, check_effect};
+use crate::config::Config;
+use crate::demonstrate::Demonstration;
+use crate::group::Group;
+use crate::learner::{Learner, UpdateError, split};
+use crate::policy::Policy;
+use crate::report::{Done, RestReport, RolloutReport, Sample, StepReport, Stopwatch, Taught};
+use crate::reward::{Reward, gradable};
+use crate::rollout::{Completion, Work};
+use crate::search::{Search, SearchPlan, SearchReport, expand};
+use crate::source::Problems;
+
+/// Tree search, and supervised training on what it finds.
+pub struct Rest {
+    config: Config,
+    problems: Problems,
+    reward: Reward,
+    learner: Learner,
+    held_out: HeldOut,
+}
+
+impl Rest {
+    /// A run about to do round 1, on the policy's device and on `others`. Everything that can be known to fail does so here.
+    ///
+    /// # Errors
+    /// As of reinforcement learning ([`super::Rl::new`]).
+    pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
+        let reward = Reward::start(&config.grader, &config.reward)?;
+        let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
+        let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
+        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
+        check_effect(&config, &learner)?;
+        for problem in &problems {
+            learner.policy.check_fits(problem, None, &config.rollout)?;
+        }
+        Ok(Self {
+            held_out: HeldOut::of(&config, &problems)?,
+            problems: Problems::new(problems, &config.data, config.seed),
+            config,
+            reward,
+            learner,
+        })
+    }
+
+    /// problems ─► search ⇄ grade: the searches of a round, and what it took.
+    fn search(&mut self, step: usize) -> Result<(Vec<Search>, RolloutReport), StepError> {
+        let (config, policy) = (&self.config, &self.learner.policy);
+        let plan = SearchPlan {
+            rest: &config.rest,
+            rollout: &config.rollout,
+            seed: config.seed,
+            step: step as u64,
+        };
+        let mut clock = Stopwatch::start();
+        let mut report = RolloutReport::default();
+        let problems = self.problems.of_step(step, config.train.prompts_per_step);
+        let search = |(number, problem)| Search::new(policy, problem, number);
+        let mut searches: Vec<Search> = problems.map(search).collect::<Result<_, _>>()?;
+        let models = self.learner.generators();
+        while searches.iter().any(|search| search.goes_on(plan.rest)) {
+            self.reward.check()?;
+            let expanded = models.map(&mut searches, |model: &Inference, searches| {
+                expand(policy, model, searches, &plan)
+            });
+            let works = expanded.map_err(|error| {
+                let groups: Vec<Group> = searches.iter().map(Search::group).collect();
+                StepError::in_rollout(error, &groups)
+            })?;
+            report.work = report.work.then(Work::of_engines(works));
+            report.sample_secs += clock.lap();
+            let mut groups: Vec<Group> = searches.iter_mut().map(Search::ungraded).collect();
+            self.reward.grade(&mut groups, step, |y| policy.decode(y))?;
+            for (search, group) in searches.iter_mut().zip(groups) {
+                search.take_graded(group, plan.rest);
+            }
+            report.reward_secs += clock.lap();
+        }
+        Ok((searches, report))
+    }
+
+    /// Supervised training on the solutions of a round: passes and updates as of reinforcement learning, none where nothing was found.
+    fn learn(&mut self, step: usize, rows: &[Row]) -> Result<Option<Taught>, StepError> {
+        let train = self.config.train.clone();
+        let (passes, parts) = (train.num_iterations, train.mini_batches);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let taught = self.learner.as_one(|learner| {
+            let mut taught = Taught::default();
+            for pass in 0..passes {
+                let ranges = split(rows.len(), parts);
+                let count = ranges.len();
+                for (part, range) in ranges.into_iter().enumerate() {
+                    let mut rows = rows[range].to_vec();
+                    rows.sort_by_key(|(_, row)| row.context.len() + row.target.len());
+                    let tokens = rows.iter().map(|(_, row)| row.target.len()).sum();
+                    let micros: Vec<&[Row]> = rows.chunks(train.per_device_train_batch_size).collect();
+                    let run = |model: &Llama, rows: &&[Row]| loss(model, rows, tokens);
+                    let update = ((step - 1) * passes + pass) * parts + part;
+                    let (update, losses) = learner.step(update, &micros, run)?;
+                    taught.update = update;
+                    taught.loss += losses.iter().sum::<f64>() / (passes * count) as f64;
+                    taught.tokens += tokens;
+                }
+            }
+            Ok::<_, UpdateError>(taught)
+        })?;
+        Ok(Some(taught))
+    }
+}
+
+/// The solutions of a round's searches.
+fn solutions(searches: &[Search]) -> Vec<Row> {
+    let rows = |search: &Search| -> Vec<Row> {
+        let row = |solution: &Completion| Demonstration {
+            context: search.context().to_vec(),
+            target: solution.tokens.clone(),
+        };
+        let id = &search.problem().id;
+        search
+            .solutions()
+            .iter()
+            .map(|solution| (id.clone(), row(solution)))
+            .collect()
+    };
+    searches.iter().flat_map(rows).collect()
+}
+
+impl Recipe for Rest {
+    fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError> {
+        let mut whole = Stopwatch::start();
+        let (searches, found) = self.search(step)?;
+        let (search, rows) = (SearchReport::of(&searches), solutions(&searches));
+        let groups: Vec<Group> = searches.into_iter().map(Search::into_group).collect();
+        let labels = self.reward.labels();
+        let samples = Sample::all(step, &groups, &labels, &self.learner.policy);
+        let rollout = RolloutReport {
+            work: found.work,
+            sample_secs: found.sample_secs,
+            reward_secs: found.reward_secs,
+            ..RolloutReport::of_tried(&groups, &labels)
+        };
+        let mut clock = Stopwatch::start();
+        let taught = self.learn(step, &rows)?;
+        let report = RestReport {
+            rollout,
+            search,
+            taught,
+            train_secs: clock.lap(),
+            step_secs: whole.lap(),
+        };
+        Ok((StepReport::of(step, Done::Rest(Box::new(report))), samples))
+    }
+
+    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
+        (&mut self.learner, &self.held_out)
+    }
+
+    fn problems(&self) -> &[Problem] {
+        self.problems.all()
+    }
+}
