@@ -26,6 +26,8 @@ mod runtime;
 mod tensors;
 pub mod tokens;
 
+pub use cpu::adamw;
+
 /// The device that the unit tests run on; those in `tests/` have a function of their own.
 #[cfg(test)]
 fn test_device() -> burn::tensor::Device {

@@ -10,6 +10,7 @@
 //! A token's numbers depend on its context alone, to the last bit: not on the rows beside it, not on how its context is
 //! cut into segments, not on the number of threads.
 
+pub mod adamw;
 mod attention;
 mod cache;
 mod forward;
@@ -23,5 +24,10 @@ mod tests;
 mod train;
 mod weights;
 
+use burn::backend::BackendTypes;
+
 pub(crate) use cache::runtime;
 pub(crate) use train::{completion_logp, is_fused};
+
+/// A tensor on the processor.
+type Primitive = <crate::device::Processor as BackendTypes>::FloatTensorPrimitive;

@@ -3,6 +3,9 @@
 //! Every number of a result is summed in the order of `k`, with one fused multiply-add a term, whatever stands in the
 //! neighbouring lines: a line's result has the same bits alone and in any batch.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -10,6 +13,10 @@ use rayon::prelude::*;
 pub(super) const PANEL: usize = 32;
 /// Lines of a panel that are transposed together.
 const STRIP: usize = 16;
+/// Lines of a panel that are gone through at once: with as much of twelve lines they fill the nearest cache.
+const DEPTH: usize = 256;
+/// Lines of a result whose sums are in registers at once, at most.
+pub(super) const TILE: usize = 12;
 
 /// A weight `[k, n]`, as panels `[n / 32][k][32]`, the last filled up with zeros.
 #[derive(Debug)]
@@ -124,21 +131,10 @@ impl Matrix {
         self.multiply_first(self.columns, lines, add, out, stride);
     }
 
-    /// `out (+)= xᵀ · self` of so many columns of `x`, line `i` of `out` at `i * stride`.
-    ///
-    /// # Shapes
-    /// `x`: `[k][columns]`, lines at multiples of its stride
-    pub fn multiply_columns(
-        &self,
-        x: (&[f32], usize),
-        columns: usize,
-        add: bool,
-        out: &mut [f32],
-        stride: usize,
-    ) {
+    /// `out (+)= xᵀ · self`, a line of `out` for each column of `x`, at multiples of `stride`.
+    pub fn multiply_columns(&self, x: &Columns, add: bool, out: &mut [f32], stride: usize) {
         Arch::new().dispatch(ProductOfColumns {
             x,
-            columns,
             panels: &self.panels,
             panel: self.k * PANEL,
             add,
@@ -209,9 +205,52 @@ impl Matrix {
     }
 }
 
+/// Columns of lines, in blocks of twelve, to be multiplied with a matrix: the transpose of the lines without its being made.
+#[derive(Debug)]
+pub(super) struct Columns<'a> {
+    values: Cow<'a, [f32]>,
+    /// How far apart lines are, and blocks.
+    stride: usize,
+    step: usize,
+    count: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// The first columns of lines at multiples of `stride`, where they are: for few products.
+    pub fn new(values: &'a [f32], stride: usize, count: usize) -> Self {
+        let (values, step) = (Cow::Borrowed(values), TILE);
+        Self {
+            values,
+            stride,
+            step,
+            count,
+        }
+    }
+
+    /// The same laid out side by side, `[columns / 12][k][12]`, the last block filled up with zeros: for many products. Lines far
+    /// apart would drive each other out of the nearest cache.
+    pub fn laid_out(values: &[f32], stride: usize, count: usize) -> Self {
+        let k = values.len().div_ceil(stride);
+        let mut blocks = vec![0.0; count.div_ceil(TILE) * k * TILE];
+        for (number, block) in blocks.chunks_exact_mut(k * TILE).enumerate() {
+            let first = number * TILE;
+            let width = TILE.min(count - first);
+            for (line, x) in block.chunks_exact_mut(TILE).zip(values.chunks(stride)) {
+                line[..width].copy_from_slice(&x[first..first + width]);
+            }
+        }
+        let (stride, step) = (TILE, k * TILE);
+        Self {
+            values: Cow::Owned(blocks),
+            stride,
+            step,
+            count,
+        }
+    }
+}
+
 struct ProductOfColumns<'a> {
-    x: (&'a [f32], usize),
-    columns: usize,
+    x: &'a Columns<'a>,
     panels: &'a [f32],
     panel: usize,
     add: bool,
@@ -224,11 +263,32 @@ impl WithSimd for ProductOfColumns<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let &Columns {
+            ref values,
+            stride,
+            step,
+            count,
+        } = self.x;
         for (index, panel) in self.panels.chunks_exact(self.panel).enumerate() {
-            let out = &mut self.out[index * PANEL..];
-            product_of_columns(simd, self.x, self.columns, panel, self.add, out, self.stride);
+            for depth in depths(self.panel / PANEL) {
+                let add = self.add || depth.start > 0;
+                let panel = &panel[depth.start * PANEL..depth.end * PANEL];
+                for first in (0..count).step_by(TILE) {
+                    let x = &values[first / TILE * step + depth.start * stride..];
+                    let out = &mut self.out[index * PANEL + first * self.stride..];
+                    let columns = TILE.min(count - first);
+                    product_of_columns(simd, (x, stride), columns, panel, add, out, self.stride);
+                }
+            }
         }
     }
+}
+
+/// The parts of `k` that are gone through one after the other; at least one. Sums go on from what the part before wrote, so they have the bits of one sum.
+fn depths(k: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..k.max(1))
+        .step_by(DEPTH)
+        .map(move |from| from..k.min(from + DEPTH))
 }
 
 struct Product<'a> {
@@ -264,29 +324,83 @@ pub(super) fn product<S: Simd>(
     out: &mut [f32],
     stride: usize,
 ) {
-    for column in (0..width).step_by(2 * S::F32_LANES) {
-        let (mut lines, mut at) = (lines, 0);
-        // As many sums as there are registers, less three: twelve lines of two vectors where there are 32 of them, six where there are 16.
-        if S::F32_LANES >= 16 {
-            while let Some((now, rest)) = lines.split_first_chunk::<12>() {
-                tile_12(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-                (lines, at) = (rest, at + 12);
+    let Some(first) = lines.first() else { return };
+    for depth in depths(first.len()) {
+        let (b, add) = (&b[depth.start * width..], add || depth.start > 0);
+        for column in (0..width).step_by(2 * S::F32_LANES) {
+            let (mut lines, mut at) = (lines, 0);
+            // As many sums as there are registers, less three: twelve lines of two vectors where there are 32 of them, six where there are 16.
+            if S::F32_LANES >= 16 {
+                while let Some((now, rest)) = lines.split_first_chunk::<12>() {
+                    tile_12(
+                        simd,
+                        now,
+                        &depth,
+                        b,
+                        width,
+                        column,
+                        add,
+                        &mut out[at * stride..],
+                        stride,
+                    );
+                    (lines, at) = (rest, at + 12);
+                }
             }
-        }
-        while let Some((now, rest)) = lines.split_first_chunk::<6>() {
-            tile_6(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-            (lines, at) = (rest, at + 6);
-        }
-        while let Some((now, rest)) = lines.split_first_chunk::<4>() {
-            tile_4(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-            (lines, at) = (rest, at + 4);
-        }
-        if let Some((now, rest)) = lines.split_first_chunk::<2>() {
-            tile_2(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-            (lines, at) = (rest, at + 2);
-        }
-        if let Some((now, _)) = lines.split_first_chunk::<1>() {
-            tile_1(simd, now, b, width, column, add, &mut out[at * stride..], stride);
+            while let Some((now, rest)) = lines.split_first_chunk::<6>() {
+                tile_6(
+                    simd,
+                    now,
+                    &depth,
+                    b,
+                    width,
+                    column,
+                    add,
+                    &mut out[at * stride..],
+                    stride,
+                );
+                (lines, at) = (rest, at + 6);
+            }
+            while let Some((now, rest)) = lines.split_first_chunk::<4>() {
+                tile_4(
+                    simd,
+                    now,
+                    &depth,
+                    b,
+                    width,
+                    column,
+                    add,
+                    &mut out[at * stride..],
+                    stride,
+                );
+                (lines, at) = (rest, at + 4);
+            }
+            if let Some((now, rest)) = lines.split_first_chunk::<2>() {
+                tile_2(
+                    simd,
+                    now,
+                    &depth,
+                    b,
+                    width,
+                    column,
+                    add,
+                    &mut out[at * stride..],
+                    stride,
+                );
+                (lines, at) = (rest, at + 2);
+            }
+            if let Some((now, _)) = lines.split_first_chunk::<1>() {
+                tile_1(
+                    simd,
+                    now,
+                    &depth,
+                    b,
+                    width,
+                    column,
+                    add,
+                    &mut out[at * stride..],
+                    stride,
+                );
+            }
         }
     }
 }
@@ -300,6 +414,7 @@ macro_rules! tile {
         fn $name<S: Simd>(
             simd: S,
             lines: &[&[f32]; $lines],
+            depth: &Range<usize>,
             b: &[f32],
             width: usize,
             column: usize,
@@ -308,8 +423,8 @@ macro_rules! tile {
             stride: usize,
         ) {
             let columns = column..column + 2 * S::F32_LANES;
-            let k = lines[0].len();
-            let lines = [$(&lines[$i][..k],)*];
+            let k = depth.len();
+            let lines = [$(&lines[$i][depth.start..depth.end],)*];
             let mut sums = [[simd.splat_f32s(0.0); 2]; $lines];
             if add {
                 $(
@@ -354,44 +469,22 @@ fn product_of_columns<S: Simd>(
 ) {
     for column in (0..PANEL).step_by(2 * S::F32_LANES) {
         let mut at = 0;
+        macro_rules! next {
+            ($tile:ident, $lines:literal) => {
+                while columns - at >= $lines {
+                    let out = &mut out[at * stride..];
+                    $tile(simd, (&x[at..], x_stride), b, column, add, out, stride);
+                    at += $lines;
+                }
+            };
+        }
         if S::F32_LANES >= 16 {
-            while columns - at >= 12 {
-                columns_12(
-                    simd,
-                    (&x[at..], x_stride),
-                    b,
-                    column,
-                    add,
-                    &mut out[at * stride..],
-                    stride,
-                );
-                at += 12;
-            }
+            next!(columns_12, 12);
         }
-        while columns - at >= 6 {
-            columns_6(
-                simd,
-                (&x[at..], x_stride),
-                b,
-                column,
-                add,
-                &mut out[at * stride..],
-                stride,
-            );
-            at += 6;
-        }
-        while at < columns {
-            columns_1(
-                simd,
-                (&x[at..], x_stride),
-                b,
-                column,
-                add,
-                &mut out[at * stride..],
-                stride,
-            );
-            at += 1;
-        }
+        next!(columns_6, 6);
+        next!(columns_4, 4);
+        next!(columns_2, 2);
+        next!(columns_1, 1);
     }
 }
 
@@ -437,6 +530,8 @@ macro_rules! columns {
 
 columns!(columns_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
 columns!(columns_6, 6, 0 1 2 3 4 5);
+columns!(columns_4, 4, 0 1 2 3);
+columns!(columns_2, 2, 0 1);
 columns!(columns_1, 1, 0);
 
 #[cfg(test)]

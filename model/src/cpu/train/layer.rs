@@ -2,14 +2,16 @@
 //!
 //! `n` tokens; `D` is the model's width and `F` the feed-forward's, both rounded up to whole panels.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Mixed, Qkv};
-use super::lines::{Lines, for_lines};
+use super::lines::{Lines, Scratch, for_all_lines, for_lines, sized};
 use super::parameters::{Found, LayerParameters, Projection, Values};
+use super::projection::Laid;
 use super::tree::Forest;
 use crate::config::ModelConfig;
 use crate::cpu::math::{
@@ -34,7 +36,8 @@ pub(super) struct Frame {
 /// What a layer computed, as far as the way back needs it.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// `[n, Q + 2 K]`: queries, keys and values before norms and rotation, each rounded up to whole panels.
+    /// `[n, Q + 2 K]`: queries, keys and values, each rounded up to whole panels; before norms and rotation where heads have norms, else
+    /// as attention wants them.
     qkv: Vec<f32>,
     /// `[n, h · e]`
     mixed: Vec<f32>,
@@ -150,32 +153,18 @@ impl Frame {
         Lines::new(states, self.width()).columns(0, self.d)
     }
 
-    /// The norm of states.
-    pub fn normed(&self, states: &[f32], weight: &Values) -> Vec<f32> {
-        let (width, weight) = (self.width(), weight.get());
-        let mut normed = vec![0.0; states.len()];
-        for_lines(&mut normed, width, |first, out| {
-            let states = &states[first * width..][..out.len()];
-            norm_lines(states, width, weight, self.eps, out, width);
-        });
-        normed
+    /// The norm of states: of as many lines in `out`, their first `d` numbers.
+    pub fn norm(&self, states: &[f32], weight: &Values, out: &mut [f32]) {
+        norm_lines(states, self.width(), weight.get(), self.eps, out, self.width());
     }
 
     /// The way back through the norm of `states`, added to `out`.
-    pub fn norm_backward(
-        &self,
-        states: &[f32],
-        weight: &Values,
-        grads: &[f32],
-        out: &mut [f32],
-        found: &mut Found,
-    ) {
-        let width = self.width();
-        for_lines(out, width, |first, out| {
-            let lines = first * width..first * width + out.len();
-            let (states, grads) = (&states[lines.clone()], &grads[lines]);
-            norm_lines_backward(states, weight.get(), self.eps, grads, out, width);
-        });
+    pub fn norm_backward(&self, states: &[f32], weight: &Values, grads: &[f32], out: &mut [f32]) {
+        norm_lines_backward(states, weight.get(), self.eps, grads, out, self.width());
+    }
+
+    /// The gradient of the weight of a norm of `states`.
+    pub fn norm_gradient(&self, states: &[f32], weight: &Values, grads: &[f32], found: &mut Found) {
         found.put(weight, || {
             let mut sum = vec![0.0; self.d];
             let lines = self.states(states).iter().zip(self.states(grads).iter());
@@ -184,22 +173,54 @@ impl Frame {
         });
     }
 
-    /// Queries, keys and values as attention wants them.
-    fn prepared(&self, layer: &LayerParameters, qkv: &[f32]) -> Vec<f32> {
-        let (widths, e, eps) = (self.widths(), self.heads.e, self.eps);
-        let norms = [&layer.q_norm, &layer.k_norm].map(|norm| norm.as_ref().map(Values::get));
-        let scales = [self.scale(), 1.0];
-        let mut qkv = qkv.to_vec();
-        for_lines(&mut qkv, widths.stride, |first, lines| {
-            for (at, line) in lines.chunks_exact_mut(widths.stride).enumerate() {
-                let angles = self.angles(first + at);
-                for (part, (norm, scale)) in norms.into_iter().zip(scales).enumerate() {
-                    let heads = &mut line[widths.at[part]..][..widths.len[part]];
-                    prepare_heads(heads, e, norm, eps, Some(angles), scale);
-                }
+    /// Queries, keys and values of states.
+    fn projected(&self, layer: &LayerParameters, states: &[f32]) -> Vec<f32> {
+        let (width, widths) = (self.width(), self.widths());
+        let laid = layer.qkv.each_ref().map(Projection::forward);
+        let mut qkv = vec![0.0; states.len() / width * widths.stride];
+        for_all_lines([(&mut qkv, widths.stride)], |first, [lines], [normed, low, _]| {
+            let count = lines.len() / widths.stride;
+            let normed = sized(normed, count * width);
+            self.norm(
+                &states[first * width..][..count * width],
+                &layer.attention_norm,
+                normed,
+            );
+            let normed: Vec<&[f32]> = self.states(normed).iter().collect();
+            for (laid, at) in laid.iter().zip(widths.at) {
+                laid.run(&normed, false, lines, (widths.stride, at), low);
+            }
+            if !layer.has_head_norms() {
+                self.prepare(layer, first, lines);
             }
         });
         qkv
+    }
+
+    /// Makes of lines of queries, keys and values what attention wants.
+    fn prepare(&self, layer: &LayerParameters, first: usize, lines: &mut [f32]) {
+        let widths = self.widths();
+        let norms = [&layer.q_norm, &layer.k_norm].map(|norm| norm.as_ref().map(Values::get));
+        for (token, line) in (first..).zip(lines.chunks_exact_mut(widths.stride)) {
+            let angles = self.angles(token);
+            for (part, (norm, scale)) in norms.into_iter().zip([self.scale(), 1.0]).enumerate() {
+                let heads = &mut line[widths.at[part]..][..widths.len[part]];
+                prepare_heads(heads, self.heads.e, norm, self.eps, Some(angles), scale);
+            }
+        }
+    }
+
+    /// What was kept of queries, keys and values, as attention wants it.
+    fn prepared<'a>(&self, layer: &LayerParameters, qkv: &'a [f32]) -> Cow<'a, [f32]> {
+        if !layer.has_head_norms() {
+            return Cow::Borrowed(qkv);
+        }
+        let mut prepared = vec![0.0; qkv.len()];
+        for_lines(&mut prepared, self.widths().stride, |first, lines| {
+            lines.copy_from_slice(&qkv[first * self.widths().stride..][..lines.len()]);
+            self.prepare(layer, first, lines);
+        });
+        Cow::Owned(prepared)
     }
 
     fn scale(&self) -> f32 {
@@ -232,15 +253,23 @@ impl Frame {
             .collect()
     }
 
-    /// Joins lines `[tokens of the tree, width]` of all parts to `[n, stride]`, each head's in columns of its own.
-    fn join(&self, parts: &[&[f32]], width: usize, (stride, from): (usize, usize), out: &mut [f32]) {
-        let mut parts = parts.iter();
-        for tree in &self.forest.trees {
+    /// Joins lines `[tokens of the tree, width]` of all parts to lines of `stride` from `first` on, each head's in columns of its own.
+    fn join(
+        &self,
+        parts: &[&[f32]],
+        width: usize,
+        first: usize,
+        lines: &mut [f32],
+        (stride, from): (usize, usize),
+    ) {
+        let here = first..first + lines.len() / stride;
+        for (number, tree) in self.forest.trees.iter().enumerate() {
             let tokens = self.forest.tokens_of(tree);
-            for (head, part) in parts.by_ref().take(self.heads.kv).enumerate() {
-                let lines = out[tokens.start * stride..tokens.end * stride].chunks_exact_mut(stride);
-                for (line, part) in lines.zip(part.chunks_exact(width)) {
-                    line[from + head * width..][..width].copy_from_slice(part);
+            for token in tokens.start.max(here.start)..tokens.end.min(here.end) {
+                let line = &mut lines[(token - here.start) * stride + from..];
+                let parts = &parts[number * self.heads.kv..][..self.heads.kv];
+                for (to, part) in line.chunks_exact_mut(width).zip(parts) {
+                    to.copy_from_slice(&part[(token - tokens.start) * width..][..width]);
                 }
             }
         }
@@ -248,12 +277,7 @@ impl Frame {
 
     /// The states behind a layer, in the place of those before it, and what the way back needs.
     pub fn forward(&self, layer: &LayerParameters, states: &mut [f32]) -> Kept {
-        let (n, width, widths) = (states.len() / self.width(), self.width(), self.widths());
-        let normed = self.normed(states, &layer.attention_norm);
-        let mut qkv = vec![0.0; n * widths.stride];
-        for (projection, at) in layer.qkv.iter().zip(widths.at) {
-            projection.forward(self.states(&normed), false, &mut qkv, (widths.stride, at));
-        }
+        let qkv = self.projected(layer, states);
         let prepared = self.prepared(layer, &qkv);
         let parts: Vec<Mixed> = self
             .parts(self.qkv(&prepared))
@@ -261,24 +285,13 @@ impl Frame {
             .map(attention::Part::forward)
             .collect();
         drop(prepared);
-        let inner = widths.len[0];
-        let mut mixed = vec![0.0; n * inner];
+        let inner = self.widths().len[0];
+        let mut mixed = vec![0.0; self.forest.tokens.len() * inner];
         let of_parts: Vec<&[f32]> = parts.iter().map(|part| part.mixed.as_slice()).collect();
-        self.join(&of_parts, self.heads.query_width(), (inner, 0), &mut mixed);
-        layer
-            .output
-            .forward(Lines::new(&mixed, inner), true, states, (width, 0));
-        let middle = states.to_vec();
-        let normed = self.normed(states, &layer.mlp_norm);
-        let half = self.f.next_multiple_of(PANEL);
-        let mut gate_up = vec![0.0; n * 2 * half];
-        for (projection, at) in [(&layer.gate, 0), (&layer.up, half)] {
-            projection.forward(self.states(&normed), false, &mut gate_up, (2 * half, at));
-        }
-        drop(normed);
-        let active = self.active(&gate_up);
-        let active = Lines::new(&active, half).columns(0, self.f);
-        layer.down.forward(active, true, states, (width, 0));
+        for_lines(&mut mixed, inner, |first, lines| {
+            self.join(&of_parts, self.heads.query_width(), first, lines, (inner, 0));
+        });
+        let (middle, gate_up) = self.feed_forward(layer, &mixed, states);
         Kept {
             qkv,
             mixed,
@@ -288,14 +301,43 @@ impl Frame {
         }
     }
 
-    /// `silu(gates) · ups`: `[n, F]`
-    fn active(&self, gate_up: &[f32]) -> Vec<f32> {
-        let half = self.f.next_multiple_of(PANEL);
-        let mut active = vec![0.0; gate_up.len() / 2];
-        for_lines(&mut active, half, |first, out| {
-            gated(&gate_up[first * 2 * half..][..2 * out.len()], half, out);
-        });
-        active
+    /// The states behind a layer, in the place of those before it, given what attention mixed; and those in the middle, and gates and ups.
+    fn feed_forward(
+        &self,
+        layer: &LayerParameters,
+        mixed: &[f32],
+        states: &mut [f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let (width, half) = (self.width(), self.f.next_multiple_of(PANEL));
+        let (n, inner) = (states.len() / width, self.widths().len[0]);
+        let mixed = Lines::new(mixed, inner);
+        let [output, gate, up, down] =
+            [&layer.output, &layer.gate, &layer.up, &layer.down].map(Projection::forward);
+        let (mut middle, mut gate_up) = (vec![0.0; n * width], vec![0.0; n * 2 * half]);
+        let buffers = [
+            (states, width),
+            (&mut middle[..], width),
+            (&mut gate_up[..], 2 * half),
+        ];
+        for_all_lines(
+            buffers,
+            |first, [states, middle, gate_up], [normed, active, low]| {
+                let count = states.len() / width;
+                let mixed: Vec<&[f32]> = mixed.rows(first..first + count).iter().collect();
+                output.run(&mixed, true, states, (width, 0), low);
+                middle.copy_from_slice(states);
+                let normed = sized(normed, states.len());
+                self.norm(states, &layer.mlp_norm, normed);
+                let normed: Vec<&[f32]> = self.states(normed).iter().collect();
+                gate.run(&normed, false, gate_up, (2 * half, 0), low);
+                up.run(&normed, false, gate_up, (2 * half, half), low);
+                let active = sized(active, count * half);
+                gated(gate_up, half, active);
+                let active: Vec<&[f32]> = Lines::new(active, half).columns(0, self.f).iter().collect();
+                down.run(&active, true, states, (width, 0), low);
+            },
+        );
+        (middle, gate_up)
     }
 
     /// The way back through a layer that made `kept` of `states`: the gradients of the states behind it become those of the states
@@ -307,71 +349,116 @@ impl Frame {
         kept: Kept,
         grads: &mut [f32],
         below: bool,
-        found: &mut Found,
+        (found, scratch): (&mut Found, &mut Scratch),
     ) {
         let Kept {
             qkv,
             mixed,
             log_sums,
             middle,
-            gate_up,
+            mut gate_up,
         } = kept;
-        self.feed_forward_backward(layer, &middle, gate_up, grads, found);
+        let half = self.f.next_multiple_of(PANEL);
+        self.activation_backward(layer, &mut gate_up, grads, (found, scratch));
+        let of_gates = Lines::new(&gate_up, 2 * half);
+        let of_gates = [of_gates.columns(0, self.f), of_gates.columns(half, self.f)];
+        let projections = [&layer.gate, &layer.up];
+        self.normed_backward(
+            &projections,
+            &layer.mlp_norm,
+            (&middle, grads),
+            &of_gates,
+            true,
+            (found, scratch),
+        );
+        drop(gate_up);
         let (width, widths) = (self.width(), self.widths());
         let inner = widths.len[0];
-        let of_mixed = self.grads_of(
-            &layer.output,
-            Lines::new(&mixed, inner),
-            self.states(grads),
-            found,
-        );
+        let x = Lines::new(&mixed, inner);
+        Projection::gradients(&[&layer.output], x, &[self.states(grads)], found);
         let stride = inner.next_multiple_of(PANEL);
+        let mut of_mixed = vec![0.0; x.count() * stride];
+        let output = layer.output.backward();
+        for_all_lines([(&mut of_mixed[..], stride)], |first, [lines], [low, ..]| {
+            let grads = self.states(&grads[first * width..][..lines.len() / stride * width]);
+            let grads: Vec<&[f32]> = grads.iter().collect();
+            output.run(&grads, false, lines, (stride, 0), low);
+        });
         let of_mixed = Lines::new(&of_mixed, stride).columns(0, inner);
         let of_qkv = self.attention_backward(layer, &qkv, &mixed, &log_sums, of_mixed, found);
-        let normed = self.normed(states, &layer.attention_norm);
+        let of_qkv = Lines::new(&of_qkv, widths.stride);
+        let of_qkv = [0, 1, 2].map(|part| of_qkv.columns(widths.at[part], widths.len[part]));
         let wanted = below || layer.attention_norm.is_trained();
-        let mut of_normed = vec![0.0; states.len()];
-        for (part, projection) in layer.qkv.iter().enumerate() {
-            let lines = Lines::new(&of_qkv, widths.stride).columns(widths.at[part], widths.len[part]);
-            let out = wanted.then_some((of_normed.as_mut_slice(), width, part > 0));
-            projection.backward(self.states(&normed), lines, out, found);
-        }
-        if wanted {
-            self.norm_backward(states, &layer.attention_norm, &of_normed, grads, found);
-        }
+        let norm = &layer.attention_norm;
+        self.normed_backward(
+            &layer.qkv.each_ref(),
+            norm,
+            (states, grads),
+            &of_qkv,
+            wanted,
+            (found, scratch),
+        );
     }
 
-    /// The gradients of what goes into a projection, `[n, in rounded up to whole panels]`.
-    fn grads_of(&self, projection: &Projection, x: Lines, grads: Lines, found: &mut Found) -> Vec<f32> {
-        let stride = x.width().next_multiple_of(PANEL);
-        let mut of_x = vec![0.0; x.count() * stride];
-        projection.backward(x, grads, Some((&mut of_x, stride, false)), found);
-        of_x
-    }
-
-    fn feed_forward_backward(
+    /// The gradients of gates and ups in their place, given those of the states behind the layer.
+    fn activation_backward(
         &self,
         layer: &LayerParameters,
-        middle: &[f32],
-        mut gate_up: Vec<f32>,
-        grads: &mut [f32],
-        found: &mut Found,
+        gate_up: &mut [f32],
+        grads: &[f32],
+        (found, [active, ..]): (&mut Found, &mut Scratch),
     ) {
         let (width, half) = (self.width(), self.f.next_multiple_of(PANEL));
-        let active = self.active(&gate_up);
-        let lines = Lines::new(&active, half).columns(0, self.f);
-        let of_active = self.grads_of(&layer.down, lines, self.states(grads), found);
-        for_lines(&mut gate_up, 2 * half, |first, lines| {
-            gated_backward(lines, half, &of_active[first * half..][..lines.len() / 2]);
+        let active = sized(active, gate_up.len() / 2);
+        let down = layer.down.backward();
+        let buffers = [(gate_up, 2 * half), (&mut *active, half)];
+        for_all_lines(buffers, |first, [gate_up, active], [of_active, low, _]| {
+            gated(gate_up, half, active);
+            let of_active = sized(of_active, active.len());
+            let grads = self.states(&grads[first * width..][..active.len() / half * width]);
+            let grads: Vec<&[f32]> = grads.iter().collect();
+            down.run(&grads, false, of_active, (half, 0), low);
+            gated_backward(gate_up, half, of_active);
         });
-        let normed = self.normed(middle, &layer.mlp_norm);
-        let mut of_normed = vec![0.0; middle.len()];
-        for (projection, at) in [(&layer.gate, 0), (&layer.up, half)] {
-            let lines = Lines::new(&gate_up, 2 * half).columns(at, self.f);
-            let out = (of_normed.as_mut_slice(), width, at > 0);
-            projection.backward(self.states(&normed), lines, Some(out), found);
+        let active = Lines::new(active, half).columns(0, self.f);
+        Projection::gradients(&[&layer.down], active, &[self.states(grads)], found);
+    }
+
+    /// The way back through projections of a norm of `states`, given the gradients of what they make: added to `grads`, if that is wanted.
+    fn normed_backward(
+        &self,
+        projections: &[&Projection],
+        norm: &Values,
+        (states, grads): (&[f32], &mut [f32]),
+        of_made: &[Lines],
+        wanted: bool,
+        (found, [normed, of_normed, _]): (&mut Found, &mut Scratch),
+    ) {
+        let width = self.width();
+        let (normed, of_normed) = (sized(normed, states.len()), sized(of_normed, states.len()));
+        let laid: Vec<Laid> = match wanted {
+            true => projections
+                .iter()
+                .map(|projection| projection.backward())
+                .collect(),
+            false => Vec::new(),
+        };
+        let buffers = [(grads, width), (&mut *normed, width), (&mut *of_normed, width)];
+        for_all_lines(buffers, |first, [grads, normed, of_normed], [low, ..]| {
+            let states = &states[first * width..][..grads.len()];
+            self.norm(states, norm, normed);
+            for (number, (laid, of_made)) in laid.iter().zip(of_made).enumerate() {
+                let lines: Vec<&[f32]> = of_made.rows(first..first + grads.len() / width).iter().collect();
+                laid.run(&lines, number > 0, of_normed, (width, 0), low);
+            }
+            if wanted {
+                self.norm_backward(states, norm, of_normed, grads);
+            }
+        });
+        Projection::gradients(projections, self.states(normed), of_made, found);
+        if wanted {
+            self.norm_gradient(states, norm, of_normed, found);
         }
-        self.norm_backward(middle, &layer.mlp_norm, &of_normed, grads, found);
     }
 
     /// The gradients of queries, keys and values before norms and rotation: `[n, Q + 2 K]`.
@@ -394,30 +481,25 @@ impl Frame {
             .map(|(part, log_sums)| part.backward(mixed, log_sums, grads))
             .collect();
         drop(prepared);
-        let mut out = vec![0.0; qkv.len()];
         let group = self.heads.query_width();
         let of = |part: fn(&attention::Gradients) -> &Vec<f32>| -> Vec<&[f32]> {
             parts.iter().map(|of| part(of).as_slice()).collect()
         };
-        self.join(
-            &of(|part| &part.queries),
-            group,
-            (widths.stride, widths.at[0]),
-            &mut out,
+        let (queries, keys, values) = (
+            of(|part| &part.queries),
+            of(|part| &part.keys),
+            of(|part| &part.values),
         );
-        self.join(&of(|part| &part.keys), e, (widths.stride, widths.at[1]), &mut out);
-        self.join(
-            &of(|part| &part.values),
-            e,
-            (widths.stride, widths.at[2]),
-            &mut out,
-        );
-        let scales = [self.scale(), 1.0];
-        for_lines(&mut out, widths.stride, |first, lines| {
-            for (at, line) in lines.chunks_exact_mut(widths.stride).enumerate() {
+        let (stride, scales) = (widths.stride, [self.scale(), 1.0]);
+        let mut out = vec![0.0; qkv.len()];
+        for_lines(&mut out, stride, |first, lines| {
+            for (parts, width, at) in [(&queries, group, 0), (&keys, e, 1), (&values, e, 2)] {
+                self.join(parts, width, first, lines, (stride, widths.at[at]));
+            }
+            for (token, line) in (first..).zip(lines.chunks_exact_mut(stride)) {
                 for (part, scale) in scales.into_iter().enumerate() {
                     let heads = &mut line[widths.at[part]..][..widths.len[part]];
-                    turn_heads_back(heads, e, self.angles(first + at), scale);
+                    turn_heads_back(heads, e, self.angles(token), scale);
                 }
             }
         });

@@ -31,9 +31,10 @@ use burn::tensor::{Tensor, TensorData};
 
 use self::head::{Head, Target};
 use self::layer::{Frame, Kept};
-use self::lines::Lines;
-use self::parameters::{Found, Parameters, Primitive, a_trained_node};
+use self::lines::{Lines, Scratch};
+use self::parameters::{Found, Parameters, a_trained_node};
 use self::tree::Forest;
+use super::Primitive;
 use crate::device::Processor;
 use crate::llama::Llama;
 
@@ -155,7 +156,8 @@ impl Tape {
         let line = |place: &usize| &states[place * width..][..width];
         self.last = self.asked.iter().flat_map(line).copied().collect();
         drop(states);
-        let normed = self.frame.normed(&self.last, &self.parameters.norm);
+        let mut normed = vec![0.0; self.last.len()];
+        self.frame.norm(&self.last, &self.parameters.norm, &mut normed);
         let lines = self.frame.states(&normed);
         self.known = Some(self.head.forward(&self.parameters, lines, targets, logp, entropy));
     }
@@ -188,17 +190,19 @@ impl Tape {
         let frame = self.frame.with(forest);
         let lines: Vec<Range<usize>> = states.iter().map(|&state| state..state + 1).collect();
         let last = layer::rows(&self.last, width, &lines);
-        let normed = frame.normed(&last, &parameters.norm);
+        let mut normed = vec![0.0; last.len()];
+        frame.norm(&last, &parameters.norm, &mut normed);
         let (of_normed, of_head) = head.backward(parameters, frame.states(&normed), &kept, grads, width);
         let mut of_last = vec![0.0; last.len()];
-        frame.norm_backward(&last, &parameters.norm, &of_normed, &mut of_last, &mut found);
+        frame.norm_backward(&last, &parameters.norm, &of_normed, &mut of_last);
+        frame.norm_gradient(&last, &parameters.norm, &of_normed, &mut found);
         let mut of_states = vec![0.0; frame.forest.tokens.len() * width];
         for (place, line) in asked.zip(of_last.chunks_exact(width)) {
             let node = from.partition_point(|node| node.end <= place);
             let place = frame.forest.nodes[node].tokens.start + place - from[node].start;
             of_states[place * width..][..width].copy_from_slice(line);
         }
-        let lowest = self.lowest();
+        let (lowest, mut scratch) = (self.lowest(), Scratch::default());
         for (index, (layer, (states, kept))) in parameters
             .layers
             .iter()
@@ -216,7 +220,14 @@ impl Tape {
             };
             let kept = kept.unwrap_or_else(|| frame.forward(layer, &mut states.clone()));
             let below = index > lowest || parameters.embedding.is_trained();
-            frame.backward(layer, &states, kept, &mut of_states, below, &mut found);
+            frame.backward(
+                layer,
+                &states,
+                kept,
+                &mut of_states,
+                below,
+                (&mut found, &mut scratch),
+            );
         }
         let of_tokens = frame.states(&of_states);
         Head::put(parameters, of_head, &frame.forest.tokens, of_tokens, &mut found);

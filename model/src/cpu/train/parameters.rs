@@ -1,6 +1,5 @@
 //! The parameters of a model as they are: the numbers are read where they lie, and gradients go where burn's autodiff looks for them.
 
-use burn::backend::BackendTypes;
 use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::module::Param;
@@ -8,11 +7,9 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::config::ModelConfig;
+use crate::cpu::Primitive;
 use crate::device::Processor;
 use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
-
-/// A tensor on the processor.
-pub(super) type Primitive = <Processor as BackendTypes>::FloatTensorPrimitive;
 
 /// A parameter's numbers in f32, and the node that its gradient is asked for by.
 #[derive(Debug)]
@@ -158,6 +155,11 @@ impl LayerParameters {
             up: Projection::new(&mlp.up_proj)?,
             down: Projection::new(&mlp.down_proj)?,
         })
+    }
+
+    /// Whether queries or keys are normalised head by head.
+    pub fn has_head_norms(&self) -> bool {
+        self.q_norm.is_some() || self.k_norm.is_some()
     }
 
     /// Whether a gradient of anything here is wanted.
