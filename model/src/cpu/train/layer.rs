@@ -17,6 +17,7 @@ use crate::cpu::math::{
     turn_heads_back,
 };
 use crate::cpu::product::PANEL;
+use crate::lora::dropout::Mark;
 use crate::rope::inverse_frequencies;
 
 /// What all layers of a model have in common, for some trees.
@@ -150,6 +151,11 @@ impl Frame {
         Lines::new(states, self.width()).columns(0, self.d)
     }
 
+    /// Lines of all tokens, with the tokens' marks.
+    fn marked<'a>(&'a self, lines: Lines<'a>) -> (Lines<'a>, &'a [Mark]) {
+        (lines, &self.forest.marks)
+    }
+
     /// The norm of states.
     pub fn normed(&self, states: &[f32], weight: &Values) -> Vec<f32> {
         let (width, weight) = (self.width(), weight.get());
@@ -252,7 +258,12 @@ impl Frame {
         let normed = self.normed(states, &layer.attention_norm);
         let mut qkv = vec![0.0; n * widths.stride];
         for (projection, at) in layer.qkv.iter().zip(widths.at) {
-            projection.forward(self.states(&normed), false, &mut qkv, (widths.stride, at));
+            projection.forward(
+                self.marked(self.states(&normed)),
+                false,
+                &mut qkv,
+                (widths.stride, at),
+            );
         }
         let prepared = self.prepared(layer, &qkv);
         let parts: Vec<Mixed> = self
@@ -267,18 +278,23 @@ impl Frame {
         self.join(&of_parts, self.heads.query_width(), (inner, 0), &mut mixed);
         layer
             .output
-            .forward(Lines::new(&mixed, inner), true, states, (width, 0));
+            .forward(self.marked(Lines::new(&mixed, inner)), true, states, (width, 0));
         let middle = states.to_vec();
         let normed = self.normed(states, &layer.mlp_norm);
         let half = self.f.next_multiple_of(PANEL);
         let mut gate_up = vec![0.0; n * 2 * half];
         for (projection, at) in [(&layer.gate, 0), (&layer.up, half)] {
-            projection.forward(self.states(&normed), false, &mut gate_up, (2 * half, at));
+            projection.forward(
+                self.marked(self.states(&normed)),
+                false,
+                &mut gate_up,
+                (2 * half, at),
+            );
         }
         drop(normed);
         let active = self.active(&gate_up);
         let active = Lines::new(&active, half).columns(0, self.f);
-        layer.down.forward(active, true, states, (width, 0));
+        layer.down.forward(self.marked(active), true, states, (width, 0));
         Kept {
             qkv,
             mixed,
@@ -334,7 +350,7 @@ impl Frame {
         for (part, projection) in layer.qkv.iter().enumerate() {
             let lines = Lines::new(&of_qkv, widths.stride).columns(widths.at[part], widths.len[part]);
             let out = wanted.then_some((of_normed.as_mut_slice(), width, part > 0));
-            projection.backward(self.states(&normed), lines, out, found);
+            projection.backward(self.marked(self.states(&normed)), lines, out, found);
         }
         if wanted {
             self.norm_backward(states, &layer.attention_norm, &of_normed, grads, found);
@@ -345,7 +361,7 @@ impl Frame {
     fn grads_of(&self, projection: &Projection, x: Lines, grads: Lines, found: &mut Found) -> Vec<f32> {
         let stride = x.width().next_multiple_of(PANEL);
         let mut of_x = vec![0.0; x.count() * stride];
-        projection.backward(x, grads, Some((&mut of_x, stride, false)), found);
+        projection.backward(self.marked(x), grads, Some((&mut of_x, stride, false)), found);
         of_x
     }
 
@@ -369,7 +385,7 @@ impl Frame {
         for (projection, at) in [(&layer.gate, 0), (&layer.up, half)] {
             let lines = Lines::new(&gate_up, 2 * half).columns(at, self.f);
             let out = (of_normed.as_mut_slice(), width, at > 0);
-            projection.backward(self.states(&normed), lines, Some(out), found);
+            projection.backward(self.marked(self.states(&normed)), lines, Some(out), found);
         }
         self.norm_backward(middle, &layer.mlp_norm, &of_normed, grads, found);
     }
