@@ -25,6 +25,8 @@ pub enum Stage {
     Bootstrap = 7,
     /// The first numbers of adapters.
     Adapters = 8,
+    /// What is left out of adapters' inputs in an update.
+    Dropout = 9,
 }
 
 /// The name of one stream: results depend on this and on nothing else.

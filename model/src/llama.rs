@@ -22,7 +22,9 @@ use crate::attention::capped;
 use crate::cache::{Cache, Step, causal_bias, padding_bias};
 use crate::config::{ModelConfig, NormWeight, Norms, QkNorm};
 use crate::dtype::{Dtype, cast, cast_module, rounded, widen};
-use crate::projection::project;
+use crate::lora::Dropout;
+use crate::lora::dropout::Mark;
+use crate::projection::Projector;
 use crate::rope::{RopeTable, Rotation};
 use crate::tokens::Tokens;
 
@@ -44,6 +46,8 @@ pub struct Llama {
     config: ModelConfig,
     #[module(skip)]
     recomputes: bool,
+    #[module(skip)]
+    dropout: Option<Dropout>,
 }
 
 /// Embedding, layers and final norm.
@@ -128,6 +132,7 @@ impl Llama {
             lm_head: (!config.tie_word_embeddings).then(|| blank.dense(d, vocabulary, false)),
             config: config.clone(),
             recomputes: false,
+            dropout: None,
         }
     }
 
@@ -139,6 +144,17 @@ impl Llama {
     /// The same model whose layers' insides are computed again on the way back, or kept.
     pub fn with_gradient_checkpointing(self, recomputes: bool) -> Llama {
         Llama { recomputes, ..self }
+    }
+
+    /// What [`crate::logp`] leaves out of the inputs of adapters.
+    pub fn dropout(&self) -> Option<Dropout> {
+        self.dropout
+    }
+
+    /// The same model from whose adapters' inputs [`crate::logp`] leaves out some, or nothing: for one update, and nothing else. Sampling
+    /// never does.
+    pub fn with_dropout(self, dropout: Option<Dropout>) -> Llama {
+        Llama { dropout, ..self }
     }
 
     /// The model with its weights; what stays behind knows its shape alone.
@@ -205,7 +221,11 @@ impl Llama {
             }
             cast(softmax(scores, 3), v.dtype()).matmul(v)
         };
-        self.run(tokens, &rotations, &mut attend)
+        let marks = self.dropout.map(|dropout| (dropout, marks(tokens)));
+        let dropout = marks
+            .as_ref()
+            .map(|(dropout, marks)| (*dropout, marks.as_slice()));
+        self.run(tokens, &rotations, dropout, &mut attend)
     }
 
     fn forward_cached(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
@@ -230,7 +250,7 @@ impl Llama {
         let step: Step = cache.begin(tokens);
         let mut attend =
             |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| cache.attend(layer, &step, q, k, v);
-        self.run(tokens, &step.rotations, &mut attend)
+        self.run(tokens, &step.rotations, None, &mut attend)
     }
 
     /// The layers, around whatever `attend` makes of `(layer, q, k, v)`:
@@ -239,6 +259,7 @@ impl Llama {
         &self,
         tokens: &Tokens,
         rotations: &[Rotation],
+        dropout: Option<(Dropout, &[Mark])>,
         attend: &mut dyn FnMut(usize, Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<3> {
         let c = &self.config;
@@ -259,8 +280,12 @@ impl Llama {
             .collect();
         for (index, layer) in self.model.layers.iter().enumerate() {
             let (attn, norms) = (&layer.self_attn, layer.norms());
+            let with = Projector {
+                layer: index,
+                dropout,
+            };
             let normed = normalised(norms.before_attention, x.clone());
-            let [queries, keys, values] = attn.project(normed, [k * g * e, k * e, k * e]);
+            let [queries, keys, values] = attn.project(with, normed, [k * g * e, k * e, k * e]);
             let [q_norm, k_norm] = attn.norms();
             let queries = normalised_as(q_norm, queries, [n, k * g, e]);
             let keys = normalised_as(k_norm, keys, [n, k, e]);
@@ -278,10 +303,11 @@ impl Llama {
                 .reshape([k, rows, g, width, e])
                 .permute([1, 3, 0, 2, 4])
                 .reshape([n, k * g * e]);
-            let attended = normalised(norms.behind_attention, project(attn.o_proj(), mixed));
+            let attended = with.project("o_proj", attn.o_proj(), mixed);
+            let attended = normalised(norms.behind_attention, attended);
             x = x + times(attended, c.scales.residual_multiplier);
             let normed = normalised(norms.before_feed_forward, x.clone());
-            let fed = layer.mlp.forward(normed, c.hidden_act);
+            let fed = layer.mlp.forward(with, normed, c.hidden_act);
             let fed = normalised(norms.behind_feed_forward, fed);
             x = x + times(fed, c.scales.residual_multiplier);
         }
@@ -307,6 +333,19 @@ impl Llama {
             cap => capped(widen(logits), cap),
         }
     }
+}
+
+/// The marks of tokens, a row after the other; those of padding are of no text.
+fn marks(tokens: &Tokens) -> Vec<Mark> {
+    let ids = tokens.ids_bt.clone().without_autodiff();
+    let ids: Vec<i64> = ids.try_into_vec_as().expect("token ids can be read");
+    let rows = ids.chunks_exact(tokens.width()).enumerate();
+    rows.flat_map(|(row, ids)| {
+        let padding = vec![Mark::START; tokens.start(row)];
+        let text = ids[padding.len()..].iter().map(|&id| id as u32);
+        padding.into_iter().chain(Mark::of(text))
+    })
+    .collect()
 }
 
 /// `x`, normalised where there is a norm.

@@ -22,8 +22,10 @@ use crate::config::ConfigError;
 use crate::llama::Llama;
 use crate::names::{self, ParamPath, with_value};
 
+pub(crate) mod dropout;
 mod peft;
 
+pub use dropout::Dropout;
 pub use peft::{CONFIG, Peft, WEIGHTS};
 
 /// What adapters are, in PEFT's words.
@@ -35,6 +37,8 @@ pub struct Lora {
     pub alpha: f64,
     /// Whether `alpha` is divided by √r instead of r.
     pub use_rslora: bool,
+    /// Probability that a number which an adapter takes is left out while training ([`Dropout`]).
+    pub dropout: f64,
     /// Which projections have one.
     pub targets: Targets,
 }

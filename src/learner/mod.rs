@@ -20,12 +20,14 @@ use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::is_fused;
-use gcpo_model::lora::{self, Peft};
+use gcpo_model::lora::{self, Dropout, Peft};
+use rand::Rng as _;
 use thiserror::Error;
 
 use crate::objective::ObjectiveError;
 use crate::policy::{Policy, open};
 use crate::projection::ProjectionError;
+use crate::stream::{Stage, StreamKey};
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
 use optim::{Optimizer, add_scaled, clip_grads, non_finite};
@@ -94,6 +96,7 @@ pub struct Learner {
     pub policy: Policy,
     train: Train,
     format: Format,
+    seed: u64,
     /// The weights in f32 that the optimiser updates, where the policy's own are of less.
     master: Option<Llama>,
     /// The model on the other devices that train beside the policy's.
@@ -134,8 +137,30 @@ impl Learner {
             reference: Workers::new(Vec::new()),
             train: train.clone(),
             format,
+            seed: 0,
             policy,
         }
+    }
+
+    /// The same, whose random numbers are those of a run's seed.
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// What update `update` leaves out of adapters' inputs.
+    fn dropout(&self, update: usize) -> Option<Dropout> {
+        let p = self.policy.adapter.as_ref()?.lora.dropout;
+        let stream = StreamKey {
+            seed: self.seed,
+            step: update as u64,
+            prompt: 0,
+            stage: Stage::Dropout,
+            sample: 0,
+        };
+        (p > 0.0).then(|| Dropout {
+            p,
+            key: stream.rng().next_u64(),
+        })
     }
 
     /// Whether `train.gradient_checkpointing`, if it is on, changes nothing here.
@@ -181,8 +206,9 @@ impl Learner {
             Dtype::F16 => LOSS_SCALE,
             _ => 1.0,
         };
+        let dropout = self.dropout(update);
         loop {
-            let (grads, found) = self.gradients(micros, scale, &pass)?;
+            let (grads, found) = self.gradients(micros, scale, dropout, &pass)?;
             match self.apply(grads, update) {
                 Err(UpdateError::Gradient { .. }) if scale > 1.0 => scale /= 2.0,
                 done => return done.map(|update| (update, found)),
@@ -195,13 +221,15 @@ impl Learner {
         &self,
         micros: &[M],
         scale: f64,
+        dropout: Option<Dropout>,
         pass: &(impl Fn(&Llama, &M) -> Result<(Tensor<1>, T), UpdateError> + Sync),
     ) -> Result<(GradientsParams, Vec<T>), UpdateError> {
         let shares = self.workers().deal(micros, |model, micros| {
             let mut sum = GradientsParams::new();
             let mut found = Vec::new();
+            let trained = (*model).clone().with_dropout(dropout);
             for (place, micro) in micros {
-                let (loss, what) = pass(model, micro)?;
+                let (loss, what) = pass(&trained, micro)?;
                 let loss = if scale == 1.0 { loss } else { loss * scale };
                 let raw = GradientsParams::from_grads(loss.backward(), *model);
                 add_scaled(*model, &mut sum, raw, scale.recip());

@@ -138,7 +138,7 @@ impl Learner {
                 let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
                 let (update, found) = match done {
                     Err(UpdateError::Gradient { .. }) => {
-                        return Err(self.find_non_finite(&members, &totals, what)?);
+                        return Err(self.find_non_finite(update, &members, &totals, what)?);
                     }
                     done => done?,
                 };
@@ -157,6 +157,7 @@ impl Learner {
     /// The problem whose candidate makes the gradient of all of them NaN or infinite.
     fn find_non_finite(
         &self,
+        update: usize,
         members: &[Member],
         totals: &BatchTotals,
         what: &PolicyGradient,
@@ -165,7 +166,7 @@ impl Learner {
             what,
             id: group.problem.id.clone(),
         };
-        let model = &self.policy.model;
+        let model = &self.policy.model.clone().with_dropout(self.dropout(update));
         for member in members {
             let (loss, _) = what.run(model, &[*member], totals)?;
             let grads = GradientsParams::from_grads(loss.backward(), model);

@@ -18,7 +18,7 @@ section! {
         pub r: usize = 8,
         /// What adapters are multiplied by, times `r`. Source: PEFT.
         pub lora_alpha: f64 = 8.0,
-        /// Share of an adapter's inputs that is left out while training; only 0. Source: PEFT.
+        /// Probability that a number which an adapter takes is left out while training; 0 or more, less than 1. Source: PEFT.
         pub lora_dropout: f64 = 0.0,
         /// Which projections have an adapter: their names in a list, or `"all-linear"` for all but the head. Source: PEFT (Llama, Qwen).
         pub target_modules: TargetModules = TargetModules::default(),
@@ -33,11 +33,11 @@ impl Check for LoraSettings {
             return impossible("r", "0 is no rank", "give 1 or more");
         }
         positive("lora_alpha", self.lora_alpha)?;
-        if self.lora_dropout != 0.0 {
+        if !(0.0..1.0).contains(&self.lora_dropout) {
             return impossible(
                 "lora_dropout",
-                "dropout is not computed: what it drops would have to be the same however work is batched",
-                "remove the key; weight_decay and a smaller r are other ways to hold adapters back",
+                format!("{} is no share of which something is left", self.lora_dropout),
+                "give 0 or more, less than 1",
             );
         }
         match &self.target_modules {
@@ -58,6 +58,7 @@ impl LoraSettings {
             r: self.r,
             alpha: self.lora_alpha,
             use_rslora: self.use_rslora,
+            dropout: self.lora_dropout,
             targets: self.target_modules.0.clone(),
         }
     }

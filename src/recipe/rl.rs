@@ -45,7 +45,8 @@ impl Rl {
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
-        let mut learner = Learner::new(&config.train, config.format(), policy, updates, others);
+        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
+        let mut learner = learner.seeded(config.seed);
         check_effect(&config, &learner)?;
         if gradient.objective.needs_reference_model() {
             learner.keep_reference();

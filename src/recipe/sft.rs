@@ -42,7 +42,8 @@ impl Sft {
             })?;
         }
         let updates = config.train.max_steps;
-        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
+        let learner =
+            Learner::new(&config.train, config.format(), policy, updates, others).seeded(config.seed);
         check_effect(&config, &learner)?;
         Ok(Self {
             held_out: HeldOut::of(&config, &problems)?,

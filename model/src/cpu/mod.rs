@@ -1,5 +1,5 @@
-//! The decoder on the processor, fused: what [`crate::inference::Inference`] runs where the parameters are f32 on the
-//! processor's backend.
+//! The decoder on the processor, fused: what [`crate::inference::Inference`] runs where the parameters are f32 or bfloat16
+//! on the processor's backend.
 //!
 //! burn's operations each make a tensor, read it again in the next, and share every one of them out among the threads;
 //! with the few rows of a decoding step that costs more than the arithmetic. Here a task takes some tokens through all
@@ -22,6 +22,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 mod train;
+mod weight;
 mod weights;
 
 use burn::backend::BackendTypes;

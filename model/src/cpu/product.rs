@@ -20,31 +20,31 @@ pub(super) const TILE: usize = 12;
 
 /// A weight `[k, n]`, as panels `[n / 32][k][32]`, the last filled up with zeros.
 #[derive(Debug)]
-pub(super) struct Matrix {
-    k: usize,
+pub(super) struct Matrix<T = f32> {
+    pub(super) k: usize,
     /// Columns, rounded up to whole panels.
     columns: usize,
-    panels: Vec<f32>,
+    pub(super) panels: Vec<T>,
 }
 
 /// A weight, or a part of one, that is to be laid out.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Part<'a> {
+pub(super) enum Part<'a, T = f32> {
     /// `[k, n]` row by row, a row at every multiple of `stride`.
     Rows {
-        values: &'a [f32],
+        values: &'a [T],
         stride: usize,
         n: usize,
     },
     /// `[n, k]` row by row, a row at every multiple of `stride`: its transpose is laid out.
     Transposed {
-        values: &'a [f32],
+        values: &'a [T],
         stride: usize,
         n: usize,
     },
 }
 
-impl Part<'_> {
+impl<T: Copy> Part<'_, T> {
     fn n(&self) -> usize {
         match *self {
             Self::Rows { n, .. } | Self::Transposed { n, .. } => n,
@@ -52,7 +52,7 @@ impl Part<'_> {
     }
 
     /// Fills a panel with the columns from `from` on; what is beyond the last stays.
-    fn fill(&self, k: usize, from: usize, panel: &mut [f32]) {
+    fn fill(&self, k: usize, from: usize, panel: &mut [T]) {
         let width = PANEL.min(self.n() - from);
         match *self {
             Self::Rows { values, stride, .. } => {
@@ -61,7 +61,7 @@ impl Part<'_> {
                 }
             }
             Self::Transposed { values, stride, .. } => {
-                let rows: Vec<&[f32]> = values[from * stride..].chunks(stride).take(width).collect();
+                let rows: Vec<&[T]> = values[from * stride..].chunks(stride).take(width).collect();
                 // Few enough lines of the panel to stay in the cache while every row gives its numbers.
                 for (strip, lines) in panel.chunks_mut(STRIP * PANEL).enumerate() {
                     let at = strip * STRIP;
@@ -77,10 +77,10 @@ impl Part<'_> {
     }
 }
 
-impl Matrix {
+impl<T: Copy + Default + Send + Sync> Matrix<T> {
     /// Lays out weights side by side; each is `[k, n]`, row by row. Each starts a panel of its own.
-    pub fn new(k: usize, parts: &[(usize, &[f32])]) -> Self {
-        let parts: Vec<Part> = parts
+    pub fn new(k: usize, parts: &[(usize, &[T])]) -> Self {
+        let parts: Vec<Part<T>> = parts
             .iter()
             .map(|&(n, values)| {
                 assert_eq!(values.len(), k * n);
@@ -91,15 +91,15 @@ impl Matrix {
     }
 
     /// Lays out parts side by side, each from a panel of its own on. With `team` the panels are shared out among the threads.
-    pub fn pack(k: usize, parts: &[Part], team: bool) -> Self {
-        let starts = |part: &Part| (0..part.n()).step_by(PANEL);
-        let jobs: Vec<(&Part, usize)> = parts
+    pub fn pack(k: usize, parts: &[Part<T>], team: bool) -> Self {
+        let starts = |part: &Part<T>| (0..part.n()).step_by(PANEL);
+        let jobs: Vec<(&Part<T>, usize)> = parts
             .iter()
             .flat_map(|part| starts(part).map(move |from| (part, from)))
             .collect();
         let columns = jobs.len() * PANEL;
-        let mut panels = vec![0.0; k * columns];
-        let fill = |(panel, (part, from)): (&mut [f32], &(&Part, usize))| part.fill(k, *from, panel);
+        let mut panels = vec![T::default(); k * columns];
+        let fill = |(panel, (part, from)): (&mut [T], &(&Part<T>, usize))| part.fill(k, *from, panel);
         match team {
             true => panels.par_chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
             false => panels.chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
@@ -107,10 +107,26 @@ impl Matrix {
         Self { k, columns, panels }
     }
 
-    /// Lays out the transpose of a weight `[n, k]`, row by row.
-    pub fn transposed(k: usize, values: &[f32]) -> Self {
-        let (stride, n) = (k, values.len() / k);
-        Self::pack(k, &[Part::Transposed { values, stride, n }], true)
+    /// Lays out the transpose of a weight `[n, k]`, row by row, where it lies: the rows of a panel's columns take as much room as the panel.
+    pub fn transposed(k: usize, mut values: Vec<T>) -> Self {
+        let columns = (values.len() / k).next_multiple_of(PANEL);
+        values.resize(k * columns, T::default());
+        values.par_chunks_mut(k * PANEL).for_each_init(
+            || vec![T::default(); k * PANEL],
+            |rows, panel| {
+                rows.copy_from_slice(panel);
+                let (values, stride, n) = (rows.as_slice(), k, PANEL);
+                Part::Transposed { values, stride, n }.fill(k, 0, panel);
+            },
+        );
+        let panels = values;
+        Self { k, columns, panels }
+    }
+
+    /// The numbers of a column, in the order of `k`.
+    pub fn column(&self, at: usize) -> impl Iterator<Item = T> {
+        let panel = &self.panels[at / PANEL * self.k * PANEL..][..self.k * PANEL];
+        panel.iter().skip(at % PANEL).step_by(PANEL).copied()
     }
 
     /// Columns of a result: all parts, each rounded up to whole panels.
@@ -123,6 +139,38 @@ impl Matrix {
         size_of_val(self.panels.as_slice())
     }
 
+    /// Calls `each(panels, part, stride)` for shares of the panels, one a thread: `part`, lines of `stride` numbers, holds what stands in their
+    /// columns of `out`, and goes back there. Sums that go on from it are so those of a product that is not shared out.
+    ///
+    /// # Shapes
+    /// `out`: `[n, columns]`
+    pub(super) fn share_out(&self, out: &mut [f32], each: impl Fn(&[T], &mut [f32], usize) + Sync) {
+        let per_task = (self.columns / PANEL).div_ceil(rayon::current_num_threads());
+        let (before, n): (&[f32], usize) = (out, out.len() / self.columns);
+        let parts: Vec<(usize, Vec<f32>)> = self
+            .panels
+            .par_chunks(self.k * PANEL * per_task)
+            .enumerate()
+            .map(|(index, panels)| {
+                let (from, stride) = (index * per_task * PANEL, panels.len() / self.k);
+                let mut part = Vec::with_capacity(n * stride);
+                for line in before.chunks_exact(self.columns) {
+                    part.extend_from_slice(&line[from..from + stride]);
+                }
+                each(panels, &mut part, stride);
+                (from, part)
+            })
+            .collect();
+        for (from, part) in parts {
+            let stride = part.len() / n;
+            for (to, values) in out.chunks_exact_mut(self.columns).zip(part.chunks_exact(stride)) {
+                to[from..from + stride].copy_from_slice(values);
+            }
+        }
+    }
+}
+
+impl Matrix {
     /// `out = lines · self`, or `out += lines · self`, line `i` of `out` at `i * stride`.
     ///
     /// # Shapes
@@ -172,36 +220,16 @@ impl Matrix {
         if !team {
             return self.multiply_into(lines, add, out, self.columns);
         }
-        // A part starts from what stands there, so that its sums are those of a product that is not shared out.
-        let per_task = (self.columns / PANEL).div_ceil(rayon::current_num_threads());
-        let before: &[f32] = out;
-        let parts: Vec<(usize, Vec<f32>)> = self
-            .panels
-            .par_chunks(panel * per_task)
-            .enumerate()
-            .map(|(index, panels)| {
-                let (from, stride) = (index * per_task * PANEL, panels.len() / self.k);
-                let mut out = Vec::with_capacity(lines.len() * stride);
-                for line in before.chunks_exact(self.columns).take(lines.len()) {
-                    out.extend_from_slice(&line[from..from + stride]);
-                }
-                Arch::new().dispatch(Product {
-                    lines,
-                    panels,
-                    panel,
-                    add,
-                    out: &mut out,
-                    stride,
-                });
-                (from, out)
-            })
-            .collect();
-        for (from, part) in parts {
-            let stride = part.len() / lines.len();
-            for (to, values) in out.chunks_exact_mut(self.columns).zip(part.chunks_exact(stride)) {
-                to[from..from + stride].copy_from_slice(values);
-            }
-        }
+        self.share_out(&mut out[..lines.len() * self.columns], |panels, out, stride| {
+            Arch::new().dispatch(Product {
+                lines,
+                panels,
+                panel,
+                add,
+                out,
+                stride,
+            });
+        });
     }
 }
 

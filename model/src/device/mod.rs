@@ -15,7 +15,7 @@ mod spec;
 mod tests;
 
 pub use backends::threads;
-pub(crate) use backends::{Processor, processor, processor_f32};
+pub(crate) use backends::{Processor, processor, processor_numbers};
 pub use error::DeviceError;
 pub use memory::{Memory, of_this_machine, peak_of_this_process};
 pub use open::{Listed, Missing, list, of_tests, of_tests_in_f64, open};

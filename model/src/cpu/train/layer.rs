@@ -19,6 +19,7 @@ use crate::cpu::math::{
     turn_heads_back,
 };
 use crate::cpu::product::PANEL;
+use crate::lora::dropout::Mark;
 use crate::rope::inverse_frequencies;
 
 /// What all layers of a model have in common, for some trees.
@@ -153,6 +154,11 @@ impl Frame {
         Lines::new(states, self.width()).columns(0, self.d)
     }
 
+    /// The marks of so many tokens.
+    fn marks(&self, first: usize, count: usize) -> &[Mark] {
+        &self.forest.marks[first..first + count]
+    }
+
     /// The norm of states: of as many lines in `out`, their first `d` numbers.
     pub fn norm(&self, states: &[f32], weight: &Values, out: &mut [f32]) {
         norm_lines(states, self.width(), weight.get(), self.eps, out, self.width());
@@ -180,6 +186,7 @@ impl Frame {
         let mut qkv = vec![0.0; states.len() / width * widths.stride];
         for_all_lines([(&mut qkv, widths.stride)], |first, [lines], [normed, low, _]| {
             let count = lines.len() / widths.stride;
+            let marks = self.marks(first, count);
             let normed = sized(normed, count * width);
             self.norm(
                 &states[first * width..][..count * width],
@@ -188,7 +195,7 @@ impl Frame {
             );
             let normed: Vec<&[f32]> = self.states(normed).iter().collect();
             for (laid, at) in laid.iter().zip(widths.at) {
-                laid.run(&normed, false, lines, (widths.stride, at), low);
+                laid.run((&normed, marks), false, lines, (widths.stride, at), low);
             }
             if !layer.has_head_norms() {
                 self.prepare(layer, first, lines);
@@ -323,18 +330,19 @@ impl Frame {
             buffers,
             |first, [states, middle, gate_up], [normed, active, low]| {
                 let count = states.len() / width;
+                let marks = self.marks(first, count);
                 let mixed: Vec<&[f32]> = mixed.rows(first..first + count).iter().collect();
-                output.run(&mixed, true, states, (width, 0), low);
+                output.run((&mixed, marks), true, states, (width, 0), low);
                 middle.copy_from_slice(states);
                 let normed = sized(normed, states.len());
                 self.norm(states, &layer.mlp_norm, normed);
                 let normed: Vec<&[f32]> = self.states(normed).iter().collect();
-                gate.run(&normed, false, gate_up, (2 * half, 0), low);
-                up.run(&normed, false, gate_up, (2 * half, half), low);
+                gate.run((&normed, marks), false, gate_up, (2 * half, 0), low);
+                up.run((&normed, marks), false, gate_up, (2 * half, half), low);
                 let active = sized(active, count * half);
                 gated(gate_up, half, active);
                 let active: Vec<&[f32]> = Lines::new(active, half).columns(0, self.f).iter().collect();
-                down.run(&active, true, states, (width, 0), low);
+                down.run((&active, marks), true, states, (width, 0), low);
             },
         );
         (middle, gate_up)
@@ -375,14 +383,21 @@ impl Frame {
         let (width, widths) = (self.width(), self.widths());
         let inner = widths.len[0];
         let x = Lines::new(&mixed, inner);
-        Projection::gradients(&[&layer.output], x, &[self.states(grads)], found);
+        let marks = &self.forest.marks;
+        Projection::gradients(&[&layer.output], (x, marks), &[self.states(grads)], found);
         let stride = inner.next_multiple_of(PANEL);
         let mut of_mixed = vec![0.0; x.count() * stride];
         let output = layer.output.backward();
         for_all_lines([(&mut of_mixed[..], stride)], |first, [lines], [low, ..]| {
             let grads = self.states(&grads[first * width..][..lines.len() / stride * width]);
             let grads: Vec<&[f32]> = grads.iter().collect();
-            output.run(&grads, false, lines, (stride, 0), low);
+            output.run(
+                (&grads, self.marks(first, grads.len())),
+                false,
+                lines,
+                (stride, 0),
+                low,
+            );
         });
         let of_mixed = Lines::new(&of_mixed, stride).columns(0, inner);
         let of_qkv = self.attention_backward(layer, &qkv, &mixed, &log_sums, of_mixed, found);
@@ -417,11 +432,18 @@ impl Frame {
             let of_active = sized(of_active, active.len());
             let grads = self.states(&grads[first * width..][..active.len() / half * width]);
             let grads: Vec<&[f32]> = grads.iter().collect();
-            down.run(&grads, false, of_active, (half, 0), low);
+            down.run(
+                (&grads, self.marks(first, grads.len())),
+                false,
+                of_active,
+                (half, 0),
+                low,
+            );
             gated_backward(gate_up, half, of_active);
         });
         let active = Lines::new(active, half).columns(0, self.f);
-        Projection::gradients(&[&layer.down], active, &[self.states(grads)], found);
+        let marks = &self.forest.marks;
+        Projection::gradients(&[&layer.down], (active, marks), &[self.states(grads)], found);
     }
 
     /// The way back through projections of a norm of `states`, given the gradients of what they make: added to `grads`, if that is wanted.
@@ -449,13 +471,20 @@ impl Frame {
             self.norm(states, norm, normed);
             for (number, (laid, of_made)) in laid.iter().zip(of_made).enumerate() {
                 let lines: Vec<&[f32]> = of_made.rows(first..first + grads.len() / width).iter().collect();
-                laid.run(&lines, number > 0, of_normed, (width, 0), low);
+                laid.run(
+                    (&lines, self.marks(first, lines.len())),
+                    number > 0,
+                    of_normed,
+                    (width, 0),
+                    low,
+                );
             }
             if wanted {
                 self.norm_backward(states, norm, of_normed, grads);
             }
         });
-        Projection::gradients(projections, self.states(normed), of_made, found);
+        let x = (self.states(normed), &self.forest.marks[..]);
+        Projection::gradients(projections, x, of_made, found);
         if wanted {
             self.norm_gradient(states, norm, of_normed, found);
         }

@@ -1,35 +1,40 @@
 //! A linear layer with its adapter, forward and backward.
 
-use super::lines::{Lines, outer, outers, sized, sum_lines};
+use super::lines::{Lines, for_lines, outer, outers, sized, sum_lines};
 use super::parameters::{Adapter, Found, Projection};
 use crate::cpu::product::{Matrix, PANEL, Part};
+use crate::lora::dropout::{Mark, Mask};
 
 /// A projection laid out for products one way: `x W + b + s (x A) B`, or back, `g Wᵀ + s (g Bᵀ) Aᵀ`.
 pub(super) struct Laid<'a> {
     weight: Matrix,
     bias: Option<&'a [f32]>,
-    adapter: Option<LaidAdapter>,
+    adapter: Option<LaidAdapter<'a>>,
 }
 
-struct LaidAdapter {
+struct LaidAdapter<'a> {
     first: Matrix,
     second: Matrix,
     r: usize,
     scale: f32,
+    /// What is left out of what goes in, or on the way back of what comes out.
+    mask: Option<&'a Mask>,
+    is_back: bool,
 }
 
 impl Laid<'_> {
-    /// What comes of some lines, or that added, in the columns of `out` from `from` on. A line's bits do not depend on the others.
+    /// What comes of some lines, or that added, in the columns of `out` from `from` on; `marks` are those of the lines' tokens. A line's
+    /// bits do not depend on the others.
     ///
     /// # Shapes
     /// `x`: `[n][in]`; `out`: `[n, stride]`
     pub fn run(
         &self,
-        x: &[&[f32]],
+        (x, marks): (&[&[f32]], &[Mark]),
         add: bool,
         out: &mut [f32],
         (stride, from): (usize, usize),
-        low: &mut Vec<f32>,
+        scratch: &mut Vec<f32>,
     ) {
         self.weight.multiply_into(x, add, &mut out[from..], stride);
         if let Some(bias) = self.bias {
@@ -38,15 +43,44 @@ impl Laid<'_> {
                 line.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
             }
         }
-        let Some(adapter) = &self.adapter else { return };
-        let columns = adapter.first.columns();
-        let low = sized(low, x.len() * columns);
-        adapter.first.multiply_into(x, false, low, columns);
-        low.iter_mut().for_each(|low| *low *= adapter.scale);
-        let lines: Vec<&[f32]> = low.chunks_exact(columns).map(|line| &line[..adapter.r]).collect();
-        adapter
-            .second
-            .multiply_into(&lines, true, &mut out[from..], stride);
+        if let Some(adapter) = &self.adapter {
+            adapter.add((x, marks), &mut out[from..], stride, scratch);
+        }
+    }
+}
+
+impl LaidAdapter<'_> {
+    fn add(&self, (x, marks): (&[&[f32]], &[Mark]), out: &mut [f32], stride: usize, scratch: &mut Vec<f32>) {
+        let (columns, width) = (self.first.columns(), x.first().map_or(0, |line| line.len()));
+        let masked = match (self.mask, self.is_back) {
+            (None, _) => 0,
+            (Some(_), false) => width,
+            (Some(_), true) => self.second.columns(),
+        };
+        let (low, masked) = sized(scratch, x.len() * (columns + masked)).split_at_mut(x.len() * columns);
+        match self.mask.filter(|_| !self.is_back) {
+            None => self.first.multiply_into(x, false, low, columns),
+            Some(mask) => {
+                for ((line, x), mark) in masked.chunks_exact_mut(width).zip(x).zip(marks) {
+                    line.copy_from_slice(x);
+                    mask.apply(*mark, line);
+                }
+                let x: Vec<&[f32]> = masked.chunks_exact(width).collect();
+                self.first.multiply_into(&x, false, low, columns);
+            }
+        }
+        low.iter_mut().for_each(|low| *low *= self.scale);
+        let lines: Vec<&[f32]> = low.chunks_exact(columns).map(|line| &line[..self.r]).collect();
+        let Some(mask) = self.mask.filter(|_| self.is_back) else {
+            return self.second.multiply_into(&lines, true, out, stride);
+        };
+        let columns = self.second.columns();
+        self.second.multiply_into(&lines, false, masked, columns);
+        let out = out.chunks_mut(stride);
+        for ((line, out), mark) in masked.chunks_exact_mut(columns).zip(out).zip(marks) {
+            mask.apply(*mark, line);
+            out.iter_mut().zip(line).for_each(|(out, grad)| *out += *grad);
+        }
     }
 }
 
@@ -61,6 +95,8 @@ impl Projection {
                 second: laid(adapter.b_lines(self.out).part(), adapter.r),
                 r: adapter.r,
                 scale: adapter.scale,
+                mask: adapter.mask.as_ref(),
+                is_back: false,
             }),
         }
     }
@@ -75,6 +111,8 @@ impl Projection {
                 second: laid(adapter.a_lines().transposed(), adapter.r),
                 r: adapter.r,
                 scale: adapter.scale,
+                mask: adapter.mask.as_ref(),
+                is_back: true,
             }),
         }
     }
@@ -88,8 +126,13 @@ impl Projection {
         self.weight.get().len() / self.out
     }
 
-    /// The gradients of the parameters of projections of the same lines.
-    pub fn gradients(projections: &[&Self], x: Lines, grads: &[Lines], found: &mut Found) {
+    /// The gradients of the parameters of projections of the same lines; `marks` are those of the lines' tokens.
+    pub fn gradients(
+        projections: &[&Self],
+        (x, marks): (Lines, &[Mark]),
+        grads: &[Lines],
+        found: &mut Found,
+    ) {
         let trained: Vec<usize> = (0..projections.len())
             .filter(|&number| projections[number].weight.is_trained())
             .collect();
@@ -102,6 +145,10 @@ impl Projection {
                 found.put(bias, || sum_lines(grads));
             }
             if let Some(adapter) = &projection.adapter {
+                let dropped = adapter.dropped(x, marks);
+                let x = dropped
+                    .as_deref()
+                    .map_or(x, |dropped| Lines::new(dropped, x.width()));
                 found.put(&adapter.a, || {
                     outer(x, adapter.lines(&adapter.low_grads(grads, projection.out)))
                 });
@@ -140,6 +187,20 @@ impl Adapter {
     /// `s grads Bᵀ`: `[n, r rounded up to whole panels]`
     fn low_grads(&self, grads: Lines, out: usize) -> Vec<f32> {
         self.scaled(grads, self.b_lines(out).transposed())
+    }
+
+    /// What it takes of `x`, where it does not take all: `[n, in]`. It is made for each use, and not kept.
+    fn dropped(&self, x: Lines, marks: &[Mark]) -> Option<Vec<f32>> {
+        let mask = self.mask.as_ref()?;
+        let mut dropped = vec![0.0; x.count() * x.width()];
+        for_lines(&mut dropped, x.width(), |first, lines| {
+            let lines = lines.chunks_exact_mut(x.width());
+            for ((at, line), mark) in (first..).zip(lines).zip(&marks[first..]) {
+                line.copy_from_slice(x.line(at));
+                mask.apply(*mark, line);
+            }
+        });
+        Some(dropped)
     }
 
     fn scaled(&self, lines: Lines, factor: Part) -> Vec<f32> {
