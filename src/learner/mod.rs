@@ -2,6 +2,7 @@
 
 mod batch;
 mod config;
+mod cut;
 pub mod optim;
 pub mod schedule;
 mod update;
@@ -28,6 +29,7 @@ use crate::policy::{Policy, open};
 use crate::projection::ProjectionError;
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
+pub use cut::{Limits, PassTokens};
 use optim::{Optimizer, add_scaled, clip_grads, non_finite};
 use schedule::LrSchedule;
 pub use update::{Learnt, PolicyGradient, members};
