@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::cpu;
 use crate::dtype::widen;
 use crate::llama::Llama;
-use crate::tokens::{Padding, Tokens};
+use crate::tokens::{Padding, Tokens, fed};
 
 /// Logits that are held at once, in numbers.
 const LOGITS_AT_ONCE: usize = 1 << 22;
@@ -43,35 +43,96 @@ pub fn is_fused(model: &Llama) -> bool {
     cpu::is_fused(model)
 }
 
-/// [`completion_logp`] by tensor operations, whatever the device.
+/// Tokens that [`completion_logp`] runs for some pairs: what a row is filled up with counts, too, and what several rows begin with counts
+/// once where it is run once.
+pub fn tokens_run(model: &Llama, pairs: &[(&[u32], &[u32])]) -> usize {
+    let texts = fed(pairs);
+    match is_fused(model) {
+        true => cpu::tokens_run(&texts),
+        false => alike(&texts).map(|rows| rows.len() * texts[rows[0]].len()).sum(),
+    }
+}
+
+/// The rows that are run together, the longest first: filled up to their longest they are at most a tenth more than their tokens.
+fn alike(texts: &[Vec<u32>]) -> impl Iterator<Item = Vec<usize>> {
+    let length = |row: usize| texts[row].len();
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&row| std::cmp::Reverse(length(row)));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut tokens = 0;
+    for row in order {
+        if let Some(batch) = batches.last_mut()
+            && 10 * (batch.len() + 1) * length(batch[0]) <= 11 * (tokens + length(row))
+        {
+            batch.push(row);
+            tokens += length(row);
+        } else {
+            batches.push(vec![row]);
+            tokens = length(row);
+        }
+    }
+    batches.into_iter()
+}
+
+/// [`completion_logp`] by tensor operations, whatever the device. Rows of like length are run together, so that little is padding, and the
+/// head sees no padding at all.
 pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
     let device = model.device();
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
-    // The last token predicts nothing that is asked for.
-    let fed: Vec<Vec<u32>> = pairs
-        .iter()
-        .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
-        .collect();
-    let hidden_bsd = model.forward(&Tokens::new(&fed, Padding::Right, &device), None);
-    let [b, s, d] = hidden_bsd.dims();
-    let mut picks = Vec::with_capacity(b * t);
-    let mut targets = Vec::with_capacity(b * t);
-    for (row, (context, tokens)) in pairs.iter().enumerate() {
-        for at in 0..t {
-            let within = at.min(tokens.len() - 1);
-            picks.push((row * s + context.len() - 1 + within) as i64);
-            targets.push(i64::from(tokens[within]));
+    let texts = fed(pairs);
+    let mut states = Vec::new();
+    let mut targets = Vec::new();
+    // Where each row's tokens stand among all that are asked for.
+    let mut first = vec![0; pairs.len()];
+    for rows in alike(&texts) {
+        let batch: Vec<&[u32]> = rows.iter().map(|&row| texts[row].as_slice()).collect();
+        let hidden_bsd = model.forward(&Tokens::new(&batch, Padding::Right, &device), None);
+        let [b, s, d] = hidden_bsd.dims();
+        let mut picks = Vec::new();
+        for (at, &row) in rows.iter().enumerate() {
+            let (context, tokens) = pairs[row];
+            first[row] = targets.len();
+            targets.extend(tokens.iter().map(|&token| i64::from(token)));
+            let start = at * s + context.len() - 1;
+            picks.extend((start..start + tokens.len()).map(|place| place as i64));
         }
+        let picks = ints(picks, &hidden_bsd);
+        states.push(hidden_bsd.reshape([b * s, d]).select(0, picks));
     }
-    let inner = device.inner();
-    let picks = Tensor::<1, Int>::from_data(TensorData::new(picks, [b * t]), &inner);
-    let targets_bt = Tensor::<2, Int>::from_data(TensorData::new(targets, [b, t]), &inner);
-    let (picks, targets_bt) = match hidden_bsd.is_autodiff() {
-        true => (picks.autodiff(), targets_bt.autodiff()),
-        false => (picks, targets_bt),
+    let hidden_nd = joined(states);
+    let [n, d] = hidden_nd.dims();
+    let targets_bt = ints(targets, &hidden_nd).reshape([1, n]);
+    let found = token_logp(model, hidden_nd.reshape([1, n, d]), targets_bt, temperature);
+    let mut places = Vec::with_capacity(pairs.len() * t);
+    for (first, (_, tokens)) in first.iter().zip(pairs) {
+        places.extend((0..t).map(|at| (first + at.min(tokens.len() - 1)) as i64));
+    }
+    let shape = [pairs.len(), t];
+    let laid_out = |of_1n: Tensor<2>| {
+        let places = ints(places.clone(), &of_1n);
+        of_1n.reshape([n]).select(0, places).reshape(shape)
     };
-    let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
-    token_logp(model, hidden_btd, targets_bt, temperature)
+    TokenLogp {
+        logp_bt: laid_out(found.logp_bt),
+        entropy_bt: laid_out(found.entropy_bt),
+    }
+}
+
+/// Numbers to index `like` with.
+fn ints<const D: usize>(values: Vec<i64>, like: &Tensor<D>) -> Tensor<1, Int> {
+    let count = values.len();
+    let made = Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &like.device().inner());
+    match like.is_autodiff() {
+        true => made.autodiff(),
+        false => made,
+    }
+}
+
+fn joined(parts: Vec<Tensor<2>>) -> Tensor<2> {
+    match parts.len() {
+        1 => parts.into_iter().next().expect("there is one part"),
+        _ => Tensor::cat(parts, 0),
+    }
 }
 
 /// Log-probabilities of `targets_bt` under the distributions that the hidden states predict, at a temperature. The state
@@ -106,12 +167,32 @@ pub(crate) fn token_logp(
         let targets = targets_n.clone().slice(from..to).reshape([to - from, 1]);
         logps.push(logp.gather(1, targets));
     }
-    let join = |parts: Vec<Tensor<2>>| match parts.len() {
-        1 => parts.into_iter().next().expect("there is one part"),
-        _ => Tensor::cat(parts, 0),
-    };
     TokenLogp {
-        logp_bt: join(logps).reshape([b, t]),
-        entropy_bt: join(entropies).reshape([b, t]),
+        logp_bt: joined(logps).reshape([b, t]),
+        entropy_bt: joined(entropies).reshape([b, t]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_are_run_together_are_of_like_length() {
+        // A spread as of answers in words: most are short, a few are long, some reach the longest length.
+        let length = |row: usize| {
+            64 + (row * row * 37 + row * 11) % 97 + 448 * usize::from(row.is_multiple_of(9)) + (row % 5) * 23
+        };
+        let texts: Vec<Vec<u32>> = (0..64).map(|row| vec![0; length(row)]).collect();
+        let real: usize = texts.iter().map(Vec::len).sum();
+        let padded = 64 * texts.iter().map(Vec::len).max().unwrap();
+        assert!(padded > 3 * real, "{padded} {real}");
+        let batches: Vec<Vec<usize>> = alike(&texts).collect();
+        let run: usize = batches.iter().map(|rows| rows.len() * texts[rows[0]].len()).sum();
+        assert!(10 * run <= 11 * real, "{run} of {real}");
+        assert!(batches.len() <= 12, "{}", batches.len());
+        let mut rows = batches.concat();
+        rows.sort_unstable();
+        assert_eq!(rows, (0..64).collect::<Vec<_>>());
     }
 }

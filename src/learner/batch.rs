@@ -13,6 +13,26 @@ use crate::projection::{ProjectionError, reference};
 /// A candidate and the group that it is of.
 pub type Member<'a> = (&'a Group, &'a Candidate);
 
+/// A context with the tokens behind it.
+pub(super) type Pair<'a> = (&'a [u32], &'a [u32]);
+
+/// Candidates in the context that they were sampled in.
+pub(super) fn asked<'a>(members: &[Member<'a>]) -> Vec<Pair<'a>> {
+    members
+        .iter()
+        .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
+        .collect()
+}
+
+/// Candidates in the contexts of the κ term, those that have one.
+pub(super) fn projected<'a>(members: &[Member<'a>]) -> Vec<Pair<'a>> {
+    let with_context = |(_, candidate): &Member<'a>| {
+        let collider = candidate.collider.as_ref()?;
+        Some((collider.context.as_slice(), candidate.tokens()))
+    };
+    members.iter().filter_map(with_context).collect()
+}
+
 /// The tensors of some candidates.
 pub struct Micro {
     /// For the loss.
@@ -57,20 +77,12 @@ pub fn micro_batch(model: &Llama, members: &[Member], temperature: f64) -> Resul
         .collect::<Vec<_>>();
     let keep_bt = keep(&kept, t, &device);
     let logp_old_bt = padded(rows.iter().map(|row| row.completion.logp.as_slice()), t, &device);
-    let pairs: Vec<(&[u32], &[u32])> = members
-        .iter()
-        .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
-        .collect();
-    let TokenLogp { logp_bt, entropy_bt } = completion_logp(model, &pairs, temperature);
+    let TokenLogp { logp_bt, entropy_bt } = completion_logp(model, &asked(members), temperature);
     let colliders: Option<Vec<&Collider>> = rows.iter().map(|row| row.collider.as_ref()).collect();
     let projected = match colliders {
         None => None,
         Some(colliders) => {
-            let pairs: Vec<(&[u32], &[u32])> = rows
-                .iter()
-                .zip(&colliders)
-                .map(|(row, collider)| (collider.context.as_slice(), row.tokens()))
-                .collect();
+            let pairs = projected(members);
             let l = colliders[0].logp_x.len();
             let scores = colliders.iter().flat_map(|c| c.logp_x.iter().map(Vec::as_slice));
             let logp_x_blt = padded(scores, t, &device).reshape([rows.len(), l, t]);

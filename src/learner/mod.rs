@@ -2,6 +2,7 @@
 
 mod batch;
 mod config;
+mod cut;
 pub mod optim;
 pub mod schedule;
 mod update;
@@ -30,6 +31,7 @@ use crate::projection::ProjectionError;
 use crate::stream::{Stage, StreamKey};
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
+pub use cut::{Limits, PassTokens};
 use optim::{Optimizer, add_scaled, clip_grads, non_finite};
 use schedule::LrSchedule;
 pub use update::{Learnt, PolicyGradient, members};

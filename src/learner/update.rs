@@ -3,9 +3,10 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::completion_logp;
+use gcpo_model::logp::{completion_logp, tokens_run};
 
-use super::batch::{Member, micro_batch};
+use super::batch::{Member, asked, micro_batch};
+use super::cut::{Limits, PassTokens, in_order, is_group};
 use super::optim::grad_norms;
 use super::workers::split;
 use super::{Learner, Update, UpdateError};
@@ -35,6 +36,8 @@ pub struct Learnt {
     pub sums: LossMetrics,
     /// The policy beside its loss.
     pub policy: PolicySums,
+    /// Tokens of the policy's passes.
+    pub tokens: PassTokens,
 }
 
 /// What is to be known of the policy's distributions, over the tokens of some passes.
@@ -78,13 +81,14 @@ impl Learner {
         if self.reference.is_empty() {
             return Ok(());
         }
-        let size = self.train.per_device_train_batch_size;
+        let limits = Limits::of(&self.train);
         self.reference.map(groups, |reference, groups| {
-            let pairs: Vec<(&[u32], &[u32])> = members(groups)
-                .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
-                .collect();
-            let mut scores = Vec::with_capacity(pairs.len());
-            for pairs in pairs.chunks(size) {
+            let members: Vec<Member> = members(groups).collect();
+            let run = |rows: &[Member]| tokens_run(reference, &asked(rows));
+            let mut scores = Vec::with_capacity(members.len());
+            for rows in limits.cut(&members, is_group, run) {
+                let pairs = asked(rows);
+                let pairs = pairs.as_slice();
                 let logp_bt = completion_logp(reference, pairs, temperature).logp_bt;
                 let [_, t] = logp_bt.dims();
                 let logp: Vec<f32> = logp_bt.try_into_vec_as()?;
@@ -134,7 +138,13 @@ impl Learner {
                 let lengths = members.iter().map(|(_, candidate)| candidate.tokens_in_loss());
                 let totals = BatchTotals::of(lengths, what.max_completion_length);
                 let update = (step - 1) * iterations * mini_batches + updates;
-                let micros = micro_batches(&members, self.train.per_device_train_batch_size);
+                let model = &self.policy.model;
+                let rows = in_order(model, &members);
+                let run = |rows: &[Member]| PassTokens::of(model, rows).run;
+                let micros = Limits::of(&self.train).cut(&rows, is_group, run);
+                for micro in &micros {
+                    learnt.tokens += PassTokens::of(model, micro);
+                }
                 let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
                 let (update, found) = match done {
                     Err(UpdateError::Gradient { .. }) => {
@@ -227,19 +237,4 @@ pub fn members(groups: &[Group]) -> impl Iterator<Item = Member<'_>> {
     groups
         .iter()
         .flat_map(|group| group.candidates.iter().map(move |candidate| (group, candidate)))
-}
-
-/// Candidates in passes of at most `size`: those of a group together, since they share what they begin with, and groups of similar
-/// length. Sums do not depend on the order.
-fn micro_batches<'a>(members: &[Member<'a>], size: usize) -> Vec<Vec<Member<'a>>> {
-    let length = |(group, candidate): &Member| {
-        let projected = candidate
-            .collider
-            .as_ref()
-            .map_or(0, |collider| collider.context.len());
-        candidate.tokens().len() + group.contexts.answer().len().max(projected)
-    };
-    let mut groups: Vec<&[Member]> = members.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).collect();
-    groups.sort_by_key(|group| group.iter().map(length).max());
-    groups.concat().chunks(size).map(<[Member]>::to_vec).collect()
 }

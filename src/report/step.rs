@@ -256,7 +256,11 @@ impl RlReport {
     fn put(&self, line: &mut Metrics) {
         self.rollout.put(line);
         let Learnt {
-            loss, sums, policy, ..
+            loss,
+            sums,
+            policy,
+            tokens,
+            ..
         } = &self.learnt;
         line.put("time/score_secs", self.score_secs);
         self.learnt.update.put(line);
@@ -268,6 +272,8 @@ impl RlReport {
         line.put("projection/clamped_frac", self.clamped_frac());
         line.put("policy/entropy", policy.entropy());
         line.put("rollout/trainer_gap", policy.trainer_gap());
+        line.put("train/tokens", tokens.of_rows as f64);
+        line.put("train/tokens_run_frac", tokens.run_frac());
         line.put("time/train_secs", self.train_secs);
         line.put("time/step_secs", self.step_secs);
     }

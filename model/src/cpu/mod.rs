@@ -28,7 +28,7 @@ mod weights;
 use burn::backend::BackendTypes;
 
 pub(crate) use cache::runtime;
-pub(crate) use train::{completion_logp, is_fused};
+pub(crate) use train::{completion_logp, is_fused, tokens_run};
 
 /// A tensor on the processor.
 type Primitive = <crate::device::Processor as BackendTypes>::FloatTensorPrimitive;

@@ -37,6 +37,7 @@ use self::tree::Forest;
 use super::Primitive;
 use crate::device::Processor;
 use crate::llama::Llama;
+use crate::tokens::fed;
 
 /// Log-probabilities, differentiable, and entropies: `[b, t]`.
 pub(crate) type Scored = (Tensor<2>, Tensor<2>);
@@ -46,12 +47,7 @@ pub(crate) type Scored = (Tensor<2>, Tensor<2>);
 pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> Option<Scored> {
     let parameters = Parameters::new(model)?;
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
-    // The last token predicts nothing that is asked for.
-    let texts: Vec<Vec<u32>> = pairs
-        .iter()
-        .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
-        .collect();
-    let (forest, places) = Forest::new(&texts);
+    let (forest, places) = Forest::new(&fed(pairs));
     let mut asked = Asked::default();
     for (row, ((context, tokens), places)) in pairs.iter().zip(&places).enumerate() {
         for (at, &token) in tokens.iter().enumerate() {
@@ -94,6 +90,11 @@ pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], tempera
     };
     let entropy_bt = Tensor::from_data(TensorData::new(entropy, shape), &device);
     Some((logp_bt, entropy_bt))
+}
+
+/// Tokens that are run for some texts: those of their trees.
+pub(crate) fn tokens_run(texts: &[Vec<u32>]) -> usize {
+    Forest::new(texts).0.tokens.len()
 }
 
 /// Whether [`completion_logp`] runs a model.
