@@ -188,6 +188,7 @@ fn dropout_repeats_resumes_and_stays_in_training() {
     let dir = temp();
     let dir = dir.path();
     let run = RUN.replace("r = 4", "r = 4\n    lora_dropout = 0.2");
+    quickstart(&dir.join("base"));
     fs::write(dir.join("run.toml"), run).unwrap();
     success(dir, &train(&["--run-dir", "run"]));
     let step = dir.join("run/checkpoints/step-4");
@@ -200,7 +201,7 @@ fn dropout_repeats_resumes_and_stays_in_training() {
     let of = |key: &str| -> Vec<f64> { metrics.iter().filter_map(|line| line[key].as_f64()).collect() };
     let gaps = of("rollout/trainer_gap");
     assert!((gaps[0] - 1.0).abs() < 1e-3, "{gaps:?}");
-    assert!(gaps[1..].iter().all(|gap| *gap > 1.005), "{gaps:?}");
+    assert!(gaps[1..].iter().all(|gap| *gap > 1.001), "{gaps:?}");
     assert!(of("objective/kl_ref")[0].abs() < 1e-5);
 
     copy(&dir.join("run"), &dir.join("again"));
@@ -217,7 +218,7 @@ fn dropout_repeats_resumes_and_stays_in_training() {
             dir,
             &[
                 "--model",
-                "quickstart",
+                "base",
                 "--adapter",
                 &format!("{run}/checkpoints/step-2"),
             ],

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod config;
 mod cpu;
 pub mod device;
+pub mod dropout;
 pub mod dtype;
 mod feed_forward;
 mod fields;

@@ -22,10 +22,8 @@ use crate::config::ConfigError;
 use crate::llama::Llama;
 use crate::names::{self, ParamPath, with_value};
 
-pub(crate) mod dropout;
 mod peft;
 
-pub use dropout::Dropout;
 pub use peft::{CONFIG, Peft, WEIGHTS};
 
 /// What adapters are, in PEFT's words.

@@ -5,9 +5,9 @@ use burn::nn::Linear;
 use burn::tensor::module::linear;
 use burn::tensor::{Tensor, TensorData};
 
+use crate::dropout::Dropout;
+use crate::dropout::Mark;
 use crate::dtype::{cast, widen};
-use crate::lora::Dropout;
-use crate::lora::dropout::Mark;
 
 /// What runs a layer's projections.
 #[derive(Debug, Clone, Copy)]

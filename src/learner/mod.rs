@@ -17,11 +17,12 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorReadError};
 use gcpo_data::files;
 use gcpo_model::checkpoint::Format;
+use gcpo_model::dropout::Dropout;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::is_fused;
-use gcpo_model::lora::{self, Dropout, Peft};
+use gcpo_model::lora::{self, Peft};
 use rand::Rng as _;
 use thiserror::Error;
 

@@ -9,9 +9,9 @@ use burn::tensor::{DType, Tensor, TensorData};
 use crate::config::ModelConfig;
 use crate::cpu::Primitive;
 use crate::device::Processor;
+use crate::dropout::Dropout;
+use crate::dropout::Mask;
 use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
-use crate::lora::Dropout;
-use crate::lora::dropout::Mask;
 
 /// A parameter's numbers in f32, and the node that its gradient is asked for by.
 #[derive(Debug)]

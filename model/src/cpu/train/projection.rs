@@ -3,7 +3,7 @@
 use super::lines::{Lines, for_lines, outer, outers, sized, sum_lines};
 use super::parameters::{Adapter, Found, Projection};
 use crate::cpu::product::{Matrix, PANEL, Part};
-use crate::lora::dropout::{Mark, Mask};
+use crate::dropout::{Mark, Mask};
 
 /// A projection laid out for products one way: `x W + b + s (x A) B`, or back, `g Wᵀ + s (g Bᵀ) Aᵀ`.
 pub(super) struct Laid<'a> {

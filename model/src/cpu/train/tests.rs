@@ -5,9 +5,10 @@ use burn::tensor::{Gradients, Tensor};
 
 use crate::config::ModelConfig;
 use crate::device::processor;
+use crate::dropout::Dropout;
 use crate::llama::Llama;
 use crate::logp::{TokenLogp, by_tensors, completion_logp};
-use crate::lora::{Dropout, Lora, Targets, attach};
+use crate::lora::{Lora, Targets, attach};
 use crate::names::{self, ParamPath};
 
 /// What is other than in [`config`]'s.
@@ -230,7 +231,14 @@ fn what_is_left_out_depends_on_texts_and_update_alone() {
     let together = of(&model, &pairs);
     assert_ne!(plain, together);
     for (pair, row) in pairs.iter().zip(&together) {
-        assert_eq!(of(&model, &[*pair])[0], *row);
+        // Sums are in another order where what texts share is run once.
+        let alone = of(&model, &[*pair]);
+        assert!(
+            alone[0]
+                .iter()
+                .zip(row)
+                .all(|(alone, together)| (alone - together).abs() < 1e-4)
+        );
     }
     let other = DROPOUT.map(|dropout| Dropout { key: 12, ..dropout });
     assert_ne!(together, of(&model.clone().with_dropout(other), &pairs));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::lora::dropout::Mark;
+use crate::dropout::Mark;
 
 /// Tokens that follow one another in every text that has them.
 #[derive(Debug, Clone)]
