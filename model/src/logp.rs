@@ -1,16 +1,13 @@
 //! The door for log-probabilities: contexts and tokens in, values out and, with autodiff, their gradient. The logits of a
 //! whole batch are never held at once.
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::cpu;
-use crate::dtype::widen;
+use crate::config::ModelConfig;
+use crate::limits::Limits;
 use crate::llama::Llama;
 use crate::tokens::{Padding, Tokens};
-
-/// Logits that are held at once, in numbers.
-const LOGITS_AT_ONCE: usize = 1 << 22;
+use crate::{cpu, head};
 
 /// Log-probabilities of tokens and the entropies of the distributions they came from.
 #[derive(Debug, Clone)]
@@ -37,14 +34,23 @@ pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f
     }
 }
 
-/// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which knows gradient checkpointing, and not by tensor
-/// operations.
-pub fn is_fused(model: &Llama) -> bool {
-    cpu::is_fused(model)
+/// Whether [`completion_logp`] with gradients keeps the scores of a layer's attention where it runs by tensor operations: those of `rows`
+/// texts of `length` tokens. Beyond a few million they are computed again on the way back.
+pub fn keeps_scores(config: &ModelConfig, rows: usize, length: usize) -> bool {
+    Limits::USUAL.keep_scores(config.num_attention_heads, rows, length)
 }
 
 /// [`completion_logp`] by tensor operations, whatever the device.
 pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    by_tensors_within(model, pairs, temperature, &Limits::USUAL)
+}
+
+fn by_tensors_within(
+    model: &Llama,
+    pairs: &[(&[u32], &[u32])],
+    temperature: f64,
+    limits: &Limits,
+) -> TokenLogp {
     let device = model.device();
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
     // The last token predicts nothing that is asked for.
@@ -52,7 +58,7 @@ pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature:
         .iter()
         .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
         .collect();
-    let hidden_bsd = model.forward(&Tokens::new(&fed, Padding::Right, &device), None);
+    let hidden_bsd = model.forward_within(&Tokens::new(&fed, Padding::Right, &device), limits);
     let [b, s, d] = hidden_bsd.dims();
     let mut picks = Vec::with_capacity(b * t);
     let mut targets = Vec::with_capacity(b * t);
@@ -71,7 +77,7 @@ pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature:
         false => (picks, targets_bt),
     };
     let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
-    token_logp(model, hidden_btd, targets_bt, temperature)
+    token_logp_within(model, hidden_btd, targets_bt, temperature, limits)
 }
 
 /// Log-probabilities of `targets_bt` under the distributions that the hidden states predict, at a temperature. The state
@@ -89,29 +95,25 @@ pub(crate) fn token_logp(
     targets_bt: Tensor<2, Int>,
     temperature: f64,
 ) -> TokenLogp {
+    token_logp_within(model, hidden_btd, targets_bt, temperature, &Limits::USUAL)
+}
+
+fn token_logp_within(
+    model: &Llama,
+    hidden_btd: Tensor<3>,
+    targets_bt: Tensor<2, Int>,
+    temperature: f64,
+    limits: &Limits,
+) -> TokenLogp {
     let [b, t, d] = hidden_btd.dims();
     let n = b * t;
-    let (hidden_nd, targets_n) = (hidden_btd.reshape([n, d]), targets_bt.reshape([n]));
-    let chunk = (LOGITS_AT_ONCE / model.config().vocab_size).max(1);
-    let (mut logps, mut entropies) = (Vec::new(), Vec::new());
-    for from in (0..n).step_by(chunk) {
-        let to = n.min(from + chunk);
-        let mut logits = widen(model.lm_head(hidden_nd.clone().slice(from..to)));
-        if temperature != 1.0 {
-            logits = logits / temperature;
-        }
-        let logp = log_softmax(logits, 1);
-        let detached = logp.clone().without_autodiff();
-        entropies.push((detached.clone().exp() * detached).sum_dim(1).neg());
-        let targets = targets_n.clone().slice(from..to).reshape([to - from, 1]);
-        logps.push(logp.gather(1, targets));
-    }
-    let join = |parts: Vec<Tensor<2>>| match parts.len() {
-        1 => parts.into_iter().next().expect("there is one part"),
-        _ => Tensor::cat(parts, 0),
-    };
+    let (hidden_nd, targets) = (hidden_btd.reshape([n, d]), targets_bt.reshape([n, 1]));
+    let scored = head::score(model.head(), hidden_nd, targets, temperature, limits);
     TokenLogp {
-        logp_bt: join(logps).reshape([b, t]),
-        entropy_bt: join(entropies).reshape([b, t]),
+        logp_bt: scored.logp.reshape([b, t]),
+        entropy_bt: scored.entropy.reshape([b, t]),
     }
 }
+
+#[cfg(test)]
+mod tests;

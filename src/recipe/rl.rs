@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
-use super::{HeldOut, Recipe, StepError, check_effect};
+use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
@@ -46,7 +46,6 @@ impl Rl {
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
         let mut learner = Learner::new(&config.train, config.format(), policy, updates, others);
-        check_effect(&config, &learner)?;
         if gradient.objective.needs_reference_model() {
             learner.keep_reference();
         }

@@ -6,7 +6,7 @@ use gcpo_data::Problem;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
 
-use super::{HeldOut, Recipe, StepError, check_effect};
+use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
 use crate::learner::{Learner, UpdateError};
@@ -43,7 +43,6 @@ impl Sft {
         }
         let updates = config.train.max_steps;
         let learner = Learner::new(&config.train, config.format(), policy, updates, others);
-        check_effect(&config, &learner)?;
         Ok(Self {
             held_out: HeldOut::of(&config, &problems)?,
             problems: Problems::new(problems, &config.data, config.seed),

@@ -24,4 +24,4 @@ mod train;
 mod weights;
 
 pub(crate) use cache::runtime;
-pub(crate) use train::{completion_logp, is_fused};
+pub(crate) use train::completion_logp;

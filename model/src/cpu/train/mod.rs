@@ -95,11 +95,6 @@ pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], tempera
     Some((logp_bt, entropy_bt))
 }
 
-/// Whether [`completion_logp`] runs a model.
-pub(crate) fn is_fused(model: &Llama) -> bool {
-    Parameters::new(model).is_some()
-}
-
 /// The states that are asked, and for what.
 #[derive(Default)]
 struct Asked {
