@@ -1,4 +1,5 @@
-//! Layers whose insides are computed again on the way back instead of kept (gradient checkpointing: Chen et al., 2016).
+//! Layers whose insides are computed again on the way back instead of kept (gradient checkpointing: Chen et al., 2016). burn's own
+//! strategy computes elementwise operations again and keeps what each product made, of every layer.
 
 use burn::module::{Module as _, Param};
 use burn::tensor::Tensor;
