@@ -1,5 +1,6 @@
 //! The language models of gcpo: a Llama-style decoder on burn, its cache and its checkpoints.
 
+mod attend;
 mod attention;
 pub mod cache;
 pub mod checkpoint;
@@ -12,9 +13,12 @@ mod feed_forward;
 mod fields;
 mod files;
 pub mod generation;
+mod head;
 pub mod host;
 pub mod inference;
 mod json;
+mod layer;
+mod limits;
 pub mod llama;
 pub mod logp;
 pub mod lora;
@@ -22,6 +26,7 @@ pub mod names;
 mod norm;
 mod projection;
 pub mod quickstart;
+mod recompute;
 pub mod rope;
 mod runtime;
 mod tensors;

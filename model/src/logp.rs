@@ -1,16 +1,13 @@
 //! The door for log-probabilities: contexts and tokens in, values out and, with autodiff, their gradient. The logits of a
 //! whole batch are never held at once.
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::cpu;
-use crate::dtype::widen;
+use crate::config::ModelConfig;
+use crate::limits::Limits;
 use crate::llama::Llama;
 use crate::tokens::{Padding, Tokens, fed};
-
-/// Logits that are held at once, in numbers.
-const LOGITS_AT_ONCE: usize = 1 << 22;
+use crate::{cpu, head};
 
 /// Log-probabilities of tokens and the entropies of the distributions they came from.
 #[derive(Debug, Clone)]
@@ -37,10 +34,16 @@ pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f
     }
 }
 
-/// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which knows gradient checkpointing, and not by tensor
+/// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which runs what texts share once and pads nothing, and not by tensor
 /// operations.
 pub fn is_fused(model: &Llama) -> bool {
     cpu::is_fused(model)
+}
+
+/// Whether [`completion_logp`] with gradients keeps the scores of a layer's attention where it runs by tensor operations: those of `rows`
+/// texts of `length` tokens. Beyond a few million they are computed again on the way back.
+pub fn keeps_scores(config: &ModelConfig, rows: usize, length: usize) -> bool {
+    Limits::USUAL.keep_scores(config.num_attention_heads, rows, length)
 }
 
 /// Tokens that [`completion_logp`] runs for some pairs: what a row is filled up with counts, too, and what several rows begin with counts
@@ -77,6 +80,15 @@ fn alike(texts: &[Vec<u32>]) -> impl Iterator<Item = Vec<usize>> {
 /// [`completion_logp`] by tensor operations, whatever the device. Rows of like length are run together, so that little is padding, and the
 /// head sees no padding at all.
 pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    by_tensors_within(model, pairs, temperature, &Limits::USUAL)
+}
+
+fn by_tensors_within(
+    model: &Llama,
+    pairs: &[(&[u32], &[u32])],
+    temperature: f64,
+    limits: &Limits,
+) -> TokenLogp {
     let device = model.device();
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
     let texts = fed(pairs);
@@ -86,7 +98,7 @@ pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature:
     let mut first = vec![0; pairs.len()];
     for rows in alike(&texts) {
         let batch: Vec<&[u32]> = rows.iter().map(|&row| texts[row].as_slice()).collect();
-        let hidden_bsd = model.forward(&Tokens::new(&batch, Padding::Right, &device), None);
+        let hidden_bsd = model.forward_within(&Tokens::new(&batch, Padding::Right, &device), limits);
         let [b, s, d] = hidden_bsd.dims();
         let mut picks = Vec::new();
         for (at, &row) in rows.iter().enumerate() {
@@ -102,7 +114,13 @@ pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature:
     let hidden_nd = joined(states);
     let [n, d] = hidden_nd.dims();
     let targets_bt = ints(targets, &hidden_nd).reshape([1, n]);
-    let found = token_logp(model, hidden_nd.reshape([1, n, d]), targets_bt, temperature);
+    let found = token_logp_within(
+        model,
+        hidden_nd.reshape([1, n, d]),
+        targets_bt,
+        temperature,
+        limits,
+    );
     let mut places = Vec::with_capacity(pairs.len() * t);
     for (first, (_, tokens)) in first.iter().zip(pairs) {
         places.extend((0..t).map(|at| (first + at.min(tokens.len() - 1)) as i64));
@@ -150,49 +168,25 @@ pub(crate) fn token_logp(
     targets_bt: Tensor<2, Int>,
     temperature: f64,
 ) -> TokenLogp {
+    token_logp_within(model, hidden_btd, targets_bt, temperature, &Limits::USUAL)
+}
+
+fn token_logp_within(
+    model: &Llama,
+    hidden_btd: Tensor<3>,
+    targets_bt: Tensor<2, Int>,
+    temperature: f64,
+    limits: &Limits,
+) -> TokenLogp {
     let [b, t, d] = hidden_btd.dims();
     let n = b * t;
-    let (hidden_nd, targets_n) = (hidden_btd.reshape([n, d]), targets_bt.reshape([n]));
-    let chunk = (LOGITS_AT_ONCE / model.config().vocab_size).max(1);
-    let (mut logps, mut entropies) = (Vec::new(), Vec::new());
-    for from in (0..n).step_by(chunk) {
-        let to = n.min(from + chunk);
-        let mut logits = widen(model.lm_head(hidden_nd.clone().slice(from..to)));
-        if temperature != 1.0 {
-            logits = logits / temperature;
-        }
-        let logp = log_softmax(logits, 1);
-        let detached = logp.clone().without_autodiff();
-        entropies.push((detached.clone().exp() * detached).sum_dim(1).neg());
-        let targets = targets_n.clone().slice(from..to).reshape([to - from, 1]);
-        logps.push(logp.gather(1, targets));
-    }
+    let (hidden_nd, targets) = (hidden_btd.reshape([n, d]), targets_bt.reshape([n, 1]));
+    let scored = head::score(model.head(), hidden_nd, targets, temperature, limits);
     TokenLogp {
-        logp_bt: joined(logps).reshape([b, t]),
-        entropy_bt: joined(entropies).reshape([b, t]),
+        logp_bt: scored.logp.reshape([b, t]),
+        entropy_bt: scored.entropy.reshape([b, t]),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_that_are_run_together_are_of_like_length() {
-        // A spread as of answers in words: most are short, a few are long, some reach the longest length.
-        let length = |row: usize| {
-            64 + (row * row * 37 + row * 11) % 97 + 448 * usize::from(row.is_multiple_of(9)) + (row % 5) * 23
-        };
-        let texts: Vec<Vec<u32>> = (0..64).map(|row| vec![0; length(row)]).collect();
-        let real: usize = texts.iter().map(Vec::len).sum();
-        let padded = 64 * texts.iter().map(Vec::len).max().unwrap();
-        assert!(padded > 3 * real, "{padded} {real}");
-        let batches: Vec<Vec<usize>> = alike(&texts).collect();
-        let run: usize = batches.iter().map(|rows| rows.len() * texts[rows[0]].len()).sum();
-        assert!(10 * run <= 11 * real, "{run} of {real}");
-        assert!(batches.len() <= 12, "{}", batches.len());
-        let mut rows = batches.concat();
-        rows.sort_unstable();
-        assert_eq!(rows, (0..64).collect::<Vec<_>>());
-    }
-}
+mod tests;

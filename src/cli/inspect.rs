@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytesize::ByteSize;
 use gcpo_model::checkpoint::{self, Described};
 use gcpo_model::config::ModelConfig;
+use gcpo_model::logp::keeps_scores;
 
 use super::args::InspectArgs;
 use super::run::print_line;
@@ -49,7 +50,9 @@ struct Memory {
     optimiser: u64,
     /// What the backward pass needs of the forward pass, by tensor operations; about.
     activations: u64,
-    /// The same on the processor in float32 where it has a way of its own, and with gradient checkpointing.
+    /// The same with gradient checkpointing.
+    recomputed: u64,
+    /// The two on the processor in float32 where it has a way of its own.
     on_processor: Option<[u64; 2]>,
 }
 
@@ -72,10 +75,15 @@ impl Memory {
         let q = heads * config.head_dim as u64;
         let kv = (config.num_key_value_heads * config.head_dim) as u64;
         // A layer keeps its two norms' inputs and outputs, q, k and v before and after rotation, the attention's output, and
-        // the four products of the MLP; and the scores and their softmax, since autodiff runs attention in steps.
-        let per_token = 5 * d + 3 * q + 4 * kv + 4 * f;
-        let scores = product(&[2, heads, length])?;
+        // the four products of the MLP; and where there are few of them, the scores and their softmax.
+        let scores = match keeps_scores(config, rows as usize, length as usize) {
+            true => product(&[2, heads, length])?,
+            false => 0,
+        };
+        let per_token = scores.checked_add(5 * d + 3 * q + 4 * kv + 4 * f)?;
         let layers = config.num_hidden_layers as u64;
+        // The states before each layer, and all of one layer with its gradients.
+        let again = layers.checked_mul(d)?.checked_add(per_token.checked_mul(2)?)?;
         // What a layer keeps on the processor: the states before it and behind attention, q, k and v, attention's output, gates
         // and ups. Else the states before it, and all of one layer with its gradients.
         let kept = 2 * d + 2 * q + 2 * kv + 2 * f;
@@ -92,7 +100,8 @@ impl Memory {
             weights,
             cache: product(&[F32, rows, length, config.kv_numbers_per_token() as u64])?,
             optimiser: 3 * weights,
-            activations: product(&[F32, rows, length, layers, per_token.checked_add(scores)?])?,
+            activations: product(&[F32, rows, length, layers, per_token])?,
+            recomputed: product(&[F32, rows, length, again])?,
         };
         // All of it together too.
         let for_rows = memory.cache.checked_add(memory.activations)?;
@@ -170,23 +179,24 @@ impl Memory {
         let training = ByteSize(self.weights + self.optimiser + self.activations);
         let (weights, cache) = (ByteSize(self.weights), ByteSize(self.cache));
         let (optimiser, activations) = (ByteSize(self.optimiser), ByteSize(self.activations));
+        let recomputed = ByteSize(self.recomputed);
         let mut lines = vec![
             ("memory", for_rows),
             ("  sampling", ByteSize(self.weights + self.cache).to_string()),
             ("", format!("weights {weights}, keys and values {cache}")),
             ("  training", format!("about {training}")),
+            ("", format!("weights {weights}, gradients and AdamW {optimiser}")),
             (
                 "",
                 format!(
-                    "weights {weights}, gradients and AdamW {optimiser}, activations about {activations}"
+                    "activations about {activations}, with train.gradient_checkpointing about {recomputed}"
                 ),
             ),
         ];
         if let Some(activations) = self.on_processor {
             let [kept, recomputed] = activations.map(ByteSize);
-            let text = format!(
-                "on the processor in float32 activations {kept}, with train.gradient_checkpointing {recomputed}"
-            );
+            let text =
+                format!("on the processor in float32 {kept}, with train.gradient_checkpointing {recomputed}");
             lines.push(("", text));
         }
         lines

@@ -34,7 +34,7 @@ const NAMES: &[(&str, Here)] = &[
     ("max_prompt_length",           Note("prompts are never cut: a problem that does not fit the model's positions is an error, so leave it out")),
     ("num_train_epochs",            Note("a run is as long as `train.max_steps` says; an epoch is the number of problems / `train.prompts_per_step`")),
     ("per_device_eval_batch_size",  Note("rows that are decoded together are bounded by `rollout.max_rows`")),
-    ("gradient_checkpointing",      Note("lower `train.per_device_train_batch_size` to save memory")),
+    ("gradient_checkpointing",      Key("train.gradient_checkpointing")),
     ("save_strategy",               Note("set `checkpoint.every`, 0 for the end only")),
     ("use_vllm",                    Note("sampling is built in: leave it out")),
     // verl.

@@ -26,7 +26,7 @@ section! {
         /// Forward and backward passes in one update of `gcpo sft`; `gcpo train` works it out from the mini-batch. Source: TRL.
         pub gradient_accumulation_steps: usize = 1,
         /// Whether the insides of layers are computed again in the backward pass instead of kept: a third more work for a fraction of the
-        /// memory, and the same numbers to the last bit. On the processor in float32 only, and not for every family. Source: TRL (where it is on).
+        /// memory, and the same numbers (to the last bit, unless a device fuses operations otherwise). Source: TRL (where it is on).
         pub gradient_checkpointing: bool = false,
         /// What the network computes with, as far as the device does. In 16 bits the optimiser updates a copy of the weights in
         /// float32, and norms, softmax, log-probabilities and losses are in float32.

@@ -21,7 +21,6 @@ use gcpo_model::dropout::Dropout;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::is_fused;
 use gcpo_model::lora::{self, Peft};
 use rand::Rng as _;
 use thiserror::Error;
@@ -164,11 +163,6 @@ impl Learner {
             p,
             key: stream.rng().next_u64(),
         })
-    }
-
-    /// Whether `train.gradient_checkpointing`, if it is on, changes nothing here.
-    pub fn ignores_gradient_checkpointing(&self) -> bool {
-        self.train.gradient_checkpointing && !is_fused(&self.policy.model)
     }
 
     /// Keeps the policy as it is for the reference model: the same weights until the policy's change. Where it has adapters, that is

@@ -9,7 +9,6 @@ pub mod sft;
 use gcpo_data::Problem;
 use thiserror::Error;
 
-use crate::config::{Config, ConfigError};
 use crate::demonstrate::DemonstrationError;
 use crate::group::Group;
 use crate::learner::{Learner, UpdateError};
@@ -37,16 +36,6 @@ pub trait Recipe {
 
     /// The problems that it trains on, in their order.
     fn problems(&self) -> &[Problem];
-}
-
-/// Refuses what would be without effect on the learner's device.
-fn check_effect(config: &Config, learner: &Learner) -> Result<(), ConfigError> {
-    if learner.ignores_gradient_checkpointing() {
-        let what = "layers are computed again on the processor in float32 only, of families like Llama, and this run is \
-                    not of that kind";
-        return Err(config.blame("train.gradient_checkpointing", what, "leave it out"));
-    }
-    Ok(())
 }
 
 /// Why a step could not be done.

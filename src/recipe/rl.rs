@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
-use super::{HeldOut, Recipe, StepError, check_effect};
+use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
@@ -47,7 +47,6 @@ impl Rl {
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
         let learner = Learner::new(&config.train, config.format(), policy, updates, others);
         let mut learner = learner.seeded(config.seed);
-        check_effect(&config, &learner)?;
         if gradient.objective.needs_reference_model() {
             learner.keep_reference();
         }

@@ -6,7 +6,7 @@ use gcpo_data::Problem;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::{completion_logp, tokens_run};
 
-use super::{HeldOut, Recipe, StepError, check_effect};
+use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
 use crate::learner::{Learner, Limits, UpdateError};
@@ -44,7 +44,6 @@ impl Sft {
         let updates = config.train.max_steps;
         let learner =
             Learner::new(&config.train, config.format(), policy, updates, others).seeded(config.seed);
-        check_effect(&config, &learner)?;
         Ok(Self {
             held_out: HeldOut::of(&config, &problems)?,
             problems: Problems::new(problems, &config.data, config.seed),

@@ -13,6 +13,7 @@ mod serve;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod way_back;
 
 pub use backends::threads;
 pub(crate) use backends::{Processor, processor, processor_numbers};
@@ -22,3 +23,4 @@ pub use open::{Listed, Missing, list, of_tests, of_tests_in_f64, open};
 pub use probe::Opened;
 pub use serve::Server;
 pub use spec::{BackendKind, DeviceSpec, Remote};
+pub(crate) use way_back::{Found, Input, Place, with_way_back};
