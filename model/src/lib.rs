@@ -17,6 +17,7 @@ mod json;
 pub mod llama;
 pub mod logp;
 pub mod lora;
+pub mod memory;
 pub mod names;
 mod norm;
 mod projection;

@@ -38,6 +38,11 @@ pub(crate) fn processor() -> Device {
     Device::flex()
 }
 
+/// Whether a device is the processor, with its own kernels.
+pub fn is_processor(device: &Device) -> bool {
+    device.clone().inner() == processor()
+}
+
 /// The numbers of an f32 tensor on the processor's backend, row by row; none of any other tensor.
 pub(crate) fn processor_f32<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
     let primitive = tensor.without_autodiff().try_into_primitive::<Processor>().ok()?;
