@@ -301,6 +301,7 @@ mod tests {
         let opened = Opened {
             device,
             name: "the tests' device".into(),
+            memory: None,
             passed_over: Vec::new(),
         };
         for dtype in Dtype::ALL

@@ -35,7 +35,7 @@ fn keep(name: &str, text: &str, more: &[(&str, &str)]) {
 fn helps() {
     let dir = temp();
     let commands = [
-        "train", "sft", "eval", "generate", "score", "grade", "inspect", "merge", "bench", "check",
+        "train", "sft", "eval", "generate", "score", "grade", "inspect", "plan", "merge", "bench", "check",
         "devices", "serve",
     ];
     let (text, _) = success(dir.path(), &["--help"]);

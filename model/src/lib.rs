@@ -22,6 +22,7 @@ mod limits;
 pub mod llama;
 pub mod logp;
 pub mod lora;
+pub mod memory;
 pub mod names;
 mod norm;
 mod projection;

@@ -28,6 +28,9 @@ section! {
         /// Whether the insides of layers are computed again in the backward pass instead of kept: a third more work for a fraction of the
         /// memory, and the same numbers (to the last bit, unless a device fuses operations otherwise). Source: TRL (where it is on).
         pub gradient_checkpointing: bool = false,
+        /// Whether `gcpo train` refuses, before anything is sampled, a run that the device seems to have no memory for (`gcpo plan` shows
+        /// what is expected). Source: this project.
+        pub check_memory: bool = true,
         /// What the network computes with, as far as the device does. In 16 bits the optimiser updates a copy of the weights in
         /// float32, and norms, softmax, log-probabilities and losses are in float32.
         /// Source: verl (`dtype`; TRL has `bf16`, `fp16`).

@@ -1,5 +1,6 @@
 //! `[model.lora]`: adapters that are trained in the model's place.
 
+use gcpo_model::config::ModelConfig;
 use gcpo_model::lora::{Lora, Targets};
 use toml::Value as Toml;
 
@@ -52,6 +53,33 @@ impl Check for LoraSettings {
 }
 
 impl LoraSettings {
+    /// Numbers of the adapters that it puts on a network; of experts, none is counted.
+    pub fn parameters(&self, config: &ModelConfig) -> usize {
+        let (d, f) = (config.hidden_size, config.intermediate_size);
+        let q = config.num_attention_heads * config.head_dim;
+        let kv = config.num_key_value_heads * config.head_dim;
+        let split = [
+            ("q_proj", d + q),
+            ("k_proj", d + kv),
+            ("v_proj", d + kv),
+            ("o_proj", q + d),
+            ("gate_proj", d + f),
+            ("up_proj", d + f),
+            ("down_proj", f + d),
+        ];
+        let fused = [("qkv_proj", d + q + 2 * kv), ("gate_up_proj", d + 2 * f)];
+        let sides: usize = match &self.target_modules.0 {
+            Targets::AllLinear => split.iter().map(|(_, sides)| sides).sum(),
+            Targets::Named(names) => split
+                .iter()
+                .chain(&fused)
+                .filter(|(name, _)| names.iter().any(|asked| asked.ends_with(name)))
+                .map(|(_, sides)| sides)
+                .sum(),
+        };
+        config.num_hidden_layers * self.r * sides
+    }
+
     /// The adapters that it says.
     pub fn lora(&self) -> Lora {
         Lora {

@@ -13,7 +13,7 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 23] = [
+const FLOW: [&str; 24] = [
     "section",
     "console",
     "stream",
@@ -31,6 +31,7 @@ const FLOW: [&str; 23] = [
     "learner",
     "demonstrate",
     "config",
+    "plan",
     "report",
     "recipe",
     "bench",

@@ -38,6 +38,11 @@ pub(crate) fn processor() -> Device {
     Device::flex()
 }
 
+/// Whether a device is the processor, with its own kernels.
+pub fn is_processor(device: &Device) -> bool {
+    device.clone().inner() == processor()
+}
+
 /// The numbers of a tensor on the processor's backend, row by row; the tensor, if it is there, where it is of another format than `E`.
 pub(crate) fn processor_numbers<E: Element, const D: usize>(
     tensor: Tensor<D>,
