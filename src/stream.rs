@@ -25,6 +25,8 @@ pub enum Stage {
     Bootstrap = 7,
     /// The first numbers of adapters.
     Adapters = 8,
+    /// Which problems take the place of those whose candidates all earned the same.
+    InPlace = 9,
 }
 
 /// The name of one stream: results depend on this and on nothing else.

@@ -17,7 +17,7 @@ const LOGITS_AT_ONCE: usize = 1 << 22;
 pub struct TokenLogp {
     /// `[b, t]`: log-probability of each token; differentiable.
     pub logp_bt: Tensor<2>,
-    /// `[b, t]`: entropy of the distribution, in nats; carries no gradient.
+    /// `[b, t]`: entropy of the distribution, in nats; carries no gradient where that was not asked for.
     pub entropy_bt: Tensor<2>,
 }
 
@@ -37,6 +37,15 @@ pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f
     }
 }
 
+/// The same, where [`TokenLogp::entropy_bt`] is differentiable as well: by tensor operations on every device.
+///
+/// # Panics
+/// As [`completion_logp`].
+pub fn completion_logp_and_entropy(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    assert!(temperature > 0.0, "temperature must be > 0: {temperature}");
+    by_tensors_with(model, pairs, temperature, true)
+}
+
 /// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which knows gradient checkpointing, and not by tensor
 /// operations.
 pub fn is_fused(model: &Llama) -> bool {
@@ -45,6 +54,15 @@ pub fn is_fused(model: &Llama) -> bool {
 
 /// [`completion_logp`] by tensor operations, whatever the device.
 pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    by_tensors_with(model, pairs, temperature, false)
+}
+
+fn by_tensors_with(
+    model: &Llama,
+    pairs: &[(&[u32], &[u32])],
+    temperature: f64,
+    with_entropy: bool,
+) -> TokenLogp {
     let device = model.device();
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
     // The last token predicts nothing that is asked for.
@@ -71,11 +89,11 @@ pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature:
         false => (picks, targets_bt),
     };
     let hidden_btd = hidden_bsd.reshape([b * s, d]).select(0, picks).reshape([b, t, d]);
-    token_logp(model, hidden_btd, targets_bt, temperature)
+    token_logp(model, hidden_btd, targets_bt, temperature, with_entropy)
 }
 
 /// Log-probabilities of `targets_bt` under the distributions that the hidden states predict, at a temperature. The state
-/// at column `t` predicts the target at column `t`: shifting by one is the caller's.
+/// at column `t` predicts the target at column `t`: shifting by one is the caller's. `with_entropy`: the entropies are differentiable, too.
 ///
 /// # Shapes
 /// * `hidden_btd`: `[b, t, d]`, after the final norm, at least one of them
@@ -88,6 +106,7 @@ pub(crate) fn token_logp(
     hidden_btd: Tensor<3>,
     targets_bt: Tensor<2, Int>,
     temperature: f64,
+    with_entropy: bool,
 ) -> TokenLogp {
     let [b, t, d] = hidden_btd.dims();
     let n = b * t;
@@ -101,8 +120,11 @@ pub(crate) fn token_logp(
             logits = logits / temperature;
         }
         let logp = log_softmax(logits, 1);
-        let detached = logp.clone().without_autodiff();
-        entropies.push((detached.clone().exp() * detached).sum_dim(1).neg());
+        let of = match with_entropy {
+            true => logp.clone(),
+            false => logp.clone().without_autodiff(),
+        };
+        entropies.push((of.clone().exp() * of).sum_dim(1).neg());
         let targets = targets_n.clone().slice(from..to).reshape([to - from, 1]);
         logps.push(logp.gather(1, targets));
     }

@@ -114,7 +114,7 @@ impl KvCache for Rows {
             .collect();
         let targets = TensorData::new(targets, [tokens.len(), longest]);
         let targets_bt = Tensor::<2, Int>::from_data(targets, &model.device());
-        let logp_bt = token_logp(model, hidden_btd, targets_bt, temperature).logp_bt;
+        let logp_bt = token_logp(model, hidden_btd, targets_bt, temperature, false).logp_bt;
         let flat: Vec<f32> = logp_bt.try_into_vec_as().expect("numbers can be read as f32");
         flat.chunks_exact(longest)
             .zip(tokens)

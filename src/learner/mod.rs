@@ -3,6 +3,7 @@
 mod batch;
 mod config;
 pub mod optim;
+mod reference;
 pub mod schedule;
 mod update;
 mod workers;
@@ -23,7 +24,7 @@ use gcpo_model::logp::is_fused;
 use gcpo_model::lora::{self, Peft};
 use thiserror::Error;
 
-use crate::objective::ObjectiveError;
+use crate::objective::{ObjectiveError, RefSync};
 use crate::policy::{Policy, open};
 use crate::projection::ProjectionError;
 pub use batch::{Member, Micro, micro_batch};
@@ -102,6 +103,8 @@ pub struct Learner {
     schedule: LrSchedule,
     /// The reference model on each device; nobody where none is needed.
     reference: Workers<Llama>,
+    /// How it follows the policy, if it does.
+    ref_sync: Option<RefSync>,
 }
 
 /// Weights and optimiser at some moment: handles, not copies.
@@ -109,6 +112,7 @@ struct Snapshot {
     model: Llama,
     master: Option<Llama>,
     optimizer: Optimizer,
+    reference: Workers<Llama>,
 }
 
 impl Learner {
@@ -132,6 +136,7 @@ impl Learner {
             optimizer,
             schedule: LrSchedule::new(train, updates),
             reference: Workers::new(Vec::new()),
+            ref_sync: None,
             train: train.clone(),
             format,
             policy,
@@ -144,8 +149,9 @@ impl Learner {
     }
 
     /// Keeps the policy as it is for the reference model: the same weights until the policy's change. Where it has adapters, that is
-    /// the policy with these off, whose weights are shared for good.
-    pub fn keep_reference(&mut self) {
+    /// the policy with these off, whose weights are shared for good. With `sync` it follows the policy as it changes.
+    pub fn keep_reference(&mut self, sync: Option<RefSync>) {
+        self.ref_sync = sync;
         self.reference = self.workers().make(|model| lora::detach(model).valid());
     }
 
@@ -231,6 +237,7 @@ impl Learner {
         let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
         self.take(weights);
         self.check_finite()?;
+        self.follow_policy(update);
         Ok(Update {
             grad_norm: norms.global,
             learning_rate,
@@ -281,6 +288,7 @@ impl Learner {
             model: self.policy.model.clone(),
             master: self.master.clone(),
             optimizer: self.optimizer.clone(),
+            reference: self.reference.clone(),
         }
     }
 
@@ -288,6 +296,7 @@ impl Learner {
         self.policy.model = snapshot.model;
         self.master = snapshot.master;
         self.optimizer = snapshot.optimizer;
+        self.reference = snapshot.reference;
         self.refresh();
     }
 
@@ -306,6 +315,7 @@ impl Learner {
             let dtype = Dtype::F32;
             policy.save_network(&trainer, Format { dtype, ..self.format })?;
         }
+        self.save_reference(dir)?;
         let path = trainer.join(OPTIMIZER);
         fs::write(&path, self.optimizer.to_bytes()?)
             .with_context(|| format!("cannot write {}", path.display()))
@@ -327,7 +337,7 @@ impl Learner {
             .load_bytes(&bytes, &model)
             .with_context(|| path.display().to_string())?;
         self.take(model);
-        Ok(())
+        self.restore_reference(dir)
     }
 
     /// The policy's network with the weights in a checkpoint.

@@ -3,7 +3,6 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::completion_logp;
 
 use super::batch::{Member, micro_batch};
 use super::optim::grad_norms;
@@ -70,44 +69,15 @@ impl PolicySums {
 }
 
 impl Learner {
-    /// Fills in the candidates' log-probabilities under the reference model, if one is kept.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn score_reference(&self, groups: &mut [Group], temperature: f64) -> Result<(), UpdateError> {
-        if self.reference.is_empty() {
-            return Ok(());
-        }
-        let size = self.train.per_device_train_batch_size;
-        self.reference.map(groups, |reference, groups| {
-            let pairs: Vec<(&[u32], &[u32])> = members(groups)
-                .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
-                .collect();
-            let mut scores = Vec::with_capacity(pairs.len());
-            for pairs in pairs.chunks(size) {
-                let logp_bt = completion_logp(reference, pairs, temperature).logp_bt;
-                let [_, t] = logp_bt.dims();
-                let logp: Vec<f32> = logp_bt.try_into_vec_as()?;
-                let rows = logp.chunks(t).zip(pairs);
-                scores.extend(rows.map(|(row, (_, tokens))| row[..tokens.len()].to_vec()));
-            }
-            let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
-            for (candidate, scores) in candidates.zip(scores) {
-                candidate.logp_ref = Some(scores);
-            }
-            Ok::<_, UpdateError>(())
-        })?;
-        Ok(())
-    }
-
-    /// Several passes of the optimiser over the groups of step `step` (from 1), whose candidates have been weighed.
+    /// Several passes of the optimiser over the groups of step `step` (from 1), whose candidates have been weighed. Fills in what the
+    /// objective wants to know of their tokens: the trainer's log-probabilities, and which have the highest entropy.
     ///
     /// # Errors
     /// A loss or a gradient is not finite: the weights and the optimiser are then what they were before the first pass.
     pub fn update(
         &mut self,
         step: usize,
-        groups: &[Group],
+        groups: &mut [Group],
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         let before = self.snapshot();
@@ -121,20 +91,35 @@ impl Learner {
     fn passes(
         &mut self,
         step: usize,
-        groups: &[Group],
+        groups: &mut [Group],
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         let (iterations, mini_batches) = (self.train.num_iterations, self.train.mini_batches);
         let mut learnt = Learnt::default();
         let mut updates = 0;
+        if what.objective.correction.is_some() {
+            self.score_trainer(groups, what.temperature)?;
+        }
         for _ in 0..iterations {
             // Whole groups, sizes as equal as can be.
             for part in split(groups.len(), mini_batches) {
-                let members: Vec<Member> = members(&groups[part]).collect();
+                let part = &mut groups[part];
+                let share = what.objective.top_entropy_quantile;
+                if share < 1.0 {
+                    self.select_tokens(part, share, what.temperature)?;
+                }
+                let members: Vec<Member> = members(part).collect();
                 let lengths = members.iter().map(|(_, candidate)| candidate.tokens_in_loss());
-                let totals = BatchTotals::of(lengths, what.max_completion_length);
+                let totals = BatchTotals {
+                    selected: members
+                        .iter()
+                        .map(|(_, candidate)| candidate.tokens_selected())
+                        .sum(),
+                    ..BatchTotals::of(lengths, what.max_completion_length)
+                };
                 let update = (step - 1) * iterations * mini_batches + updates;
-                let micros = micro_batches(&members, self.train.per_device_train_batch_size);
+                let size = self.train.per_device_train_batch_size;
+                let micros = micro_batches(&members, size, what.objective.couples_groups());
                 let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
                 let (update, found) = match done {
                     Err(UpdateError::Gradient { .. }) => {
@@ -166,11 +151,11 @@ impl Learner {
             id: group.problem.id.clone(),
         };
         let model = &self.policy.model;
-        for member in members {
-            let (loss, _) = what.run(model, &[*member], totals)?;
+        for alone in micro_batches(members, 1, what.objective.couples_groups()) {
+            let (loss, _) = what.run(model, &alone, totals)?;
             let grads = GradientsParams::from_grads(loss.backward(), model);
             if !grad_norms(model, &grads)?.global.is_finite() {
-                return Ok(found("gradient", member));
+                return Ok(found("gradient", &alone[0]));
             }
         }
         // Each is finite; only their sum is not.
@@ -195,7 +180,8 @@ impl PolicyGradient {
         members: &[Member],
         totals: &BatchTotals,
     ) -> Result<(Tensor<1>, (LossMetrics, PolicySums)), UpdateError> {
-        let micro = micro_batch(model, members, self.temperature)?;
+        let with_entropy = self.objective.entropy_coef != 0.0;
+        let micro = micro_batch(model, members, self.temperature, with_entropy)?;
         let output = self.objective.loss(&micro.inputs, totals)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {
@@ -229,8 +215,8 @@ pub fn members(groups: &[Group]) -> impl Iterator<Item = Member<'_>> {
 }
 
 /// Candidates in passes of at most `size`: those of a group together, since they share what they begin with, and groups of similar
-/// length. Sums do not depend on the order.
-fn micro_batches<'a>(members: &[Member<'a>], size: usize) -> Vec<Vec<Member<'a>>> {
+/// length. Sums do not depend on the order. `whole`: no group is split, even where one is larger than `size`.
+fn micro_batches<'a>(members: &[Member<'a>], size: usize, whole: bool) -> Vec<Vec<Member<'a>>> {
     let length = |(group, candidate): &Member| {
         let projected = candidate
             .collider
@@ -240,5 +226,10 @@ fn micro_batches<'a>(members: &[Member<'a>], size: usize) -> Vec<Vec<Member<'a>>
     };
     let mut groups: Vec<&[Member]> = members.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).collect();
     groups.sort_by_key(|group| group.iter().map(length).max());
+    if whole {
+        let largest = groups.iter().map(|group| group.len()).max().unwrap_or(1);
+        let passes = groups.chunks((size / largest.max(1)).max(1));
+        return passes.map(<[&[Member]]>::concat).collect();
+    }
     groups.concat().chunks(size).map(<[Member]>::to_vec).collect()
 }

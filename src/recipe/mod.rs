@@ -4,6 +4,7 @@ mod drive;
 mod held_out;
 mod resume;
 pub mod rl;
+mod rounds;
 pub mod sft;
 
 use gcpo_data::Problem;
@@ -45,6 +46,10 @@ fn check_effect(config: &Config, learner: &Learner) -> Result<(), ConfigError> {
         let what = "layers are computed again on the processor in float32 only, of families like Llama, and this run is \
                     not of that kind";
         return Err(config.blame("train.gradient_checkpointing", what, "leave it out"));
+    }
+    if config.objective.sync_ref_model == Some(true) && learner.policy.adapter.is_some() {
+        let what = "the reference model of adapters is the policy with these off, which cannot follow them";
+        return Err(config.blame("objective.sync_ref_model", what, "leave it out"));
     }
     Ok(())
 }
