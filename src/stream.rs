@@ -27,6 +27,8 @@ pub enum Stage {
     Adapters = 8,
     /// What is left out of adapters' inputs in an update.
     Dropout = 9,
+    /// Which problems take the place of those whose candidates all earned the same.
+    InPlace = 10,
 }
 
 /// The name of one stream: results depend on this and on nothing else.

@@ -1,9 +1,11 @@
 //! The door for log-probabilities: contexts and tokens in, values out and, with autodiff, their gradient. The logits of a
 //! whole batch are never held at once.
 
+use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::config::ModelConfig;
+use crate::dtype::widen;
 use crate::limits::Limits;
 use crate::llama::Llama;
 use crate::tokens::{Padding, Tokens, fed};
@@ -14,7 +16,7 @@ use crate::{cpu, head};
 pub struct TokenLogp {
     /// `[b, t]`: log-probability of each token; differentiable.
     pub logp_bt: Tensor<2>,
-    /// `[b, t]`: entropy of the distribution, in nats; carries no gradient.
+    /// `[b, t]`: entropy of the distribution, in nats; carries no gradient where that was not asked for.
     pub entropy_bt: Tensor<2>,
 }
 
@@ -32,6 +34,15 @@ pub fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f
         Some((logp_bt, entropy_bt)) => TokenLogp { logp_bt, entropy_bt },
         None => by_tensors(model, pairs, temperature),
     }
+}
+
+/// The same, where [`TokenLogp::entropy_bt`] is differentiable as well: by tensor operations on every device, which then keep the logits.
+///
+/// # Panics
+/// As [`completion_logp`].
+pub fn completion_logp_and_entropy(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
+    assert!(temperature > 0.0, "temperature must be > 0: {temperature}");
+    by_tensors_within(model, pairs, temperature, &Limits::USUAL, true)
 }
 
 /// Whether [`completion_logp`] runs a model in a way of its own (`cpu`), which runs what texts share once and pads nothing, and not by tensor
@@ -80,7 +91,7 @@ fn alike(texts: &[Vec<u32>]) -> impl Iterator<Item = Vec<usize>> {
 /// [`completion_logp`] by tensor operations, whatever the device. Rows of like length are run together, so that little is padding, and the
 /// head sees no padding at all.
 pub(crate) fn by_tensors(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> TokenLogp {
-    by_tensors_within(model, pairs, temperature, &Limits::USUAL)
+    by_tensors_within(model, pairs, temperature, &Limits::USUAL, false)
 }
 
 fn by_tensors_within(
@@ -88,6 +99,7 @@ fn by_tensors_within(
     pairs: &[(&[u32], &[u32])],
     temperature: f64,
     limits: &Limits,
+    with_entropy: bool,
 ) -> TokenLogp {
     let device = model.device();
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
@@ -120,6 +132,7 @@ fn by_tensors_within(
         targets_bt,
         temperature,
         limits,
+        with_entropy,
     );
     let mut places = Vec::with_capacity(pairs.len() * t);
     for (first, (_, tokens)) in first.iter().zip(pairs) {
@@ -154,7 +167,7 @@ fn joined(parts: Vec<Tensor<2>>) -> Tensor<2> {
 }
 
 /// Log-probabilities of `targets_bt` under the distributions that the hidden states predict, at a temperature. The state
-/// at column `t` predicts the target at column `t`: shifting by one is the caller's.
+/// at column `t` predicts the target at column `t`: shifting by one is the caller's. `with_entropy`: the entropies are differentiable, too.
 ///
 /// # Shapes
 /// * `hidden_btd`: `[b, t, d]`, after the final norm, at least one of them
@@ -168,7 +181,7 @@ pub(crate) fn token_logp(
     targets_bt: Tensor<2, Int>,
     temperature: f64,
 ) -> TokenLogp {
-    token_logp_within(model, hidden_btd, targets_bt, temperature, &Limits::USUAL)
+    token_logp_within(model, hidden_btd, targets_bt, temperature, &Limits::USUAL, false)
 }
 
 fn token_logp_within(
@@ -177,10 +190,19 @@ fn token_logp_within(
     targets_bt: Tensor<2, Int>,
     temperature: f64,
     limits: &Limits,
+    with_entropy: bool,
 ) -> TokenLogp {
     let [b, t, d] = hidden_btd.dims();
     let n = b * t;
     let (hidden_nd, targets) = (hidden_btd.reshape([n, d]), targets_bt.reshape([n, 1]));
+    if with_entropy {
+        let logits = widen(model.lm_head(hidden_nd)) / temperature;
+        let logp = log_softmax(logits, 1);
+        return TokenLogp {
+            logp_bt: logp.clone().gather(1, targets).reshape([b, t]),
+            entropy_bt: (logp.clone().exp() * logp).sum_dim(1).neg().reshape([b, t]),
+        };
+    }
     let scored = head::score(model.head(), hidden_nd, targets, temperature, limits);
     TokenLogp {
         logp_bt: scored.logp.reshape([b, t]),

@@ -18,6 +18,7 @@ impl Check for Config {
         }
         let (prompts, answers) = (self.train.prompts_per_step, self.rollout.num_generations);
         count("train.prompts_per_step", prompts, 1, ROWS / answers)?;
+        self.check_objective()?;
         self.check_projection()
     }
 }
@@ -54,6 +55,21 @@ impl Config {
                  repetition_penalty they are drawn from another distribution",
                 "leave these at their defaults, or take \"own\"",
             );
+        }
+        Ok(())
+    }
+
+    fn check_objective(&self) -> Result<(), ConfigError> {
+        if self.rollout.dynamic_sampling && !self.objective_row().flat_is_idle() {
+            let what = format!(
+                "groups of equal rewards have weights under `{}`, as {}",
+                self.objective.kind.name(),
+                match self.objective.use_kl_in_reward {
+                    Some(true) => "the KL is subtracted from the rewards",
+                    _ => "they are compared with the whole step",
+                }
+            );
+            return impossible("rollout.dynamic_sampling", what, "remove it");
         }
         Ok(())
     }

@@ -57,9 +57,33 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// [`Limits::cut`] where no family may be cut, even one that is too large by itself.
+    pub fn cut_between<'a, T>(
+        &self,
+        items: &'a [T],
+        is_family: impl Fn(&T, &T) -> bool,
+        run: impl Fn(&[T]) -> usize,
+    ) -> Vec<&'a [T]> {
+        let fits = |items: &[T]| items.len() <= self.rows && (self.tokens == 0 || run(items) <= self.tokens);
+        let (mut passes, mut from, mut at) = (Vec::new(), 0, 0);
+        for family in items.chunk_by(is_family) {
+            let end = at + family.len();
+            if at > from && !fits(&items[from..end]) {
+                passes.push(&items[from..at]);
+                from = at;
+            }
+            at = end;
+        }
+        passes.extend((from < items.len()).then(|| &items[from..]));
+        passes
+    }
+}
+
 /// Candidates in the order in which passes take them. Where what a group begins with is run once, groups stay together, and those of
 /// similar length are neighbours; elsewhere rows of similar length are, of which little is padding.
-pub(super) fn in_order<'a>(model: &Llama, members: &[Member<'a>]) -> Vec<Member<'a>> {
+/// `whole`: they do everywhere.
+pub(super) fn in_order<'a>(model: &Llama, members: &[Member<'a>], whole: bool) -> Vec<Member<'a>> {
     let length = |(group, candidate): &Member| {
         let projected = candidate
             .collider
@@ -67,7 +91,7 @@ pub(super) fn in_order<'a>(model: &Llama, members: &[Member<'a>]) -> Vec<Member<
             .map_or(0, |collider| collider.context.len());
         candidate.tokens().len() + group.contexts.answer().len().max(projected)
     };
-    if !is_fused(model) {
+    if !whole && !is_fused(model) {
         let mut rows = members.to_vec();
         rows.sort_by_key(length);
         return rows;
@@ -153,6 +177,8 @@ mod tests {
             [vec![3], vec![3], vec![3], vec![4], vec![4], vec![30], vec![1, 2]]
         );
         assert_eq!(cut(8, 100, &items).len(), 1);
+        let whole = Limits { rows: 2, tokens: 0 }.cut_between(&items, |(a, _), (b, _)| a == b, |_| 0);
+        assert_eq!(whole, [&items[..3], &items[3..5], &items[5..6], &items[6..]]);
         assert!(cut(8, 100, &[]).is_empty());
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod config;
 mod cut;
 pub mod optim;
+mod reference;
 pub mod schedule;
 mod update;
 mod workers;
@@ -25,7 +26,7 @@ use gcpo_model::lora::{self, Peft};
 use rand::Rng as _;
 use thiserror::Error;
 
-use crate::objective::ObjectiveError;
+use crate::objective::{ObjectiveError, RefSync};
 use crate::policy::{Policy, open};
 use crate::projection::ProjectionError;
 use crate::stream::{Stage, StreamKey};
@@ -107,6 +108,8 @@ pub struct Learner {
     schedule: LrSchedule,
     /// The reference model on each device; nobody where none is needed.
     reference: Workers<Llama>,
+    /// How it follows the policy, if it does.
+    ref_sync: Option<RefSync>,
 }
 
 /// Weights and optimiser at some moment: handles, not copies.
@@ -114,6 +117,7 @@ struct Snapshot {
     model: Llama,
     master: Option<Llama>,
     optimizer: Optimizer,
+    reference: Workers<Llama>,
 }
 
 impl Learner {
@@ -137,6 +141,7 @@ impl Learner {
             optimizer,
             schedule: LrSchedule::new(train, updates),
             reference: Workers::new(Vec::new()),
+            ref_sync: None,
             train: train.clone(),
             format,
             seed: 0,
@@ -166,8 +171,9 @@ impl Learner {
     }
 
     /// Keeps the policy as it is for the reference model: the same weights until the policy's change. Where it has adapters, that is
-    /// the policy with these off, whose weights are shared for good.
-    pub fn keep_reference(&mut self) {
+    /// the policy with these off, whose weights are shared for good. With `sync` it follows the policy as it changes.
+    pub fn keep_reference(&mut self, sync: Option<RefSync>) {
+        self.ref_sync = sync;
         self.reference = self.workers().make(|model| lora::detach(model).valid());
     }
 
@@ -256,6 +262,7 @@ impl Learner {
         let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
         self.take(weights);
         self.check_finite()?;
+        self.follow_policy(update);
         Ok(Update {
             grad_norm: norms.global,
             learning_rate,
@@ -306,6 +313,7 @@ impl Learner {
             model: self.policy.model.clone(),
             master: self.master.clone(),
             optimizer: self.optimizer.clone(),
+            reference: self.reference.clone(),
         }
     }
 
@@ -313,6 +321,7 @@ impl Learner {
         self.policy.model = snapshot.model;
         self.master = snapshot.master;
         self.optimizer = snapshot.optimizer;
+        self.reference = snapshot.reference;
         self.refresh();
     }
 
@@ -331,6 +340,7 @@ impl Learner {
             let dtype = Dtype::F32;
             policy.save_network(&trainer, Format { dtype, ..self.format })?;
         }
+        self.save_reference(dir)?;
         let path = trainer.join(OPTIMIZER);
         fs::write(&path, self.optimizer.to_bytes()?)
             .with_context(|| format!("cannot write {}", path.display()))
@@ -352,7 +362,7 @@ impl Learner {
             .load_bytes(&bytes, &model)
             .with_context(|| path.display().to_string())?;
         self.take(model);
-        Ok(())
+        self.restore_reference(dir)
     }
 
     /// The policy's network with the weights in a checkpoint.

@@ -3,9 +3,8 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::{completion_logp, tokens_run};
 
-use super::batch::{Member, asked, micro_batch};
+use super::batch::{Member, micro_batch};
 use super::cut::{Limits, PassTokens, in_order, is_group};
 use super::optim::grad_norms;
 use super::workers::split;
@@ -73,45 +72,15 @@ impl PolicySums {
 }
 
 impl Learner {
-    /// Fills in the candidates' log-probabilities under the reference model, if one is kept.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn score_reference(&self, groups: &mut [Group], temperature: f64) -> Result<(), UpdateError> {
-        if self.reference.is_empty() {
-            return Ok(());
-        }
-        let limits = Limits::of(&self.train);
-        self.reference.map(groups, |reference, groups| {
-            let members: Vec<Member> = members(groups).collect();
-            let run = |rows: &[Member]| tokens_run(reference, &asked(rows));
-            let mut scores = Vec::with_capacity(members.len());
-            for rows in limits.cut(&members, is_group, run) {
-                let pairs = asked(rows);
-                let pairs = pairs.as_slice();
-                let logp_bt = completion_logp(reference, pairs, temperature).logp_bt;
-                let [_, t] = logp_bt.dims();
-                let logp: Vec<f32> = logp_bt.try_into_vec_as()?;
-                let rows = logp.chunks(t).zip(pairs);
-                scores.extend(rows.map(|(row, (_, tokens))| row[..tokens.len()].to_vec()));
-            }
-            let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
-            for (candidate, scores) in candidates.zip(scores) {
-                candidate.logp_ref = Some(scores);
-            }
-            Ok::<_, UpdateError>(())
-        })?;
-        Ok(())
-    }
-
-    /// Several passes of the optimiser over the groups of step `step` (from 1), whose candidates have been weighed.
+    /// Several passes of the optimiser over the groups of step `step` (from 1), whose candidates have been weighed. Fills in what the
+    /// objective wants to know of their tokens: the trainer's log-probabilities, and which have the highest entropy.
     ///
     /// # Errors
     /// A loss or a gradient is not finite: the weights and the optimiser are then what they were before the first pass.
     pub fn update(
         &mut self,
         step: usize,
-        groups: &[Group],
+        groups: &mut [Group],
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         let before = self.snapshot();
@@ -125,23 +94,41 @@ impl Learner {
     fn passes(
         &mut self,
         step: usize,
-        groups: &[Group],
+        groups: &mut [Group],
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         let (iterations, mini_batches) = (self.train.num_iterations, self.train.mini_batches);
         let mut learnt = Learnt::default();
         let mut updates = 0;
+        if what.objective.correction.is_some() {
+            self.score_trainer(groups, what.temperature)?;
+        }
         for _ in 0..iterations {
             // Whole groups, sizes as equal as can be.
             for part in split(groups.len(), mini_batches) {
-                let members: Vec<Member> = members(&groups[part]).collect();
+                let part = &mut groups[part];
+                let share = what.objective.top_entropy_quantile;
+                if share < 1.0 {
+                    self.select_tokens(part, share, what.temperature)?;
+                }
+                let members: Vec<Member> = members(part).collect();
                 let lengths = members.iter().map(|(_, candidate)| candidate.tokens_in_loss());
-                let totals = BatchTotals::of(lengths, what.max_completion_length);
+                let totals = BatchTotals {
+                    selected: members
+                        .iter()
+                        .map(|(_, candidate)| candidate.tokens_selected())
+                        .sum(),
+                    ..BatchTotals::of(lengths, what.max_completion_length)
+                };
                 let update = (step - 1) * iterations * mini_batches + updates;
-                let model = &self.policy.model;
-                let rows = in_order(model, &members);
+                let (model, whole) = (&self.policy.model, what.objective.couples_groups());
+                let rows = in_order(model, &members, whole);
                 let run = |rows: &[Member]| PassTokens::of(model, rows).run;
-                let micros = Limits::of(&self.train).cut(&rows, is_group, run);
+                let limits = Limits::of(&self.train);
+                let micros = match whole {
+                    true => limits.cut_between(&rows, is_group, run),
+                    false => limits.cut(&rows, is_group, run),
+                };
                 for micro in &micros {
                     learnt.tokens += PassTokens::of(model, micro);
                 }
@@ -177,11 +164,15 @@ impl Learner {
             id: group.problem.id.clone(),
         };
         let model = &self.policy.model.clone().with_dropout(self.dropout(update));
-        for member in members {
-            let (loss, _) = what.run(model, &[*member], totals)?;
+        let alone: Vec<&[Member]> = match what.objective.couples_groups() {
+            true => members.chunk_by(is_group).collect(),
+            false => members.chunks(1).collect(),
+        };
+        for alone in alone {
+            let (loss, _) = what.run(model, alone, totals)?;
             let grads = GradientsParams::from_grads(loss.backward(), model);
             if !grad_norms(model, &grads)?.global.is_finite() {
-                return Ok(found("gradient", member));
+                return Ok(found("gradient", &alone[0]));
             }
         }
         // Each is finite; only their sum is not.
@@ -206,7 +197,8 @@ impl PolicyGradient {
         members: &[Member],
         totals: &BatchTotals,
     ) -> Result<(Tensor<1>, (LossMetrics, PolicySums)), UpdateError> {
-        let micro = micro_batch(model, members, self.temperature)?;
+        let with_entropy = self.objective.entropy_coef != 0.0;
+        let micro = micro_batch(model, members, self.temperature, with_entropy)?;
         let output = self.objective.loss(&micro.inputs, totals)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {

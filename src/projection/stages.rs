@@ -79,7 +79,8 @@ pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan<'_>)
             contexts.score(engine, wave)?;
         }
         if plan.objective.needs_projection() {
-            let weighed = |group: &Group| !(plan.projection.skip_flat_groups && group.is_flat());
+            let skips = plan.projection.skip_flat_groups;
+            let weighed = |group: &Group| !(skips && group.is_idle(plan.objective));
             let rows: Vec<usize> = (0..wave.len()).filter(|&row| weighed(&wave[row])).collect();
             if !rows.is_empty() {
                 weigh(engine, wave, &rows, &contexts, plan)?;
@@ -224,7 +225,17 @@ fn weigh(
     let sampled = contexts.sample(engine, wave, rows, plan)?;
     let hidden: Option<Vec<Tensor<2>>> = rows.iter().map(|&at| wave[at].hidden_gd.clone()).collect();
     let candidates_bd = match hidden {
-        Some(hidden) => Tensor::cat(hidden, 0),
+        // Groups of several rounds may have been sampled on another device.
+        Some(hidden) => match &sampled.hidden_bd {
+            Some(here) => Tensor::cat(
+                hidden
+                    .into_iter()
+                    .map(|of| of.to_device(&here.device()))
+                    .collect(),
+                0,
+            ),
+            None => Tensor::cat(hidden, 0),
+        },
         None => {
             let candidates = rows.iter().flat_map(|&at| &wave[at].candidates);
             let texts: Vec<&[u32]> = candidates.map(|candidate| candidate.completion.text()).collect();

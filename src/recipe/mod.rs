@@ -4,11 +4,13 @@ mod drive;
 mod held_out;
 mod resume;
 pub mod rl;
+mod rounds;
 pub mod sft;
 
 use gcpo_data::Problem;
 use thiserror::Error;
 
+use crate::config::{Config, ConfigError};
 use crate::demonstrate::DemonstrationError;
 use crate::group::Group;
 use crate::learner::{Learner, UpdateError};
@@ -36,6 +38,15 @@ pub trait Recipe {
 
     /// The problems that it trains on, in their order.
     fn problems(&self) -> &[Problem];
+}
+
+/// Refuses what would be without effect on the learner's device.
+fn check_effect(config: &Config, learner: &Learner) -> Result<(), ConfigError> {
+    if config.objective.sync_ref_model == Some(true) && learner.policy.adapter.is_some() {
+        let what = "the reference model of adapters is the policy with these off, which cannot follow them";
+        return Err(config.blame("objective.sync_ref_model", what, "leave it out"));
+    }
+    Ok(())
 }
 
 /// Why a step could not be done.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::console::{LiveLine, note};
 pub use line::{count_line, duration, progress_line};
 pub use sample::Sample;
-pub use step::{Done, Evaluation, RlReport, RolloutReport, SftReport, StepReport, Stopwatch};
+pub use step::{Discarded, Done, Evaluation, RlReport, RolloutReport, SftReport, StepReport, Stopwatch};
 pub use table::{columns, grid, summary};
 
 /// The live line of a run or a job, on standard error: rewritten in place on a terminal, lines that stay elsewhere.

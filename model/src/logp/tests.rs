@@ -137,7 +137,7 @@ fn run(model: &Llama, limits: &Limits) -> Run {
         (text(2, 5), text(8, 6)),
     ];
     let pairs: Vec<(&[u32], &[u32])> = texts.iter().map(|(a, b)| (a.as_slice(), b.as_slice())).collect();
-    let TokenLogp { logp_bt, entropy_bt } = by_tensors_within(model, &pairs, 0.8, limits);
+    let TokenLogp { logp_bt, entropy_bt } = by_tensors_within(model, &pairs, 0.8, limits, false);
     let [b, t] = logp_bt.dims();
     let weight = |at: usize| match at % t < texts[at / t].1.len() {
         true => ((at / t * 31 + at % t * 17) % 23) as f32 / 11.0 - 0.9,
