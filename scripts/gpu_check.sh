@@ -39,9 +39,11 @@ step() {
 
 case "$device" in cpu*) half=bfloat16 peer=cpu ;; cuda*) half=bfloat16 peer=cuda ;; *) half=float16 peer=cuda ;; esac
 if [ -n "${SMALL:-}" ]; then
-  large=tiny repeats=2 steps=2
+  large=tiny repeats=2 steps=2 long=tiny length=2048
+  logp="--rows 1 --length 256 --vocab 32000 --hidden 64"
 else
-  large=0.5b repeats=5 steps=60
+  large=0.5b repeats=5 steps=60 long=135m length=16384
+  logp="--rows 4 --length 2048 --vocab 151936 --hidden 896"
 fi
 
 step devices 60 "$binary" devices
@@ -58,6 +60,9 @@ bench small_decode --shape small --work decode
 bench small_train --shape small --work train
 bench large_decode --shape $large --work decode --dtype $half
 bench large_train --shape $large --work train --dtype $half
+# What would not fit if it were kept: logits, [T, T] scores, the insides of layers.
+bench logp --shape tiny --work logp $logp --dtype $half
+bench long_train --shape $long --work train --rows 1 --length $length --checkpointing --dtype $half
 
 peers() {
   step "peer_$1" 120 python3 "$here/bench_peer.py" --device $peer --repeats $repeats --shape "$2" --work "$3" --dtype "$4"

@@ -11,6 +11,7 @@ import sys
 
 ROWS = {"tiny": 32, "small": 16, "0.5b": 64}
 PARAMETERS = {"tiny": 918_656, "small": 11_015_040, "0.5b": 494_005_120}
+LONG = {"logp": "log-probabilities alone", "long_train": "train, one long text, layers computed again"}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -46,7 +47,7 @@ def main():
     print("| work | gcpo | peer | ratio | memory (peer) | share of the limit (peer) |")
     print("| --- | --- | --- | --- | --- | --- |")
     device = None
-    for name in ["small_decode", "small_train", "small_step", "large_decode", "large_train"]:
+    for name in ["small_decode", "small_train", "small_step", "large_decode", "large_train", "logp", "long_train"]:
         ours, peer = read(folder / f"{name}.txt"), read(folder / f"peer_{name}.txt")
         if not ours and not peer:
             continue
@@ -56,7 +57,7 @@ def main():
         ratio = f"{ours['tok_per_sec'] / peer['tok_per_sec']:.2f}" if ours and peer else ""
         both = lambda of: " ".join(filter(None, [of(ours) if ours else "", f"({of(peer)})" if peer and of(peer) else ""]))
         print(
-            f"| {about['shape']} {about['work']} {about.get('dtype', 'float32')} | {speed(ours)} | "
+            f"| {LONG.get(name, about['shape'] + ' ' + about['work'])} {about.get('dtype', 'float32')} | {speed(ours)} | "
             f"{speed(peer) if peer else 'left out'} | {ratio} | {both(memory)} | {both(lambda r: share(r, limits))} |"
         )
     print(f"\nOn {device or 'no device'}.", end="")

@@ -3,9 +3,10 @@
 #
 #     scripts/smollm2.sh MODEL DATA_DIR OUT_DIR
 #
-# MODEL is the checkpoint's directory; DATA_DIR holds mawps-asdiv-a_svamp_train.csv and mawps-asdiv-a_svamp_dev.csv. OUT_DIR/sft becomes a
-# short supervised training, OUT_DIR/model what it merges to, and OUT_DIR/equal-steps the runs from there, at equal steps. Then
-# OUT_DIR/equal-secs has GRPO and GRPO × α with as many steps as GCPO's seconds buy. What is already there is not done again.
+# MODEL is the checkpoint's directory; DATA_DIR holds mawps-asdiv-a_svamp_train.csv, of which every eighth question is held out: OUT_DIR/data
+# has both parts, and no question is in both. OUT_DIR/sft becomes a short supervised training, OUT_DIR/model what it merges to, and
+# OUT_DIR/equal-steps the runs from there, at equal steps. Then OUT_DIR/equal-secs has GRPO and GRPO × α with as many steps as GCPO's
+# seconds buy. What is already there is not done again.
 #
 # GCPO: the program (default: `cargo run` of this repository). SEEDS (default 2) says how many, THREADS (default 2) how many threads a run
 # has. SET: further `--set` options, as in SET="--set train.max_steps=100".
@@ -17,9 +18,21 @@ if [ $# -ne 3 ]; then
 fi
 here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/run_once.sh"
-train="$(realpath "$2")/mawps-asdiv-a_svamp_train.csv" dev="$(realpath "$2")/mawps-asdiv-a_svamp_dev.csv"
-mkdir -p "$3"
+mkdir -p "$3/data"
 out="$(realpath "$3")"
+train="$out/data/train.csv" dev="$out/data/held_out.csv"
+awk -v train="$train" -v held="$dev" '
+  function question(line) { return line ~ /^"/ ? substr(line, 1, index(line, "\",")) : substr(line, 1, index(line, ",") - 1) }
+  NR == 1 { print >train; print >held; next }
+  { lines[NR] = $0; if (NR % 8 == 3) is_held[question($0)] = 1 }
+  END {
+    for (n = 2; n <= NR; n++) {
+      key = question(lines[n])
+      if (!(key in is_held)) print lines[n] >train
+      else if (n % 8 == 3 && !seen[key]++) print lines[n] >held
+    }
+  }
+' "$2/mawps-asdiv-a_svamp_train.csv"
 if [ -z "${GCPO:-}" ]; then
   cargo build --manifest-path "$here/../Cargo.toml"
   GCPO="$here/../target/debug/gcpo"

@@ -119,7 +119,7 @@ fn step_groups(config: &Config, policy: &Policy) -> Result<Vec<Group>> {
     let mut rl = Rl::new(config.clone(), policy.clone(), config.problems()?, &[])?;
     let (mut groups, _) = rl.roll_out(1)?;
     let device = policy.model.device().inner();
-    weigh(&mut groups, &config.objective_row(), &device)?;
+    weigh(&mut groups, &config.objective_row(), &[1.0], &device)?;
     for candidate in groups.iter_mut().flat_map(|group| &mut group.candidates) {
         // A reference that differs, so that its KL term has a gradient.
         let logp_old = &candidate.completion.logp;
@@ -159,7 +159,7 @@ fn gradients(model: &Llama, rows: &[Member], config: &Config) -> Result<Gradient
             }
         }
     }
-    let micro = micro_batch(model, rows, 1.0)?;
+    let micro = micro_batch(model, rows, 1.0, false)?;
     let lengths = rows.iter().map(|(_, candidate)| candidate.tokens().len());
     let totals = BatchTotals::of(lengths, config.rollout.max_completion_length);
     let output = config.objective_row().loss(&micro.inputs, &totals)?;
@@ -305,6 +305,7 @@ mod tests {
         let opened = Opened {
             device,
             name: "the tests' device".into(),
+            memory: None,
             passed_over: Vec::new(),
         };
         for dtype in Dtype::ALL

@@ -12,6 +12,7 @@ use burn::tensor::Tensor;
 use gcpo_data::Problem;
 use serde_json::{Map, Value};
 
+use crate::objective::{Objective, Rewards};
 use crate::rollout::{Completion, Contexts, Prefix};
 
 /// A problem of a step, with its candidates and what is known of them.
@@ -54,6 +55,10 @@ pub struct Candidate {
     pub collider: Option<Collider>,
     /// `[t]`: log-probabilities of its tokens under the reference model, in nats, where there is one.
     pub logp_ref: Option<Vec<f32>>,
+    /// `[t]`: the same under the policy that sampled, by the trainer's forward, where that is asked for.
+    pub logp_trainer: Option<Vec<f32>>,
+    /// `[t]`: whether its tokens are among those of the highest entropy in their update, where only these count.
+    pub selected: Option<Vec<bool>>,
 }
 
 /// What one reward says of a candidate.
@@ -110,6 +115,33 @@ impl Group {
         self.hidden_gd = None;
     }
 
+    /// Lets go of its node in the tree of prefixes.
+    pub fn let_go_of_prefix(&mut self) {
+        self.root = None;
+    }
+
+    /// Whether its candidates have no weight under an objective, as they all earned the same.
+    pub fn is_idle(&self, objective: &Objective) -> bool {
+        let is_same = match objective.rewards {
+            Rewards::SumThenNormalize => self.is_flat(),
+            Rewards::NormalizeThenSum => self.is_flat_in_each(),
+        };
+        is_same && objective.flat_is_idle()
+    }
+
+    /// Whether each reward says the same of all candidates that it applies to.
+    fn is_flat_in_each(&self) -> bool {
+        let count = self.candidates.first().map_or(0, |first| first.scores.len());
+        (0..count).all(|at| {
+            let mut said = self
+                .candidates
+                .iter()
+                .filter_map(|candidate| candidate.scores[at].value);
+            let first = said.next();
+            said.all(|value| Some(value) == first)
+        })
+    }
+
     /// Whether all candidates that earned anything earned the same: their advantages are 0.
     pub fn is_flat(&self) -> bool {
         let mut earned = self.rewards().flatten();
@@ -138,12 +170,22 @@ impl Candidate {
             weight: None,
             collider: None,
             logp_ref: None,
+            logp_trainer: None,
+            selected: None,
         }
     }
 
     /// Its tokens, the EOS that ended it included.
     pub fn tokens(&self) -> &[u32] {
         &self.completion.tokens
+    }
+
+    /// How many of its tokens the policy term sees: those of the highest entropy, where only these count.
+    pub fn tokens_selected(&self) -> usize {
+        match &self.selected {
+            Some(selected) => selected[..self.tokens_in_loss()].iter().filter(|&&is| is).count(),
+            None => self.tokens_in_loss(),
+        }
     }
 
     /// How many of its tokens the loss sees: all, or none if it is left out.

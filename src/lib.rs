@@ -15,6 +15,7 @@ pub mod eval;
 pub mod group;
 pub mod learner;
 pub mod objective;
+pub mod plan;
 pub mod policy;
 pub mod projection;
 pub mod recipe;

@@ -40,18 +40,34 @@ impl AnswerPlan {
 /// # Errors
 /// [`RolloutError::NonFinite`] if the policy's logits are damaged, [`RolloutError::Memory`] if not even one group fits.
 pub fn sample(engine: &Engine, groups: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {
-    let mut rest = groups;
+    waves_that_fit(engine, groups, how)
+        .into_iter()
+        .try_for_each(|wave| sample_wave(engine, wave, how))
+}
+
+/// Runs the prefixes of groups whose candidates are there, as stage 1 does, for the stages that go on from them.
+pub fn root(engine: &Engine, groups: &mut [Group], how: &AnswerPlan) {
+    for wave in waves_that_fit(engine, groups, how) {
+        let roots: Vec<&[u32]> = wave.iter().map(|group| group.contexts.root()).collect();
+        let prefix = Arc::new(engine.root(&roots));
+        wave.iter_mut()
+            .for_each(|group| group.root = Some(prefix.clone()));
+    }
+}
+
+/// Groups that the engine's memory holds at a time.
+fn waves_that_fit<'g>(engine: &Engine, groups: &'g mut [Group], how: &AnswerPlan) -> Vec<&'g mut [Group]> {
+    let (n, longest) = (how.num_generations, engine.max_completion_length());
+    let (mut rest, mut waves) = (groups, Vec::new());
     while !rest.is_empty() {
-        let (n, longest) = (how.num_generations, engine.max_completion_length());
         let held = rest
             .iter()
             .map(|group| group.contexts.prefixes(n, how.integrations, longest));
-        let count = engine.prompts_at_once(held);
-        let (wave, after) = rest.split_at_mut(count);
-        sample_wave(engine, wave, how)?;
+        let (wave, after) = rest.split_at_mut(engine.prompts_at_once(held));
+        waves.push(wave);
         rest = after;
     }
-    Ok(())
+    waves
 }
 
 fn sample_wave(engine: &Engine, wave: &mut [Group], how: &AnswerPlan) -> Result<(), RolloutError> {

@@ -125,6 +125,25 @@ impl Problems {
         let picks = self.order.step(step, size);
         picks.map(|pick| &self.all[pick]).enumerate()
     }
+
+    /// Problems that may take the place of some of step `step`'s `size`, without end, with their numbers in it: all others in an order
+    /// drawn for the step, again and again; where there are no others, the step's own.
+    pub fn in_place(&self, step: usize, size: usize) -> impl Iterator<Item = (usize, &Problem)> {
+        let key = StreamKey {
+            seed: self.order.seed,
+            step: step as u64,
+            prompt: 0,
+            stage: Stage::InPlace,
+            sample: 0,
+        };
+        let own: HashSet<usize> = self.order.step(step, size).collect();
+        let mut picks = permutation(self.all.len(), &mut key.rng());
+        if own.len() < picks.len() {
+            picks.retain(|pick| !own.contains(pick));
+        }
+        let problems = (0..picks.len()).cycle().map(move |at| &self.all[picks[at]]);
+        (size..).zip(problems)
+    }
 }
 
 /// The order in which the problems are met: a new permutation of all of them each epoch.
@@ -204,6 +223,42 @@ mod tests {
         );
         assert_eq!(named("path = \"train.jsonl\"\npreset = \"math\""), None);
         assert_eq!(named("path = \"test.jsonl\"\npreset = \"gsm8k\""), None);
+    }
+
+    #[test]
+    fn other_problems_take_the_place_of_a_steps_own() {
+        let problem = |n: usize| Problem {
+            id: n.to_string(),
+            ..Problem::default()
+        };
+        let problems = Problems {
+            all: (0..10).map(problem).collect(),
+            order: Order::new(10, true, 1),
+        };
+        let of_step = |step| -> Vec<(usize, String)> {
+            let picks = problems.in_place(step, 4).take(12);
+            picks
+                .map(|(number, problem)| (number, problem.id.clone()))
+                .collect()
+        };
+        let found = of_step(3);
+        assert_eq!(found, of_step(3));
+        assert_ne!(found, of_step(4));
+        assert_eq!(
+            found.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+            (4..16).collect::<Vec<_>>()
+        );
+        let own: HashSet<String> = problems
+            .of_step(3, 4)
+            .map(|(_, problem)| problem.id.clone())
+            .collect();
+        let others: HashSet<String> = found.iter().map(|(_, id)| id.clone()).collect();
+        assert!(
+            others.len() == 6 && own.is_disjoint(&others),
+            "{own:?} {others:?}"
+        );
+        // Of a step of all, they are its own.
+        assert_eq!(problems.in_place(1, 10).take(20).count(), 20);
     }
 
     #[test]

@@ -26,9 +26,13 @@ pub enum Stage {
     /// The first numbers of adapters.
     Adapters = 8,
     /// Steps of reasoning in a tree search.
-    Step = 9,
+    Step = 11,
     /// Completions from a step of a tree search to their end.
-    Simulate = 10,
+    Simulate = 12,
+    /// What is left out of adapters' inputs in an update.
+    Dropout = 9,
+    /// Which problems take the place of those whose candidates all earned the same.
+    InPlace = 10,
 }
 
 /// The name of one stream: results depend on this and on nothing else.

@@ -2,30 +2,52 @@
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
-use crate::group::Group;
-use crate::objective::{Objective, ObjectiveError};
+use crate::group::{Candidate, Group};
+use crate::objective::{Objective, ObjectiveError, Rewards, Scores};
 use crate::rollout::Finish;
 
 /// Fills in each candidate's weight, `B_i = A_i · Υ_i` or what the objective has in its place (eqs. 8, 11). All groups have
 /// equally many candidates.
 ///
+/// `weights`: those of the rewards in their sum, which `candidate.reward` is; read where the objective normalises each of them by itself.
+///
 /// Candidates without a reward get no weight, and count for no advantage. Those that were cut at the longest length get none
-/// where the objective says so; their rewards count as any other.
+/// where the objective says so; their rewards count as any other. Where the objective subtracts a KL from the rewards, the candidates
+/// have been scored by the reference model.
 ///
 /// # Errors
 /// [`ObjectiveError`] if the objective needs what was not projected.
-pub fn weigh(groups: &mut [Group], objective: &Objective, device: &Device) -> Result<(), ObjectiveError> {
+pub fn weigh(
+    groups: &mut [Group],
+    objective: &Objective,
+    weights: &[f64],
+    device: &Device,
+) -> Result<(), ObjectiveError> {
     let (p, g) = (
         groups.len(),
         groups.first().map_or(0, |group| group.candidates.len()),
     );
     let table = |flat: Vec<f64>| Tensor::<2>::from_data(TensorData::new(flat, [p, g]), device);
+    let penalised = |candidate: &Candidate| {
+        let kl = match &candidate.logp_ref {
+            Some(logp_ref) => objective.kl_penalty(&candidate.completion.logp, logp_ref),
+            None => 0.0,
+        };
+        candidate.reward.map(|reward| reward - kl)
+    };
     // Whatever stands where there is no reward is not read; of a group's own it keeps differences small.
     let filled = |group: &Group| -> Vec<f64> {
-        let any = group.rewards().flatten().next().unwrap_or(0.0);
-        group.rewards().map(|reward| reward.unwrap_or(any)).collect()
+        let rewards = || group.candidates.iter().map(penalised);
+        let any = rewards().flatten().next().unwrap_or(0.0);
+        rewards().map(|reward| reward.unwrap_or(any)).collect()
     };
-    let rewards_pg = table(groups.iter().flat_map(filled).collect());
+    let summed_pg = || table(groups.iter().flat_map(filled).collect());
+    let rewards_pg = match objective.rewards {
+        Rewards::SumThenNormalize => summed_pg(),
+        Rewards::NormalizeThenSum => scores(groups, weights, device)
+            .normalized_sum()
+            .unwrap_or_else(summed_pg),
+    };
     let earned: Vec<bool> = groups
         .iter()
         .flat_map(|group| group.rewards().map(|reward| reward.is_some()))
@@ -41,14 +63,42 @@ pub fn weigh(groups: &mut [Group], objective: &Objective, device: &Device) -> Re
         )
     });
     let weights_pg = objective.weigh(rewards_pg, Some(earned_pg), upsilon_pg)?;
-    let weights = weights_pg.into_data().convert::<f64>();
-    let weights = weights.try_into_vec::<f64>().expect("converted to f64");
+    let found = weights_pg.into_data().convert::<f64>();
+    let found = found.try_into_vec::<f64>().expect("converted to f64");
     let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
-    for (candidate, weight) in candidates.zip(weights) {
+    for (candidate, weight) in candidates.zip(found) {
         let cut = objective.mask_truncated && candidate.completion.finish == Finish::Length;
         candidate.weight = (candidate.reward.is_some() && !cut).then_some(weight);
     }
     Ok(())
+}
+
+/// What each reward says of the candidates.
+fn scores(groups: &[Group], weights: &[f64], device: &Device) -> Scores {
+    let shape = [
+        groups.len(),
+        groups.first().map_or(0, |group| group.candidates.len()),
+    ];
+    let of = |at: usize| -> Vec<Option<f64>> {
+        let candidates = groups.iter().flat_map(|group| &group.candidates);
+        candidates.map(|candidate| candidate.scores[at].value).collect()
+    };
+    let parts = (0..weights.len()).map(|at| {
+        let values = of(at);
+        // What stands where a reward does not apply is not read.
+        let filled: Vec<f64> = values.iter().map(|value| value.unwrap_or(0.0)).collect();
+        let applies: Vec<bool> = values.iter().map(Option::is_some).collect();
+        (
+            Tensor::<2>::from_data(TensorData::new(filled, shape), device),
+            Tensor::<2, Bool>::from_data(TensorData::new(applies, shape), device),
+        )
+    });
+    let (value_kpg, applies_kpg) = parts.unzip();
+    Scores {
+        value_kpg,
+        applies_kpg,
+        weight_k: weights.to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +106,6 @@ mod tests {
     use gcpo_data::Problem;
 
     use super::*;
-    use crate::group::Candidate;
     use crate::objective::{Clip, gcpo, grpo};
     use crate::rollout::{Completion, Contexts};
     use crate::testing::device;
@@ -87,7 +136,7 @@ mod tests {
     }
 
     fn weights(groups: &mut [Group], objective: &Objective) -> Vec<Vec<Option<f64>>> {
-        weigh(groups, objective, &device()).unwrap();
+        weigh(groups, objective, &[1.0], &device()).unwrap();
         let of = |group: &Group| {
             group
                 .candidates

@@ -30,17 +30,11 @@ const QWEN_1_5B: &str = r#"{"model_type": "qwen2", "vocab_size": 151936, "hidden
 const QWEN_7B: &str = r#"{"model_type": "qwen2", "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
     "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 131072, "tie_word_embeddings": false}"#;
 
-const SHORT: &[&str] = &[
-    "rollout.max_completion_length=1200",
-    "projection.candidate_tokens=96",
-];
 const ADAPTERS: &[&str] = &[
     "model.lora.r=32",
     "model.lora.lora_alpha=64",
     "model.lora.target_modules=\"all-linear\"",
     "train.learning_rate=1e-5",
-    "rollout.max_completion_length=600",
-    "projection.candidate_tokens=48",
 ];
 
 const fn gsm8k(file: &'static str) -> Plan {
@@ -68,8 +62,8 @@ const PLANS: [Plan; 7] = [
     gsm8k("gsm8k_qwen2.5-0.5b_gcpo.toml"),
     gsm8k("gsm8k_qwen2.5-0.5b_grpo_lora.toml"),
     gsm8k("gsm8k_qwen2.5-0.5b_gcpo_lora.toml"),
-    paper("paper_deepscaler.toml", QWEN_1_5B, SHORT),
-    paper("paper_r1distill-1.5b.toml", QWEN_1_5B, SHORT),
+    paper("paper_deepscaler.toml", QWEN_1_5B, &[]),
+    paper("paper_r1distill-1.5b.toml", QWEN_1_5B, &[]),
     paper("paper_r1distill-7b.toml", QWEN_7B, ADAPTERS),
 ];
 
@@ -149,7 +143,10 @@ fn each_fits_the_gpu_that_it_names() {
         ];
         let (said, _) = success(dir.path(), &args);
         let weights = bytes(&said, "weights ");
-        let activations = bytes(&said, "activations about ");
+        let activations = match config.train.gradient_checkpointing {
+            true => bytes(&said, "with train.gradient_checkpointing about "),
+            false => bytes(&said, "activations about "),
+        };
         let trained = match (&config.model.lora, config.train.dtype) {
             // The network in 16 bits; adapters and their state are a hundredth of it.
             (Some(_), Dtype::Bf16) => weights / 2.0 * 1.1,

@@ -184,6 +184,70 @@ fn a_run_trains_adapters_alone_and_resumes_to_the_byte() {
 }
 
 #[test]
+fn dropout_repeats_resumes_and_stays_in_training() {
+    let dir = temp();
+    let dir = dir.path();
+    let run = RUN.replace("r = 4", "r = 4\n    lora_dropout = 0.2");
+    quickstart(&dir.join("base"));
+    fs::write(dir.join("run.toml"), run).unwrap();
+    success(dir, &train(&["--run-dir", "run"]));
+    let step = dir.join("run/checkpoints/step-4");
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(step.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(config["lora_dropout"], 0.2);
+
+    // New adapters are 0 behind what they leave out; later ones are not, and what samples leaves nothing out.
+    let metrics = lines(&dir.join("run/metrics.jsonl"));
+    let of = |key: &str| -> Vec<f64> { metrics.iter().filter_map(|line| line[key].as_f64()).collect() };
+    let gaps = of("rollout/trainer_gap");
+    assert!((gaps[0] - 1.0).abs() < 1e-3, "{gaps:?}");
+    assert!(gaps[1..].iter().all(|gap| *gap > 1.001), "{gaps:?}");
+    assert!(of("objective/kl_ref")[0].abs() < 1e-5);
+
+    copy(&dir.join("run"), &dir.join("again"));
+    fs::remove_dir_all(dir.join("again/checkpoints/step-4")).unwrap();
+    success(dir, &train(&["--resume", "again"]));
+    let again = files(&dir.join("again/checkpoints/step-4"));
+    for (path, bytes) in files(&step) {
+        assert!(again.get(&path) == Some(&bytes), "{} differs", path.display());
+    }
+
+    // Another cut of micro-batches and another number of threads leave out the same.
+    let weights = |run: &str| {
+        scores(
+            dir,
+            &[
+                "--model",
+                "base",
+                "--adapter",
+                &format!("{run}/checkpoints/step-2"),
+            ],
+        )
+    };
+    let small = [
+        "--run-dir",
+        "small",
+        "--set",
+        "train.max_steps=2",
+        "--set",
+        "train.per_device_train_batch_size=3",
+    ];
+    success(dir, &train(&small));
+    let off = distance(&weights("run"), &weights("small"));
+    assert!(off < 1e-2, "{off}");
+    let seed = [
+        "--run-dir",
+        "seed",
+        "--set",
+        "train.max_steps=2",
+        "--set",
+        "model.lora.lora_dropout=0",
+    ];
+    success(dir, &train(&seed));
+    assert!(distance(&weights("run"), &weights("seed")) > 10.0 * off);
+}
+
+#[test]
 fn an_adapter_is_scored_evaluated_sampled_from_and_merged_alike() {
     let dir = temp();
     let dir = dir.path();
@@ -378,7 +442,7 @@ fn what_cannot_be_is_refused_and_an_empty_section_is_one() {
     let dir = dir.path();
     fs::write(dir.join("run.toml"), RUN).unwrap();
     for (set, says) in [
-        ("model.lora.lora_dropout=0.1", "model.lora.lora_dropout"),
+        ("model.lora.lora_dropout=1", "model.lora.lora_dropout"),
         ("model.lora.r=0", "model.lora.r"),
         ("model.lora.lora_alpha=0", "model.lora.lora_alpha"),
         ("model.lora.target_modules=[]", "model.lora.target_modules"),

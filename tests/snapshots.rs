@@ -35,8 +35,8 @@ fn keep(name: &str, text: &str, more: &[(&str, &str)]) {
 fn helps() {
     let dir = temp();
     let commands = [
-        "train", "sft", "sweep", "eval", "generate", "score", "grade", "inspect", "merge", "bench", "check",
-        "devices", "serve",
+        "train", "sft", "sweep", "plan", "eval", "generate", "score", "grade", "inspect", "merge", "bench",
+        "check", "devices", "serve",
     ];
     let (text, _) = success(dir.path(), &["--help"]);
     keep("help", &text, &[]);

@@ -7,7 +7,7 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use crate::norm::RmsNorm;
-use crate::projection::project;
+use crate::projection::Projector;
 
 /// Grouped-query attention, its projections as the checkpoint has them.
 #[derive(Module, Debug)]
@@ -50,15 +50,15 @@ impl SelfAttention {
     ///
     /// # Shapes
     /// `x`: `[n, d]` to `[n, h·e]`, `[n, k·e]`, `[n, k·e]`, of which `widths` are the second sizes
-    pub(crate) fn project(&self, x: Tensor<2>, widths: [usize; 3]) -> [Tensor<2>; 3] {
+    pub(crate) fn project(&self, with: Projector, x: Tensor<2>, widths: [usize; 3]) -> [Tensor<2>; 3] {
         match self {
             Self::Split(split) => [
-                project(&split.q_proj, x.clone()),
-                project(&split.k_proj, x.clone()),
-                project(&split.v_proj, x),
+                with.project("q_proj", &split.q_proj, x.clone()),
+                with.project("k_proj", &split.k_proj, x.clone()),
+                with.project("v_proj", &split.v_proj, x),
             ],
             Self::Fused(fused) => {
-                let all = project(&fused.qkv_proj, x);
+                let all = with.project("qkv_proj", &fused.qkv_proj, x);
                 let [q, k, v] = widths;
                 [(0, q), (q, k), (q + k, v)].map(|(from, width)| all.clone().narrow(1, from, width))
             }

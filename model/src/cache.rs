@@ -34,7 +34,7 @@ use level::Level;
 use own::Own;
 use window::{Queries, Window};
 
-pub(crate) use bias::{causal_bias, padding_bias};
+pub(crate) use bias::{HIDDEN, causal_bias, padding_bias};
 
 /// Keys and values of the rows of a batch.
 ///

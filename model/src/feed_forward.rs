@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::config::Activation;
 use crate::dtype::{cast, widen};
-use crate::projection::project;
+use crate::projection::Projector;
 
 /// A layer's feed-forward, its matrices as the checkpoint has them.
 #[derive(Module, Debug)]
@@ -61,15 +61,15 @@ pub struct SparseMlp {
 impl FeedForward {
     /// # Shapes
     /// `[n, d]` to `[n, d]`
-    pub(crate) fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    pub(crate) fn forward(&self, with: Projector, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         match self {
-            Self::Split(split) => split.forward(x, activation),
+            Self::Split(split) => split.forward(with, x, activation),
             Self::Sparse(sparse) => sparse.forward(x, activation),
             Self::Fused(fused) => {
-                let both = project(&fused.gate_up_proj, x);
+                let both = with.project("gate_up_proj", &fused.gate_up_proj, x);
                 let f = both.dims()[1] / 2;
                 let gate = gated(both.clone().narrow(1, 0, f), activation);
-                project(&fused.down_proj, gate * both.narrow(1, f, f))
+                with.project("down_proj", &fused.down_proj, gate * both.narrow(1, f, f))
             }
         }
     }
@@ -101,9 +101,10 @@ impl FeedForward {
 }
 
 impl Mlp {
-    fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
-        let gate = gated(project(&self.gate_proj, x.clone()), activation);
-        project(&self.down_proj, gate * project(&self.up_proj, x))
+    fn forward(&self, with: Projector, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        let gate = gated(with.project("gate_proj", &self.gate_proj, x.clone()), activation);
+        let up = with.project("up_proj", &self.up_proj, x);
+        with.project("down_proj", &self.down_proj, gate * up)
     }
 }
 
@@ -112,7 +113,7 @@ impl SparseMlp {
     /// transfer a layer.
     fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         let (n, count, device) = (x.dims()[0], self.experts.len(), x.device());
-        let shares = softmax(widen(project(&self.gate, x.clone())), 1);
+        let shares = softmax(widen(self.gate.forward(x.clone())), 1);
         let on_host: Vec<f32> = shares
             .clone()
             .without_autodiff()
@@ -131,7 +132,7 @@ impl SparseMlp {
             Tensor::<1, Int>::from_data(TensorData::new(ids.clone(), [ids.len()]), &device)
         };
         let run = |number: usize, tokens: Tensor<1, Int>| {
-            self.experts[number].forward(x.clone().select(0, tokens), activation)
+            self.experts[number].forward(Projector::PLAIN, x.clone().select(0, tokens), activation)
         };
         let mut results = Vec::new();
         let (busy, idle): (Vec<_>, Vec<_>) =

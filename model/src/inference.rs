@@ -1,7 +1,7 @@
 //! A model ready to generate: one door, two ways behind it.
 //!
-//! Where the parameters are f32 on the processor's backend, fused code (`cpu`) runs them; everywhere else the tensor
-//! operations of [`crate::llama`] over [`crate::cache::Cache`] do. Both give the same numbers up to rounding, and a test
+//! Where the parameters are f32 or bfloat16 on the processor's backend, fused code (`cpu`) runs them, in f32; everywhere else the
+//! tensor operations of [`crate::llama`] over [`crate::cache::Cache`] do. Both give the same numbers up to rounding, and a test
 //! says so.
 //!
 //! Axes: `b` rows, `d` features, `v` vocabulary.

@@ -12,26 +12,26 @@
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{Embedding, Linear};
-use burn::tensor::activation::softmax;
-use burn::tensor::module::linear;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 
-use crate::attention::capped;
-use crate::cache::{Cache, Step, causal_bias, padding_bias};
+use crate::attend::Attend;
+use crate::cache::{Cache, Step};
 use crate::config::{ModelConfig, NormWeight, Norms, QkNorm};
-use crate::dtype::{Dtype, cast, cast_module, rounded, widen};
-use crate::projection::project;
-use crate::rope::{RopeTable, Rotation};
+use crate::dropout::{Dropout, Mark};
+use crate::dtype::{Dtype, cast_module, rounded};
+use crate::head::Head;
+use crate::layer::{Frame, times};
+use crate::limits::Limits;
+use crate::recompute::recomputed;
+use crate::rope::RopeTable;
 use crate::tokens::Tokens;
 
 pub use crate::attention::{Attention, FusedAttention, SelfAttention};
 pub use crate::feed_forward::{FeedForward, FusedMlp, Mlp, SparseMlp};
+pub use crate::layer::Layer;
 pub use crate::norm::RmsNorm;
-
-/// Attention scores that one forward with a cache holds at once, in numbers; longer inputs are run in windows.
-const SCORES_AT_ONCE: usize = 1 << 24;
 
 /// A causal language model.
 #[derive(Module, Debug)]
@@ -44,6 +44,8 @@ pub struct Llama {
     config: ModelConfig,
     #[module(skip)]
     recomputes: bool,
+    #[module(skip)]
+    dropout: Option<Dropout>,
 }
 
 /// Embedding, layers and final norm.
@@ -55,45 +57,6 @@ pub struct Decoder {
     pub layers: Vec<Layer>,
     /// Before the head.
     pub norm: RmsNorm,
-}
-
-/// One layer.
-#[derive(Module, Debug)]
-pub struct Layer {
-    /// Before attention, in families that have a norm there.
-    pub input_layernorm: Option<RmsNorm>,
-    /// Attention.
-    pub self_attn: SelfAttention,
-    /// Before the feed-forward; behind attention in families with a `post_feedforward_layernorm`.
-    pub post_attention_layernorm: RmsNorm,
-    /// Before the feed-forward, in families that have norms around it.
-    pub pre_feedforward_layernorm: Option<RmsNorm>,
-    /// Feed-forward.
-    pub mlp: FeedForward,
-    /// Behind the feed-forward, in families that have a norm there.
-    pub post_feedforward_layernorm: Option<RmsNorm>,
-}
-
-/// The norms of a layer by where they stand.
-pub(crate) struct LayerNorms<'a> {
-    pub before_attention: Option<&'a RmsNorm>,
-    pub behind_attention: Option<&'a RmsNorm>,
-    pub before_feed_forward: Option<&'a RmsNorm>,
-    pub behind_feed_forward: Option<&'a RmsNorm>,
-}
-
-impl Layer {
-    pub(crate) fn norms(&self) -> LayerNorms<'_> {
-        let behind = self.post_feedforward_layernorm.as_ref();
-        let middle = Some(&self.post_attention_layernorm);
-        let before = self.pre_feedforward_layernorm.as_ref();
-        LayerNorms {
-            before_attention: self.input_layernorm.as_ref(),
-            behind_attention: middle.filter(|_| behind.is_some()),
-            before_feed_forward: before.or(middle.filter(|_| behind.is_none())),
-            behind_feed_forward: behind,
-        }
-    }
 }
 
 impl Llama {
@@ -128,6 +91,7 @@ impl Llama {
             lm_head: (!config.tie_word_embeddings).then(|| blank.dense(d, vocabulary, false)),
             config: config.clone(),
             recomputes: false,
+            dropout: None,
         }
     }
 
@@ -139,6 +103,17 @@ impl Llama {
     /// The same model whose layers' insides are computed again on the way back, or kept.
     pub fn with_gradient_checkpointing(self, recomputes: bool) -> Llama {
         Llama { recomputes, ..self }
+    }
+
+    /// What [`crate::logp`] leaves out of the inputs of adapters.
+    pub fn dropout(&self) -> Option<Dropout> {
+        self.dropout
+    }
+
+    /// The same model from whose adapters' inputs [`crate::logp`] leaves out some, or nothing: for one update, and nothing else. Sampling
+    /// never does.
+    pub fn with_dropout(self, dropout: Option<Dropout>) -> Llama {
+        Llama { dropout, ..self }
     }
 
     /// The model with its weights; what stays behind knows its shape alone.
@@ -180,38 +155,42 @@ impl Llama {
     /// The cache has another number of rows than `tokens`.
     pub fn forward(&self, tokens: &Tokens, cache: Option<&mut Cache>) -> Tensor<3> {
         match cache {
-            None => self.forward_plain(tokens),
+            None => self.forward_within(tokens, &Limits::USUAL),
             Some(cache) => self.forward_cached(tokens, cache),
         }
     }
 
-    fn forward_plain(&self, tokens: &Tokens) -> Tensor<3> {
+    /// [`Llama::forward`] without a cache, which holds no more at once than it may.
+    pub(crate) fn forward_within(&self, tokens: &Tokens, limits: &Limits) -> Tensor<3> {
         let device = self.device().without_autodiff();
-        let (rows, width) = (tokens.rows(), tokens.width());
-        let positions = tokens.positions(&vec![0; rows]);
+        let width = tokens.width();
+        let positions = tokens.positions(&vec![0; tokens.rows()]);
         let rotations = RopeTable::new(&self.config, width, &device).at(&positions);
-        let cap = self.config.scales.attn_logit_softcapping;
-        let (groups, layers) = (self.config.groups(), &self.config.layers);
-        let causal = causal_bias(groups, width, 0, None, &device);
-        let windowed = layers.sliding_window().filter(|&window| window < width);
-        let windowed = windowed.map(|window| causal_bias(groups, width, 0, Some(window), &device));
-        let padding = padding_bias(tokens, &device);
-        let mut attend = |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| {
-            let windowed = windowed.as_ref().filter(|_| layers.window(layer).is_some());
-            let bias = windowed.unwrap_or(&causal).clone();
-            let mut scores = capped(widen(q.matmul(k.swap_dims(2, 3))), cap) + bias;
-            if let Some(padding) = &padding {
-                scores = scores + padding.clone();
-            }
-            cast(softmax(scores, 3), v.dtype()).matmul(v)
+        let attend = Attend::new(&self.config, tokens, &device, limits);
+        let frame = Frame::new(&self.config, [tokens.rows(), width], &rotations, self.dtype());
+        let frame = match self.dropout {
+            Some(dropout) => frame.with_dropout(dropout, marks(tokens)),
+            None => frame,
         };
-        self.run(tokens, &rotations, &mut attend)
+        let mut x = self.embed(tokens);
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            let (frame, attend) = (frame.clone(), attend.clone());
+            let is_windowed = self.config.layers.window(index).is_some();
+            let run = move |layer: &Layer, x: Tensor<2>| {
+                frame.run(index, layer, x, |q, k, v| attend.mix(is_windowed, q, k, v))
+            };
+            x = match self.recomputes {
+                true => recomputed(layer, x, run),
+                false => run(layer, x),
+            };
+        }
+        self.normed(x, tokens)
     }
 
     fn forward_cached(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
         let width = tokens.width();
         let per_token = self.config.num_attention_heads * tokens.rows() * (cache.slots() + width);
-        let window = (SCORES_AT_ONCE / per_token).max(16);
+        let window = (Limits::USUAL.scores / per_token).max(16);
         if width <= window {
             return self.forward_window(tokens, cache);
         }
@@ -228,64 +207,34 @@ impl Llama {
 
     fn forward_window(&self, tokens: &Tokens, cache: &mut Cache) -> Tensor<3> {
         let step: Step = cache.begin(tokens);
-        let mut attend =
-            |layer: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>| cache.attend(layer, &step, q, k, v);
-        self.run(tokens, &step.rotations, &mut attend)
+        let size = [tokens.rows(), tokens.width()];
+        let frame = Frame::new(&self.config, size, &step.rotations, self.dtype());
+        let mut x = self.embed(tokens);
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            x = frame.run(index, layer, x, |q, k, v| cache.attend(index, &step, q, k, v));
+        }
+        self.normed(x, tokens)
     }
 
-    /// The layers, around whatever `attend` makes of `(layer, q, k, v)`:
-    /// `[k, b, g·t, e]`, `[k, b, t, e]` twice, to `[k, b, g·t, e]`.
-    fn run(
-        &self,
-        tokens: &Tokens,
-        rotations: &[Rotation],
-        attend: &mut dyn FnMut(usize, Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<3> {
-        let c = &self.config;
-        let (rows, width, d) = (tokens.rows(), tokens.width(), c.hidden_size);
-        let (k, g, e) = (c.num_key_value_heads, c.groups(), c.head_dim);
-        let n = rows * width;
+    /// `[n, d]`: what the layers begin with.
+    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        let n = tokens.rows() * tokens.width();
         let embedded = self.model.embed_tokens.forward(tokens.ids_bt.clone());
-        let mut multiplier = c.scales.embedding_multiplier;
-        if c.family().scaled_embeddings {
+        let mut multiplier = self.config.scales.embedding_multiplier;
+        if self.config.family().scaled_embeddings {
             // Gemma's is kept in the format of the weights.
             multiplier = rounded(multiplier, embedded.dtype());
         }
-        let mut x = times(embedded.reshape([n, d]), multiplier);
-        let scale = c.attention_scale();
-        let turns: Vec<[Rotation; 2]> = rotations
-            .iter()
-            .map(|rotation| [rotation.scaled(scale).cast(x.dtype()), rotation.cast(x.dtype())])
-            .collect();
-        for (index, layer) in self.model.layers.iter().enumerate() {
-            let (attn, norms) = (&layer.self_attn, layer.norms());
-            let normed = normalised(norms.before_attention, x.clone());
-            let [queries, keys, values] = attn.project(normed, [k * g * e, k * e, k * e]);
-            let [q_norm, k_norm] = attn.norms();
-            let queries = normalised_as(q_norm, queries, [n, k * g, e]);
-            let keys = normalised_as(k_norm, keys, [n, k, e]);
-            let (queries, keys) = match c.rotation(index).map(|table| &turns[table]) {
-                Some([scaled, turn]) => (scaled.apply(queries), turn.apply(keys)),
-                None => (queries * scale, keys),
-            };
-            let queries = queries
-                .reshape([rows, width, k, g, e])
-                .permute([2, 0, 3, 1, 4])
-                .reshape([k, rows, g * width, e]);
-            let keys = keys.reshape([rows, width, k, e]).permute([2, 0, 1, 3]);
-            let values = values.reshape([rows, width, k, e]).permute([2, 0, 1, 3]);
-            let mixed = attend(index, queries, keys, values)
-                .reshape([k, rows, g, width, e])
-                .permute([1, 3, 0, 2, 4])
-                .reshape([n, k * g * e]);
-            let attended = normalised(norms.behind_attention, project(attn.o_proj(), mixed));
-            x = x + times(attended, c.scales.residual_multiplier);
-            let normed = normalised(norms.before_feed_forward, x.clone());
-            let fed = layer.mlp.forward(normed, c.hidden_act);
-            let fed = normalised(norms.behind_feed_forward, fed);
-            x = x + times(fed, c.scales.residual_multiplier);
-        }
-        self.model.norm.forward(x).reshape([rows, width, d])
+        times(embedded.reshape([n, self.config.hidden_size]), multiplier)
+    }
+
+    /// `[b, t, d]`: states behind the layers, normalised.
+    fn normed(&self, x: Tensor<2>, tokens: &Tokens) -> Tensor<3> {
+        let d = self.config.hidden_size;
+        self.model
+            .norm
+            .forward(x)
+            .reshape([tokens.rows(), tokens.width(), d])
     }
 
     /// Logits of hidden states, divided and capped where the family's are; then they are in f32 at least.
@@ -293,48 +242,33 @@ impl Llama {
     /// # Shapes
     /// `[.., d]` to `[.., v]`
     pub fn lm_head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        let logits = match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => linear(hidden, self.model.embed_tokens.weight.val().transpose(), None),
-        };
-        let scales = &self.config.scales;
-        let logits = match scales.logits_scaling {
-            1.0 => logits,
-            scaling => widen(logits) / scaling,
-        };
-        match scales.final_logit_softcapping {
-            None => logits,
-            cap => capped(widen(logits), cap),
+        self.head().logits(hidden)
+    }
+
+    /// What makes the logits.
+    pub(crate) fn head(&self) -> Head {
+        Head {
+            weight: match &self.lm_head {
+                Some(head) => head.weight.val(),
+                None => self.model.embed_tokens.weight.val(),
+            },
+            is_embedding: self.lm_head.is_none(),
+            scales: self.config.scales.clone(),
         }
     }
 }
 
-/// `x`, normalised where there is a norm.
-fn normalised<const D: usize>(norm: Option<&RmsNorm>, x: Tensor<D>) -> Tensor<D> {
-    match norm {
-        Some(norm) => norm.forward(x),
-        None => x,
-    }
-}
-
-/// Heads of `x`, normalised where there is a norm: as wide as a head it is for each of them, else for all together.
-///
-/// # Shapes
-/// `[n, heads · e]` to `heads` = `[n, heads, e]`
-fn normalised_as(norm: Option<&RmsNorm>, x: Tensor<2>, heads: [usize; 3]) -> Tensor<3> {
-    match norm {
-        Some(norm) if norm.weight.shape().dims() == [heads[2]] => norm.forward(x.reshape(heads)),
-        norm => normalised(norm, x).reshape(heads),
-    }
-}
-
-/// A product in f32 at least, in the format of `x` again.
-fn times<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
-    let dtype = x.dtype();
-    match factor {
-        1.0 => x,
-        factor => cast(widen(x) * factor, dtype),
-    }
+/// The marks of tokens, a row after the other; those of padding are of no text.
+fn marks(tokens: &Tokens) -> Vec<Mark> {
+    let ids = tokens.ids_bt.clone().without_autodiff();
+    let ids: Vec<i64> = ids.try_into_vec_as().expect("token ids can be read");
+    let rows = ids.chunks_exact(tokens.width()).enumerate();
+    rows.flat_map(|(row, ids)| {
+        let padding = vec![Mark::START; tokens.start(row)];
+        let text = ids[padding.len()..].iter().map(|&id| id as u32);
+        padding.into_iter().chain(Mark::of(text))
+    })
+    .collect()
 }
 
 /// Makes the parts of [`Llama::blank`].

@@ -11,6 +11,12 @@ pub enum Padding {
     Right,
 }
 
+/// What a network is fed to predict the tokens of each pair of a context and tokens: the last one predicts nothing that is asked for.
+pub(crate) fn fed(pairs: &[(&[u32], &[u32])]) -> Vec<Vec<u32>> {
+    let text = |(context, tokens): &(&[u32], &[u32])| [context, &tokens[..tokens.len() - 1]].concat();
+    pairs.iter().map(text).collect()
+}
+
 /// A rectangle of token ids; shorter rows are filled with id 0, which no real token ever sees.
 #[derive(Debug, Clone)]
 pub struct Tokens {

@@ -63,7 +63,7 @@ fn sixteen_bits_give_nearly_the_same_log_probabilities_in_f32() {
 fn a_cache_of_sixteen_bits_gives_what_the_whole_text_gives() {
     for (dtype, most) in halves() {
         let model = models()[0].clone().cast(dtype);
-        let inference = Inference::new(&model);
+        let inference = Inference::plain(&model);
         let [whole, _] = ROWS;
         let mut root = inference.cache(1);
         let logits = inference.logits(root.advance(&[&whole[..3]]));

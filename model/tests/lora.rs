@@ -190,6 +190,7 @@ fn files_come_out_as_they_went_in() {
 const LORA: Lora = Lora {
     r: 4,
     alpha: 8.0,
+    dropout: 0.0,
     use_rslora: false,
     targets: Targets::AllLinear,
 };

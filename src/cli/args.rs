@@ -39,6 +39,8 @@ pub enum Command {
     Sft(TrainArgs),
     /// Train every choice of a grid with several seeds, one run after the other, and compare them
     Sweep(SweepArgs),
+    /// Work out the memory, tokens and seconds of a training run before it begins
+    Plan(PlanArgs),
     /// Measure how often a model is right on sets of problems; grade again; compare
     Eval(EvalArgs),
     /// Sample from a model
@@ -141,6 +143,29 @@ pub struct SweepArgs {
     /// Check every run and list them, without running any
     #[arg(long)]
     pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `gcpo plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The run: a TOML file for `gcpo train`
+    #[arg(value_name = "CONFIG.toml")]
+    pub config: PathBuf,
+    /// Set a key of the config, by its dotted path; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Tokens of a completion [default: the most that there may be]
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub completion_length: Option<usize>,
+    /// Load the model and measure for some seconds how fast the device is
+    #[arg(long)]
+    pub calibrate: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytesize::ByteSize;
 use gcpo_model::checkpoint::{self, Described};
 use gcpo_model::config::ModelConfig;
+use gcpo_model::memory;
 
 use super::args::InspectArgs;
 use super::run::print_line;
@@ -49,54 +50,38 @@ struct Memory {
     optimiser: u64,
     /// What the backward pass needs of the forward pass, by tensor operations; about.
     activations: u64,
-    /// The same on the processor in float32 where it has a way of its own, and with gradient checkpointing.
+    /// The same with gradient checkpointing.
+    recomputed: u64,
+    /// The two on the processor in float32 where it has a way of its own.
     on_processor: Option<[u64; 2]>,
 }
 
 impl Memory {
     /// None where the bytes cannot be counted.
     fn of(config: &ModelConfig, rows: usize, length: usize) -> Option<Self> {
-        const F32: u64 = size_of::<f32>() as u64;
-        let product = |sizes: &[u64]| {
-            sizes
-                .iter()
-                .try_fold(1u64, |product, &size| product.checked_mul(size))
+        let tokens = rows.checked_mul(length)?;
+        let weights = memory::weights(config);
+        let cache = memory::keys_and_values(config, rows, length);
+        let activations = memory::activations_by_tensors(config, rows, length, false);
+        let recomputed = memory::activations_by_tensors(config, rows, length, true);
+        let all = weights
+            .saturating_mul(4)
+            .saturating_add(cache)
+            .saturating_add(activations);
+        u64::try_from(all).ok()?;
+        let on_processor = |recomputes| memory::activations_on_processor(config, tokens, recomputes);
+        let on_processor = match (on_processor(false), on_processor(true)) {
+            (Some(kept), Some(recomputed)) => Some([kept, recomputed].map(|bytes| bytes as u64)),
+            _ => None,
         };
-        let weights = F32 * config.parameters() as u64;
-        let (rows, length) = (rows as u64, length as u64);
-        let (d, f) = (
-            config.hidden_size as u64,
-            config.active_intermediate_size() as u64,
-        );
-        let heads = config.num_attention_heads as u64;
-        let q = heads * config.head_dim as u64;
-        let kv = (config.num_key_value_heads * config.head_dim) as u64;
-        // A layer keeps its two norms' inputs and outputs, q, k and v before and after rotation, the attention's output, and
-        // the four products of the MLP; and the scores and their softmax, since autodiff runs attention in steps.
-        let per_token = 5 * d + 3 * q + 4 * kv + 4 * f;
-        let scores = product(&[2, heads, length])?;
-        let layers = config.num_hidden_layers as u64;
-        // What a layer keeps on the processor: the states before it and behind attention, q, k and v, attention's output, gates
-        // and ups. Else the states before it, and all of one layer with its gradients.
-        let kept = 2 * d + 2 * q + 2 * kv + 2 * f;
-        let recomputed = layers.checked_mul(d)?.checked_add(2 * kept)?;
-        let on_processor = match config.is_plain_llama() {
-            true => Some([
-                product(&[F32, rows, length, layers, kept])?,
-                product(&[F32, rows, length, recomputed])?,
-            ]),
-            false => None,
-        };
-        let memory = Self {
+        Some(Self {
             on_processor,
-            weights,
-            cache: product(&[F32, rows, length, config.kv_numbers_per_token() as u64])?,
-            optimiser: 3 * weights,
-            activations: product(&[F32, rows, length, layers, per_token.checked_add(scores)?])?,
-        };
-        // All of it together too.
-        let for_rows = memory.cache.checked_add(memory.activations)?;
-        for_rows.checked_add(4 * weights).map(|_| memory)
+            weights: weights as u64,
+            cache: cache as u64,
+            optimiser: 3 * weights as u64,
+            activations: activations as u64,
+            recomputed: recomputed as u64,
+        })
     }
 }
 
@@ -170,23 +155,24 @@ impl Memory {
         let training = ByteSize(self.weights + self.optimiser + self.activations);
         let (weights, cache) = (ByteSize(self.weights), ByteSize(self.cache));
         let (optimiser, activations) = (ByteSize(self.optimiser), ByteSize(self.activations));
+        let recomputed = ByteSize(self.recomputed);
         let mut lines = vec![
             ("memory", for_rows),
             ("  sampling", ByteSize(self.weights + self.cache).to_string()),
             ("", format!("weights {weights}, keys and values {cache}")),
             ("  training", format!("about {training}")),
+            ("", format!("weights {weights}, gradients and AdamW {optimiser}")),
             (
                 "",
                 format!(
-                    "weights {weights}, gradients and AdamW {optimiser}, activations about {activations}"
+                    "activations about {activations}, with train.gradient_checkpointing about {recomputed}"
                 ),
             ),
         ];
         if let Some(activations) = self.on_processor {
             let [kept, recomputed] = activations.map(ByteSize);
-            let text = format!(
-                "on the processor in float32 activations {kept}, with train.gradient_checkpointing {recomputed}"
-            );
+            let text =
+                format!("on the processor in float32 {kept}, with train.gradient_checkpointing {recomputed}");
             lines.push(("", text));
         }
         lines

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod grade;
 pub mod inspect;
 pub mod merge;
+pub mod plan;
 pub mod run;
 pub mod score;
 pub mod serve;
@@ -71,6 +72,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Grade(args)) => grade::run(args)?,
         Some(Command::Merge(args)) => merge::run(args)?,
         Some(Command::Inspect(args)) => inspect::run(args)?,
+        Some(Command::Plan(args)) => plan::run(args)?,
         Some(Command::Bench(args)) => bench::run(args)?,
         Some(Command::Check(args)) => check::run(args)?,
         Some(Command::Devices(args)) => devices::run(args)?,

@@ -29,6 +29,8 @@ pub struct RunPlan {
     pub others: Vec<Device>,
     /// The device's name, for people.
     pub device_name: String,
+    /// All memory of the device, or of the first of several, in bytes, where that is known.
+    pub device_bytes: Option<u64>,
     place: Place,
     /// The checkpoint that it goes on from.
     from: Option<SavedStep>,
@@ -75,11 +77,13 @@ impl RunPlan {
         let opened = open_devices(&config, &args.device.device)?;
         let names: Vec<&str> = opened.iter().map(|opened| opened.name.as_str()).collect();
         let device_name = names.join(" and ");
+        let device_bytes = opened.first().and_then(|opened| opened.memory);
         let mut devices = opened.into_iter().map(|opened| opened.device);
         Ok(Self {
             device: devices.next().expect("one at least is opened"),
             others: devices.collect(),
             device_name,
+            device_bytes,
             config,
             place,
             from,

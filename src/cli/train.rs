@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use gcpo_data::Problem;
+use gcpo_model::memory;
 
 use super::args::{RunArgs, TrainArgs};
+use super::plan::of_run;
 use super::run::{RunPlan, print_line};
 use crate::config::{Config, ConfigError, Draft, RecipeName};
 use crate::console::{note, say};
-use crate::policy::TokenizerSource;
+use crate::policy::{Policy, TokenizerSource};
 use crate::recipe::{Outcome, Recipe, Rest, Rl, Sft, drive};
 use crate::report::summary;
 use crate::reward::gradable;
@@ -161,7 +163,26 @@ fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
     warn_of_suite(config);
     let problems = problems(config)?;
     let policy = plan.policy(needs_base, Vec::new)?;
+    check_memory(plan, &policy, &problems)?;
     Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
+}
+
+/// Refuses a run that the device has no memory for.
+fn check_memory(plan: &RunPlan, policy: &Policy, problems: &[Problem]) -> Result<()> {
+    let config = &plan.config;
+    let network = policy.model.config();
+    let loaded = u64::try_from(memory::weights(network)).unwrap_or(u64::MAX);
+    let worked_out = of_run(config, network, policy, problems, None, plan.device_bytes, loaded)?;
+    let (row, limit) = (
+        worked_out.longest_row_tokens,
+        config.train.max_tokens_per_micro_batch,
+    );
+    if limit > 0 && row > limit {
+        note(&format!(
+            "note: a row may have {row} tokens, more than train.max_tokens_per_micro_batch = {limit}: it is then run alone"
+        ));
+    }
+    Ok(worked_out.check(config)?)
 }
 
 /// Says so where a run trains on what models are compared on.

@@ -4,7 +4,7 @@
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::{TokenLogp, completion_logp};
+use gcpo_model::logp::{TokenLogp, completion_logp, completion_logp_and_entropy};
 
 use crate::group::{Candidate, Collider, Group};
 use crate::objective::{LossInputs, Projected as ProjectedTerms};
@@ -13,23 +13,44 @@ use crate::projection::{ProjectionError, reference};
 /// A candidate and the group that it is of.
 pub type Member<'a> = (&'a Group, &'a Candidate);
 
+/// A context with the tokens behind it.
+pub(super) type Pair<'a> = (&'a [u32], &'a [u32]);
+
+/// Candidates in the context that they were sampled in.
+pub(super) fn asked<'a>(members: &[Member<'a>]) -> Vec<Pair<'a>> {
+    members
+        .iter()
+        .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
+        .collect()
+}
+
+/// Candidates in the contexts of the κ term, those that have one.
+pub(super) fn projected<'a>(members: &[Member<'a>]) -> Vec<Pair<'a>> {
+    let with_context = |(_, candidate): &Member<'a>| {
+        let collider = candidate.collider.as_ref()?;
+        Some((collider.context.as_slice(), candidate.tokens()))
+    };
+    members.iter().filter_map(with_context).collect()
+}
+
 /// The tensors of some candidates.
 pub struct Micro {
     /// For the loss.
     pub inputs: LossInputs,
-    /// `[b, t]`: entropy of the policy at each token, in nats, detached.
+    /// `[b, t]`: entropy of the policy at each token, in nats.
     pub entropy_bt: Tensor<2>,
 }
 
 impl Micro {
     /// Over all tokens: the sum of the policy's entropy, and of `exp |log p − log p_old| − 1`.
     pub fn policy_sums(&self) -> [f64; 2] {
-        let LossInputs {
-            logp_bt,
-            logp_old_bt,
-            keep_bt,
-            ..
-        } = &self.inputs;
+        let LossInputs { logp_bt, keep_bt, .. } = &self.inputs;
+        // As the engine had it.
+        let logp_old_bt = self
+            .inputs
+            .logp_sampled_bt
+            .as_ref()
+            .unwrap_or(&self.inputs.logp_old_bt);
         let keep_bt = keep_bt.clone().float();
         let gap_bt = (logp_bt.clone().inner() - logp_old_bt.clone()).abs().exp() - 1.0;
         // What is beyond a completion's end may be as far apart as it likes.
@@ -41,36 +62,32 @@ impl Micro {
     }
 }
 
-/// Runs the policy on some candidates, with gradients if `model` has autodiff.
+/// Runs the policy on some candidates, with gradients if `model` has autodiff; `with_entropy`: that of its entropy, too.
 ///
 /// # Errors
 /// [`ProjectionError`] if what the κ term needs does not fit the candidates.
-pub fn micro_batch(model: &Llama, members: &[Member], temperature: f64) -> Result<Micro, ProjectionError> {
+pub fn micro_batch(
+    model: &Llama,
+    members: &[Member],
+    temperature: f64,
+    with_entropy: bool,
+) -> Result<Micro, ProjectionError> {
     let device = model.device().inner();
     let rows: Vec<&Candidate> = members.iter().map(|(_, candidate)| *candidate).collect();
     let lengths: Vec<usize> = rows.iter().map(|row| row.tokens().len()).collect();
     let t = lengths.iter().copied().max().unwrap_or(0);
-    let kept = rows
-        .iter()
-        .copied()
-        .map(Candidate::tokens_in_loss)
-        .collect::<Vec<_>>();
+    let kept: Vec<usize> = rows.iter().map(|row| row.tokens_in_loss()).collect();
     let keep_bt = keep(&kept, t, &device);
     let logp_old_bt = padded(rows.iter().map(|row| row.completion.logp.as_slice()), t, &device);
-    let pairs: Vec<(&[u32], &[u32])> = members
-        .iter()
-        .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
-        .collect();
-    let TokenLogp { logp_bt, entropy_bt } = completion_logp(model, &pairs, temperature);
+    let TokenLogp { logp_bt, entropy_bt } = match with_entropy {
+        true => completion_logp_and_entropy(model, &asked(members), temperature),
+        false => completion_logp(model, &asked(members), temperature),
+    };
     let colliders: Option<Vec<&Collider>> = rows.iter().map(|row| row.collider.as_ref()).collect();
     let projected = match colliders {
         None => None,
         Some(colliders) => {
-            let pairs: Vec<(&[u32], &[u32])> = rows
-                .iter()
-                .zip(&colliders)
-                .map(|(row, collider)| (collider.context.as_slice(), row.tokens()))
-                .collect();
+            let pairs = projected(members);
             let l = colliders[0].logp_x.len();
             let scores = colliders.iter().flat_map(|c| c.logp_x.iter().map(Vec::as_slice));
             let logp_x_blt = padded(scores, t, &device).reshape([rows.len(), l, t]);
@@ -80,17 +97,37 @@ pub fn micro_batch(model: &Llama, members: &[Member], temperature: f64) -> Resul
             })
         }
     };
-    let references: Option<Vec<&[f32]>> = rows.iter().map(|row| row.logp_ref.as_deref()).collect();
+    let known = |of| of_all(&rows, of, t, &device);
+    let logp_trainer_bt = known(|row| row.logp_trainer.as_deref());
+    let selected: Option<Vec<&[bool]>> = rows.iter().map(|row| row.selected.as_deref()).collect();
     let weights: Vec<f64> = rows.iter().map(|row| row.weight.unwrap_or(0.0)).collect();
+    let advantage_b = Tensor::from_data(TensorData::new(weights, [rows.len()]), &device);
     let inputs = LossInputs {
-        logp_bt,
-        logp_old_bt,
-        logp_ref_bt: references.map(|rows| padded(rows.into_iter(), t, &device)),
-        advantage_b: Tensor::from_data(TensorData::new(weights, [rows.len()]), &device),
-        keep_bt,
+        logp_ref_bt: known(|row| row.logp_ref.as_deref()),
         projected,
+        entropy_bt: with_entropy.then(|| entropy_bt.clone()),
+        selected_bt: selected.map(|rows| flags(&rows, t, &device)),
+        logp_sampled_bt: logp_trainer_bt.is_some().then(|| logp_old_bt.clone()),
+        group_b: Some(members.iter().map(|(group, _)| group.number).collect()),
+        ..LossInputs::new(
+            logp_bt,
+            logp_trainer_bt.unwrap_or(logp_old_bt),
+            advantage_b,
+            keep_bt,
+        )
     };
     Ok(Micro { inputs, entropy_bt })
+}
+
+/// Numbers that are known of all candidates, or of none: `[b, t]`.
+fn of_all(
+    rows: &[&Candidate],
+    of: fn(&Candidate) -> Option<&[f32]>,
+    t: usize,
+    device: &Device,
+) -> Option<Tensor<2>> {
+    let known: Option<Vec<&[f32]>> = rows.iter().map(|row| of(row)).collect();
+    known.map(|rows| padded(rows.into_iter(), t, device))
 }
 
 /// Rows of numbers, filled up with 0 on the right: `[b, t]`.
@@ -103,6 +140,15 @@ fn padded<'a>(rows: impl Iterator<Item = &'a [f32]>, t: usize, device: &Device) 
         b += 1;
     }
     Tensor::from_data(TensorData::new(flat, [b, t]), device)
+}
+
+/// Rows of flags, filled up with false on the right: `[b, t]`.
+fn flags(rows: &[&[bool]], t: usize, device: &Device) -> Tensor<2, Bool> {
+    let flat: Vec<bool> = rows
+        .iter()
+        .flat_map(|row| (0..t).map(move |at| row.get(at).copied().unwrap_or(false)))
+        .collect();
+    Tensor::from_data(TensorData::new(flat, [rows.len(), t]), device)
 }
 
 /// True where a token is part of its row, which is of so many: `[b, t]`.
@@ -124,14 +170,12 @@ mod tests {
         let device = device();
         let bt = |values: [[f32; 2]; 2]| Tensor::<2>::from_floats(values, &device);
         let micro = Micro {
-            inputs: LossInputs {
-                logp_bt: bt([[-1.0, -2.0], [-3.0, -900.0]]),
-                logp_old_bt: bt([[-1.0, -2.00001], [-2.5, -1.0]]),
-                logp_ref_bt: None,
-                advantage_b: Tensor::from_floats([0.0, 0.0], &device),
-                keep_bt: keep(&[2, 1], 2, &device),
-                projected: None,
-            },
+            inputs: LossInputs::new(
+                bt([[-1.0, -2.0], [-3.0, -900.0]]),
+                bt([[-1.0, -2.00001], [-2.5, -1.0]]),
+                Tensor::from_floats([0.0, 0.0], &device),
+                keep(&[2, 1], 2, &device),
+            ),
             entropy_bt: bt([[0.5, 0.25], [1.0, 7.0]]),
         };
         let [entropy, gap] = micro.policy_sums();

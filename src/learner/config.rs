@@ -19,11 +19,18 @@ section! {
         /// Sequences in one forward and backward pass. In `gcpo train` it changes memory and speed only: gradients are accumulated
         /// over the mini-batch. In `gcpo sft` a step sees this many times `gradient_accumulation_steps`. Source: TRL.
         pub per_device_train_batch_size: usize = 8,
+        /// Tokens in one forward and backward pass, as well as rows; 0: rows alone. Counted are those that are run: contexts and completions,
+        /// those of the second KL term's contexts too, what rows share once where it is run once. It changes memory and speed only: groups
+        /// that share contexts stay together where they fit, and a row that is longer by itself runs alone. Source: this project (verl's `ppo_max_token_len_per_gpu`).
+        pub max_tokens_per_micro_batch: usize = 0,
         /// Forward and backward passes in one update of `gcpo sft`; `gcpo train` works it out from the mini-batch. Source: TRL.
         pub gradient_accumulation_steps: usize = 1,
         /// Whether the insides of layers are computed again in the backward pass instead of kept: a third more work for a fraction of the
-        /// memory, and the same numbers to the last bit. On the processor in float32 only, and not for every family. Source: TRL (where it is on).
+        /// memory, and the same numbers (to the last bit, unless a device fuses operations otherwise). Source: TRL (where it is on).
         pub gradient_checkpointing: bool = false,
+        /// Whether `gcpo train` refuses, before anything is sampled, a run that the device seems to have no memory for (`gcpo plan` shows
+        /// what is expected). Source: this project.
+        pub check_memory: bool = true,
         /// What the network computes with, as far as the device does. In 16 bits the optimiser updates a copy of the weights in
         /// float32, and norms, softmax, log-probabilities and losses are in float32.
         /// Source: verl (`dtype`; TRL has `bf16`, `fp16`).

@@ -2,7 +2,9 @@
 
 mod batch;
 mod config;
+mod cut;
 pub mod optim;
+mod reference;
 pub mod schedule;
 mod update;
 mod workers;
@@ -16,18 +18,21 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorReadError};
 use gcpo_data::files;
 use gcpo_model::checkpoint::Format;
+use gcpo_model::dropout::Dropout;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::is_fused;
 use gcpo_model::lora::{self, Peft};
+use rand::Rng as _;
 use thiserror::Error;
 
-use crate::objective::ObjectiveError;
+use crate::objective::{ObjectiveError, RefSync};
 use crate::policy::{Policy, open};
 use crate::projection::ProjectionError;
+use crate::stream::{Stage, StreamKey};
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
+pub use cut::{Limits, PassTokens};
 use optim::{Optimizer, add_scaled, clip_grads, non_finite};
 use schedule::LrSchedule;
 pub use update::{Learnt, PolicyGradient, members};
@@ -94,6 +99,7 @@ pub struct Learner {
     pub policy: Policy,
     train: Train,
     format: Format,
+    seed: u64,
     /// The weights in f32 that the optimiser updates, where the policy's own are of less.
     master: Option<Llama>,
     /// The model on the other devices that train beside the policy's.
@@ -102,6 +108,8 @@ pub struct Learner {
     schedule: LrSchedule,
     /// The reference model on each device; nobody where none is needed.
     reference: Workers<Llama>,
+    /// How it follows the policy, if it does.
+    ref_sync: Option<RefSync>,
 }
 
 /// Weights and optimiser at some moment: handles, not copies.
@@ -109,6 +117,7 @@ struct Snapshot {
     model: Llama,
     master: Option<Llama>,
     optimizer: Optimizer,
+    reference: Workers<Llama>,
 }
 
 impl Learner {
@@ -132,20 +141,39 @@ impl Learner {
             optimizer,
             schedule: LrSchedule::new(train, updates),
             reference: Workers::new(Vec::new()),
+            ref_sync: None,
             train: train.clone(),
             format,
+            seed: 0,
             policy,
         }
     }
 
-    /// Whether `train.gradient_checkpointing`, if it is on, changes nothing here.
-    pub fn ignores_gradient_checkpointing(&self) -> bool {
-        self.train.gradient_checkpointing && !is_fused(&self.policy.model)
+    /// The same, whose random numbers are those of a run's seed.
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// What update `update` leaves out of adapters' inputs.
+    fn dropout(&self, update: usize) -> Option<Dropout> {
+        let p = self.policy.adapter.as_ref()?.lora.dropout;
+        let stream = StreamKey {
+            seed: self.seed,
+            step: update as u64,
+            prompt: 0,
+            stage: Stage::Dropout,
+            sample: 0,
+        };
+        (p > 0.0).then(|| Dropout {
+            p,
+            key: stream.rng().next_u64(),
+        })
     }
 
     /// Keeps the policy as it is for the reference model: the same weights until the policy's change. Where it has adapters, that is
-    /// the policy with these off, whose weights are shared for good.
-    pub fn keep_reference(&mut self) {
+    /// the policy with these off, whose weights are shared for good. With `sync` it follows the policy as it changes.
+    pub fn keep_reference(&mut self, sync: Option<RefSync>) {
+        self.ref_sync = sync;
         self.reference = self.workers().make(|model| lora::detach(model).valid());
     }
 
@@ -181,8 +209,9 @@ impl Learner {
             Dtype::F16 => LOSS_SCALE,
             _ => 1.0,
         };
+        let dropout = self.dropout(update);
         loop {
-            let (grads, found) = self.gradients(micros, scale, &pass)?;
+            let (grads, found) = self.gradients(micros, scale, dropout, &pass)?;
             match self.apply(grads, update) {
                 Err(UpdateError::Gradient { .. }) if scale > 1.0 => scale /= 2.0,
                 done => return done.map(|update| (update, found)),
@@ -195,13 +224,15 @@ impl Learner {
         &self,
         micros: &[M],
         scale: f64,
+        dropout: Option<Dropout>,
         pass: &(impl Fn(&Llama, &M) -> Result<(Tensor<1>, T), UpdateError> + Sync),
     ) -> Result<(GradientsParams, Vec<T>), UpdateError> {
         let shares = self.workers().deal(micros, |model, micros| {
             let mut sum = GradientsParams::new();
             let mut found = Vec::new();
+            let trained = (*model).clone().with_dropout(dropout);
             for (place, micro) in micros {
-                let (loss, what) = pass(model, micro)?;
+                let (loss, what) = pass(&trained, micro)?;
                 let loss = if scale == 1.0 { loss } else { loss * scale };
                 let raw = GradientsParams::from_grads(loss.backward(), *model);
                 add_scaled(*model, &mut sum, raw, scale.recip());
@@ -231,6 +262,7 @@ impl Learner {
         let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
         self.take(weights);
         self.check_finite()?;
+        self.follow_policy(update);
         Ok(Update {
             grad_norm: norms.global,
             learning_rate,
@@ -297,6 +329,7 @@ impl Learner {
             model: self.policy.model.clone(),
             master: self.master.clone(),
             optimizer: self.optimizer.clone(),
+            reference: self.reference.clone(),
         }
     }
 
@@ -304,6 +337,7 @@ impl Learner {
         self.policy.model = snapshot.model;
         self.master = snapshot.master;
         self.optimizer = snapshot.optimizer;
+        self.reference = snapshot.reference;
         self.refresh();
     }
 
@@ -322,6 +356,7 @@ impl Learner {
             let dtype = Dtype::F32;
             policy.save_network(&trainer, Format { dtype, ..self.format })?;
         }
+        self.save_reference(dir)?;
         let path = trainer.join(OPTIMIZER);
         fs::write(&path, self.optimizer.to_bytes()?)
             .with_context(|| format!("cannot write {}", path.display()))
@@ -343,7 +378,7 @@ impl Learner {
             .load_bytes(&bytes, &model)
             .with_context(|| path.display().to_string())?;
         self.take(model);
-        Ok(())
+        self.restore_reference(dir)
     }
 
     /// The policy's network with the weights in a checkpoint.

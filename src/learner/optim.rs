@@ -1,6 +1,6 @@
 //! AdamW over a module, and what is done to gradients before it.
 //!
-//! The optimiser is burn's AdamW, tensor by tensor. State and gradient norms go by the parameter's name
+//! The optimiser is burn's AdamW, tensor by tensor; on the processor the same arithmetic in one pass ([`gcpo_model::adamw`]). State and gradient norms go by the parameter's name
 //! ([`gcpo_model::names`]): burn's `ParamId`s are drawn at random when a module is made, so that state by id could not be
 //! loaded in another process. Moments are flat inside: AdamW acts on each element alone.
 //!
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
 use burn::tensor::{DType, Tensor, TensorData, TensorReadError};
+use gcpo_model::adamw::AdamWStep;
 use gcpo_model::dtype::widen;
 use gcpo_model::names::{self, ParamPath, Parameter, parameters, with_value};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -53,8 +54,8 @@ pub enum OptimError {
 /// AdamW with its state. A clone shares the state's tensors until one of them makes a step.
 #[derive(Clone)]
 pub struct Optimizer {
-    matrices: AdamW,
-    vectors: AdamW,
+    matrices: (AdamW, AdamWStep),
+    vectors: (AdamW, AdamWStep),
     slots: BTreeMap<String, Slot>,
 }
 
@@ -81,12 +82,21 @@ impl Optimizer {
     /// and more decay: norms and biases do not.
     pub fn new(train: &Train) -> Self {
         let with_decay = |weight_decay| {
-            AdamWConfig::new()
-                .with_beta_1(train.adam_beta1 as f32)
-                .with_beta_2(train.adam_beta2 as f32)
-                .with_epsilon(train.adam_epsilon as f32)
+            let step = AdamWStep {
+                beta_1: train.adam_beta1 as f32,
+                beta_2: train.adam_beta2 as f32,
+                epsilon: train.adam_epsilon as f32,
+                weight_decay,
+                lr: 0.0,
+                time: 0,
+            };
+            let adamw = AdamWConfig::new()
+                .with_beta_1(step.beta_1)
+                .with_beta_2(step.beta_2)
+                .with_epsilon(step.epsilon)
                 .with_weight_decay(weight_decay)
-                .build()
+                .build();
+            (adamw, step)
         };
         Self {
             matrices: with_decay(train.weight_decay as f32),
@@ -211,13 +221,17 @@ impl names::Map for Step<'_> {
             vectors,
             slots,
         } = &mut *self.optimizer;
-        let adamw = if D < 2 { vectors } else { matrices };
+        let (adamw, step) = if D < 2 { vectors } else { matrices };
         with_value(param, |value| {
             let name = at.name();
             let shape = value.shape();
             let flat = [shape.num_elements()];
             let state = slots.remove(&name).map(|slot| slot.state);
-            let (value, state) = adamw.step(self.lr, value.reshape(flat), grad.reshape(flat), state);
+            let (value, grad) = (value.reshape(flat), grad.reshape(flat));
+            let (value, state) = match at_once(step, self.lr, &value, &grad, state.as_ref()) {
+                Some((value, state)) => (value, Some(state)),
+                None => adamw.step(self.lr, value, grad, state),
+            };
             if let Some(state) = state {
                 let shape = shape.to_vec();
                 slots.insert(name, Slot { shape, state });
@@ -225,6 +239,24 @@ impl names::Map for Step<'_> {
             value.reshape(shape)
         })
     }
+}
+
+/// A step in one pass; none where it needs tensor operations.
+fn at_once(
+    step: &AdamWStep,
+    lr: f64,
+    value: &Tensor<1>,
+    grad: &Tensor<1>,
+    state: Option<&AdamWState<1>>,
+) -> Option<(Tensor<1>, AdamWState<1>)> {
+    let before = state.map(|state| &state.momentum);
+    let time = before.map_or(0, |momentum| momentum.time) + 1;
+    let moments = before.map(|momentum| (&momentum.moment_1, &momentum.moment_2));
+    let (value, first, second) = AdamWStep { lr, time, ..*step }.run(value, grad, moments)?;
+    Some((
+        value,
+        AdamWState::new(AdaptiveMomentumState::new(time, first, second)),
+    ))
 }
 
 /// The norms of a module's gradients.

@@ -3,9 +3,9 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::completion_logp;
 
 use super::batch::{Member, micro_batch};
+use super::cut::{Limits, PassTokens, in_order, is_group};
 use super::optim::grad_norms;
 use super::workers::split;
 use super::{Learner, Update, UpdateError};
@@ -35,6 +35,8 @@ pub struct Learnt {
     pub sums: LossMetrics,
     /// The policy beside its loss.
     pub policy: PolicySums,
+    /// Tokens of the policy's passes.
+    pub tokens: PassTokens,
 }
 
 /// What is to be known of the policy's distributions, over the tokens of some passes.
@@ -70,44 +72,15 @@ impl PolicySums {
 }
 
 impl Learner {
-    /// Fills in the candidates' log-probabilities under the reference model, if one is kept.
-    ///
-    /// # Errors
-    /// The device failed.
-    pub fn score_reference(&self, groups: &mut [Group], temperature: f64) -> Result<(), UpdateError> {
-        if self.reference.is_empty() {
-            return Ok(());
-        }
-        let size = self.train.per_device_train_batch_size;
-        self.reference.map(groups, |reference, groups| {
-            let pairs: Vec<(&[u32], &[u32])> = members(groups)
-                .map(|(group, candidate)| (group.contexts.answer(), candidate.tokens()))
-                .collect();
-            let mut scores = Vec::with_capacity(pairs.len());
-            for pairs in pairs.chunks(size) {
-                let logp_bt = completion_logp(reference, pairs, temperature).logp_bt;
-                let [_, t] = logp_bt.dims();
-                let logp: Vec<f32> = logp_bt.try_into_vec_as()?;
-                let rows = logp.chunks(t).zip(pairs);
-                scores.extend(rows.map(|(row, (_, tokens))| row[..tokens.len()].to_vec()));
-            }
-            let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
-            for (candidate, scores) in candidates.zip(scores) {
-                candidate.logp_ref = Some(scores);
-            }
-            Ok::<_, UpdateError>(())
-        })?;
-        Ok(())
-    }
-
-    /// Several passes of the optimiser over the groups of step `step` (from 1), whose candidates have been weighed.
+    /// Several passes of the optimiser over the groups of step `step` (from 1), whose candidates have been weighed. Fills in what the
+    /// objective wants to know of their tokens: the trainer's log-probabilities, and which have the highest entropy.
     ///
     /// # Errors
     /// A loss or a gradient is not finite: the weights and the optimiser are then what they were before the first pass.
     pub fn update(
         &mut self,
         step: usize,
-        groups: &[Group],
+        groups: &mut [Group],
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         self.as_one(|learner| learner.passes(step, groups, what))
@@ -116,24 +89,48 @@ impl Learner {
     fn passes(
         &mut self,
         step: usize,
-        groups: &[Group],
+        groups: &mut [Group],
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         let (iterations, mini_batches) = (self.train.num_iterations, self.train.mini_batches);
         let mut learnt = Learnt::default();
         let mut updates = 0;
+        if what.objective.correction.is_some() {
+            self.score_trainer(groups, what.temperature)?;
+        }
         for _ in 0..iterations {
             // Whole groups, sizes as equal as can be.
             for part in split(groups.len(), mini_batches) {
-                let members: Vec<Member> = members(&groups[part]).collect();
+                let part = &mut groups[part];
+                let share = what.objective.top_entropy_quantile;
+                if share < 1.0 {
+                    self.select_tokens(part, share, what.temperature)?;
+                }
+                let members: Vec<Member> = members(part).collect();
                 let lengths = members.iter().map(|(_, candidate)| candidate.tokens_in_loss());
-                let totals = BatchTotals::of(lengths, what.max_completion_length);
+                let totals = BatchTotals {
+                    selected: members
+                        .iter()
+                        .map(|(_, candidate)| candidate.tokens_selected())
+                        .sum(),
+                    ..BatchTotals::of(lengths, what.max_completion_length)
+                };
                 let update = (step - 1) * iterations * mini_batches + updates;
-                let micros = micro_batches(&members, self.train.per_device_train_batch_size);
+                let (model, whole) = (&self.policy.model, what.objective.couples_groups());
+                let rows = in_order(model, &members, whole);
+                let run = |rows: &[Member]| PassTokens::of(model, rows).run;
+                let limits = Limits::of(&self.train);
+                let micros = match whole {
+                    true => limits.cut_between(&rows, is_group, run),
+                    false => limits.cut(&rows, is_group, run),
+                };
+                for micro in &micros {
+                    learnt.tokens += PassTokens::of(model, micro);
+                }
                 let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
                 let (update, found) = match done {
                     Err(UpdateError::Gradient { .. }) => {
-                        return Err(self.find_non_finite(&members, &totals, what)?);
+                        return Err(self.find_non_finite(update, &members, &totals, what)?);
                     }
                     done => done?,
                 };
@@ -152,6 +149,7 @@ impl Learner {
     /// The problem whose candidate makes the gradient of all of them NaN or infinite.
     fn find_non_finite(
         &self,
+        update: usize,
         members: &[Member],
         totals: &BatchTotals,
         what: &PolicyGradient,
@@ -160,12 +158,16 @@ impl Learner {
             what,
             id: group.problem.id.clone(),
         };
-        let model = &self.policy.model;
-        for member in members {
-            let (loss, _) = what.run(model, &[*member], totals)?;
+        let model = &self.policy.model.clone().with_dropout(self.dropout(update));
+        let alone: Vec<&[Member]> = match what.objective.couples_groups() {
+            true => members.chunk_by(is_group).collect(),
+            false => members.chunks(1).collect(),
+        };
+        for alone in alone {
+            let (loss, _) = what.run(model, alone, totals)?;
             let grads = GradientsParams::from_grads(loss.backward(), model);
             if !grad_norms(model, &grads)?.global.is_finite() {
-                return Ok(found("gradient", member));
+                return Ok(found("gradient", &alone[0]));
             }
         }
         // Each is finite; only their sum is not.
@@ -190,7 +192,8 @@ impl PolicyGradient {
         members: &[Member],
         totals: &BatchTotals,
     ) -> Result<(Tensor<1>, (LossMetrics, PolicySums)), UpdateError> {
-        let micro = micro_batch(model, members, self.temperature)?;
+        let with_entropy = self.objective.entropy_coef != 0.0;
+        let micro = micro_batch(model, members, self.temperature, with_entropy)?;
         let output = self.objective.loss(&micro.inputs, totals)?;
         let found = output.sums.read()?;
         if !found.loss.is_finite() {
@@ -221,19 +224,4 @@ pub fn members(groups: &[Group]) -> impl Iterator<Item = Member<'_>> {
     groups
         .iter()
         .flat_map(|group| group.candidates.iter().map(move |candidate| (group, candidate)))
-}
-
-/// Candidates in passes of at most `size`: those of a group together, since they share what they begin with, and groups of similar
-/// length. Sums do not depend on the order.
-fn micro_batches<'a>(members: &[Member<'a>], size: usize) -> Vec<Vec<Member<'a>>> {
-    let length = |(group, candidate): &Member| {
-        let projected = candidate
-            .collider
-            .as_ref()
-            .map_or(0, |collider| collider.context.len());
-        candidate.tokens().len() + group.contexts.answer().len().max(projected)
-    };
-    let mut groups: Vec<&[Member]> = members.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).collect();
-    groups.sort_by_key(|group| group.iter().map(length).max());
-    groups.concat().chunks(size).map(<[Member]>::to_vec).collect()
 }

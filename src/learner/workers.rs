@@ -27,6 +27,17 @@ impl<M: Sync> Workers<M> {
         Workers(made.unwrap_or_else(|never| match never {}))
     }
 
+    /// What each worker makes with the one of `others` on its device.
+    pub fn make_with<O, N>(&self, others: &Workers<O>, make: impl Fn(&M, &O) -> N) -> Workers<N> {
+        let pairs = self.0.iter().zip(&others.0);
+        Workers(pairs.map(|(own, other)| make(own, other)).collect())
+    }
+
+    /// The first worker, if there is any.
+    pub fn first(&self) -> Option<&M> {
+        self.0.first()
+    }
+
     /// Gives each worker its share of the items: neighbours stay together, sizes are as equal as can be, and the shares of
     /// equally many items are always the same. What comes of the shares, in their order; none of a worker without items.
     ///

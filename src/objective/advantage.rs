@@ -9,6 +9,19 @@ use super::{Baseline, Objective, ObjectiveError, Scale, Weight};
 pub const ADVANTAGE_EPS: f64 = 1e-4;
 
 impl Objective {
+    /// What is subtracted from the reward of a completion: β times the sum over its tokens of the KL from the reference model to the
+    /// policy that sampled them, in nats. 0 where the KL is in the loss.
+    pub fn kl_penalty<T: Copy + Into<f64>>(&self, logp_old: &[T], logp_ref: &[T]) -> f64 {
+        if self.kl_in_reward() == 0.0 {
+            return 0.0;
+        }
+        let tokens = logp_old.iter().zip(logp_ref);
+        let kl: f64 = tokens
+            .map(|(&old, &of_ref)| self.kl.estimator.of(of_ref.into() - old.into()))
+            .sum();
+        self.kl_in_reward() * kl
+    }
+
     /// The weight of every candidate in the loss: its advantage `A` times `Υ`, α or 1
     /// (`B = A·Υ`, eq. 11). Detached.
     ///
@@ -38,7 +51,10 @@ impl Objective {
             None => Tensor::<2>::zeros(rewards_pg.shape(), &rewards_pg.device()).bool(),
         };
         shape("earned_pg", &none_pg.dims(), &rewards_pg.dims())?;
-        let advantage_pg = advantage(rewards_pg, none_pg, self.baseline, self.scale);
+        let mut advantage_pg = advantage(rewards_pg, none_pg.clone(), self.baseline, self.scale);
+        if self.whiten {
+            advantage_pg = whiten(advantage_pg, none_pg, self.baseline);
+        }
         match self.weight {
             Weight::One => Ok(advantage_pg),
             Weight::Alpha(alpha) => Ok(advantage_pg.mul_scalar(alpha)),
@@ -67,6 +83,7 @@ fn advantage(rewards_pg: Tensor<2>, none_pg: Tensor<2, Bool>, baseline: Baseline
     let [p, g] = rewards_pg.dims();
     let centred_pg = centre(rewards_pg.clone(), &none_pg);
     let above_pg = match baseline {
+        Baseline::None => rewards_pg.clone().mask_fill(none_pg.clone(), 0.0),
         Baseline::Mean => centred_pg.clone(),
         // r_i − mean_{k≠i} r_k = (r_i − mean r)·n/(n − 1)
         Baseline::LeaveOneOut => {
@@ -83,6 +100,62 @@ fn advantage(rewards_pg: Tensor<2>, none_pg: Tensor<2, Bool>, baseline: Baseline
         Scale::None => return above_pg,
     };
     above_pg / std.add_scalar(ADVANTAGE_EPS)
+}
+
+/// `(A − mean A) / (std A + ε_A)` over all that have a reward (REINFORCE++, arXiv 2501.03262; TRL's `normalize_advantages`).
+///
+/// Differences from what a group has in common add up to 0 in each: their mean is not taken off, so that equal rewards give exactly 0.
+fn whiten(advantage_pg: Tensor<2>, none_pg: Tensor<2, Bool>, baseline: Baseline) -> Tensor<2> {
+    let [p, g] = advantage_pg.dims();
+    let none_pg = match baseline {
+        // Alone in its group it has nothing to be compared with.
+        Baseline::LeaveOneOut => {
+            let is_alone_p1 = count_p1(&advantage_pg, &none_pg).lower_scalar(1.5);
+            none_pg.bool_or(is_alone_p1.expand([p, g]))
+        }
+        Baseline::None | Baseline::Mean => none_pg,
+    };
+    let (flat_1b, none_1b) = (advantage_pg.reshape([1, p * g]), none_pg.reshape([1, p * g]));
+    let centred_1b = centre(flat_1b.clone(), &none_1b);
+    let std_11 = std_p1(centred_1b.clone(), &none_1b);
+    let from_1b = match baseline {
+        Baseline::None => centred_1b,
+        Baseline::Mean | Baseline::LeaveOneOut => flat_1b,
+    };
+    (from_1b / std_11.add_scalar(ADVANTAGE_EPS)).reshape([p, g])
+}
+
+/// What each `[[reward]]` says of the candidates of a step.
+///
+/// Axes: `k` rewards.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// `[k]`, each `[p, g]`: what each reward says.
+    pub value_kpg: Vec<Tensor<2>>,
+    /// `[k]`, each `[p, g]`: true where it applies.
+    pub applies_kpg: Vec<Tensor<2, Bool>>,
+    /// `[k]`: the weights of the sum.
+    pub weight_k: Vec<f64>,
+}
+
+impl Scores {
+    /// `Σ weight·(x − mean x)/(std x + ε_A)` over the rewards that apply, mean and deviation those of the group: what
+    /// [`Rewards::NormalizeThenSum`](super::Rewards) compares (GDPO, arXiv 2601.05242). 0 where none applies.
+    ///
+    /// # Shapes
+    /// - returns `[p, g]`, or none without rewards
+    pub fn normalized_sum(self) -> Option<Tensor<2>> {
+        let parts = self
+            .value_kpg
+            .into_iter()
+            .zip(self.applies_kpg)
+            .zip(self.weight_k);
+        let parts = parts.map(|((value_pg, applies_pg), weight)| {
+            let none_pg = applies_pg.bool_not();
+            advantage(value_pg, none_pg, Baseline::Mean, Scale::GroupStd).mul_scalar(weight)
+        });
+        parts.reduce(|sum_pg, part_pg| sum_pg + part_pg)
+    }
 }
 
 /// `r − mean r` in every group; 0 where there is no reward.

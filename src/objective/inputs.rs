@@ -19,6 +19,15 @@ pub struct LossInputs {
     pub keep_bt: Tensor<2, Bool>,
     /// The inputs of the second KL term. Needed where κ is not 0.
     pub projected: Option<Projected>,
+    /// The entropy of `π_θ` at each token, in nats, `[b, t]`: carries a gradient. Needed where it is part of the loss.
+    pub entropy_bt: Option<Tensor<2>>,
+    /// True where a token is among those of the highest entropy, `[b, t]`. Needed where only these count.
+    pub selected_bt: Option<Tensor<2, Bool>>,
+    /// `logp_old_bt` as the engine had it that sampled, `[b, t]`. Needed where the two are corrected for; `logp_old_bt` is then the
+    /// trainer's.
+    pub logp_sampled_bt: Option<Tensor<2>>,
+    /// Which group each row is of, `[b]`. Needed where the loss compares the rows of a group, all of which must then be here.
+    pub group_b: Option<Vec<usize>>,
 }
 
 /// The inputs of the second KL term (eqs. 12, 13) for the rows of a [`LossInputs`].
@@ -38,6 +47,8 @@ pub struct BatchTotals {
     pub completions: usize,
     /// Tokens of those that are not left out.
     pub tokens: usize,
+    /// Those that the policy term is of: all, or those of the highest entropy.
+    pub selected: usize,
     /// The most tokens that a completion may have (`rollout.max_completion_length`).
     pub max_completion_length: usize,
 }
@@ -53,6 +64,7 @@ impl BatchTotals {
         Self {
             completions,
             tokens,
+            selected: tokens,
             max_completion_length,
         }
     }
@@ -60,7 +72,7 @@ impl BatchTotals {
     pub(super) fn divisor(&self, aggregation: Aggregation) -> Result<f64, ObjectiveError> {
         match aggregation {
             _ if self.completions == 0 => Err(ObjectiveError::EmptyBatch),
-            Aggregation::PerSequence => Ok(self.completions as f64),
+            Aggregation::PerSequence | Aggregation::SequenceSum => Ok(self.completions as f64),
             // Where all are left out, the loss is 0.
             Aggregation::PerToken => Ok(self.tokens.max(1) as f64),
             Aggregation::ConstantLength => Ok(self.completions as f64 * self.max_completion_length as f64),
@@ -69,6 +81,27 @@ impl BatchTotals {
 }
 
 impl LossInputs {
+    /// What every objective takes; the rest is not there.
+    pub fn new(
+        logp_bt: Tensor<2>,
+        logp_old_bt: Tensor<2>,
+        advantage_b: Tensor<1>,
+        keep_bt: Tensor<2, Bool>,
+    ) -> Self {
+        Self {
+            logp_bt,
+            logp_old_bt,
+            logp_ref_bt: None,
+            advantage_b,
+            keep_bt,
+            projected: None,
+            entropy_bt: None,
+            selected_bt: None,
+            logp_sampled_bt: None,
+            group_b: None,
+        }
+    }
+
     pub(super) fn check(&self, objective: &Objective) -> Result<(), ObjectiveError> {
         let [b, t] = self.logp_bt.dims();
         if b == 0 {
@@ -80,7 +113,7 @@ impl LossInputs {
         shape("advantage_b", &self.advantage_b.dims(), &[b])?;
         if let Some(logp_ref_bt) = &self.logp_ref_bt {
             bt("logp_ref_bt", logp_ref_bt.dims())?;
-        } else if objective.needs_reference_model() {
+        } else if objective.kl_in_loss() != 0.0 {
             return Err(ObjectiveError::MissingInput {
                 objective: objective.name,
                 input: "the reference model's log-probabilities",
@@ -97,7 +130,47 @@ impl LossInputs {
                 because: "kappa > 0",
             });
         }
-        Ok(())
+        self.check_options(objective)
+    }
+
+    fn check_options(&self, objective: &Objective) -> Result<(), ObjectiveError> {
+        let [b, t] = self.logp_bt.dims();
+        let found = |input, dims: Option<[usize; 2]>, needed: bool, because| match dims {
+            Some(actual) => shape(input, &actual, &[b, t]),
+            None if needed => Err(ObjectiveError::MissingInput {
+                objective: objective.name,
+                input,
+                because,
+            }),
+            None => Ok(()),
+        };
+        let entropy = self.entropy_bt.as_ref().map(|of_bt| of_bt.dims());
+        found(
+            "entropy_bt",
+            entropy,
+            objective.entropy_coef != 0.0,
+            "an entropy_coef",
+        )?;
+        let selected = self.selected_bt.as_ref().map(|of_bt| of_bt.dims());
+        let selects = objective.top_entropy_quantile < 1.0;
+        found("selected_bt", selected, selects, "top_entropy_quantile < 1")?;
+        let sampled = self.logp_sampled_bt.as_ref().map(|of_bt| of_bt.dims());
+        let corrects = objective.correction.is_some();
+        found(
+            "logp_sampled_bt",
+            sampled,
+            corrects,
+            "a correction of what was sampled",
+        )?;
+        match &self.group_b {
+            Some(group_b) => shape("group_b", &[group_b.len()], &[b]),
+            None if objective.couples_groups() => Err(ObjectiveError::MissingInput {
+                objective: objective.name,
+                input: "the groups of its rows",
+                because: "a loss of whole groups",
+            }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 
 use super::inputs::{BatchTotals, LossInputs};
 use super::metrics::MetricSums;
-use super::terms::{ProjectedKl, Rows, Surrogate};
+use super::surrogate::PolicyTerm;
+use super::terms::{ProjectedKl, Rows};
 use super::{Aggregation, Objective, ObjectiveError};
 
 /// A loss and what it says about itself.
@@ -20,7 +21,7 @@ pub struct LossOutput {
 
 impl Objective {
     /// The loss of one micro-batch, to be minimised (eq. 10, negated):
-    /// `−aggregation of [ min(R·B, clip(R)·B) − β K − κ K' ]`.
+    /// `−aggregation of [ surrogate(R, B) − β K − κ K' ]`, less the mean entropy times its coefficient.
     ///
     /// `totals` are those of the whole optimiser batch: the losses and gradients of its
     /// micro-batches add up to those of the batch. A KL term whose weight is 0 is only measured,
@@ -32,10 +33,10 @@ impl Objective {
         inputs.check(self)?;
         let divisor = totals.divisor(self.aggregation)?;
         let rows = Rows::new(inputs);
-        let surrogate = Surrogate::new(&rows, self);
-        let kl_ref_bt = rows.kl_ref_bt(self.kl.beta);
-        let mut objective_bt = surrogate.value_bt.clone();
-        if let Some(kl_bt) = kl_ref_bt.clone().filter(|_| self.needs_reference_model()) {
+        let policy = PolicyTerm::new(&rows, self, inputs.group_b.as_deref().unwrap_or_default());
+        let kl_ref_bt = rows.kl_ref_bt(self, &policy.ratio_br);
+        let mut objective_bt = policy.value_bt.clone();
+        if let Some(kl_bt) = kl_ref_bt.clone().filter(|_| self.kl_in_loss() != 0.0) {
             objective_bt = objective_bt - kl_bt.mul_scalar(self.kl.beta);
         }
         let projected = inputs.projected.as_ref();
@@ -45,12 +46,22 @@ impl Objective {
         }
         let sum_b = match self.aggregation {
             Aggregation::PerSequence => rows.token_mean_b(objective_bt),
-            Aggregation::PerToken | Aggregation::ConstantLength => rows.token_sum_b(objective_bt),
+            Aggregation::PerToken | Aggregation::ConstantLength | Aggregation::SequenceSum => {
+                rows.token_sum_b(objective_bt)
+            }
         };
-        let row_loss_b = sum_b.div_scalar(-divisor);
+        let mut row_loss_b = sum_b.div_scalar(-divisor);
+        if let Some(entropy_bt) = rows.entropy_bt.clone().filter(|_| self.entropy_coef != 0.0) {
+            let entropy_bt = match &rows.selected_bt {
+                Some(selected_bt) => entropy_bt * selected_bt.clone(),
+                None => entropy_bt,
+            };
+            let share = self.entropy_coef / totals.selected.max(1) as f64;
+            row_loss_b = row_loss_b - rows.token_sum_b(entropy_bt).mul_scalar(share);
+        }
         let loss = row_loss_b.clone().sum();
         Ok(LossOutput {
-            sums: MetricSums::of(&loss, &rows, surrogate, kl_ref_bt, kl_projected),
+            sums: MetricSums::of(&loss, &rows, policy, kl_ref_bt, kl_projected),
             loss,
             row_loss_b: row_loss_b.inner(),
         })
@@ -75,12 +86,13 @@ mod tests {
         let keep: Vec<bool> = kept.iter().flat_map(|&n| (0..3).map(move |t| t < n)).collect();
         let logp_bt = rows(&LOGP).autodiff().require_grad();
         let inputs = LossInputs {
-            logp_bt: logp_bt.clone(),
-            logp_old_bt: rows(&OLD),
             logp_ref_bt: Some(rows(&[[-0.9; 3]; 3])),
-            advantage_b: tensor2(&[&ADVANTAGES]).reshape([3]),
-            keep_bt: Tensor::<2, Bool>::from_data(TensorData::new(keep, [3, 3]), &device()),
-            projected: None,
+            ..LossInputs::new(
+                logp_bt.clone(),
+                rows(&OLD),
+                tensor2(&[&ADVANTAGES]).reshape([3]),
+                Tensor::<2, Bool>::from_data(TensorData::new(keep, [3, 3]), &device()),
+            )
         };
         let objective = Objective {
             aggregation,

@@ -4,7 +4,8 @@ use std::ops::{Add, AddAssign};
 
 use burn::tensor::{Bool, Tensor, TensorReadError};
 
-use super::terms::{ProjectedKl, Rows, Surrogate};
+use super::surrogate::PolicyTerm;
+use super::terms::{ProjectedKl, Rows};
 
 /// The sums of [`LossMetrics`] on the device.
 #[derive(Debug, Clone)]
@@ -17,14 +18,14 @@ impl MetricSums {
     pub(super) fn of(
         loss: &Tensor<1>,
         rows: &Rows,
-        surrogate: Surrogate,
+        policy: PolicyTerm,
         kl_ref_bt: Option<Tensor<2>>,
         kl_projected: Option<ProjectedKl>,
     ) -> Self {
         let loss = loss.clone().inner();
         let sum = |x: Tensor<2>, pad: &Tensor<2, Bool>| x.inner().mask_fill(pad.clone().inner(), 0.0).sum();
         let count = |flag: Tensor<2, Bool>, pad: &Tensor<2, Bool>| sum(flag.float().cast(loss.dtype()), pad);
-        let (pad_bt, pad_br) = (&rows.pad_bt, &surrogate.pad_br);
+        let (pad_bt, pad_br) = (&rows.pad_bt, &policy.pad_br);
         let kept = |pad: &Tensor<2, Bool>| count(pad.clone().bool_not(), pad);
         // How many tokens have a KL, and their sum.
         let kl_sums = |kl_bt: Option<Tensor<2>>| match kl_bt {
@@ -37,9 +38,9 @@ impl MetricSums {
         let sums = vec![
             loss.clone(),
             kept(pad_br),
-            sum(surrogate.ratio_br, pad_br),
-            count(surrogate.low_br, pad_br),
-            count(surrogate.high_br, pad_br),
+            sum(policy.ratio_br, pad_br),
+            count(policy.low_br, pad_br),
+            count(policy.high_br, pad_br),
             kl_ref_count,
             kl_ref_sum,
             kl_projected_count,

@@ -15,36 +15,49 @@ mod advantage;
 mod inputs;
 mod loss;
 mod metrics;
+mod options;
+mod settings;
+mod surrogate;
 mod table;
 mod terms;
+mod which;
 
-pub use advantage::ADVANTAGE_EPS;
+pub use advantage::{ADVANTAGE_EPS, Scores};
 pub use inputs::{BatchTotals, LossInputs, Projected};
 pub use loss::LossOutput;
 pub use metrics::{LossMetrics, MetricSums};
-pub use table::{
-    Gcpo, GcpoDraft, Grpo, GrpoAlpha, GrpoAlphaDraft, GrpoDraft, Settings, SettingsDraft, Which, WhichDraft,
-    gcpo, grpo, grpo_alpha,
+pub use options::{
+    Clip, Correction, Estimator, Gamma, Kl, Level, Rewards, ScaleRewards, Surrogate, highest_entropies,
 };
+pub use settings::{RefSync, Settings, SettingsDraft};
+pub use table::{
+    bnpo, causal, cispo, dapo, dr_grpo, gcpo, grpo, grpo_alpha, gspo, gspo_token, gvpo, luspo, reinforce_pp,
+    reinforce_pp_baseline, rloo, sapo, vespo,
+};
+pub use which::{Which, WhichDraft};
 
 /// A training objective: all that [`Objective::weigh`] and [`Objective::loss`] read.
 ///
 /// With `B` the weight of a completion and `R` the ratio of its probabilities now and when it was
 /// sampled, what is maximised is, over a batch (eq. 10),
 ///
-/// `aggregation of [ min(R·B, clip(R, 1 − low, 1 + high)·B) − β K − κ K' ]`.
+/// `aggregation of [ surrogate(R, B) − β K − κ K' ]`, where PPO's surrogate is `min(R·B, clip(R, 1 − low, 1 + high)·B)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// Its name in a config.
     pub name: &'static str,
+    /// How several rewards become one.
+    pub rewards: Rewards,
     /// What a reward is compared with.
     pub baseline: Baseline,
     /// What the difference is divided by.
     pub scale: Scale,
+    /// Whether the advantages of a step are then brought to mean 0 and standard deviation 1 (ddof 1), [`ADVANTAGE_EPS`] added.
+    pub whiten: bool,
     /// What has a ratio `R`.
     pub ratio: Ratio,
-    /// Where `R` is clipped.
-    pub clip: Clip,
+    /// What is made of ratio and weight.
+    pub surrogate: Surrogate,
     /// How tokens and completions are averaged.
     pub aggregation: Aggregation,
     /// The KL term towards the reference model.
@@ -54,6 +67,15 @@ pub struct Objective {
     /// Whether completions that were cut at the longest length are left out of the loss. They count as completions there, and
     /// their rewards in their group, as with TRL's key; their tokens do not.
     pub mask_truncated: bool,
+    /// Weight of the mean entropy of the tokens, which is added to what is maximised; 0: not in the loss.
+    pub entropy_coef: f64,
+    /// The share of the batch's tokens, those of the highest entropy, that the policy term is of; 1: all.
+    pub top_entropy_quantile: f64,
+    /// A completion with a negative weight whose mean log-probability has fallen by more than this since it was sampled has no
+    /// policy term.
+    pub off_policy_mask_threshold: Option<f64>,
+    /// Importance sampling between the engine that sampled and the trainer.
+    pub correction: Option<Correction>,
     /// Weight κ of the second KL term (eq. 10), towards the projected reference; 0: not in the loss.
     pub kappa: f64,
     /// The projected reference is clamped to `[floor, 1]`.
@@ -65,6 +87,8 @@ pub struct Objective {
 /// What a reward is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Baseline {
+    /// Nothing.
+    None,
     /// The mean of its group.
     Mean,
     /// The mean of the others in its group (RLOO, Ahmadian et al., arXiv 2402.14740).
@@ -89,15 +113,10 @@ pub enum Ratio {
     Token,
     /// Every completion: `exp` of the mean over its tokens of the same (GSPO, Zheng et al., arXiv 2507.18071).
     Sequence,
-}
-
-/// `R` is clipped to `[1 − low, 1 + high]`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Clip {
-    /// Distance from 1 to the lower bound.
-    pub low: f64,
-    /// Distance from 1 to the upper bound.
-    pub high: f64,
+    /// Every token has its completion's, and a gradient of its own: `sg[s]·π_θ/sg[π_θ]` (GSPO-token, eq. 14 there).
+    SequenceToken,
+    /// Every completion: the ratio of its probabilities, `exp` of the sum over its tokens (RLOO).
+    Joint,
 }
 
 /// How tokens and completions are averaged. `N` completions are in the batch, the i-th of `T_i` tokens.
@@ -109,13 +128,8 @@ pub enum Aggregation {
     PerToken,
     /// `(1/(N·L)) Σ_i Σ_t`, `L` the most tokens that a completion may have (Dr. GRPO).
     ConstantLength,
-}
-
-/// The KL term towards the reference model: Schulman's estimator k3 (eq. 7), in the loss.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Kl {
-    /// Its weight β; 0: not in the loss, and no reference model is needed.
-    pub beta: f64,
+    /// `(1/N) Σ_i Σ_t`: a completion counts by its length (LUSPO, arXiv 2602.05261).
+    SequenceSum,
 }
 
 /// What the advantage is multiplied by.
@@ -174,9 +188,30 @@ impl Objective {
         self.kappa != 0.0
     }
 
-    /// Whether the loss needs the reference model's log-probabilities.
+    /// Whether the reference model's log-probabilities are needed, by the loss or by the rewards.
     pub fn needs_reference_model(&self) -> bool {
         self.kl.beta != 0.0
+    }
+
+    /// Whether candidates that earned the same weigh nothing: their groups have no gradient of the policy term.
+    pub fn flat_is_idle(&self) -> bool {
+        let compares = self.baseline != Baseline::None || self.rewards == Rewards::NormalizeThenSum;
+        compares && self.kl_in_reward() == 0.0
+    }
+
+    /// β, where the KL is subtracted from the reward and not part of the loss; else 0.
+    pub fn kl_in_reward(&self) -> f64 {
+        if self.kl.in_reward { self.kl.beta } else { 0.0 }
+    }
+
+    /// β, where the KL is part of the loss; else 0.
+    pub fn kl_in_loss(&self) -> f64 {
+        if self.kl.in_reward { 0.0 } else { self.kl.beta }
+    }
+
+    /// Whether the loss compares the candidates of a group with each other, so that a pass must hold whole groups.
+    pub fn couples_groups(&self) -> bool {
+        matches!(self.surrogate, Surrogate::Squares { .. })
     }
 
     /// α: the scale of `Υ` (eq. 11), or the constant in its place.

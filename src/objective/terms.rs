@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Tensor};
 use gcpo_model::dtype::widen;
 
 use super::inputs::{LossInputs, Projected};
-use super::{Clip, Objective, Ratio};
+use super::{Estimator, Objective, Ratio};
 
 /// Largest difference of two log-probabilities that is exponentiated. `exp` of more than 88
 /// overflows in f32, and the gradient of a clipped infinity is NaN. Beyond it the gradient is zero.
@@ -16,7 +16,11 @@ const LOG_RATIO_MAX: f64 = 80.0;
 pub(super) struct Rows {
     pub logp_bt: Tensor<2>,
     pub logp_old_bt: Tensor<2>,
+    pub logp_sampled_bt: Option<Tensor<2>>,
     pub logp_ref_bt: Option<Tensor<2>>,
+    pub entropy_bt: Option<Tensor<2>>,
+    /// 1 where a token is among those of the highest entropy; none where all count.
+    pub selected_bt: Option<Tensor<2>>,
     pub advantage_b1: Tensor<2>,
     pub pad_bt: Tensor<2, Bool>,
     /// Kept tokens of a row, at least 1.
@@ -31,9 +35,15 @@ impl Rows {
         let pad_bt = keep_bt.clone().bool_not();
         let length_b = keep_bt.float().cast(dtype).sum_dim(1).squeeze_dim::<1>(1);
         let fill = |x_bt: Tensor<2>| float_constant(x_bt, &logp_bt).mask_fill(pad_bt.clone(), 0.0);
+        let entropy_bt = inputs.entropy_bt.clone().map(widen);
+        let selected_bt = inputs.selected_bt.clone();
+        let selected_bt = selected_bt.map(|of| constant(of, &logp_bt).float().cast(dtype));
         Self {
             logp_old_bt: fill(inputs.logp_old_bt.clone()),
+            logp_sampled_bt: inputs.logp_sampled_bt.clone().map(fill),
             logp_ref_bt: inputs.logp_ref_bt.clone().map(fill),
+            entropy_bt: entropy_bt.map(|of_bt| of_bt.cast(dtype).mask_fill(pad_bt.clone(), 0.0)),
+            selected_bt: selected_bt.map(|of_bt| of_bt.mask_fill(pad_bt.clone(), 0.0)),
             advantage_b1: float_constant(inputs.advantage_b.clone(), &logp_bt).unsqueeze_dim(1),
             length_b: length_b.clamp_min(1.0),
             // Filled before any arithmetic: its gradient is then zero there, whatever follows.
@@ -42,16 +52,21 @@ impl Rows {
         }
     }
 
-    /// `K` (eq. 7), or `None` without a reference model.
+    /// `K` (eq. 7, or by another estimator), or `None` without a reference model.
     ///
-    /// With β = 0 it is only measured, and carries no gradient.
-    pub fn kl_ref_bt(&self, beta: f64) -> Option<Tensor<2>> {
+    /// Where it is no part of the loss it is only measured, and carries no gradient.
+    pub fn kl_ref_bt(&self, objective: &Objective, ratio_br: &Tensor<2>) -> Option<Tensor<2>> {
         let logp_ref_bt = self.logp_ref_bt.clone()?;
-        let logp_bt = match beta {
-            0.0 => self.logp_bt.clone().detach(),
-            _ => self.logp_bt.clone(),
+        let is_in_loss = objective.kl_in_loss() != 0.0;
+        let logp_bt = match is_in_loss {
+            false => self.logp_bt.clone().detach(),
+            true => self.logp_bt.clone(),
         };
-        Some(k3(logp_ref_bt - logp_bt))
+        let kl_bt = divergence(objective.kl.estimator, logp_ref_bt - logp_bt);
+        Some(match is_in_loss && objective.kl.corrected {
+            true => kl_bt * ratio_br.clone(),
+            false => kl_bt,
+        })
     }
 
     /// Sum over each row's kept tokens, `[b]`.
@@ -64,58 +79,20 @@ impl Rows {
     pub fn token_mean_b(&self, x_bt: Tensor<2>) -> Tensor<1> {
         self.token_sum_b(x_bt) / self.length_b.clone()
     }
-}
 
-/// `min(R·B, clip(R, 1 − low, 1 + high)·B)` (eq. 10) and where it was clipped.
-///
-/// `r` is `t` with a ratio for each token, 1 with one for each sequence.
-pub(super) struct Surrogate {
-    pub value_bt: Tensor<2>,
-    pub ratio_br: Tensor<2>,
-    pub low_br: Tensor<2, Bool>,
-    pub high_br: Tensor<2, Bool>,
-    /// True where there is no ratio: padding, or a row of nothing else.
-    pub pad_br: Tensor<2, Bool>,
-}
-
-impl Surrogate {
-    /// The minimum is written as a choice between `R·B` and two constants. The gradient is then
-    /// that of the branch taken, without a rule for ties, and NaN in `R` stays NaN.
-    pub fn new(rows: &Rows, objective: &Objective) -> Self {
-        let Clip { low, high } = objective.clip;
-        let log_ratio_bt = rows.logp_bt.clone() - rows.logp_old_bt.clone();
-        let (log_ratio_br, pad_br) = match objective.ratio {
-            Ratio::Token => (log_ratio_bt, rows.pad_bt.clone()),
-            Ratio::Sequence => (
-                rows.token_mean_b(log_ratio_bt).unsqueeze_dim(1),
-                rows.pad_bt.clone().all_dim(1),
-            ),
-        };
-        let advantage_b1 = rows.advantage_b1.clone();
-        let ratio_br = below_overflow(log_ratio_br).exp();
-        let shape = ratio_br.shape();
-        let low_br = ratio_br
-            .clone()
-            .lower_scalar(1.0 - low)
-            .bool_and(advantage_b1.clone().lower_scalar(0.0).expand(shape.clone()));
-        let high_br = ratio_br
-            .clone()
-            .greater_scalar(1.0 + high)
-            .bool_and(advantage_b1.clone().greater_scalar(0.0).expand(shape.clone()));
-        let at = |bound: f64| advantage_b1.clone().mul_scalar(bound).expand(shape.clone());
-        let value_br = (ratio_br.clone() * advantage_b1.clone())
-            .mask_where(low_br.clone(), at(1.0 - low))
-            .mask_where(high_br.clone(), at(1.0 + high));
-        let value_bt = match objective.ratio {
-            Ratio::Token => value_br,
-            Ratio::Sequence => value_br.expand(rows.pad_bt.shape()),
-        };
-        Self {
-            value_bt,
-            ratio_br,
-            low_br,
-            high_br,
-            pad_br,
+    /// Logarithms of the ratios, `[b, t]` or `[b, 1]`, and true where there is none: padding, or a row of nothing else.
+    pub fn log_ratio_br(&self, ratio: Ratio) -> (Tensor<2>, Tensor<2, Bool>) {
+        let log_ratio_bt = self.logp_bt.clone() - self.logp_old_bt.clone();
+        let of_rows = |of_b: Tensor<1>| (of_b.unsqueeze_dim(1), self.pad_bt.clone().all_dim(1));
+        match ratio {
+            Ratio::Token => (log_ratio_bt, self.pad_bt.clone()),
+            Ratio::Sequence => of_rows(self.token_mean_b(log_ratio_bt)),
+            Ratio::Joint => of_rows(self.token_sum_b(log_ratio_bt)),
+            Ratio::SequenceToken => {
+                let mean_b1: Tensor<2> = self.token_mean_b(log_ratio_bt).unsqueeze_dim(1);
+                let own_bt = self.logp_bt.clone() - self.logp_bt.clone().detach();
+                (own_bt + mean_b1.detach(), self.pad_bt.clone())
+            }
         }
     }
 }
@@ -153,11 +130,20 @@ impl ProjectedKl {
 }
 
 /// `x` inside `[low, high]`, and where that changed it. The gradient is zero there.
-fn bound<const D: usize>(x: Tensor<D>, low: f64, high: f64) -> (Tensor<D>, Tensor<D, Bool>) {
+pub(super) fn bound<const D: usize>(x: Tensor<D>, low: f64, high: f64) -> (Tensor<D>, Tensor<D, Bool>) {
     let below = x.clone().lower_scalar(low);
     let above = x.clone().greater_scalar(high);
     let x = x.mask_fill(below.clone(), low).mask_fill(above.clone(), high);
     (x, below.bool_or(above))
+}
+
+/// An estimate of a KL divergence from `log π_ref − log π_θ`, in nats.
+pub(super) fn divergence<const D: usize>(estimator: Estimator, log_ratio: Tensor<D>) -> Tensor<D> {
+    match estimator {
+        Estimator::K1 => log_ratio.neg(),
+        Estimator::K2 => log_ratio.square().mul_scalar(0.5),
+        Estimator::K3 => k3(log_ratio),
+    }
 }
 
 /// Schulman's estimator `exp(x) − x − 1` of a KL divergence, in nats; never negative.
@@ -166,13 +152,13 @@ fn k3<const D: usize>(log_ratio: Tensor<D>) -> Tensor<D> {
     log_ratio.clone().exp() - log_ratio - 1.0
 }
 
-fn below_overflow<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(super) fn below_overflow<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let above = x.clone().greater_scalar(LOG_RATIO_MAX);
     x.mask_fill(above, LOG_RATIO_MAX)
 }
 
 /// `x` without a graph of its own, in the autodiff context of `like`: burn refuses to mix them.
-fn constant<const D: usize, K: Autodiff>(x: Tensor<D, K>, like: &Tensor<2>) -> Tensor<D, K> {
+pub(super) fn constant<const D: usize, K: Autodiff>(x: Tensor<D, K>, like: &Tensor<2>) -> Tensor<D, K> {
     let x = x.inner();
     match like.gradient_checkpointing_strategy() {
         Some(strategy) => x.autodiff().with_gradient_checkpointing_strategy(strategy),

@@ -1,5 +1,6 @@
 //! `[model.lora]`: adapters that are trained in the model's place.
 
+use gcpo_model::config::ModelConfig;
 use gcpo_model::lora::{Lora, Targets};
 use toml::Value as Toml;
 
@@ -18,7 +19,7 @@ section! {
         pub r: usize = 8,
         /// What adapters are multiplied by, times `r`. Source: PEFT.
         pub lora_alpha: f64 = 8.0,
-        /// Share of an adapter's inputs that is left out while training; only 0. Source: PEFT.
+        /// Probability that a number which an adapter takes is left out while training; 0 or more, less than 1. Source: PEFT.
         pub lora_dropout: f64 = 0.0,
         /// Which projections have an adapter: their names in a list, or `"all-linear"` for all but the head. Source: PEFT (Llama, Qwen).
         pub target_modules: TargetModules = TargetModules::default(),
@@ -33,11 +34,11 @@ impl Check for LoraSettings {
             return impossible("r", "0 is no rank", "give 1 or more");
         }
         positive("lora_alpha", self.lora_alpha)?;
-        if self.lora_dropout != 0.0 {
+        if !(0.0..1.0).contains(&self.lora_dropout) {
             return impossible(
                 "lora_dropout",
-                "dropout is not computed: what it drops would have to be the same however work is batched",
-                "remove the key; weight_decay and a smaller r are other ways to hold adapters back",
+                format!("{} is no share of which something is left", self.lora_dropout),
+                "give 0 or more, less than 1",
             );
         }
         match &self.target_modules {
@@ -52,12 +53,40 @@ impl Check for LoraSettings {
 }
 
 impl LoraSettings {
+    /// Numbers of the adapters that it puts on a network; of experts, none is counted.
+    pub fn parameters(&self, config: &ModelConfig) -> usize {
+        let (d, f) = (config.hidden_size, config.intermediate_size);
+        let q = config.num_attention_heads * config.head_dim;
+        let kv = config.num_key_value_heads * config.head_dim;
+        let split = [
+            ("q_proj", d + q),
+            ("k_proj", d + kv),
+            ("v_proj", d + kv),
+            ("o_proj", q + d),
+            ("gate_proj", d + f),
+            ("up_proj", d + f),
+            ("down_proj", f + d),
+        ];
+        let fused = [("qkv_proj", d + q + 2 * kv), ("gate_up_proj", d + 2 * f)];
+        let sides: usize = match &self.target_modules.0 {
+            Targets::AllLinear => split.iter().map(|(_, sides)| sides).sum(),
+            Targets::Named(names) => split
+                .iter()
+                .chain(&fused)
+                .filter(|(name, _)| names.iter().any(|asked| asked.ends_with(name)))
+                .map(|(_, sides)| sides)
+                .sum(),
+        };
+        config.num_hidden_layers * self.r * sides
+    }
+
     /// The adapters that it says.
     pub fn lora(&self) -> Lora {
         Lora {
             r: self.r,
             alpha: self.lora_alpha,
             use_rslora: self.use_rslora,
+            dropout: self.lora_dropout,
             targets: self.target_modules.0.clone(),
         }
     }

@@ -228,6 +228,47 @@ pub fn prompt_style(tokenizer: &Tokenizer) -> (PromptStyle, &'static str) {
     }
 }
 
+/// The policy that `[model]` says, with all but its network, in whose place is one of no size; and the configuration of the network
+/// that it should have. For what is worked out before a network is loaded.
+///
+/// # Errors
+/// A file is missing or wrong, or the parts do not belong together.
+pub fn outline(model: &Model, choice: &PromptChoice, device: &Device) -> Result<(Policy, ModelConfig)> {
+    let (tokenizer, network) = match &model.path {
+        Some(path) => {
+            let described = match path {
+                ModelPath::Dir(dir) => checkpoint::describe(dir)?,
+                ModelPath::Quickstart => checkpoint::describe_bytes(quickstart::CONFIG, quickstart::WEIGHTS)?,
+            };
+            (self::tokenizer(path)?, described.config)
+        }
+        None => {
+            let shape = model.shape.as_ref();
+            let shape = shape.context("model.init = \"random\" needs [model.shape]")?;
+            let tokenizer = made(model, shape, Vec::new)?;
+            let config = model_config(shape, &tokenizer)?;
+            (tokenizer, config)
+        }
+    };
+    let generation = match &model.path {
+        Some(ModelPath::Dir(dir)) => GenerationConfig::load(dir, &network)?,
+        Some(ModelPath::Quickstart) => GenerationConfig::from_json(
+            quickstart::GENERATION_CONFIG,
+            Path::new("generation_config.json"),
+            &network,
+        )?,
+        None => GenerationConfig::from_config(&network),
+    };
+    let shape = json!({
+        "model_type": "llama", "vocab_size": network.vocab_size, "hidden_size": 2, "intermediate_size": 1,
+        "num_hidden_layers": 1, "num_attention_heads": 1, "tie_word_embeddings": true,
+    });
+    let mut none = ModelConfig::from_json(shape.to_string().as_bytes(), Path::new("outline"))?;
+    none.num_hidden_layers = 0;
+    let policy = Policy::from_parts(Llama::init(&none, 0, device), tokenizer, generation, choice)?;
+    Ok((policy, network))
+}
+
 /// A network of `[model.shape]` with random weights.
 fn random(
     model: &Model,
@@ -239,7 +280,16 @@ fn random(
     let shape = model.shape.as_ref();
     let shape = shape.context("model.init = \"random\" needs [model.shape]")?;
     check_memory(shape)?;
-    let tokenizer = match &model.tokenizer {
+    let tokenizer = made(model, shape, texts)?;
+    let model_config = model_config(shape, &tokenizer)?;
+    let generation = GenerationConfig::from_config(&model_config);
+    let model = Llama::init(&model_config, seed, device);
+    Ok(Policy::from_parts(model, tokenizer, generation, choice)?)
+}
+
+/// The tokenizer of a network with random weights.
+fn made(model: &Model, shape: &Shape, texts: impl FnOnce() -> Vec<String>) -> Result<Tokenizer> {
+    Ok(match &model.tokenizer {
         Some(TokenizerSource::Path(path)) => Tokenizer::load(path)?,
         Some(TokenizerSource::Arithmetic) => Tokenizer::char_level(arithmetic::ALPHABET, SPECIALS)?,
         Some(TokenizerSource::Train) => {
@@ -251,11 +301,7 @@ fn random(
         None => anyhow::bail!(
             "model.init = \"random\" needs model.tokenizer: a directory, \"arithmetic\" or \"train\""
         ),
-    };
-    let model_config = model_config(shape, &tokenizer)?;
-    let generation = GenerationConfig::from_config(&model_config);
-    let model = Llama::init(&model_config, seed, device);
-    Ok(Policy::from_parts(model, tokenizer, generation, choice)?)
+    })
 }
 
 /// `[model.shape]` with what the tokenizer decides.

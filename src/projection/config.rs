@@ -1,7 +1,7 @@
 //! `[projection]` and `[features]`.
 
 use crate::rollout::Rollout;
-use crate::section::{Check, ConfigError, MANY, count, positive, section, within, words};
+use crate::section::{Check, ConfigError, MANY, ROWS, count, positive, section, within, words};
 
 section! {
     /// `[projection]`: stages 2 and 3 of the paper, and the clamp of the projected reference.
@@ -10,6 +10,15 @@ section! {
         pub integrations: usize => rollout.num_generations,
         /// Samples of each projection context, the paper's M. Source: paper, section 4.
         pub samples: usize => rollout.num_generations,
+        /// Longest completion of stage 3 in tokens, where it is to be shorter than candidates. Default: `rollout.max_completion_length`.
+        /// Source: this project.
+        pub max_completion_length: usize => rollout.max_completion_length,
+        /// Whether the samples of a candidate's contexts `x_{i,j}` draw the same random numbers for every `j`: noise that they have in common
+        /// leaves `Z̄_i − Z̄'_i`. Source: this project (common random numbers; the paper draws each alone).
+        pub common_random_numbers: bool = false,
+        /// What estimates the mean representation of a context: `"own"`, its own samples, or `"pooled"`, the samples of all contexts of the
+        /// candidate, weighed by how likely they are in this one. Source: paper, eq. 11 (`"own"`); this project.
+        pub estimator: Estimator = Estimator::Own,
         /// Last tokens kept of each candidate in a context that would outgrow the model; 0 keeps all. Source: this project.
         pub candidate_tokens: usize = 0,
         /// Skip stage 3 of queries whose rewards are all equal (their Υ is never used). Source: this project.
@@ -25,9 +34,20 @@ impl Check for Projection {
     fn check(&self) -> Result<(), ConfigError> {
         count("integrations", self.integrations, 1, MANY)?;
         count("samples", self.samples, 1, MANY)?;
+        count("max_completion_length", self.max_completion_length, 1, ROWS)?;
         positive("floor", self.floor)?;
         within("floor", self.floor, 0.0, 1.0)?;
         within("ratio_max", self.ratio_max, 1.0, 1e6)
+    }
+}
+
+words! {
+    /// What estimates the mean representation of a context of stage 3.
+    Estimator {
+        /// Its own samples.
+        Own = "own",
+        /// The samples of all contexts of a candidate, each weighed by its likelihood in this one.
+        Pooled = "pooled",
     }
 }
 

@@ -7,12 +7,15 @@
 
 mod alignment;
 mod config;
+mod pooled;
 mod reference;
 mod stages;
 
 pub use alignment::{
     Alignment, ProjectionError, ProjectionMeans, Summary, align, projection_means, similarity,
 };
-pub use config::{FeatureContext, Features, FeaturesDraft, Projection, ProjectionDraft, Similarity};
+pub use config::{
+    Estimator, FeatureContext, Features, FeaturesDraft, Projection, ProjectionDraft, Similarity,
+};
 pub use reference::{project_prediction, reference};
 pub use stages::{ProjectionPlan, project};

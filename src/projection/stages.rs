@@ -1,9 +1,10 @@
 //! Stages 2 and 3 (docs/algorithms.md, section 2): what the collider is sampled for, over the same tree of prefixes as
 //! the candidates.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
+use gcpo_model::dtype::widen;
 
-use super::{FeatureContext, Features, Projection, Similarity, align};
+use super::{Estimator, FeatureContext, Features, Projection, Similarity, align, pooled};
 use crate::group::{Collider, Group, waves};
 use crate::objective::Objective;
 use crate::rollout::{Completion, Engine, Prefix, Request, RolloutError, Sampled};
@@ -78,7 +79,8 @@ pub fn project(engine: &Engine, groups: &mut [Group], plan: &ProjectionPlan<'_>)
             contexts.score(engine, wave)?;
         }
         if plan.objective.needs_projection() {
-            let weighed = |group: &Group| !(plan.projection.skip_flat_groups && group.is_flat());
+            let skips = plan.projection.skip_flat_groups;
+            let weighed = |group: &Group| !(skips && group.is_idle(plan.objective));
             let rows: Vec<usize> = (0..wave.len()).filter(|&row| weighed(&wave[row])).collect();
             if plan.features.similarity == Similarity::Constant {
                 let alpha = Some(plan.objective.alpha());
@@ -169,8 +171,14 @@ impl ColliderContexts {
         for &at in rows {
             for i in 0..self.n {
                 for j in 0..self.integrations {
+                    // Common random numbers are those of the first integration.
+                    let stream = if plan.projection.common_random_numbers {
+                        0
+                    } else {
+                        j
+                    };
                     for m in 0..plan.projection.samples {
-                        let sample = (i * self.integrations + j) * plan.projection.samples + m;
+                        let sample = (i * self.integrations + stream) * plan.projection.samples + m;
                         requests.push(Request {
                             row: self.row(at, i, j),
                             key: plan.key(&wave[at], Stage::Project, sample),
@@ -180,7 +188,37 @@ impl ColliderContexts {
                 }
             }
         }
-        engine.sample(&self.prefix, &requests, plan.in_context())
+        let brief = engine.with_max_completion_length(plan.projection.max_completion_length);
+        let sampled = brief.sample(&self.prefix, &requests, plan.in_context());
+        engine.count(brief.work());
+        sampled
+    }
+
+    /// The mean representation of each context, estimated from the samples of all contexts of its candidate.
+    ///
+    /// # Shapes
+    /// - `samples_bd`: `[p·g·j·m, d]`, in the order of [`ColliderContexts::sample`]
+    /// - returns `[p·g·j, d]`
+    fn pooled(
+        &self,
+        engine: &Engine,
+        rows: &[usize],
+        samples: &[Completion],
+        samples_bd: Tensor<2>,
+    ) -> Result<Tensor<2>, RolloutError> {
+        let (j, s) = (self.integrations, samples.len() / (rows.len() * self.n));
+        let candidates = rows.iter().flat_map(|&at| (0..self.n).map(move |i| (at, i)));
+        let mut flat = Vec::with_capacity(samples.len() * j);
+        for ((at, i), samples) in candidates.zip(samples.chunks(s)) {
+            let contexts: Vec<usize> = (0..j).map(|j| self.row(at, i, j)).collect();
+            let logp = pooled::log_probabilities(engine, &self.prefix, &contexts, samples)?;
+            flat.extend(pooled::weights(&logp).into_iter().flatten());
+        }
+        let (b, d) = (rows.len() * self.n, samples_bd.dims()[1]);
+        let weights = TensorData::new(flat, [b, j, s]).convert::<f32>();
+        let weights_bjs = Tensor::<3>::from_data(weights, &samples_bd.device());
+        let samples_bsd = widen(samples_bd).reshape([b, s, d]);
+        Ok(weights_bjs.matmul(samples_bsd).reshape([b * j, d]))
     }
 }
 
@@ -196,7 +234,17 @@ fn weigh(
     let sampled = contexts.sample(engine, wave, rows, plan)?;
     let hidden: Option<Vec<Tensor<2>>> = rows.iter().map(|&at| wave[at].hidden_gd.clone()).collect();
     let candidates_bd = match hidden {
-        Some(hidden) => Tensor::cat(hidden, 0),
+        // Groups of several rounds may have been sampled on another device.
+        Some(hidden) => match &sampled.hidden_bd {
+            Some(here) => Tensor::cat(
+                hidden
+                    .into_iter()
+                    .map(|of| of.to_device(&here.device()))
+                    .collect(),
+                0,
+            ),
+            None => Tensor::cat(hidden, 0),
+        },
         None => {
             let candidates = rows.iter().flat_map(|&at| &wave[at].candidates);
             let texts: Vec<&[u32]> = candidates.map(|candidate| candidate.completion.text()).collect();
@@ -208,9 +256,16 @@ fn weigh(
         engine.represent(&texts)
     });
     let d = candidates_bd.dims()[1];
+    let (samples_bd, m) = match plan.projection.estimator {
+        Estimator::Own => (samples_bd, plan.projection.samples),
+        Estimator::Pooled => {
+            let pooled = contexts.pooled(engine, rows, &sampled.completions, samples_bd)?;
+            (pooled, 1)
+        }
+    };
     let aligned = align(
         candidates_bd.reshape([p, n, d]),
-        samples_bd.reshape([p, n, plan.projection.integrations, plan.projection.samples, d]),
+        samples_bd.reshape([p, n, plan.projection.integrations, m, d]),
         plan.objective.alpha(),
         plan.features,
     )

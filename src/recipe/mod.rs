@@ -6,6 +6,7 @@ mod held_out;
 pub mod rest;
 mod resume;
 pub mod rl;
+mod rounds;
 pub mod sft;
 
 use gcpo_data::Problem;
@@ -44,10 +45,9 @@ pub trait Recipe {
 
 /// Refuses what would be without effect on the learner's device.
 fn check_effect(config: &Config, learner: &Learner) -> Result<(), ConfigError> {
-    if learner.ignores_gradient_checkpointing() {
-        let what = "layers are computed again on the processor in float32 only, of families like Llama, and this run is \
-                    not of that kind";
-        return Err(config.blame("train.gradient_checkpointing", what, "leave it out"));
+    if config.objective.sync_ref_model == Some(true) && learner.policy.adapter.is_some() {
+        let what = "the reference model of adapters is the policy with these off, which cannot follow them";
+        return Err(config.blame("objective.sync_ref_model", what, "leave it out"));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
+use super::rounds::Rounds;
 use super::{HeldOut, Recipe, StepError, check_effect};
 use crate::config::Config;
 use crate::group::Group;
@@ -19,7 +20,6 @@ use crate::projection::{ProjectionPlan, project};
 use crate::report::{Done, RolloutReport, Sample, StepReport, Stopwatch};
 use crate::reward::{Reward, gradable};
 use crate::rollout::Work;
-use crate::sample::sample;
 use crate::source::Problems;
 use crate::weigh::weigh;
 
@@ -45,10 +45,11 @@ impl Rl {
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
-        let mut learner = Learner::new(&config.train, config.format(), policy, updates, others);
+        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
+        let mut learner = learner.seeded(config.seed);
         check_effect(&config, &learner)?;
         if gradient.objective.needs_reference_model() {
-            learner.keep_reference();
+            learner.keep_reference(config.objective.ref_sync());
         }
         let rl = Self {
             held_out: HeldOut::of(&config, &problems)?,
@@ -88,33 +89,31 @@ impl Rl {
             step: step as u64,
         };
         self.reward.check()?;
-        let mut clock = Stopwatch::start();
-        let problems = self.problems.of_step(step, config.train.prompts_per_step);
-        let group = |(number, problem)| policy.group(problem, number, self.quoted());
-        let mut groups: Vec<Group> = problems.map(group).collect::<Result<_, _>>()?;
-
         let models = self.learner.generators();
-        let how = plan.answers(config.rollout.num_generations);
+        let rounds = Rounds {
+            config,
+            policy,
+            models: &models,
+            plan,
+            quoted: self.quoted(),
+            shares_prefixes: shares,
+        };
+        let answered = rounds.run(&self.problems, &mut self.reward, step)?;
+        let mut groups = answered.groups;
+
+        let mut clock = Stopwatch::start();
         let with = |model: &Inference, work: &mut EngineWork| {
             policy.with_engine(model, &config.rollout, shares, work)
         };
-        let sampled = models.map(&mut groups, |model, groups| {
-            with(model, &mut |engine| sample(engine, groups, &how))
-        });
-        let sampled = sampled.map_err(|error| StepError::in_rollout(error, &groups))?;
-        let sample_secs = clock.lap();
-
-        self.reward.grade(&mut groups, step, |y| policy.decode(y))?;
-        let reward_secs = clock.lap();
-
         let projected = models.map(&mut groups, |model, groups| {
             with(model, &mut |engine| project(engine, groups, &plan))
         });
         let projected = projected.map_err(|error| StepError::in_rollout(error, &groups))?;
         let report = RolloutReport {
-            work: Work::of_engines(sampled).then(Work::of_engines(projected)),
-            sample_secs,
-            reward_secs,
+            work: answered.work.then(Work::of_engines(projected)),
+            sample_secs: answered.sample_secs,
+            reward_secs: answered.reward_secs,
+            discarded: answered.discarded,
             project_secs: clock.lap(),
             ..RolloutReport::of(&groups, &self.reward.labels(), plan.objective)
         };
@@ -136,12 +135,13 @@ impl Recipe for Rl {
         let samples = Sample::all(step, &groups, &self.reward.labels(), &self.learner.policy);
 
         let mut clock = Stopwatch::start();
-        weigh(&mut groups, &self.gradient.objective, &self.learner.device())?;
         self.learner
             .score_reference(&mut groups, self.gradient.temperature)?;
+        let (objective, device) = (&self.gradient.objective, self.learner.device());
+        weigh(&mut groups, objective, &self.reward.weights(), &device)?;
         let score_secs = clock.lap();
 
-        let learnt = self.learner.update(step, &groups, &self.gradient)?;
+        let learnt = self.learner.update(step, &mut groups, &self.gradient)?;
         let secs = [score_secs, clock.lap(), whole.lap()];
         Ok((StepReport::of(step, Done::rl(rollout, learnt, secs)), samples))
     }

@@ -4,12 +4,12 @@ use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use gcpo_data::Problem;
 use gcpo_model::llama::Llama;
-use gcpo_model::logp::completion_logp;
+use gcpo_model::logp::{completion_logp, tokens_run};
 
-use super::{HeldOut, Recipe, StepError, check_effect};
+use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
-use crate::learner::{Learner, UpdateError};
+use crate::learner::{Learner, Limits, UpdateError};
 use crate::policy::Policy;
 use crate::report::{Done, Sample, SftReport, StepReport, Stopwatch};
 use crate::source::Problems;
@@ -42,8 +42,8 @@ impl Sft {
             })?;
         }
         let updates = config.train.max_steps;
-        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
-        check_effect(&config, &learner)?;
+        let learner =
+            Learner::new(&config.train, config.format(), policy, updates, others).seeded(config.seed);
         Ok(Self {
             held_out: HeldOut::of(&config, &problems)?,
             problems: Problems::new(problems, &config.data, config.seed),
@@ -76,13 +76,16 @@ impl Sft {
     }
 }
 
+/// Contexts with what is learnt behind them.
+fn pairs(rows: &[Row]) -> Vec<(&[u32], &[u32])> {
+    rows.iter()
+        .map(|(_, row)| (row.context.as_slice(), row.target.as_slice()))
+        .collect()
+}
+
 /// The part of a micro-batch in the mean loss over all `tokens` target tokens of a step, as in transformers.
 pub(super) fn loss(model: &Llama, rows: &[Row], tokens: usize) -> Result<(Tensor<1>, f64), UpdateError> {
-    let pairs: Vec<(&[u32], &[u32])> = rows
-        .iter()
-        .map(|(_, row)| (row.context.as_slice(), row.target.as_slice()))
-        .collect();
-    let logp_bt = completion_logp(model, &pairs, 1.0).logp_bt;
+    let logp_bt = completion_logp(model, &pairs(rows), 1.0).logp_bt;
     let [b, t] = logp_bt.dims();
     let share = |row: &Demonstration, at: usize| match at < row.target.len() {
         true => -1.0 / tokens as f32,
@@ -112,8 +115,9 @@ impl Recipe for Sft {
         let mut clock = Stopwatch::start();
         let rows = self.demonstrations(step)?;
         let tokens = rows.iter().map(|(_, row)| row.target.len()).sum();
-        let size = self.config.train.per_device_train_batch_size;
-        let micros: Vec<&[Row]> = rows.chunks(size).collect();
+        let run = |rows: &[Row]| tokens_run(&self.learner.policy.model, &pairs(rows));
+        // Demonstrations of one problem may begin alike, but they come from different ones.
+        let micros = Limits::of(&self.config.train).cut(&rows, |_, _| false, run);
         let pass = |model: &Llama, rows: &&[Row]| loss(model, rows, tokens);
         let (update, losses) = self.learner.step(step - 1, &micros, pass)?;
         let report = SftReport {

@@ -13,7 +13,8 @@ use crate::console::{LiveLine, note};
 pub use line::{count_line, duration, progress_line};
 pub use sample::Sample;
 pub use step::{
-    Done, Evaluation, RestReport, RlReport, RolloutReport, SftReport, StepReport, Stopwatch, Taught,
+    Discarded, Done, Evaluation, RestReport, RlReport, RolloutReport, SftReport, StepReport, Stopwatch,
+    Taught,
 };
 pub use table::{columns, grid, summary};
 

@@ -87,6 +87,59 @@ pub struct RolloutReport {
     pub truncated_frac: f64,
     /// Υ; none where all groups were flat.
     pub upsilon: Option<Summary>,
+    /// What dynamic sampling sampled for nothing, where it is on.
+    pub discarded: Option<Discarded>,
+}
+
+/// What was sampled for a step with dynamic sampling, and how much of it was thrown away.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Discarded {
+    /// Rounds of sampling.
+    pub rounds: usize,
+    /// Groups sampled.
+    pub sampled: usize,
+    /// Groups thrown away, as their candidates all earned the same.
+    pub groups: usize,
+    /// Tokens of their candidates.
+    pub tokens: usize,
+    /// Sum of all rewards, and how many there are.
+    rewards: (f64, usize),
+}
+
+impl Discarded {
+    /// After the first round.
+    pub fn of(groups: &[Group]) -> Self {
+        let mut all = Self::default();
+        all.add_round(groups);
+        all
+    }
+
+    /// One round more.
+    pub fn add_round(&mut self, groups: &[Group]) {
+        self.rounds += 1;
+        self.sampled += groups.len();
+        for reward in groups.iter().flat_map(Group::rewards).flatten() {
+            self.rewards.0 += reward;
+            self.rewards.1 += 1;
+        }
+    }
+
+    /// These were thrown away.
+    pub fn throw(&mut self, groups: &[Group]) {
+        self.groups += groups.len();
+        let candidates = groups.iter().flat_map(|group| &group.candidates);
+        self.tokens += candidates
+            .map(|candidate| candidate.tokens().len())
+            .sum::<usize>();
+    }
+
+    fn put(&self, line: &mut Metrics) {
+        line.put("rollout/rounds", self.rounds as f64);
+        line.put("rollout/sampled_groups", self.sampled as f64);
+        line.put("rollout/discarded_groups", self.groups as f64);
+        line.put("rollout/discarded_tokens", self.tokens as f64);
+        line.put("reward/sampled_mean", self.rewards.0 / self.rewards.1 as f64);
+    }
 }
 
 /// A step of supervised training.
@@ -214,6 +267,9 @@ impl RolloutReport {
         line.put("rollout/decoded_tokens", work.decoded as f64);
         line.put("rollout/prefill_tokens", work.prefilled as f64);
         line.put("rollout/kv_bytes", work.kv_bytes as f64);
+        if let Some(discarded) = &self.discarded {
+            discarded.put(line);
+        }
         line.put("time/collider_score_secs", work.score_secs);
         line.put("time/represent_secs", work.represent_secs);
         let reward = self.reward.unwrap_or(NONE);
@@ -322,7 +378,11 @@ impl RlReport {
     fn put(&self, line: &mut Metrics) {
         self.rollout.put(line);
         let Learnt {
-            loss, sums, policy, ..
+            loss,
+            sums,
+            policy,
+            tokens,
+            ..
         } = &self.learnt;
         line.put("time/score_secs", self.score_secs);
         self.learnt.update.put(line);
@@ -334,6 +394,8 @@ impl RlReport {
         line.put("projection/clamped_frac", self.clamped_frac());
         line.put("policy/entropy", policy.entropy());
         line.put("rollout/trainer_gap", policy.trainer_gap());
+        line.put("train/tokens", tokens.of_rows as f64);
+        line.put("train/tokens_run_frac", tokens.run_frac());
         line.put("time/train_secs", self.train_secs);
         line.put("time/step_secs", self.step_secs);
     }

@@ -196,6 +196,12 @@ impl Reward {
         self.parts.iter().map(|part| part.config.label.as_str()).collect()
     }
 
+    /// The weight of each in the sum, in their order; 0 of one that gates.
+    pub fn weights(&self) -> Vec<f64> {
+        let weight = |config: &RewardConfig| if config.gates() { 0.0 } else { config.weight };
+        self.parts.iter().map(|part| weight(&part.config)).collect()
+    }
+
     /// Sees whether the rewards' programs are still there, before anything is sampled for them.
     ///
     /// # Errors

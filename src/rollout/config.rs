@@ -25,6 +25,11 @@ section! {
         pub repetition_penalty: f64 = 1.0,
         /// Texts that end a completion, as well as the tokens that do; they stay part of it. Source: transformers (`stop_strings`).
         pub stop: Vec<String> = Vec::<String>::new(),
+        /// Whether problems whose candidates all earned the same give way to others, which are sampled in further rounds until every group of
+        /// the step has something to learn from (`gcpo train`). Metrics say what was sampled for nothing. Source: DAPO (there always).
+        pub dynamic_sampling: bool = false,
+        /// Most rounds of a step; then groups of equal rewards stay. Default: `10`, with `dynamic_sampling`. Source: verl (`filter_groups`; DAPO: 10).
+        pub max_num_gen_batches: Option<usize> => dynamic_sampling.then_some(10),
         /// How many rows are decoded together. It changes memory and speed, never a result. Source: this project.
         pub max_rows: usize = 512,
         /// Bytes of keys and values held at a time (`"512 MiB"`, `"4 GiB"`, or a number); what does not fit runs later. It changes memory
@@ -38,6 +43,24 @@ impl Check for Rollout {
         count("num_generations", self.num_generations, 1, MANY)?;
         count("max_completion_length", self.max_completion_length, 1, ROWS)?;
         count("max_rows", self.max_rows, 1, ROWS)?;
+        if let Some(rounds) = self.max_num_gen_batches {
+            count("max_num_gen_batches", rounds, 1, MANY)?;
+            if !self.dynamic_sampling {
+                return impossible(
+                    "max_num_gen_batches",
+                    "without effect: a step is sampled in one round",
+                    "set `rollout.dynamic_sampling = true` as well, or remove it",
+                );
+            }
+        }
+        if self.dynamic_sampling && self.num_generations == 1 {
+            let what = "a group of one candidate has nothing to be compared with: all would give way";
+            return impossible(
+                "dynamic_sampling",
+                what,
+                "give `rollout.num_generations` 2 or more",
+            );
+        }
         if self.memory_budget.0 == 0 {
             return impossible("memory_budget", "0 is too small", "give 1 or more");
         }

@@ -138,6 +138,21 @@ impl<'a> Engine<'a> {
         self
     }
 
+    /// The same for completions of at most `tokens`; what it does is counted by itself ([`Engine::count`]).
+    pub fn with_max_completion_length(&self, tokens: usize) -> Self {
+        let how = Rollout {
+            max_completion_length: tokens,
+            ..self.how.clone()
+        };
+        let engine = Self::new(self.model, self.eos, &how);
+        engine.with_stops(self.stops).sharing(self.shares)
+    }
+
+    /// Counts what another engine did as its own.
+    pub fn count(&self, other: Work) {
+        self.note(|work| *work = work.then(other));
+    }
+
     /// How many of some prompts, from the first on, may be at work together: half of the memory is for their prefixes,
     /// whose lengths are given, the rest for what is sampled below them. At least one.
     pub fn prompts_at_once(&self, prefixes: impl Iterator<Item = Vec<usize>>) -> usize {

@@ -13,7 +13,7 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 26] = [
+const FLOW: [&str; 27] = [
     "section",
     "console",
     "curve",
@@ -33,6 +33,7 @@ const FLOW: [&str; 26] = [
     "learner",
     "demonstrate",
     "config",
+    "plan",
     "report",
     "recipe",
     "sweep",

@@ -6,7 +6,7 @@ use crate::tokens::Tokens;
 
 /// Added to scores that must not count. Finite, so that a part which is hidden as a whole gives no NaN;
 /// large enough that `exp` of it is exactly 0 beside any real score.
-pub(super) const HIDDEN: f32 = -1e30;
+pub(crate) const HIDDEN: f32 = -1e30;
 
 pub(super) fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
     let ids: Vec<i64> = values.iter().map(|&value| value as i64).collect();

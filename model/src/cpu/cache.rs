@@ -23,8 +23,8 @@ struct Batch {
     rows: Vec<Row>,
 }
 
-/// What runs a model without autodiff; the model itself where its parameters are not f32 on the processor's backend, or layers have
-/// experts.
+/// What runs a model without autodiff; the model itself where its parameters are neither f32 nor bfloat16 on the processor's backend, or
+/// layers have experts.
 pub(crate) fn runtime(model: Llama) -> Result<Arc<dyn Runtime>, Box<Llama>> {
     Ok(Arc::new(Weights::new(model)?))
 }

@@ -206,8 +206,7 @@ impl Weights {
         for (job, &span) in jobs.iter_mut().zip(&spans) {
             let tokens = &job.tokens[job.tokens.len().min(from)..][..span];
             for (at, &token) in tokens.iter().enumerate() {
-                let state = &self.embedding[token as usize * d..][..d];
-                scratch.x.extend_from_slice(state);
+                self.embed(token as usize, &mut scratch.x);
                 scratch.x.resize(scratch.x.len() + width - d, 0.0);
                 positions.push(job.row.length + at);
             }

@@ -1,5 +1,5 @@
-//! The decoder on the processor, fused: what [`crate::inference::Inference`] runs where the parameters are f32 on the
-//! processor's backend.
+//! The decoder on the processor, fused: what [`crate::inference::Inference`] runs where the parameters are f32 or bfloat16
+//! on the processor's backend.
 //!
 //! burn's operations each make a tensor, read it again in the next, and share every one of them out among the threads;
 //! with the few rows of a decoding step that costs more than the arithmetic. Here a task takes some tokens through all
@@ -10,6 +10,7 @@
 //! A token's numbers depend on its context alone, to the last bit: not on the rows beside it, not on how its context is
 //! cut into segments, not on the number of threads.
 
+pub mod adamw;
 mod attention;
 mod cache;
 mod forward;
@@ -21,7 +22,13 @@ mod segment;
 #[cfg(test)]
 mod tests;
 mod train;
+mod weight;
 mod weights;
 
+use burn::backend::BackendTypes;
+
 pub(crate) use cache::runtime;
-pub(crate) use train::{completion_logp, is_fused};
+pub(crate) use train::{completion_logp, is_fused, tokens_run};
+
+/// A tensor on the processor.
+type Primitive = <crate::device::Processor as BackendTypes>::FloatTensorPrimitive;

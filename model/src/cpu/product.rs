@@ -3,41 +3,50 @@
 //! Every number of a result is summed in the order of `k`, with one fused multiply-add a term, whatever stands in the
 //! neighbouring lines: a line's result has the same bits alone and in any batch.
 
+mod tile;
+
+use std::borrow::Cow;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+
+pub(super) use tile::product;
+use tile::{depths, product_of_columns};
 
 /// Columns of a panel, slots of a block of keys: what all widths are rounded up to.
 pub(super) const PANEL: usize = 32;
 /// Lines of a panel that are transposed together.
 const STRIP: usize = 16;
+/// Lines of a result whose sums are in registers at once, at most.
+pub(super) const TILE: usize = 12;
 
 /// A weight `[k, n]`, as panels `[n / 32][k][32]`, the last filled up with zeros.
 #[derive(Debug)]
-pub(super) struct Matrix {
-    k: usize,
+pub(super) struct Matrix<T = f32> {
+    pub(super) k: usize,
     /// Columns, rounded up to whole panels.
     columns: usize,
-    panels: Vec<f32>,
+    pub(super) panels: Vec<T>,
 }
 
 /// A weight, or a part of one, that is to be laid out.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Part<'a> {
+pub(super) enum Part<'a, T = f32> {
     /// `[k, n]` row by row, a row at every multiple of `stride`.
     Rows {
-        values: &'a [f32],
+        values: &'a [T],
         stride: usize,
         n: usize,
     },
     /// `[n, k]` row by row, a row at every multiple of `stride`: its transpose is laid out.
     Transposed {
-        values: &'a [f32],
+        values: &'a [T],
         stride: usize,
         n: usize,
     },
 }
 
-impl Part<'_> {
+impl<T: Copy> Part<'_, T> {
     fn n(&self) -> usize {
         match *self {
             Self::Rows { n, .. } | Self::Transposed { n, .. } => n,
@@ -45,7 +54,7 @@ impl Part<'_> {
     }
 
     /// Fills a panel with the columns from `from` on; what is beyond the last stays.
-    fn fill(&self, k: usize, from: usize, panel: &mut [f32]) {
+    fn fill(&self, k: usize, from: usize, panel: &mut [T]) {
         let width = PANEL.min(self.n() - from);
         match *self {
             Self::Rows { values, stride, .. } => {
@@ -54,7 +63,7 @@ impl Part<'_> {
                 }
             }
             Self::Transposed { values, stride, .. } => {
-                let rows: Vec<&[f32]> = values[from * stride..].chunks(stride).take(width).collect();
+                let rows: Vec<&[T]> = values[from * stride..].chunks(stride).take(width).collect();
                 // Few enough lines of the panel to stay in the cache while every row gives its numbers.
                 for (strip, lines) in panel.chunks_mut(STRIP * PANEL).enumerate() {
                     let at = strip * STRIP;
@@ -70,10 +79,10 @@ impl Part<'_> {
     }
 }
 
-impl Matrix {
+impl<T: Copy + Default + Send + Sync> Matrix<T> {
     /// Lays out weights side by side; each is `[k, n]`, row by row. Each starts a panel of its own.
-    pub fn new(k: usize, parts: &[(usize, &[f32])]) -> Self {
-        let parts: Vec<Part> = parts
+    pub fn new(k: usize, parts: &[(usize, &[T])]) -> Self {
+        let parts: Vec<Part<T>> = parts
             .iter()
             .map(|&(n, values)| {
                 assert_eq!(values.len(), k * n);
@@ -84,15 +93,15 @@ impl Matrix {
     }
 
     /// Lays out parts side by side, each from a panel of its own on. With `team` the panels are shared out among the threads.
-    pub fn pack(k: usize, parts: &[Part], team: bool) -> Self {
-        let starts = |part: &Part| (0..part.n()).step_by(PANEL);
-        let jobs: Vec<(&Part, usize)> = parts
+    pub fn pack(k: usize, parts: &[Part<T>], team: bool) -> Self {
+        let starts = |part: &Part<T>| (0..part.n()).step_by(PANEL);
+        let jobs: Vec<(&Part<T>, usize)> = parts
             .iter()
             .flat_map(|part| starts(part).map(move |from| (part, from)))
             .collect();
         let columns = jobs.len() * PANEL;
-        let mut panels = vec![0.0; k * columns];
-        let fill = |(panel, (part, from)): (&mut [f32], &(&Part, usize))| part.fill(k, *from, panel);
+        let mut panels = vec![T::default(); k * columns];
+        let fill = |(panel, (part, from)): (&mut [T], &(&Part<T>, usize))| part.fill(k, *from, panel);
         match team {
             true => panels.par_chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
             false => panels.chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
@@ -100,10 +109,26 @@ impl Matrix {
         Self { k, columns, panels }
     }
 
-    /// Lays out the transpose of a weight `[n, k]`, row by row.
-    pub fn transposed(k: usize, values: &[f32]) -> Self {
-        let (stride, n) = (k, values.len() / k);
-        Self::pack(k, &[Part::Transposed { values, stride, n }], true)
+    /// Lays out the transpose of a weight `[n, k]`, row by row, where it lies: the rows of a panel's columns take as much room as the panel.
+    pub fn transposed(k: usize, mut values: Vec<T>) -> Self {
+        let columns = (values.len() / k).next_multiple_of(PANEL);
+        values.resize(k * columns, T::default());
+        values.par_chunks_mut(k * PANEL).for_each_init(
+            || vec![T::default(); k * PANEL],
+            |rows, panel| {
+                rows.copy_from_slice(panel);
+                let (values, stride, n) = (rows.as_slice(), k, PANEL);
+                Part::Transposed { values, stride, n }.fill(k, 0, panel);
+            },
+        );
+        let panels = values;
+        Self { k, columns, panels }
+    }
+
+    /// The numbers of a column, in the order of `k`.
+    pub fn column(&self, at: usize) -> impl Iterator<Item = T> {
+        let panel = &self.panels[at / PANEL * self.k * PANEL..][..self.k * PANEL];
+        panel.iter().skip(at % PANEL).step_by(PANEL).copied()
     }
 
     /// Columns of a result: all parts, each rounded up to whole panels.
@@ -116,6 +141,38 @@ impl Matrix {
         size_of_val(self.panels.as_slice())
     }
 
+    /// Calls `each(panels, part, stride)` for shares of the panels, one a thread: `part`, lines of `stride` numbers, holds what stands in their
+    /// columns of `out`, and goes back there. Sums that go on from it are so those of a product that is not shared out.
+    ///
+    /// # Shapes
+    /// `out`: `[n, columns]`
+    pub(super) fn share_out(&self, out: &mut [f32], each: impl Fn(&[T], &mut [f32], usize) + Sync) {
+        let per_task = (self.columns / PANEL).div_ceil(rayon::current_num_threads());
+        let (before, n): (&[f32], usize) = (out, out.len() / self.columns);
+        let parts: Vec<(usize, Vec<f32>)> = self
+            .panels
+            .par_chunks(self.k * PANEL * per_task)
+            .enumerate()
+            .map(|(index, panels)| {
+                let (from, stride) = (index * per_task * PANEL, panels.len() / self.k);
+                let mut part = Vec::with_capacity(n * stride);
+                for line in before.chunks_exact(self.columns) {
+                    part.extend_from_slice(&line[from..from + stride]);
+                }
+                each(panels, &mut part, stride);
+                (from, part)
+            })
+            .collect();
+        for (from, part) in parts {
+            let stride = part.len() / n;
+            for (to, values) in out.chunks_exact_mut(self.columns).zip(part.chunks_exact(stride)) {
+                to[from..from + stride].copy_from_slice(values);
+            }
+        }
+    }
+}
+
+impl Matrix {
     /// `out = lines · self`, or `out += lines · self`, line `i` of `out` at `i * stride`.
     ///
     /// # Shapes
@@ -124,21 +181,10 @@ impl Matrix {
         self.multiply_first(self.columns, lines, add, out, stride);
     }
 
-    /// `out (+)= xᵀ · self` of so many columns of `x`, line `i` of `out` at `i * stride`.
-    ///
-    /// # Shapes
-    /// `x`: `[k][columns]`, lines at multiples of its stride
-    pub fn multiply_columns(
-        &self,
-        x: (&[f32], usize),
-        columns: usize,
-        add: bool,
-        out: &mut [f32],
-        stride: usize,
-    ) {
+    /// `out (+)= xᵀ · self`, a line of `out` for each column of `x`, at multiples of `stride`.
+    pub fn multiply_columns(&self, x: &Columns, add: bool, out: &mut [f32], stride: usize) {
         Arch::new().dispatch(ProductOfColumns {
             x,
-            columns,
             panels: &self.panels,
             panel: self.k * PANEL,
             add,
@@ -176,42 +222,65 @@ impl Matrix {
         if !team {
             return self.multiply_into(lines, add, out, self.columns);
         }
-        // A part starts from what stands there, so that its sums are those of a product that is not shared out.
-        let per_task = (self.columns / PANEL).div_ceil(rayon::current_num_threads());
-        let before: &[f32] = out;
-        let parts: Vec<(usize, Vec<f32>)> = self
-            .panels
-            .par_chunks(panel * per_task)
-            .enumerate()
-            .map(|(index, panels)| {
-                let (from, stride) = (index * per_task * PANEL, panels.len() / self.k);
-                let mut out = Vec::with_capacity(lines.len() * stride);
-                for line in before.chunks_exact(self.columns).take(lines.len()) {
-                    out.extend_from_slice(&line[from..from + stride]);
-                }
-                Arch::new().dispatch(Product {
-                    lines,
-                    panels,
-                    panel,
-                    add,
-                    out: &mut out,
-                    stride,
-                });
-                (from, out)
-            })
-            .collect();
-        for (from, part) in parts {
-            let stride = part.len() / lines.len();
-            for (to, values) in out.chunks_exact_mut(self.columns).zip(part.chunks_exact(stride)) {
-                to[from..from + stride].copy_from_slice(values);
+        self.share_out(&mut out[..lines.len() * self.columns], |panels, out, stride| {
+            Arch::new().dispatch(Product {
+                lines,
+                panels,
+                panel,
+                add,
+                out,
+                stride,
+            });
+        });
+    }
+}
+
+/// Columns of lines, in blocks of twelve, to be multiplied with a matrix: the transpose of the lines without its being made.
+#[derive(Debug)]
+pub(super) struct Columns<'a> {
+    values: Cow<'a, [f32]>,
+    /// How far apart lines are, and blocks.
+    stride: usize,
+    step: usize,
+    count: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// The first columns of lines at multiples of `stride`, where they are: for few products.
+    pub fn new(values: &'a [f32], stride: usize, count: usize) -> Self {
+        let (values, step) = (Cow::Borrowed(values), TILE);
+        Self {
+            values,
+            stride,
+            step,
+            count,
+        }
+    }
+
+    /// The same laid out side by side, `[columns / 12][k][12]`, the last block filled up with zeros: for many products. Lines far
+    /// apart would drive each other out of the nearest cache.
+    pub fn laid_out(values: &[f32], stride: usize, count: usize) -> Self {
+        let k = values.len().div_ceil(stride);
+        let mut blocks = vec![0.0; count.div_ceil(TILE) * k * TILE];
+        for (number, block) in blocks.chunks_exact_mut(k * TILE).enumerate() {
+            let first = number * TILE;
+            let width = TILE.min(count - first);
+            for (line, x) in block.chunks_exact_mut(TILE).zip(values.chunks(stride)) {
+                line[..width].copy_from_slice(&x[first..first + width]);
             }
+        }
+        let (stride, step) = (TILE, k * TILE);
+        Self {
+            values: Cow::Owned(blocks),
+            stride,
+            step,
+            count,
         }
     }
 }
 
 struct ProductOfColumns<'a> {
-    x: (&'a [f32], usize),
-    columns: usize,
+    x: &'a Columns<'a>,
     panels: &'a [f32],
     panel: usize,
     add: bool,
@@ -224,9 +293,23 @@ impl WithSimd for ProductOfColumns<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let &Columns {
+            ref values,
+            stride,
+            step,
+            count,
+        } = self.x;
         for (index, panel) in self.panels.chunks_exact(self.panel).enumerate() {
-            let out = &mut self.out[index * PANEL..];
-            product_of_columns(simd, self.x, self.columns, panel, self.add, out, self.stride);
+            for depth in depths(self.panel / PANEL) {
+                let add = self.add || depth.start > 0;
+                let panel = &panel[depth.start * PANEL..depth.end * PANEL];
+                for first in (0..count).step_by(TILE) {
+                    let x = &values[first / TILE * step + depth.start * stride..];
+                    let out = &mut self.out[index * PANEL + first * self.stride..];
+                    let columns = TILE.min(count - first);
+                    product_of_columns(simd, (x, stride), columns, panel, add, out, self.stride);
+                }
+            }
         }
     }
 }
@@ -251,193 +334,6 @@ impl WithSimd for Product<'_> {
         }
     }
 }
-
-/// `out[i] (+)= lines[i] · b`: lines `[n][k]`, `b` `[at least k, width]` row by row (`width` a multiple of 32),
-/// line `i` of `out` at `i * stride`.
-#[inline(always)]
-pub(super) fn product<S: Simd>(
-    simd: S,
-    lines: &[&[f32]],
-    b: &[f32],
-    width: usize,
-    add: bool,
-    out: &mut [f32],
-    stride: usize,
-) {
-    for column in (0..width).step_by(2 * S::F32_LANES) {
-        let (mut lines, mut at) = (lines, 0);
-        // As many sums as there are registers, less three: twelve lines of two vectors where there are 32 of them, six where there are 16.
-        if S::F32_LANES >= 16 {
-            while let Some((now, rest)) = lines.split_first_chunk::<12>() {
-                tile_12(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-                (lines, at) = (rest, at + 12);
-            }
-        }
-        while let Some((now, rest)) = lines.split_first_chunk::<6>() {
-            tile_6(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-            (lines, at) = (rest, at + 6);
-        }
-        while let Some((now, rest)) = lines.split_first_chunk::<4>() {
-            tile_4(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-            (lines, at) = (rest, at + 4);
-        }
-        if let Some((now, rest)) = lines.split_first_chunk::<2>() {
-            tile_2(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-            (lines, at) = (rest, at + 2);
-        }
-        if let Some((now, _)) = lines.split_first_chunk::<1>() {
-            tile_1(simd, now, b, width, column, add, &mut out[at * stride..], stride);
-        }
-    }
-}
-
-/// Two vectors of columns of some lines' results, kept in registers over all of `k`. Written out line by line,
-/// because a loop over the lines is not unrolled and would keep its sums in memory.
-macro_rules! tile {
-    ($name:ident, $lines:literal, $($i:literal)*) => {
-        #[inline(always)]
-        #[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
-        fn $name<S: Simd>(
-            simd: S,
-            lines: &[&[f32]; $lines],
-            b: &[f32],
-            width: usize,
-            column: usize,
-            add: bool,
-            out: &mut [f32],
-            stride: usize,
-        ) {
-            let columns = column..column + 2 * S::F32_LANES;
-            let k = lines[0].len();
-            let lines = [$(&lines[$i][..k],)*];
-            let mut sums = [[simd.splat_f32s(0.0); 2]; $lines];
-            if add {
-                $(
-                    let (line, _) = S::as_simd_f32s(&out[$i * stride..][columns.clone()]);
-                    sums[$i] = [line[0], line[1]];
-                )*
-            }
-            for (at, row) in b.chunks_exact(width).take(k).enumerate() {
-                let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
-                let (first, second) = (row[0], row[1]);
-                $(
-                    let factor = simd.splat_f32s(lines[$i][at]);
-                    sums[$i][0] = simd.mul_add_f32s(factor, first, sums[$i][0]);
-                    sums[$i][1] = simd.mul_add_f32s(factor, second, sums[$i][1]);
-                )*
-            }
-            $(
-                let (line, _) = S::as_mut_simd_f32s(&mut out[$i * stride..][columns.clone()]);
-                line[0] = sums[$i][0];
-                line[1] = sums[$i][1];
-            )*
-        }
-    };
-}
-
-tile!(tile_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
-tile!(tile_6, 6, 0 1 2 3 4 5);
-tile!(tile_4, 4, 0 1 2 3);
-tile!(tile_2, 2, 0 1);
-tile!(tile_1, 1, 0);
-
-/// `out[i] (+)= Σ x[at][i] · b[at]`: the transpose of `x`, lines at multiples of `x_stride`, times `b`, as [`product`] does it.
-#[inline(always)]
-fn product_of_columns<S: Simd>(
-    simd: S,
-    (x, x_stride): (&[f32], usize),
-    columns: usize,
-    b: &[f32],
-    add: bool,
-    out: &mut [f32],
-    stride: usize,
-) {
-    for column in (0..PANEL).step_by(2 * S::F32_LANES) {
-        let mut at = 0;
-        if S::F32_LANES >= 16 {
-            while columns - at >= 12 {
-                columns_12(
-                    simd,
-                    (&x[at..], x_stride),
-                    b,
-                    column,
-                    add,
-                    &mut out[at * stride..],
-                    stride,
-                );
-                at += 12;
-            }
-        }
-        while columns - at >= 6 {
-            columns_6(
-                simd,
-                (&x[at..], x_stride),
-                b,
-                column,
-                add,
-                &mut out[at * stride..],
-                stride,
-            );
-            at += 6;
-        }
-        while at < columns {
-            columns_1(
-                simd,
-                (&x[at..], x_stride),
-                b,
-                column,
-                add,
-                &mut out[at * stride..],
-                stride,
-            );
-            at += 1;
-        }
-    }
-}
-
-/// Two vectors of some lines of [`product_of_columns`], as [`tile`] has them.
-macro_rules! columns {
-    ($name:ident, $lines:literal, $($i:literal)*) => {
-        #[inline(always)]
-        fn $name<S: Simd>(
-            simd: S,
-            (x, x_stride): (&[f32], usize),
-            b: &[f32],
-            column: usize,
-            add: bool,
-            out: &mut [f32],
-            stride: usize,
-        ) {
-            let columns = column..column + 2 * S::F32_LANES;
-            let mut sums = [[simd.splat_f32s(0.0); 2]; $lines];
-            if add {
-                $(
-                    let (line, _) = S::as_simd_f32s(&out[$i * stride..][columns.clone()]);
-                    sums[$i] = [line[0], line[1]];
-                )*
-            }
-            for (factors, row) in x.chunks(x_stride).zip(b.chunks_exact(PANEL)) {
-                let Some(factors) = factors.first_chunk::<$lines>() else { break };
-                let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
-                let (first, second) = (row[0], row[1]);
-                $(
-                    let factor = simd.splat_f32s(factors[$i]);
-                    sums[$i][0] = simd.mul_add_f32s(factor, first, sums[$i][0]);
-                    sums[$i][1] = simd.mul_add_f32s(factor, second, sums[$i][1]);
-                )*
-            }
-            $(
-                let (line, _) = S::as_mut_simd_f32s(&mut out[$i * stride..][columns.clone()]);
-                line[0] = sums[$i][0];
-                line[1] = sums[$i][1];
-            )*
-        }
-    };
-}
-
-columns!(columns_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
-columns!(columns_6, 6, 0 1 2 3 4 5);
-columns!(columns_1, 1, 0);
 
 #[cfg(test)]
 mod tests {

@@ -3,11 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::module::Param;
+use burn::tensor::Tensor;
+
 use super::segment::{Row, bytes};
 use super::weights::Weights;
 use crate::config::ModelConfig;
+use crate::dtype::Dtype;
 use crate::inference::{Inference, KvCache, Logits, RowSource};
 use crate::llama::Llama;
+use crate::lora::{Lora, Targets, attach};
+use crate::names::{self, ParamPath};
 use crate::runtime::Runtime as _;
 use crate::test_device;
 
@@ -69,7 +75,7 @@ fn advance(cache: &mut dyn KvCache, tokens: &[impl AsRef<[u32]>]) -> Vec<f32> {
     host(cache.advance(&tokens))
 }
 
-fn host<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Vec<f32> {
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
@@ -116,6 +122,55 @@ fn the_fused_way_gives_what_tensor_operations_give() {
             panic!("logits are where they are computed");
         };
         close(&fused, &host(plain), &name);
+    }
+}
+
+/// Weights that lose nothing in bfloat16, kept in f32 and in bfloat16.
+fn rounded_and_short(model: &Llama) -> [Llama; 2] {
+    let short = model.clone().cast(Dtype::Bf16);
+    [short.clone().cast(Dtype::F32), short]
+}
+
+#[test]
+fn bfloat16_gives_the_bits_of_f32_with_the_same_weights() {
+    for model in models() {
+        let [wide, short] = rounded_and_short(&model).map(|model| Inference::new(&model));
+        assert_eq!(journey(&short), journey(&wide), "{:?}", model.config().model_type);
+    }
+    let model = &models()[1];
+    let [wide, short] = rounded_and_short(model).map(|model| weights(&model));
+    assert_eq!(2 * short.bytes(), wide.bytes());
+}
+
+#[test]
+fn adapters_over_bfloat16_are_not_rounded() {
+    let lora = Lora {
+        r: 2,
+        alpha: 3.0,
+        use_rslora: false,
+        dropout: 0.0,
+        targets: Targets::Named(vec!["q_proj".into(), "down_proj".into()]),
+    };
+    let mut at = 0;
+    let mut draw = || {
+        at += 1;
+        f64::from(at * 7919 % 1009) / 1009.0
+    };
+    let model = attach(models()[0].clone(), &lora, &mut draw).unwrap();
+    let model = names::map(model, &mut Move);
+    let [wide, short] = rounded_and_short(&model).map(|model| Inference::new(&model));
+    assert_eq!(journey(&short), journey(&wide));
+}
+
+/// Moves what adapters begin with away from 0, by less than bfloat16 would see.
+struct Move;
+
+impl names::Map for Move {
+    fn float<const D: usize>(&mut self, at: &ParamPath, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match at.is_adapter() {
+            true => names::with_value(param, |value| value + 1e-4),
+            false => param,
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 
-use super::product::{Matrix, PANEL};
+use super::product::PANEL;
 use super::scratch::Scratch;
 use super::segment::BlockShape;
+use super::weight::{Numbers, Weight};
 use crate::config::ModelConfig;
-use crate::device::processor_f32 as host;
 use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
 use crate::rope::tables;
 
@@ -22,12 +22,12 @@ pub(super) struct Weights {
     /// Rotary frequencies and what cosines and sines are multiplied by, of each of the model's tables.
     pub tables: Vec<(Vec<f64>, f64)>,
     pub block: BlockShape,
-    /// `[v, d]`, multiplied by what embeddings are.
-    pub embedding: Vec<f32>,
+    /// `[v, d]`; none where it is the head.
+    embedding: Option<Numbers>,
     pub layers: Vec<LayerWeights>,
     pub norm: Vec<f32>,
     /// `[d, v]`
-    pub head: Matrix,
+    pub head: Weight,
     /// Buffers that no task is using.
     pub scratch: Mutex<Vec<Scratch>>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Weights {
 /// A product with a bias.
 #[derive(Debug)]
 pub(super) struct Dense {
-    pub matrix: Matrix,
+    pub matrix: Weight,
     /// `[columns]`, where there is one.
     pub bias: Option<Vec<f32>>,
 }
@@ -65,11 +65,11 @@ pub(super) struct LayerWeights {
 }
 
 impl Weights {
-    /// Lays out the weights of a model without autodiff, giving up each as soon as it is; the model where they are not f32 on the
-    /// processor's backend, or layers have experts.
+    /// Lays out the weights of a model without autodiff, giving up each as soon as it is; the model where they are neither f32
+    /// nor bfloat16 on the processor's backend, or layers have experts. Projections with an adapter are merged, in f32.
     pub fn new(model: Llama) -> Result<Self, Box<Llama>> {
         // All parameters are of one kind, on one device.
-        if host(model.model.norm.weight.val()).is_none() || model.config().experts.is_some() {
+        if Numbers::of(model.model.norm.weight.val()).is_none() || model.config().experts.is_some() {
             return Err(Box::new(model));
         }
         let (config, device) = (model.config().clone(), model.device());
@@ -78,13 +78,11 @@ impl Weights {
         let norm = norm(&decoder.norm);
         let layers = decoder.layers.into_iter();
         let layers = layers.map(|layer| LayerWeights::new(layer, &config)).collect();
-        let head = head.map(|head| Dense::new(d, vec![Part::of(head)]).matrix);
-        let mut embedding = taken(decoder.embed_tokens.weight);
-        let head = head.unwrap_or_else(|| Matrix::transposed(d, &embedding));
-        let multiplier = config.scales.embedding_multiplier as f32;
-        if multiplier != 1.0 {
-            embedding.iter_mut().for_each(|x| *x *= multiplier);
-        }
+        let embedding = taken(decoder.embed_tokens.weight);
+        let (embedding, head) = match head {
+            Some(head) => (Some(embedding), Dense::new(d, vec![Part::of(head)]).matrix),
+            None => (None, embedding.transposed(d)),
+        };
         Ok(Self {
             tables: tables(&config),
             block: BlockShape::new(&config),
@@ -96,6 +94,18 @@ impl Weights {
             device,
             config,
         })
+    }
+
+    /// Appends a token's embedding, multiplied by what embeddings are, to `out`.
+    pub fn embed(&self, token: usize, out: &mut Vec<f32>) {
+        let (d, factor) = (
+            self.config.hidden_size,
+            self.config.scales.embedding_multiplier as f32,
+        );
+        match &self.embedding {
+            Some(embedding) => embedding.append(token * d..(token + 1) * d, factor, out),
+            None => self.head.append_column(token, factor, out),
+        }
     }
 
     /// Bytes of the layers' products: what a forward of one token reads.
@@ -165,7 +175,7 @@ impl LayerWeights {
 /// Columns of a product: `[k, n]`, row by row, and their biases.
 struct Part {
     n: usize,
-    values: Vec<f32>,
+    values: Numbers,
     bias: Option<Vec<f32>>,
 }
 
@@ -173,7 +183,7 @@ impl Part {
     fn of(linear: Linear) -> Self {
         Self {
             n: linear.weight.shape()[1],
-            bias: linear.bias.map(taken),
+            bias: linear.bias.map(|bias| taken(bias).widened()),
             values: taken(linear.weight),
         }
     }
@@ -184,10 +194,9 @@ impl Part {
         let part = |&width: &usize| {
             let columns = from..from + width;
             from += width;
-            let rows = self.values.chunks_exact(self.n);
             Self {
                 n: width,
-                values: rows.flat_map(|row| &row[columns.clone()]).copied().collect(),
+                values: self.values.columns(self.n, columns.clone()),
                 bias: self.bias.as_ref().map(|bias| bias[columns.clone()].to_vec()),
             }
         };
@@ -197,11 +206,6 @@ impl Part {
 
 impl Dense {
     fn new(k: usize, parts: Vec<Part>) -> Self {
-        let views: Vec<(usize, &[f32])> = parts
-            .iter()
-            .map(|part| (part.n, part.values.as_slice()))
-            .collect();
-        let matrix = Matrix::new(k, &views);
         let mut bias = Vec::new();
         for part in &parts {
             match &part.bias {
@@ -210,15 +214,17 @@ impl Dense {
             }
             bias.resize(bias.len().next_multiple_of(PANEL), 0.0);
         }
+        let has_bias = parts.iter().any(|part| part.bias.is_some());
+        let parts = parts.into_iter().map(|part| (part.n, part.values));
         Self {
-            matrix,
-            bias: parts.iter().any(|part| part.bias.is_some()).then_some(bias),
+            matrix: Weight::new(k, parts.collect()),
+            bias: has_bias.then_some(bias),
         }
     }
 }
 
 fn norm(norm: &RmsNorm) -> Vec<f32> {
-    let mut weight = host(norm.weight.val()).expect("all parameters are f32 on the processor's backend");
+    let mut weight = of_processor(norm.weight.val()).widened();
     if norm.offset() != 0.0 {
         weight.iter_mut().for_each(|weight| *weight += norm.offset());
     }
@@ -226,9 +232,13 @@ fn norm(norm: &RmsNorm) -> Vec<f32> {
 }
 
 /// A parameter's numbers, and the parameter no more.
-fn taken<const D: usize>(param: Param<Tensor<D>>) -> Vec<f32> {
+fn taken<const D: usize>(param: Param<Tensor<D>>) -> Numbers {
     // With its adapter, where it has one.
     let values = param.val();
     drop(param);
-    host(values).expect("all parameters are f32 on the processor's backend")
+    of_processor(values)
+}
+
+fn of_processor<const D: usize>(values: Tensor<D>) -> Numbers {
+    Numbers::of(values).expect("all parameters are f32 or bfloat16 on the processor's backend")
 }

@@ -14,7 +14,7 @@ use burn::tensor::DeviceKind;
     all(feature = "wgpu", any(target_os = "macos", windows))
 ))]
 use burn::tensor::DeviceType;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Element, Tensor};
 
 use super::spec::BackendKind;
 
@@ -38,13 +38,21 @@ pub(crate) fn processor() -> Device {
     Device::flex()
 }
 
-/// The numbers of an f32 tensor on the processor's backend, row by row; none of any other tensor.
-pub(crate) fn processor_f32<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
-    let primitive = tensor.without_autodiff().try_into_primitive::<Processor>().ok()?;
-    match primitive.dtype() {
-        DType::F32 => primitive.into_data().try_into_vec().ok(),
-        _ => None,
+/// Whether a device is the processor, with its own kernels.
+pub fn is_processor(device: &Device) -> bool {
+    device.clone().inner() == processor()
+}
+
+/// The numbers of a tensor on the processor's backend, row by row; the tensor, if it is there, where it is of another format than `E`.
+pub(crate) fn processor_numbers<E: Element, const D: usize>(
+    tensor: Tensor<D>,
+) -> Result<Vec<E>, Option<Tensor<D>>> {
+    let tensor = tensor.without_autodiff();
+    if tensor.dtype() != E::dtype() {
+        return Err(Some(tensor));
     }
+    let primitive = tensor.try_into_primitive::<Processor>().map_err(|_| None)?;
+    primitive.into_data().try_into_vec().map_err(|_| None)
 }
 
 /// Every device of a kind that is built, in the backend's order; true for GPUs that the processor simulates.

@@ -39,8 +39,17 @@ pub fn of_this_machine() -> Option<Memory> {
 
 /// Most bytes that this process has held at once; none where the system does not say.
 pub fn peak_of_this_process() -> Option<u64> {
+    of_this_process("VmHWM:")
+}
+
+/// Bytes that this process holds now; none where the system does not say.
+pub fn held_by_this_process() -> Option<u64> {
+    of_this_process("VmRSS:")
+}
+
+fn of_this_process(what: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

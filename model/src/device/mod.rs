@@ -13,12 +13,14 @@ mod serve;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod way_back;
 
-pub use backends::threads;
-pub(crate) use backends::{Processor, processor, processor_f32};
+pub(crate) use backends::{Processor, processor, processor_numbers};
+pub use backends::{is_processor, threads};
 pub use error::DeviceError;
-pub use memory::{Memory, of_this_machine, peak_of_this_process};
+pub use memory::{Memory, held_by_this_process, of_this_machine, peak_of_this_process};
 pub use open::{Listed, Missing, list, of_tests, of_tests_in_f64, open};
 pub use probe::Opened;
 pub use serve::Server;
 pub use spec::{BackendKind, DeviceSpec, Remote};
+pub(crate) use way_back::{Found, Input, Place, with_way_back};

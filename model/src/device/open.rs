@@ -148,7 +148,9 @@ fn open_kind(kind: BackendKind, index: Option<usize>, hardware_only: bool) -> Re
         });
     };
     let name = quietly(|| try_out(&device, kind)).map_err(broken)?;
+    let memory = quietly(|| memory::of(&device, kind, simulated)).ok().flatten();
     Ok(Opened {
+        memory: memory.map(|memory| memory.total),
         device,
         name: match simulated {
             true => format!("{name}, simulated by the processor"),

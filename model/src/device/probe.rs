@@ -16,6 +16,8 @@ pub struct Opened {
     pub device: Device,
     /// Its name, for people.
     pub name: String,
+    /// All of its memory in bytes, where that can be asked for.
+    pub memory: Option<u64>,
     /// Where `auto` was asked for: what was built in and looked for first, and why it was not taken.
     pub passed_over: Vec<String>,
 }

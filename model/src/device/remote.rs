@@ -41,6 +41,7 @@ impl Remote {
         Ok(Opened {
             device,
             name: self.to_string(),
+            memory: None,
             passed_over: Vec::new(),
         })
     }

@@ -27,11 +27,12 @@ pub const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// Keys that are read.
-const READ_KEYS: [&str; 7] = [
+const READ_KEYS: [&str; 8] = [
     "peft_type",
     "r",
     "lora_alpha",
     "use_rslora",
+    "lora_dropout",
     "target_modules",
     "init_lora_weights",
     "bias",
@@ -39,13 +40,12 @@ const READ_KEYS: [&str; 7] = [
 
 /// Keys that say nothing of what the model computes: where it came from, how training went, or what else goes with a key that is
 /// refused.
-const IDLE_KEYS: [&str; 17] = [
+const IDLE_KEYS: [&str; 16] = [
     "auto_mapping",
     "base_model_name_or_path",
     "revision",
     "task_type",
     "inference_mode",
-    "lora_dropout",
     "peft_version",
     "layers_to_transform",
     "layers_pattern",
@@ -140,7 +140,7 @@ impl Peft {
             "layers_pattern": null,
             "layers_to_transform": null,
             "lora_alpha": alpha,
-            "lora_dropout": 0.0,
+            "lora_dropout": lora.dropout,
             "modules_to_save": null,
             "peft_type": "LORA",
             "r": lora.r,
@@ -216,6 +216,7 @@ impl AdapterConfig {
                     r: json.size("r")?,
                     alpha: json.number("lora_alpha")?.unwrap_or(8.0),
                     use_rslora: json.flag("use_rslora")?.unwrap_or(false),
+                    dropout: json.number("lora_dropout")?.unwrap_or(0.0),
                     targets: names.map_or(Targets::AllLinear, Targets::Named),
                 },
                 base: json

@@ -63,6 +63,7 @@ fn every_line_of_the_contract_parses() {
         "gcpo grade --gold 1 --pred 1 --rule boxed --rule hashes",
         "gcpo grade --cases f.jsonl --json",
         "gcpo inspect m --batch 8 --length 512",
+        "gcpo plan a.toml --set seed=1 --completion-length 9 --calibrate --json --device cpu",
         "gcpo devices --json",
         "gcpo serve",
         "gcpo serve --device cuda:1 --listen 0.0.0.0:3001",

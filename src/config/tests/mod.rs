@@ -1,6 +1,7 @@
 //! What a user is told, and what a file means.
 
 mod lists;
+mod objective;
 
 use super::*;
 use crate::learner::LrSchedulerType;
@@ -58,7 +59,7 @@ fn optional_values_follow_the_others() {
     );
     assert_eq!(config.sft.candidates, 4);
     assert_eq!(config.sft.candidate_wrong_frac, 0.0);
-    assert_eq!(config.objective.epsilon_high, 0.2);
+    assert_eq!(config.objective.epsilon_high, Some(0.2));
     assert_eq!(config.eval.generator, Some(Generator::Arithmetic));
     assert_eq!((config.eval.temperature, config.eval.top_p), (0.0, 1.0));
     assert_eq!(config.eval.max_completion_length, 256);
@@ -347,7 +348,10 @@ fn an_objective_takes_its_own_keys_only() {
     assert_eq!(
         error(&file, &["objective.name=grpo"]),
         "configs/a.toml:14: `objective.kappa`: `grpo` has no such key; it belongs to `gcpo`; remove it; `grpo` takes name, beta, epsilon, \
-         epsilon_high, mask_truncated_completions"
+         epsilon_high, delta, importance_sampling_level, multi_objective_aggregation, scale_rewards, kl_estimator, use_kl_in_reward, \
+         use_bias_correction_kl, sync_ref_model, ref_model_mixup_alpha, ref_model_sync_steps, entropy_coef, top_entropy_quantile, \
+         off_policy_mask_threshold, vllm_importance_sampling_correction, vllm_importance_sampling_mode, \
+         vllm_importance_sampling_clip_max, vllm_importance_sampling_clip_min, mask_truncated_completions"
     );
     assert!(read(&file, &["objective={name=\"grpo\"}"]).is_ok());
     // Sets are taken together, in any order.

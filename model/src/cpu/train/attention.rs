@@ -13,7 +13,7 @@ use super::tree::{Forest, Node};
 
 /// Scores held at once by a thread, in numbers, and lines of them.
 const SCORES: usize = 1 << 19;
-const LINES: usize = 128;
+const LINES: usize = 48;
 
 /// The heads of a layer.
 #[derive(Debug, Clone, Copy)]
@@ -291,7 +291,7 @@ impl<'a> Part<'a> {
         for &(node, place, seen) in &block.seen {
             let factors = Lines::new(factors, block.width).columns(place, seen);
             let from = self.place(self.node(node)).start * padded;
-            factors.multiply_transposed(&matrix, true, &mut out[from..], padded);
+            matrix.multiply_columns(&factors.across(), true, &mut out[from..], padded);
         }
     }
 }

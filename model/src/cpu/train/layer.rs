@@ -2,21 +2,22 @@
 //!
 //! `n` tokens; `D` is the model's width and `F` the feed-forward's, both rounded up to whole panels.
 
+mod backward;
+
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Mixed, Qkv};
-use super::lines::{Lines, for_lines};
+use super::lines::{Lines, for_all_lines, for_lines, sized};
 use super::parameters::{Found, LayerParameters, Projection, Values};
 use super::tree::Forest;
 use crate::config::ModelConfig;
-use crate::cpu::math::{
-    Angles, gated, gated_backward, norm_lines, norm_lines_backward, norm_weight_gradient, prepare_heads,
-    turn_heads_back,
-};
+use crate::cpu::math::{Angles, gated, norm_lines, norm_lines_backward, norm_weight_gradient, prepare_heads};
 use crate::cpu::product::PANEL;
+use crate::dropout::Mark;
 use crate::rope::inverse_frequencies;
 
 /// What all layers of a model have in common, for some trees.
@@ -34,7 +35,8 @@ pub(super) struct Frame {
 /// What a layer computed, as far as the way back needs it.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// `[n, Q + 2 K]`: queries, keys and values before norms and rotation, each rounded up to whole panels.
+    /// `[n, Q + 2 K]`: queries, keys and values, each rounded up to whole panels; before norms and rotation where heads have norms, else
+    /// as attention wants them.
     qkv: Vec<f32>,
     /// `[n, h · e]`
     mixed: Vec<f32>,
@@ -150,32 +152,23 @@ impl Frame {
         Lines::new(states, self.width()).columns(0, self.d)
     }
 
-    /// The norm of states.
-    pub fn normed(&self, states: &[f32], weight: &Values) -> Vec<f32> {
-        let (width, weight) = (self.width(), weight.get());
-        let mut normed = vec![0.0; states.len()];
-        for_lines(&mut normed, width, |first, out| {
-            let states = &states[first * width..][..out.len()];
-            norm_lines(states, width, weight, self.eps, out, width);
-        });
-        normed
+    /// The marks of so many tokens.
+    fn marks(&self, first: usize, count: usize) -> &[Mark] {
+        &self.forest.marks[first..first + count]
+    }
+
+    /// The norm of states: of as many lines in `out`, their first `d` numbers.
+    pub fn norm(&self, states: &[f32], weight: &Values, out: &mut [f32]) {
+        norm_lines(states, self.width(), weight.get(), self.eps, out, self.width());
     }
 
     /// The way back through the norm of `states`, added to `out`.
-    pub fn norm_backward(
-        &self,
-        states: &[f32],
-        weight: &Values,
-        grads: &[f32],
-        out: &mut [f32],
-        found: &mut Found,
-    ) {
-        let width = self.width();
-        for_lines(out, width, |first, out| {
-            let lines = first * width..first * width + out.len();
-            let (states, grads) = (&states[lines.clone()], &grads[lines]);
-            norm_lines_backward(states, weight.get(), self.eps, grads, out, width);
-        });
+    pub fn norm_backward(&self, states: &[f32], weight: &Values, grads: &[f32], out: &mut [f32]) {
+        norm_lines_backward(states, weight.get(), self.eps, grads, out, self.width());
+    }
+
+    /// The gradient of the weight of a norm of `states`.
+    pub fn norm_gradient(&self, states: &[f32], weight: &Values, grads: &[f32], found: &mut Found) {
         found.put(weight, || {
             let mut sum = vec![0.0; self.d];
             let lines = self.states(states).iter().zip(self.states(grads).iter());
@@ -184,22 +177,55 @@ impl Frame {
         });
     }
 
-    /// Queries, keys and values as attention wants them.
-    fn prepared(&self, layer: &LayerParameters, qkv: &[f32]) -> Vec<f32> {
-        let (widths, e, eps) = (self.widths(), self.heads.e, self.eps);
-        let norms = [&layer.q_norm, &layer.k_norm].map(|norm| norm.as_ref().map(Values::get));
-        let scales = [self.scale(), 1.0];
-        let mut qkv = qkv.to_vec();
-        for_lines(&mut qkv, widths.stride, |first, lines| {
-            for (at, line) in lines.chunks_exact_mut(widths.stride).enumerate() {
-                let angles = self.angles(first + at);
-                for (part, (norm, scale)) in norms.into_iter().zip(scales).enumerate() {
-                    let heads = &mut line[widths.at[part]..][..widths.len[part]];
-                    prepare_heads(heads, e, norm, eps, Some(angles), scale);
-                }
+    /// Queries, keys and values of states.
+    fn projected(&self, layer: &LayerParameters, states: &[f32]) -> Vec<f32> {
+        let (width, widths) = (self.width(), self.widths());
+        let laid = layer.qkv.each_ref().map(Projection::forward);
+        let mut qkv = vec![0.0; states.len() / width * widths.stride];
+        for_all_lines([(&mut qkv, widths.stride)], |first, [lines], [normed, low, _]| {
+            let count = lines.len() / widths.stride;
+            let marks = self.marks(first, count);
+            let normed = sized(normed, count * width);
+            self.norm(
+                &states[first * width..][..count * width],
+                &layer.attention_norm,
+                normed,
+            );
+            let normed: Vec<&[f32]> = self.states(normed).iter().collect();
+            for (laid, at) in laid.iter().zip(widths.at) {
+                laid.run((&normed, marks), false, lines, (widths.stride, at), low);
+            }
+            if !layer.has_head_norms() {
+                self.prepare(layer, first, lines);
             }
         });
         qkv
+    }
+
+    /// Makes of lines of queries, keys and values what attention wants.
+    fn prepare(&self, layer: &LayerParameters, first: usize, lines: &mut [f32]) {
+        let widths = self.widths();
+        let norms = [&layer.q_norm, &layer.k_norm].map(|norm| norm.as_ref().map(Values::get));
+        for (token, line) in (first..).zip(lines.chunks_exact_mut(widths.stride)) {
+            let angles = self.angles(token);
+            for (part, (norm, scale)) in norms.into_iter().zip([self.scale(), 1.0]).enumerate() {
+                let heads = &mut line[widths.at[part]..][..widths.len[part]];
+                prepare_heads(heads, self.heads.e, norm, self.eps, Some(angles), scale);
+            }
+        }
+    }
+
+    /// What was kept of queries, keys and values, as attention wants it.
+    fn prepared<'a>(&self, layer: &LayerParameters, qkv: &'a [f32]) -> Cow<'a, [f32]> {
+        if !layer.has_head_norms() {
+            return Cow::Borrowed(qkv);
+        }
+        let mut prepared = vec![0.0; qkv.len()];
+        for_lines(&mut prepared, self.widths().stride, |first, lines| {
+            lines.copy_from_slice(&qkv[first * self.widths().stride..][..lines.len()]);
+            self.prepare(layer, first, lines);
+        });
+        Cow::Owned(prepared)
     }
 
     fn scale(&self) -> f32 {
@@ -232,15 +258,23 @@ impl Frame {
             .collect()
     }
 
-    /// Joins lines `[tokens of the tree, width]` of all parts to `[n, stride]`, each head's in columns of its own.
-    fn join(&self, parts: &[&[f32]], width: usize, (stride, from): (usize, usize), out: &mut [f32]) {
-        let mut parts = parts.iter();
-        for tree in &self.forest.trees {
+    /// Joins lines `[tokens of the tree, width]` of all parts to lines of `stride` from `first` on, each head's in columns of its own.
+    fn join(
+        &self,
+        parts: &[&[f32]],
+        width: usize,
+        first: usize,
+        lines: &mut [f32],
+        (stride, from): (usize, usize),
+    ) {
+        let here = first..first + lines.len() / stride;
+        for (number, tree) in self.forest.trees.iter().enumerate() {
             let tokens = self.forest.tokens_of(tree);
-            for (head, part) in parts.by_ref().take(self.heads.kv).enumerate() {
-                let lines = out[tokens.start * stride..tokens.end * stride].chunks_exact_mut(stride);
-                for (line, part) in lines.zip(part.chunks_exact(width)) {
-                    line[from + head * width..][..width].copy_from_slice(part);
+            for token in tokens.start.max(here.start)..tokens.end.min(here.end) {
+                let line = &mut lines[(token - here.start) * stride + from..];
+                let parts = &parts[number * self.heads.kv..][..self.heads.kv];
+                for (to, part) in line.chunks_exact_mut(width).zip(parts) {
+                    to.copy_from_slice(&part[(token - tokens.start) * width..][..width]);
                 }
             }
         }
@@ -248,12 +282,7 @@ impl Frame {
 
     /// The states behind a layer, in the place of those before it, and what the way back needs.
     pub fn forward(&self, layer: &LayerParameters, states: &mut [f32]) -> Kept {
-        let (n, width, widths) = (states.len() / self.width(), self.width(), self.widths());
-        let normed = self.normed(states, &layer.attention_norm);
-        let mut qkv = vec![0.0; n * widths.stride];
-        for (projection, at) in layer.qkv.iter().zip(widths.at) {
-            projection.forward(self.states(&normed), false, &mut qkv, (widths.stride, at));
-        }
+        let qkv = self.projected(layer, states);
         let prepared = self.prepared(layer, &qkv);
         let parts: Vec<Mixed> = self
             .parts(self.qkv(&prepared))
@@ -261,24 +290,13 @@ impl Frame {
             .map(attention::Part::forward)
             .collect();
         drop(prepared);
-        let inner = widths.len[0];
-        let mut mixed = vec![0.0; n * inner];
+        let inner = self.widths().len[0];
+        let mut mixed = vec![0.0; self.forest.tokens.len() * inner];
         let of_parts: Vec<&[f32]> = parts.iter().map(|part| part.mixed.as_slice()).collect();
-        self.join(&of_parts, self.heads.query_width(), (inner, 0), &mut mixed);
-        layer
-            .output
-            .forward(Lines::new(&mixed, inner), true, states, (width, 0));
-        let middle = states.to_vec();
-        let normed = self.normed(states, &layer.mlp_norm);
-        let half = self.f.next_multiple_of(PANEL);
-        let mut gate_up = vec![0.0; n * 2 * half];
-        for (projection, at) in [(&layer.gate, 0), (&layer.up, half)] {
-            projection.forward(self.states(&normed), false, &mut gate_up, (2 * half, at));
-        }
-        drop(normed);
-        let active = self.active(&gate_up);
-        let active = Lines::new(&active, half).columns(0, self.f);
-        layer.down.forward(active, true, states, (width, 0));
+        for_lines(&mut mixed, inner, |first, lines| {
+            self.join(&of_parts, self.heads.query_width(), first, lines, (inner, 0));
+        });
+        let (middle, gate_up) = self.feed_forward(layer, &mixed, states);
         Kept {
             qkv,
             mixed,
@@ -288,182 +306,43 @@ impl Frame {
         }
     }
 
-    /// `silu(gates) · ups`: `[n, F]`
-    fn active(&self, gate_up: &[f32]) -> Vec<f32> {
-        let half = self.f.next_multiple_of(PANEL);
-        let mut active = vec![0.0; gate_up.len() / 2];
-        for_lines(&mut active, half, |first, out| {
-            gated(&gate_up[first * 2 * half..][..2 * out.len()], half, out);
-        });
-        active
-    }
-
-    /// The way back through a layer that made `kept` of `states`: the gradients of the states behind it become those of the states
-    /// before it. `below`: whether anything there wants them.
-    pub fn backward(
+    /// The states behind a layer, in the place of those before it, given what attention mixed; and those in the middle, and gates and ups.
+    fn feed_forward(
         &self,
         layer: &LayerParameters,
-        states: &[f32],
-        kept: Kept,
-        grads: &mut [f32],
-        below: bool,
-        found: &mut Found,
-    ) {
-        let Kept {
-            qkv,
-            mixed,
-            log_sums,
-            middle,
-            gate_up,
-        } = kept;
-        self.feed_forward_backward(layer, &middle, gate_up, grads, found);
-        let (width, widths) = (self.width(), self.widths());
-        let inner = widths.len[0];
-        let of_mixed = self.grads_of(
-            &layer.output,
-            Lines::new(&mixed, inner),
-            self.states(grads),
-            found,
-        );
-        let stride = inner.next_multiple_of(PANEL);
-        let of_mixed = Lines::new(&of_mixed, stride).columns(0, inner);
-        let of_qkv = self.attention_backward(layer, &qkv, &mixed, &log_sums, of_mixed, found);
-        let normed = self.normed(states, &layer.attention_norm);
-        let wanted = below || layer.attention_norm.is_trained();
-        let mut of_normed = vec![0.0; states.len()];
-        for (part, projection) in layer.qkv.iter().enumerate() {
-            let lines = Lines::new(&of_qkv, widths.stride).columns(widths.at[part], widths.len[part]);
-            let out = wanted.then_some((of_normed.as_mut_slice(), width, part > 0));
-            projection.backward(self.states(&normed), lines, out, found);
-        }
-        if wanted {
-            self.norm_backward(states, &layer.attention_norm, &of_normed, grads, found);
-        }
-    }
-
-    /// The gradients of what goes into a projection, `[n, in rounded up to whole panels]`.
-    fn grads_of(&self, projection: &Projection, x: Lines, grads: Lines, found: &mut Found) -> Vec<f32> {
-        let stride = x.width().next_multiple_of(PANEL);
-        let mut of_x = vec![0.0; x.count() * stride];
-        projection.backward(x, grads, Some((&mut of_x, stride, false)), found);
-        of_x
-    }
-
-    fn feed_forward_backward(
-        &self,
-        layer: &LayerParameters,
-        middle: &[f32],
-        mut gate_up: Vec<f32>,
-        grads: &mut [f32],
-        found: &mut Found,
-    ) {
-        let (width, half) = (self.width(), self.f.next_multiple_of(PANEL));
-        let active = self.active(&gate_up);
-        let lines = Lines::new(&active, half).columns(0, self.f);
-        let of_active = self.grads_of(&layer.down, lines, self.states(grads), found);
-        for_lines(&mut gate_up, 2 * half, |first, lines| {
-            gated_backward(lines, half, &of_active[first * half..][..lines.len() / 2]);
-        });
-        let normed = self.normed(middle, &layer.mlp_norm);
-        let mut of_normed = vec![0.0; middle.len()];
-        for (projection, at) in [(&layer.gate, 0), (&layer.up, half)] {
-            let lines = Lines::new(&gate_up, 2 * half).columns(at, self.f);
-            let out = (of_normed.as_mut_slice(), width, at > 0);
-            projection.backward(self.states(&normed), lines, Some(out), found);
-        }
-        self.norm_backward(middle, &layer.mlp_norm, &of_normed, grads, found);
-    }
-
-    /// The gradients of queries, keys and values before norms and rotation: `[n, Q + 2 K]`.
-    fn attention_backward(
-        &self,
-        layer: &LayerParameters,
-        qkv: &[f32],
         mixed: &[f32],
-        log_sums: &[Vec<f32>],
-        grads: Lines,
-        found: &mut Found,
-    ) -> Vec<f32> {
-        let (widths, e) = (self.widths(), self.heads.e);
-        let prepared = self.prepared(layer, qkv);
-        let mixed = Lines::new(mixed, widths.len[0]);
-        let parts: Vec<attention::Gradients> = self
-            .parts(self.qkv(&prepared))
-            .par_iter()
-            .zip(log_sums)
-            .map(|(part, log_sums)| part.backward(mixed, log_sums, grads))
-            .collect();
-        drop(prepared);
-        let mut out = vec![0.0; qkv.len()];
-        let group = self.heads.query_width();
-        let of = |part: fn(&attention::Gradients) -> &Vec<f32>| -> Vec<&[f32]> {
-            parts.iter().map(|of| part(of).as_slice()).collect()
-        };
-        self.join(
-            &of(|part| &part.queries),
-            group,
-            (widths.stride, widths.at[0]),
-            &mut out,
+        states: &mut [f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let (width, half) = (self.width(), self.f.next_multiple_of(PANEL));
+        let (n, inner) = (states.len() / width, self.widths().len[0]);
+        let mixed = Lines::new(mixed, inner);
+        let [output, gate, up, down] =
+            [&layer.output, &layer.gate, &layer.up, &layer.down].map(Projection::forward);
+        let (mut middle, mut gate_up) = (vec![0.0; n * width], vec![0.0; n * 2 * half]);
+        let buffers = [
+            (states, width),
+            (&mut middle[..], width),
+            (&mut gate_up[..], 2 * half),
+        ];
+        for_all_lines(
+            buffers,
+            |first, [states, middle, gate_up], [normed, active, low]| {
+                let count = states.len() / width;
+                let marks = self.marks(first, count);
+                let mixed: Vec<&[f32]> = mixed.rows(first..first + count).iter().collect();
+                output.run((&mixed, marks), true, states, (width, 0), low);
+                middle.copy_from_slice(states);
+                let normed = sized(normed, states.len());
+                self.norm(states, &layer.mlp_norm, normed);
+                let normed: Vec<&[f32]> = self.states(normed).iter().collect();
+                gate.run((&normed, marks), false, gate_up, (2 * half, 0), low);
+                up.run((&normed, marks), false, gate_up, (2 * half, half), low);
+                let active = sized(active, count * half);
+                gated(gate_up, half, active);
+                let active: Vec<&[f32]> = Lines::new(active, half).columns(0, self.f).iter().collect();
+                down.run((&active, marks), true, states, (width, 0), low);
+            },
         );
-        self.join(&of(|part| &part.keys), e, (widths.stride, widths.at[1]), &mut out);
-        self.join(
-            &of(|part| &part.values),
-            e,
-            (widths.stride, widths.at[2]),
-            &mut out,
-        );
-        let scales = [self.scale(), 1.0];
-        for_lines(&mut out, widths.stride, |first, lines| {
-            for (at, line) in lines.chunks_exact_mut(widths.stride).enumerate() {
-                for (part, scale) in scales.into_iter().enumerate() {
-                    let heads = &mut line[widths.at[part]..][..widths.len[part]];
-                    turn_heads_back(heads, e, self.angles(first + at), scale);
-                }
-            }
-        });
-        for (part, norm) in [&layer.q_norm, &layer.k_norm].into_iter().enumerate() {
-            if let Some(norm) = norm {
-                let columns = widths.at[part]..widths.at[part] + widths.len[part];
-                self.head_norm_backward(norm, qkv, columns, &mut out, found);
-            }
-        }
-        out
-    }
-
-    /// The way back through the norm of each head in some columns, in place.
-    fn head_norm_backward(
-        &self,
-        norm: &Values,
-        qkv: &[f32],
-        columns: Range<usize>,
-        grads: &mut [f32],
-        found: &mut Found,
-    ) {
-        let (e, stride) = (self.heads.e, self.widths().stride);
-        let heads = |values: &[f32]| -> Vec<f32> {
-            let lines = Lines::new(values, stride).columns(columns.start, columns.len());
-            lines.iter().flatten().copied().collect()
-        };
-        let (x, of_normed) = (heads(qkv), heads(grads));
-        found.put(norm, || {
-            let mut sum = vec![0.0; e];
-            norm_weight_gradient(
-                x.chunks_exact(e).zip(of_normed.chunks_exact(e)),
-                self.eps,
-                &mut sum,
-            );
-            sum
-        });
-        let mut of_x = vec![0.0; x.len()];
-        for_lines(&mut of_x, columns.len(), |first, out| {
-            let range = first * columns.len()..first * columns.len() + out.len();
-            norm_lines_backward(&x[range.clone()], norm.get(), self.eps, &of_normed[range], out, e);
-        });
-        for (line, of_x) in grads
-            .chunks_exact_mut(stride)
-            .zip(of_x.chunks_exact(columns.len()))
-        {
-            line[columns.clone()].copy_from_slice(of_x);
-        }
+        (middle, gate_up)
     }
 }

@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::cpu::product::{Matrix, PANEL, Part};
+use crate::cpu::product::{Columns, Matrix, PANEL, Part, TILE};
 
 /// Lines that a thread takes at once, at most: what they are made of stays in its cache.
-const LINES: usize = 64;
+const LINES: usize = 5 * TILE;
 /// Lines whose products are added up at once.
 const RUN: usize = 1024;
 
@@ -49,9 +49,9 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// `out (+)= selfᵀ · matrix`, line `i` of `out` at `i * stride`.
-    pub fn multiply_transposed(self, matrix: &Matrix, add: bool, out: &mut [f32], stride: usize) {
-        matrix.multiply_columns((self.values, self.stride), self.width, add, out, stride);
+    /// The columns where they are.
+    pub fn across(self) -> Columns<'a> {
+        Columns::new(self.values, self.stride, self.width)
     }
 
     pub fn count(&self) -> usize {
@@ -89,20 +89,50 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Lines for a thread, so that all have as many.
+/// Lines for a thread, so that all have as many, and whole tiles of them.
 pub(super) fn share(lines: usize) -> usize {
     let threads = rayon::current_num_threads();
     let rounds = lines.div_ceil(threads * LINES).max(1);
-    lines.div_ceil(threads * rounds).max(1)
+    lines.div_ceil(threads * rounds).next_multiple_of(TILE).max(TILE)
 }
 
 /// Calls `each(first line, lines)` with shares of lines of `stride` numbers, in parallel.
 pub(super) fn for_lines(values: &mut [f32], stride: usize, each: impl Fn(usize, &mut [f32]) + Sync) {
-    let share = share(values.len() / stride);
-    values
-        .par_chunks_mut(share * stride)
+    for_all_lines([(values, stride)], |first, [lines], _| each(first, lines));
+}
+
+/// Buffers of a task, as it left them.
+pub(super) type Scratch = [Vec<f32>; 3];
+
+/// The first numbers of a buffer, which grows if there are too few.
+pub(super) fn sized(buffer: &mut Vec<f32>, count: usize) -> &mut [f32] {
+    if buffer.len() < count {
+        buffer.resize(count, 0.0);
+    }
+    &mut buffer[..count]
+}
+
+/// [`for_lines`] with the same lines of several buffers, each with its stride.
+pub(super) fn for_all_lines<const N: usize>(
+    buffers: [(&mut [f32], usize); N],
+    each: impl Fn(usize, [&mut [f32]; N], &mut Scratch) + Sync,
+) {
+    let lines = buffers[0].0.len() / buffers[0].1;
+    let share = share(lines);
+    let mut chunks = buffers.map(|(values, stride)| values.chunks_mut(share * stride));
+    let tasks: Vec<[&mut [f32]; N]> = (0..lines.div_ceil(share))
+        .map(|_| {
+            chunks
+                .each_mut()
+                .map(|chunks| chunks.next().expect("as many lines in all"))
+        })
+        .collect();
+    tasks
+        .into_par_iter()
         .enumerate()
-        .for_each(|(number, lines)| each(number * share, lines));
+        .for_each_init(Scratch::default, |scratch, (number, lines)| {
+            each(number * share, lines, scratch)
+        });
 }
 
 /// `out (+)= lines · weight` in the columns from `from` on, the weight's columns rounded up to whole panels.
@@ -128,22 +158,44 @@ pub(super) fn multiply(
 /// # Shapes
 /// `x`: `[n][k]`; `y`: `[n][m]`; `[k, m]`
 pub(super) fn outer(x: Lines, y: Lines) -> Vec<f32> {
-    let (n, m) = (x.count(), y.width());
-    let columns = m.next_multiple_of(PANEL);
-    let mut sum = vec![0.0; x.width() * columns];
+    outers(x, &[y]).remove(0)
+}
+
+/// [`outer`] with several `y`.
+pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Vec<f32>> {
+    let (n, k) = (x.count(), x.width());
+    let columns: Vec<usize> = ys.iter().map(|y| y.width().next_multiple_of(PANEL)).collect();
+    let mut sums: Vec<Vec<f32>> = columns.iter().map(|columns| vec![0.0; k * columns]).collect();
+    let share = share(k);
     for from in (0..n).step_by(RUN) {
         let rows = from..n.min(from + RUN);
-        let (x, y) = (
-            x.rows(rows.clone()),
-            Matrix::pack(rows.len(), &[y.rows(rows).part()], true),
-        );
-        for_lines(&mut sum, columns, |first, sum| {
-            let count = sum.len() / columns;
-            x.columns(first, count)
-                .multiply_transposed(&y, from > 0, sum, columns);
+        let x = x.rows(rows.clone());
+        let ys: Vec<Matrix> = ys
+            .iter()
+            .map(|y| Matrix::pack(rows.len(), &[y.rows(rows.clone()).part()], true))
+            .collect();
+        // Of each share of the columns of `x`, the lines of every sum.
+        let mut tasks: Vec<Vec<&mut [f32]>> = (0..k.div_ceil(share)).map(|_| Vec::new()).collect();
+        for (sum, columns) in sums.iter_mut().zip(&columns) {
+            let lines = sum.chunks_mut(share * columns);
+            tasks
+                .iter_mut()
+                .zip(lines)
+                .for_each(|(task, lines)| task.push(lines));
+        }
+        tasks.into_par_iter().enumerate().for_each(|(number, sums)| {
+            let first = number * share;
+            let x = x.columns(first, share.min(k - first));
+            let x = Columns::laid_out(x.values, x.stride, x.width);
+            for ((sum, y), columns) in sums.into_iter().zip(&ys).zip(&columns) {
+                y.multiply_columns(&x, from > 0, sum, *columns);
+            }
         });
     }
-    cut(sum, columns, m)
+    let widths = ys.iter().map(Lines::width);
+    let sums = sums.into_iter().zip(&columns).zip(widths);
+    sums.map(|((sum, &columns), width)| cut(sum, columns, width))
+        .collect()
 }
 
 /// The first `width` numbers of lines of `stride`.

@@ -31,11 +31,13 @@ use burn::tensor::{Tensor, TensorData};
 
 use self::head::{Head, Target};
 use self::layer::{Frame, Kept};
-use self::lines::Lines;
-use self::parameters::{Found, Parameters, Primitive, a_trained_node};
+use self::lines::{Lines, Scratch};
+use self::parameters::{Found, Parameters, a_trained_node};
 use self::tree::Forest;
+use super::Primitive;
 use crate::device::Processor;
 use crate::llama::Llama;
+use crate::tokens::fed;
 
 /// Log-probabilities, differentiable, and entropies: `[b, t]`.
 pub(crate) type Scored = (Tensor<2>, Tensor<2>);
@@ -45,12 +47,7 @@ pub(crate) type Scored = (Tensor<2>, Tensor<2>);
 pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], temperature: f64) -> Option<Scored> {
     let parameters = Parameters::new(model)?;
     let t = pairs.iter().map(|(_, tokens)| tokens.len()).max().unwrap_or(0);
-    // The last token predicts nothing that is asked for.
-    let texts: Vec<Vec<u32>> = pairs
-        .iter()
-        .map(|(context, tokens)| [context, &tokens[..tokens.len() - 1]].concat())
-        .collect();
-    let (forest, places) = Forest::new(&texts);
+    let (forest, places) = Forest::new(&fed(pairs));
     let mut asked = Asked::default();
     for (row, ((context, tokens), places)) in pairs.iter().zip(&places).enumerate() {
         for (at, &token) in tokens.iter().enumerate() {
@@ -93,6 +90,11 @@ pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], tempera
     };
     let entropy_bt = Tensor::from_data(TensorData::new(entropy, shape), &device);
     Some((logp_bt, entropy_bt))
+}
+
+/// Tokens that are run for some texts: those of their trees.
+pub(crate) fn tokens_run(texts: &[Vec<u32>]) -> usize {
+    Forest::new(texts).0.tokens.len()
 }
 
 /// Whether [`completion_logp`] runs a model.
@@ -155,7 +157,8 @@ impl Tape {
         let line = |place: &usize| &states[place * width..][..width];
         self.last = self.asked.iter().flat_map(line).copied().collect();
         drop(states);
-        let normed = self.frame.normed(&self.last, &self.parameters.norm);
+        let mut normed = vec![0.0; self.last.len()];
+        self.frame.norm(&self.last, &self.parameters.norm, &mut normed);
         let lines = self.frame.states(&normed);
         self.known = Some(self.head.forward(&self.parameters, lines, targets, logp, entropy));
     }
@@ -188,17 +191,19 @@ impl Tape {
         let frame = self.frame.with(forest);
         let lines: Vec<Range<usize>> = states.iter().map(|&state| state..state + 1).collect();
         let last = layer::rows(&self.last, width, &lines);
-        let normed = frame.normed(&last, &parameters.norm);
+        let mut normed = vec![0.0; last.len()];
+        frame.norm(&last, &parameters.norm, &mut normed);
         let (of_normed, of_head) = head.backward(parameters, frame.states(&normed), &kept, grads, width);
         let mut of_last = vec![0.0; last.len()];
-        frame.norm_backward(&last, &parameters.norm, &of_normed, &mut of_last, &mut found);
+        frame.norm_backward(&last, &parameters.norm, &of_normed, &mut of_last);
+        frame.norm_gradient(&last, &parameters.norm, &of_normed, &mut found);
         let mut of_states = vec![0.0; frame.forest.tokens.len() * width];
         for (place, line) in asked.zip(of_last.chunks_exact(width)) {
             let node = from.partition_point(|node| node.end <= place);
             let place = frame.forest.nodes[node].tokens.start + place - from[node].start;
             of_states[place * width..][..width].copy_from_slice(line);
         }
-        let lowest = self.lowest();
+        let (lowest, mut scratch) = (self.lowest(), Scratch::default());
         for (index, (layer, (states, kept))) in parameters
             .layers
             .iter()
@@ -216,7 +221,14 @@ impl Tape {
             };
             let kept = kept.unwrap_or_else(|| frame.forward(layer, &mut states.clone()));
             let below = index > lowest || parameters.embedding.is_trained();
-            frame.backward(layer, &states, kept, &mut of_states, below, &mut found);
+            frame.backward(
+                layer,
+                &states,
+                kept,
+                &mut of_states,
+                below,
+                (&mut found, &mut scratch),
+            );
         }
         let of_tokens = frame.states(&of_states);
         Head::put(parameters, of_head, &frame.forest.tokens, of_tokens, &mut found);

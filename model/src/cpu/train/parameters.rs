@@ -1,6 +1,5 @@
 //! The parameters of a model as they are: the numbers are read where they lie, and gradients go where burn's autodiff looks for them.
 
-use burn::backend::BackendTypes;
 use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::module::Param;
@@ -8,11 +7,11 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::config::ModelConfig;
+use crate::cpu::Primitive;
 use crate::device::Processor;
+use crate::dropout::Dropout;
+use crate::dropout::Mask;
 use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
-
-/// A tensor on the processor.
-pub(super) type Primitive = <Processor as BackendTypes>::FloatTensorPrimitive;
 
 /// A parameter's numbers in f32, and the node that its gradient is asked for by.
 #[derive(Debug)]
@@ -82,6 +81,8 @@ pub(super) struct Adapter {
     pub b: Values,
     pub r: usize,
     pub scale: f32,
+    /// What is left out of what goes in.
+    pub mask: Option<Mask>,
 }
 
 /// A linear layer with its adapter.
@@ -95,7 +96,7 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    fn new(linear: &Linear) -> Option<Self> {
+    fn new(linear: &Linear, mask: Option<Mask>) -> Option<Self> {
         let adapter = match linear.weight.adapter() {
             None => None,
             Some(adapter) => Some(Adapter {
@@ -103,6 +104,7 @@ impl Projection {
                 b: Values::new(&adapter.b)?,
                 r: adapter.a.dims()[1],
                 scale: adapter.scale as f32,
+                mask,
             }),
         };
         Some(Self {
@@ -138,26 +140,34 @@ pub(super) struct LayerParameters {
 }
 
 impl LayerParameters {
-    fn new(layer: &Layer) -> Option<Self> {
+    fn new(layer: &Layer, number: usize, dropout: Option<Dropout>) -> Option<Self> {
         let (SelfAttention::Split(attn), FeedForward::Split(mlp)) = (&layer.self_attn, &layer.mlp) else {
             return None;
         };
         let head_norm = |norm: &Option<RmsNorm>| optional(&norm.as_ref().map(|norm| norm.weight.clone()));
+        let projection = |name: &str, linear: &Linear| {
+            Projection::new(linear, dropout.map(|dropout| dropout.of(number, name)))
+        };
         Some(Self {
             attention_norm: Values::new(&layer.input_layernorm.as_ref()?.weight)?,
             qkv: [
-                Projection::new(&attn.q_proj)?,
-                Projection::new(&attn.k_proj)?,
-                Projection::new(&attn.v_proj)?,
+                projection("q_proj", &attn.q_proj)?,
+                projection("k_proj", &attn.k_proj)?,
+                projection("v_proj", &attn.v_proj)?,
             ],
             q_norm: head_norm(&attn.q_norm)?,
             k_norm: head_norm(&attn.k_norm)?,
-            output: Projection::new(&attn.o_proj)?,
+            output: projection("o_proj", &attn.o_proj)?,
             mlp_norm: Values::new(&layer.post_attention_layernorm.weight)?,
-            gate: Projection::new(&mlp.gate_proj)?,
-            up: Projection::new(&mlp.up_proj)?,
-            down: Projection::new(&mlp.down_proj)?,
+            gate: projection("gate_proj", &mlp.gate_proj)?,
+            up: projection("up_proj", &mlp.up_proj)?,
+            down: projection("down_proj", &mlp.down_proj)?,
         })
+    }
+
+    /// Whether queries or keys are normalised head by head.
+    pub fn has_head_norms(&self) -> bool {
+        self.q_norm.is_some() || self.k_norm.is_some()
     }
 
     /// Whether a gradient of anything here is wanted.
@@ -194,7 +204,10 @@ impl Parameters {
             return None;
         }
         let decoder = &model.model;
-        let layers: Option<Vec<_>> = decoder.layers.iter().map(LayerParameters::new).collect();
+        let layers = decoder.layers.iter().enumerate();
+        let layers: Option<Vec<_>> = layers
+            .map(|(number, layer)| LayerParameters::new(layer, number, model.dropout()))
+            .collect();
         Some(Self {
             config: model.config().clone(),
             embedding: Values::new(&decoder.embed_tokens.weight)?,

@@ -5,6 +5,7 @@ use burn::tensor::{Gradients, Tensor};
 
 use crate::config::ModelConfig;
 use crate::device::processor;
+use crate::dropout::Dropout;
 use crate::llama::Llama;
 use crate::logp::{TokenLogp, by_tensors, completion_logp};
 use crate::lora::{Lora, Targets, attach};
@@ -176,22 +177,72 @@ fn values_and_gradients_are_those_of_the_tensor_operations_with_adapters() {
             r: 3,
             alpha: 5.0,
             use_rslora: false,
+            dropout: 0.0,
             targets,
         };
-        let mut at = 0u32;
-        let mut draw = || {
-            at += 1;
-            f64::from(at * 7919 % 1009) / 1009.0
-        };
-        let model = attach(model.clone(), &lora, &mut draw).unwrap();
-        // B is 0 at first, and so is the gradient of A: a step of any kind changes that.
-        let model = names::map(model, &mut Nudge);
-        compare("adapters", &model);
-        compare(
-            "adapters, computed again",
-            &model.with_gradient_checkpointing(true),
+        let model = adapted(&model, &lora);
+        for (what, dropout) in [("adapters", None), ("adapters, dropout", DROPOUT)] {
+            let model = model.clone().with_dropout(dropout);
+            compare(what, &model);
+            let model = model.with_gradient_checkpointing(true);
+            compare(&format!("{what}, computed again"), &model);
+            compare_with(&format!("{what}, a row"), &model, &|row, _| row == 3);
+        }
+    }
+}
+
+const DROPOUT: Option<Dropout> = Some(Dropout { p: 0.3, key: 11 });
+
+/// A model with adapters that do something.
+fn adapted(model: &Llama, lora: &Lora) -> Llama {
+    let mut at = 0u32;
+    let mut draw = || {
+        at += 1;
+        f64::from(at * 7919 % 1009) / 1009.0
+    };
+    let model = attach(model.clone(), lora, &mut draw).unwrap();
+    // B is 0 at first, and so is the gradient of A: a step of any kind changes that.
+    names::map(model, &mut Nudge)
+}
+
+#[test]
+fn what_is_left_out_depends_on_texts_and_update_alone() {
+    let lora = Lora {
+        r: 3,
+        alpha: 5.0,
+        use_rslora: false,
+        dropout: 0.3,
+        targets: Targets::AllLinear,
+    };
+    let model = adapted(&Llama::init(&config(|_| {}), 5, &processor()), &lora);
+    let pairs = pairs();
+    let pairs: Vec<(&[u32], &[u32])> = pairs.iter().map(|(a, b)| (a.as_slice(), b.as_slice())).collect();
+    let of = |model: &Llama, pairs: &[(&[u32], &[u32])]| -> Vec<Vec<f32>> {
+        let logp_bt = completion_logp(model, pairs, 1.0).logp_bt;
+        let t = logp_bt.dims()[1];
+        let values: Vec<f32> = logp_bt.into_data().try_into_vec().unwrap();
+        let rows = values.chunks_exact(t).zip(pairs);
+        rows.map(|(row, (_, tokens))| row[..tokens.len()].to_vec())
+            .collect()
+    };
+    let plain = of(&model, &pairs);
+    // What training is to say of an adapter is no property of the model: it leaves out what it is told to.
+    let model = model.with_dropout(DROPOUT);
+    let together = of(&model, &pairs);
+    assert_ne!(plain, together);
+    for (pair, row) in pairs.iter().zip(&together) {
+        // Sums are in another order where what texts share is run once.
+        let alone = of(&model, &[*pair]);
+        assert!(
+            alone[0]
+                .iter()
+                .zip(row)
+                .all(|(alone, together)| (alone - together).abs() < 1e-4)
         );
     }
+    let other = DROPOUT.map(|dropout| Dropout { key: 12, ..dropout });
+    assert_ne!(together, of(&model.clone().with_dropout(other), &pairs));
+    assert_eq!(plain, of(&model.with_dropout(None), &pairs));
 }
 
 struct Nudge;
@@ -207,7 +258,21 @@ impl names::Map for Nudge {
 
 #[test]
 fn computing_again_changes_no_bit_and_neither_do_threads() {
-    let model = Llama::init(&config(|_| {}), 5, &processor().autodiff());
+    let lora = Lora {
+        r: 3,
+        alpha: 5.0,
+        use_rslora: false,
+        dropout: 0.3,
+        targets: Targets::AllLinear,
+    };
+    let plain = Llama::init(&config(|_| {}), 5, &processor().autodiff());
+    let dropping = adapted(&plain, &lora).with_dropout(DROPOUT);
+    for model in [plain, dropping] {
+        same_bits(&model);
+    }
+}
+
+fn same_bits(model: &Llama) {
     let of = |threads: usize, again: bool| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

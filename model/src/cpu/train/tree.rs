@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::dropout::Mark;
+
 /// Tokens that follow one another in every text that has them.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -20,6 +22,8 @@ pub(super) struct Forest {
     pub tokens: Vec<u32>,
     /// The position of each in its texts.
     pub positions: Vec<usize>,
+    /// The mark of each: of its texts so far.
+    pub marks: Vec<Mark>,
     /// The nodes in the order of their tokens: a tree after the other, parents before their children.
     pub nodes: Vec<Node>,
     /// The nodes of each tree.
@@ -51,6 +55,12 @@ impl Forest {
             let start = self.tokens.len();
             self.tokens.extend_from_slice(&first[shared..end]);
             self.positions.extend(shared..end);
+            let before = path.last().map(|&node| self.nodes[node].tokens.end - 1);
+            let mut mark = before.map_or(Mark::START, |last| self.marks[last]);
+            self.marks.extend(first[shared..end].iter().map(|&token| {
+                mark = mark.then(token);
+                mark
+            }));
             let tokens = start..self.tokens.len();
             for (number, _) in group {
                 places[*number].extend(tokens.clone());
@@ -90,6 +100,7 @@ impl Forest {
                 new.tokens.extend_from_slice(&self.tokens[node.tokens.clone()]);
                 new.positions
                     .extend_from_slice(&self.positions[node.tokens.clone()]);
+                new.marks.extend_from_slice(&self.marks[node.tokens.clone()]);
                 new.nodes.push(Node {
                     tokens: start..new.tokens.len(),
                     position: node.position,
@@ -131,6 +142,10 @@ mod tests {
         assert_eq!(forest.positions, [0, 1, 2, 3, 4, 2, 0, 1]);
         assert_eq!(forest.trees, [0..4, 4..5]);
         assert_eq!(forest.tokens_of(&forest.trees[1]), 6..8);
+        for (text, places) in texts.iter().zip(&places) {
+            let marks: Vec<Mark> = places.iter().map(|&at| forest.marks[at]).collect();
+            assert_eq!(marks, Mark::of(text.iter().copied()).collect::<Vec<_>>());
+        }
         let paths: Vec<&[usize]> = forest.nodes.iter().map(|node| node.path.as_slice()).collect();
         assert_eq!(paths, [&[0][..], &[0, 1], &[0, 1, 2], &[0, 3], &[4]]);
         for (text, places) in texts.iter().zip(&places) {

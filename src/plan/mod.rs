@@ -1,0 +1,178 @@
+//! What a run will take, worked out before it begins: bytes by part ([`memory`]), tokens by stage ([`work`]), and seconds from a short
+//! measurement ([`calibrate`]). What nobody can know, how long completions will be, is asked for; without an answer they are as long
+//! as they may be.
+
+mod calibrate;
+mod memory;
+mod work;
+
+use anyhow::Result;
+use gcpo_data::Problem;
+use gcpo_model::config::ModelConfig;
+use gcpo_model::device::is_processor;
+use gcpo_model::dtype::Dtype;
+use serde::Serialize;
+
+use crate::config::{Config, ConfigError};
+use crate::policy::Policy;
+pub use calibrate::Rates;
+pub use memory::{MemoryPlan, Part, Phase};
+use work::Lengths;
+pub use work::{Kind, StageWork};
+
+/// Problems whose contexts are looked at; of more, so many with equal distances.
+const PROBLEMS: usize = 2000;
+
+/// What a plan is made from.
+pub struct Run<'a> {
+    /// The run.
+    pub config: &'a Config,
+    /// The network that is trained.
+    pub network: &'a ModelConfig,
+    /// Its tokenizer and prompts; its own network is not looked at but for the device that it is on.
+    pub policy: &'a Policy,
+    /// The problems.
+    pub problems: &'a [Problem],
+    /// Tokens of a completion; as long as it may be where nothing is said.
+    pub completion_length: Option<usize>,
+    /// All memory of the device in bytes, where that is known.
+    pub device_bytes: Option<u64>,
+    /// Bytes that the process holds without the network.
+    pub process_bytes: u64,
+}
+
+/// What a run will take.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Tokens of a completion that this is worked out for.
+    pub completion_length: usize,
+    /// Problems whose contexts were looked at.
+    pub problems: usize,
+    /// Tokens that the largest forward and backward pass runs.
+    pub micro_batch_tokens: usize,
+    /// Tokens of the longest single row of one: it runs alone where it is over `train.max_tokens_per_micro_batch`.
+    pub longest_row_tokens: usize,
+    /// Memory of the device, or of the first of several.
+    pub memory: MemoryPlan,
+    /// What a step does, stage by stage.
+    pub stages: Vec<StageWork>,
+    /// Seconds of a step; none where nothing was measured.
+    pub step_secs: Option<f64>,
+}
+
+/// What the parts of a plan share.
+struct Facts<'a> {
+    run: &'a Run<'a>,
+    /// Of the problems that were looked at.
+    lengths: Vec<Lengths>,
+    /// Tokens of a completion.
+    completion: usize,
+    /// Of stage 3.
+    projection: usize,
+    /// Prompts of a step on one device.
+    prompts: usize,
+    on_processor: bool,
+    /// Whether training runs in the processor's own way.
+    is_fused: bool,
+    integrates: bool,
+    projects: bool,
+    has_kappa: bool,
+}
+
+impl Plan {
+    /// The plan of a run; without seconds.
+    ///
+    /// # Errors
+    /// A prompt cannot be made of a problem.
+    pub fn of(run: &Run) -> Result<Self> {
+        let facts = Facts::of(run)?;
+        let micro = facts.micro_batch();
+        Ok(Self {
+            completion_length: facts.completion,
+            problems: facts.lengths.len(),
+            micro_batch_tokens: micro.tokens,
+            longest_row_tokens: facts.lengths.iter().map(|of| facts.row(of)).max().unwrap_or(0),
+            memory: facts.memory(&micro),
+            stages: facts.stages(),
+            step_secs: None,
+        })
+    }
+
+    /// Fills in seconds.
+    pub fn with_rates(mut self, rates: &Rates) -> Self {
+        for stage in &mut self.stages {
+            stage.secs = Some(rates.secs(stage));
+        }
+        self.step_secs = Some(self.stages.iter().filter_map(|stage| stage.secs).sum());
+        self
+    }
+
+    /// Refuses what does not fit the device, naming what helps most.
+    ///
+    /// # Errors
+    /// The peak is more than the device has, and `train.check_memory` is on.
+    pub fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let memory = &self.memory;
+        let Some(room) = memory.device_bytes.filter(|&room| memory.peak_bytes > room) else {
+            return Ok(());
+        };
+        if !config.train.check_memory {
+            return Ok(());
+        }
+        let (key, help) = memory.what_helps(config);
+        let what = format!(
+            "the run would take about {} at its peak ({}), and the device has {}",
+            bytesize::ByteSize(memory.peak_bytes),
+            memory.peak().in_words(),
+            bytesize::ByteSize(room)
+        );
+        let help =
+            format!("{help}; `gcpo plan` shows it all, and train.check_memory = false tries all the same");
+        Err(config.blame(key, what, help))
+    }
+}
+
+impl<'a> Facts<'a> {
+    fn of(run: &'a Run) -> Result<Self> {
+        let (config, objective) = (run.config, run.config.objective_row());
+        let most = config.rollout.max_completion_length;
+        let completion = run.completion_length.unwrap_or(most).min(most);
+        let integrates = objective.needs_integration();
+        let (n, j) = (config.rollout.num_generations, config.projection.integrations);
+        let step = run.problems.len().div_ceil(PROBLEMS).max(1);
+        let lengths = run.problems.iter().step_by(step).map(|problem| {
+            let contexts = match integrates {
+                true => run
+                    .policy
+                    .contexts(problem, n, config.projection.candidate_tokens)?,
+                false => run.policy.answer_contexts(problem)?,
+            };
+            Ok(Lengths::of(
+                &contexts,
+                n,
+                if integrates { j } else { 0 },
+                completion,
+            ))
+        });
+        let lengths: Result<Vec<Lengths>> = lengths.collect();
+        let mut lengths = lengths?;
+        lengths.sort_by_key(|of| std::cmp::Reverse(of.projected().max(of.asked())));
+        let on_processor = is_processor(&run.policy.model.device());
+        let is_f32 = config.train.dtype == Dtype::F32;
+        Ok(Self {
+            run,
+            lengths,
+            completion,
+            projection: config.projection.max_completion_length.min(completion),
+            prompts: config
+                .train
+                .prompts_per_step
+                .div_ceil(config.train.devices.len().max(1)),
+            on_processor,
+            is_fused: on_processor && is_f32 && run.network.is_plain_llama(),
+            integrates,
+            projects: objective.needs_projection(),
+            has_kappa: objective.needs_projected_reference(),
+        })
+    }
+}
