@@ -43,7 +43,7 @@ fn groups(config: &Config) -> Vec<Group> {
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
     let mut rl = Rl::new(config.clone(), policy, config.problems().unwrap(), &[]).unwrap();
     let (mut groups, _) = rl.roll_out(1).unwrap();
-    weigh(&mut groups, &config.objective_row(), &of_tests()).unwrap();
+    weigh(&mut groups, &config.objective_row(), &[1.0], &of_tests()).unwrap();
     let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
     for (row, candidate) in candidates.enumerate() {
         let shift = 0.1 * ((row % 5) as f32 - 2.0);
@@ -61,7 +61,7 @@ fn learnt(sets: &[&str], groups: &[Group]) -> Learnt {
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
     let mut learner = Learner::new(&config.train, config.format(), policy, 1, &[]);
     let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
-    learner.update(1, groups, &gradient).unwrap()
+    learner.update(1, &mut groups.to_vec(), &gradient).unwrap()
 }
 
 #[test]
