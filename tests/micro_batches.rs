@@ -56,12 +56,12 @@ fn groups(config: &Config) -> Vec<Group> {
     groups
 }
 
-fn learnt(sets: &[&str], groups: &[Group]) -> Learnt {
+fn learnt(sets: &[&str], groups: &mut [Group]) -> Learnt {
     let config = config(sets);
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
     let mut learner = Learner::new(&config.train, config.format(), policy, 1, &[]);
     let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
-    learner.update(1, &mut groups.to_vec(), &gradient).unwrap()
+    learner.update(1, groups, &gradient).unwrap()
 }
 
 #[test]
@@ -72,11 +72,14 @@ fn loss_and_gradient_do_not_depend_on_the_cut() {
             "objective={name = \"gcpo\", beta = 0.04}",
         ] {
             let sets = [model, &[objective]].concat();
-            let groups = groups(&config(&sets));
-            let run = |rows: usize, tokens: usize| {
+            let mut groups = groups(&config(&sets));
+            let mut run = |rows: usize, tokens: usize| {
                 let rows = format!("train.per_device_train_batch_size={rows}");
                 let tokens = format!("train.max_tokens_per_micro_batch={tokens}");
-                learnt(&[&sets, &[rows.as_str(), tokens.as_str()][..]].concat(), &groups)
+                learnt(
+                    &[&sets, &[rows.as_str(), tokens.as_str()][..]].concat(),
+                    &mut groups,
+                )
             };
             let whole = run(24, 0);
             assert!(whole.loss.abs() > 1e-3, "{}", whole.loss);
