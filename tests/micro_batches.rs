@@ -43,7 +43,7 @@ fn groups(config: &Config) -> Vec<Group> {
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
     let mut rl = Rl::new(config.clone(), policy, config.problems().unwrap(), &[]).unwrap();
     let (mut groups, _) = rl.roll_out(1).unwrap();
-    weigh(&mut groups, &config.objective_row(), &of_tests()).unwrap();
+    weigh(&mut groups, &config.objective_row(), &[1.0], &of_tests()).unwrap();
     let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
     for (row, candidate) in candidates.enumerate() {
         let shift = 0.1 * ((row % 5) as f32 - 2.0);
@@ -56,7 +56,7 @@ fn groups(config: &Config) -> Vec<Group> {
     groups
 }
 
-fn learnt(sets: &[&str], groups: &[Group]) -> Learnt {
+fn learnt(sets: &[&str], groups: &mut [Group]) -> Learnt {
     let config = config(sets);
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
     let mut learner = Learner::new(&config.train, config.format(), policy, 1, &[]);
@@ -72,11 +72,14 @@ fn loss_and_gradient_do_not_depend_on_the_cut() {
             "objective={name = \"gcpo\", beta = 0.04}",
         ] {
             let sets = [model, &[objective]].concat();
-            let groups = groups(&config(&sets));
-            let run = |rows: usize, tokens: usize| {
+            let mut groups = groups(&config(&sets));
+            let mut run = |rows: usize, tokens: usize| {
                 let rows = format!("train.per_device_train_batch_size={rows}");
                 let tokens = format!("train.max_tokens_per_micro_batch={tokens}");
-                learnt(&[&sets, &[rows.as_str(), tokens.as_str()][..]].concat(), &groups)
+                learnt(
+                    &[&sets, &[rows.as_str(), tokens.as_str()][..]].concat(),
+                    &mut groups,
+                )
             };
             let whole = run(24, 0);
             assert!(whole.loss.abs() > 1e-3, "{}", whole.loss);
