@@ -40,8 +40,8 @@ section! {
         /// Whether the KL, summed over a completion, is subtracted from its reward and not part of the loss. Default: `false`; `rloo`: `true`.
         /// Source: verl.
         pub use_kl_in_reward: Option<bool> => kind.kl(beta, |kl| kl.in_reward),
-        /// Whether the KL in the loss is multiplied by the ratio, which makes its gradient that of the reverse KL. Default: `false`. Source:
-        /// DeepSeek-V3.2 (TRL: true).
+        /// Whether the KL in the loss is multiplied by the ratio, which makes its gradient that of the reverse KL. Default: `false`.
+        /// Source: DeepSeek-V3.2 (TRL: true).
         pub use_bias_correction_kl: Option<bool> => kind.kl(beta, |_| false).filter(|_| use_kl_in_reward == Some(false)),
         /// Whether the reference model follows the policy: every `ref_model_sync_steps` updates. Default: `false`. Source: TRL (TR-DPO).
         pub sync_ref_model: Option<bool> => kind.kl(beta, |_| false),

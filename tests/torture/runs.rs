@@ -83,6 +83,8 @@ impl Kind {
                     open.push(path);
                 } else if name == "metrics.jsonl" {
                     found.insert(name, without_seconds(&path));
+                } else if name == "eval.jsonl" {
+                    found.insert(name, without_place(&path));
                 } else if ![".lock", "checkpoints/.timed"].contains(&name.as_str()) {
                     found.insert(name, fs::read(&path).unwrap());
                 }
@@ -90,6 +92,17 @@ impl Kind {
         }
         found
     }
+}
+
+/// A run's last evaluation, without the name of its checkpoint, which begins with the run's directory.
+fn without_place(path: &Path) -> Vec<u8> {
+    let text = fs::read_to_string(path).unwrap();
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("model");
+        format!("{line}\n")
+    };
+    text.lines().map(line).collect::<String>().into_bytes()
 }
 
 fn without_seconds(path: &Path) -> Vec<u8> {
