@@ -44,6 +44,7 @@ pub fn is_processor(device: &Device) -> bool {
 }
 
 /// The numbers of a tensor on the processor's backend, row by row; the tensor, if it is there, where it is of another format than `E`.
+#[expect(clippy::result_large_err, reason = "what comes back is the tensor itself")]
 pub(crate) fn processor_numbers<E: Element, const D: usize>(
     tensor: Tensor<D>,
 ) -> Result<Vec<E>, Option<Tensor<D>>> {
