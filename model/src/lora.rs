@@ -35,7 +35,7 @@ pub struct Lora {
     pub alpha: f64,
     /// Whether `alpha` is divided by √r instead of r.
     pub use_rslora: bool,
-    /// Probability that a number which an adapter takes is left out while training ([`Dropout`]).
+    /// Probability that a number which an adapter takes is left out while training ([`crate::dropout::Dropout`]).
     pub dropout: f64,
     /// Which projections have one.
     pub targets: Targets,

@@ -1,5 +1,5 @@
-//! What a run will take, worked out before it begins: bytes by part ([`memory`]), tokens by stage ([`work`]), and seconds from a short
-//! measurement ([`calibrate`]). What nobody can know, how long completions will be, is asked for; without an answer they are as long
+//! What a run will take, worked out before it begins: bytes by part (`memory`), tokens by stage (`work`), and seconds from a short
+//! measurement (`calibrate`). What nobody can know, how long completions will be, is asked for; without an answer they are as long
 //! as they may be.
 
 mod calibrate;
