@@ -59,7 +59,7 @@ fn groups(config: &Config) -> Vec<Group> {
 fn learnt(sets: &[&str], groups: &mut [Group]) -> Learnt {
     let config = config(sets);
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
-    let mut learner = Learner::new(&config.train, config.format(), policy, 1, &[]);
+    let mut learner = Learner::new(&config.train, config.format(), config.seed, policy, 1, &[]);
     let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
     learner.update(1, groups, &gradient).unwrap()
 }

@@ -3,13 +3,9 @@
 //! Numbers are in float32 unless a function says otherwise. What cannot be counted in 128 bits is the most that can.
 
 use crate::config::ModelConfig;
+use crate::cpu::{PANEL, columns_at_once};
+use crate::limits::Limits;
 use crate::logp::keeps_scores;
-
-/// Numbers of a panel, to which the processor's kernels fill up, and tokens of a block of keys and values.
-const PANEL: usize = 32;
-/// Logits that are held at once on the processor, in numbers, and the fewest columns of them.
-const LOGITS: usize = 1 << 22;
-const COLUMNS: usize = 512;
 
 /// Bytes of so many numbers in float32.
 pub fn f32s(sizes: &[usize]) -> u128 {
@@ -94,13 +90,13 @@ pub fn activations_on_processor(config: &ModelConfig, tokens: usize, recomputes:
 
 /// What the head of the processor's way takes while it works on so many states: a part of the vocabulary, laid out twice, and its logits.
 pub fn head_on_processor(config: &ModelConfig, states: usize) -> u128 {
-    let columns = (LOGITS / states.max(1)).max(COLUMNS).min(config.vocab_size);
+    let columns = columns_at_once(states).min(config.vocab_size);
     f32s(&[2 * config.hidden_size + states, columns])
 }
 
 /// What log-probabilities by tensor operations keep for the backward pass: the logits of so many states, their softmax and its logarithm, of
 /// no more states than are held at once.
 pub fn logits_by_tensors(config: &ModelConfig, states: usize) -> u128 {
-    let at_once = (LOGITS / config.vocab_size.max(1)).max(1);
+    let at_once = (Limits::USUAL.logits / config.vocab_size.max(1)).max(1);
     f32s(&[3, states.min(at_once), config.vocab_size])
 }

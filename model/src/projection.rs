@@ -5,8 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::module::linear;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::dropout::Dropout;
-use crate::dropout::Mark;
+use crate::dropout::{Dropout, Mark};
 use crate::dtype::{cast, widen};
 
 /// What runs a layer's projections.

@@ -146,7 +146,14 @@ fn prefill(plan: &Plan, device: &Device) -> Result<Repeat> {
 fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
     let config = config(plan)?;
     let policy = config.policy(Vec::new, &device.clone().autodiff())?;
-    let mut learner = Learner::new(&config.train, config.format(), policy, plan.repeats + 1, &[]);
+    let mut learner = Learner::new(
+        &config.train,
+        config.format(),
+        config.seed,
+        policy,
+        plan.repeats + 1,
+        &[],
+    );
     let [rows, width] = plan.shape.batch();
     let (rows, width) = (plan.rows.unwrap_or(rows), plan.length.unwrap_or(width));
     // Every token but a row's last is run, and every one but its first is learnt.

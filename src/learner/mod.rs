@@ -122,8 +122,16 @@ struct Snapshot {
 
 impl Learner {
     /// A learner about to do its first update of `updates` in all, on the policy's device and on `others`: each runs its share
-    /// of a step's groups and of its micro-batches. The policy's weights are in f32; they are saved in `format`.
-    pub fn new(train: &Train, format: Format, mut policy: Policy, updates: usize, others: &[Device]) -> Self {
+    /// of a step's groups and of its micro-batches. The policy's weights are in f32; they are saved in `format`. Random numbers are
+    /// those of a run's `seed`.
+    pub fn new(
+        train: &Train,
+        format: Format,
+        seed: u64,
+        mut policy: Policy,
+        updates: usize,
+        others: &[Device],
+    ) -> Self {
         policy.model = policy
             .model
             .with_gradient_checkpointing(train.gradient_checkpointing);
@@ -144,14 +152,9 @@ impl Learner {
             ref_sync: None,
             train: train.clone(),
             format,
-            seed: 0,
+            seed,
             policy,
         }
-    }
-
-    /// The same, whose random numbers are those of a run's seed.
-    pub fn seeded(self, seed: u64) -> Self {
-        Self { seed, ..self }
     }
 
     /// What update `update` leaves out of adapters' inputs.

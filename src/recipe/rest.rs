@@ -10,7 +10,7 @@ use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 
-use super::sft::{Row, loss};
+use super::sft::{Row, in_passes, loss};
 use super::{HeldOut, Recipe, StepError, check_effect};
 use crate::config::Config;
 use crate::demonstrate::Demonstration;
@@ -41,7 +41,14 @@ impl Rest {
         let reward = Reward::start(&config.grader, &config.reward)?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
-        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
+        let learner = Learner::new(
+            &config.train,
+            config.format(),
+            config.seed,
+            policy,
+            updates,
+            others,
+        );
         check_effect(&config, &learner)?;
         for problem in &problems {
             learner.policy.check_fits(problem, None, &config.rollout)?;
@@ -107,7 +114,7 @@ impl Rest {
                     let mut rows = rows[range].to_vec();
                     rows.sort_by_key(|(_, row)| row.context.len() + row.target.len());
                     let tokens = rows.iter().map(|(_, row)| row.target.len()).sum();
-                    let micros: Vec<&[Row]> = rows.chunks(train.per_device_train_batch_size).collect();
+                    let micros = in_passes(&train, &learner.policy.model, &rows);
                     let run = |model: &Llama, rows: &&[Row]| loss(model, rows, tokens);
                     let update = ((step - 1) * passes + pass) * parts + part;
                     let (update, losses) = learner.step(update, &micros, run)?;

@@ -45,8 +45,14 @@ impl Rl {
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
-        let learner = Learner::new(&config.train, config.format(), policy, updates, others);
-        let mut learner = learner.seeded(config.seed);
+        let mut learner = Learner::new(
+            &config.train,
+            config.format(),
+            config.seed,
+            policy,
+            updates,
+            others,
+        );
         check_effect(&config, &learner)?;
         if gradient.objective.needs_reference_model() {
             learner.keep_reference(config.objective.ref_sync());

@@ -9,7 +9,7 @@ use gcpo_model::logp::{completion_logp, tokens_run};
 use super::{HeldOut, Recipe, StepError};
 use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
-use crate::learner::{Learner, Limits, UpdateError};
+use crate::learner::{Learner, Limits, Train, UpdateError};
 use crate::policy::Policy;
 use crate::report::{Done, Sample, SftReport, StepReport, Stopwatch};
 use crate::source::Problems;
@@ -42,8 +42,14 @@ impl Sft {
             })?;
         }
         let updates = config.train.max_steps;
-        let learner =
-            Learner::new(&config.train, config.format(), policy, updates, others).seeded(config.seed);
+        let learner = Learner::new(
+            &config.train,
+            config.format(),
+            config.seed,
+            policy,
+            updates,
+            others,
+        );
         Ok(Self {
             held_out: HeldOut::of(&config, &problems)?,
             problems: Problems::new(problems, &config.data, config.seed),
@@ -83,6 +89,12 @@ fn pairs(rows: &[Row]) -> Vec<(&[u32], &[u32])> {
         .collect()
 }
 
+/// Demonstrations, in their order, in as many forward and backward passes as `[train]` allows.
+pub(super) fn in_passes<'a>(train: &Train, model: &Llama, rows: &'a [Row]) -> Vec<&'a [Row]> {
+    // Demonstrations of one problem may begin alike, but they come from different ones.
+    Limits::of(train).cut(rows, |_, _| false, |rows| tokens_run(model, &pairs(rows)))
+}
+
 /// The part of a micro-batch in the mean loss over all `tokens` target tokens of a step, as in transformers.
 pub(super) fn loss(model: &Llama, rows: &[Row], tokens: usize) -> Result<(Tensor<1>, f64), UpdateError> {
     let logp_bt = completion_logp(model, &pairs(rows), 1.0).logp_bt;
@@ -115,9 +127,7 @@ impl Recipe for Sft {
         let mut clock = Stopwatch::start();
         let rows = self.demonstrations(step)?;
         let tokens = rows.iter().map(|(_, row)| row.target.len()).sum();
-        let run = |rows: &[Row]| tokens_run(&self.learner.policy.model, &pairs(rows));
-        // Demonstrations of one problem may begin alike, but they come from different ones.
-        let micros = Limits::of(&self.config.train).cut(&rows, |_, _| false, run);
+        let micros = in_passes(&self.config.train, &self.learner.policy.model, &rows);
         let pass = |model: &Llama, rows: &&[Row]| loss(model, rows, tokens);
         let (update, losses) = self.learner.step(step - 1, &micros, pass)?;
         let report = SftReport {

@@ -2,10 +2,10 @@
 //!
 //! The arithmetic is that of burn's AdamW, operation by operation, so the bits are the same; what is saved is a dozen passes over memory.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::Primitive;
+use super::{Primitive, in_f32};
 use crate::device::Processor;
 use crate::host::on_this_processor;
 
@@ -43,10 +43,10 @@ impl AdamWStep {
         grad: &Tensor<1>,
         moments: Option<(&Tensor<1>, &Tensor<1>)>,
     ) -> Option<Stepped> {
-        let [value, grad] = [numbers(value)?, numbers(grad)?];
+        let [value, grad] = [in_f32(value.clone())?, in_f32(grad.clone())?];
         let moments = match moments {
             None => None,
-            Some((first, second)) => Some((numbers(first)?, numbers(second)?)),
+            Some((first, second)) => Some((in_f32(first.clone())?, in_f32(second.clone())?)),
         };
         let slice = |primitive| Primitive::as_slice::<f32>(primitive).expect("made contiguous");
         let (value, grad) = (slice(&value), slice(&grad));
@@ -116,15 +116,6 @@ impl AdamWStep {
             }
         });
     }
-}
-
-/// A tensor's numbers, in order.
-fn numbers(tensor: &Tensor<1>) -> Option<Primitive> {
-    let primitive = tensor.clone().try_into_primitive::<Processor>().ok()?;
-    (primitive.dtype() == DType::F32).then(|| match primitive.as_slice::<f32>() {
-        Some(_) => primitive,
-        None => primitive.to_contiguous(),
-    })
 }
 
 #[cfg(test)]

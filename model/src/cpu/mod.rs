@@ -26,9 +26,22 @@ mod weight;
 mod weights;
 
 use burn::backend::BackendTypes;
+use burn::tensor::{DType, Tensor};
+
+use crate::device::Processor;
 
 pub(crate) use cache::runtime;
-pub(crate) use train::{completion_logp, is_fused, tokens_run};
+pub(crate) use product::PANEL;
+pub(crate) use train::{columns_at_once, completion_logp, is_fused, tokens_run};
 
 /// A tensor on the processor.
-type Primitive = <crate::device::Processor as BackendTypes>::FloatTensorPrimitive;
+type Primitive = <Processor as BackendTypes>::FloatTensorPrimitive;
+
+/// A tensor whose numbers can be read where they lie, row by row; none where it is not f32 on the processor's backend.
+fn in_f32<const D: usize>(tensor: Tensor<D>) -> Option<Primitive> {
+    let primitive = tensor.try_into_primitive::<Processor>().ok()?;
+    (primitive.dtype() == DType::F32).then(|| match primitive.as_slice::<f32>() {
+        Some(_) => primitive,
+        None => primitive.to_contiguous(),
+    })
+}

@@ -14,7 +14,7 @@ pub(super) use tile::product;
 use tile::{depths, product_of_columns};
 
 /// Columns of a panel, slots of a block of keys: what all widths are rounded up to.
-pub(super) const PANEL: usize = 32;
+pub(crate) const PANEL: usize = 32;
 /// Lines of a panel that are transposed together.
 const STRIP: usize = 16;
 /// Lines of a result whose sums are in registers at once, at most.

@@ -15,6 +15,11 @@ const LOGITS: usize = 1 << 22;
 /// The fewest columns of a part of the vocabulary.
 const COLUMNS: usize = 512;
 
+/// Columns of the vocabulary whose logits of so many states are held at once.
+pub(crate) fn columns_at_once(states: usize) -> usize {
+    (LOGITS / states.max(1)).max(COLUMNS).next_multiple_of(PANEL)
+}
+
 /// A token that is asked for: which state predicts it, and where its log-probability goes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
@@ -140,7 +145,7 @@ impl Head {
 
     /// Parts of the vocabulary whose logits of so many states are held at once.
     fn parts(&self, states: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let columns = (LOGITS / states.max(1)).max(COLUMNS).next_multiple_of(PANEL);
+        let columns = columns_at_once(states);
         let v = self.v;
         (0..v)
             .step_by(columns)

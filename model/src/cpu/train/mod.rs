@@ -39,6 +39,8 @@ use crate::device::Processor;
 use crate::llama::Llama;
 use crate::tokens::fed;
 
+pub(crate) use self::head::columns_at_once;
+
 /// Log-probabilities, differentiable, and entropies: `[b, t]`.
 pub(crate) type Scored = (Tensor<2>, Tensor<2>);
 

@@ -4,13 +4,12 @@ use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use crate::config::ModelConfig;
-use crate::cpu::Primitive;
+use crate::cpu::{Primitive, in_f32};
 use crate::device::Processor;
-use crate::dropout::Dropout;
-use crate::dropout::Mask;
+use crate::dropout::{Dropout, Mask};
 use crate::llama::{FeedForward, Layer, Llama, RmsNorm, SelfAttention};
 
 /// A parameter's numbers in f32, and the node that its gradient is asked for by.
@@ -37,14 +36,7 @@ impl Values {
             ),
             false => None,
         };
-        let primitive = tensor.without_autodiff().try_into_primitive::<Processor>().ok()?;
-        if primitive.dtype() != DType::F32 {
-            return None;
-        }
-        let primitive = match primitive.as_slice::<f32>() {
-            Some(_) => primitive,
-            None => primitive.to_contiguous(),
-        };
+        let primitive = in_f32(tensor.without_autodiff())?;
         Some(Self { primitive, node })
     }
 
