@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use gcpo_data::files;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::RunDirError;
@@ -61,16 +60,12 @@ impl Lines {
     /// `line` ends with its line feed.
     fn add(&mut self, line: &[u8]) {
         self.count += 1;
-        let timed = line.windows(TIME.len()).any(|part| part == TIME);
-        let value: Option<Map<String, Value>> = timed.then(|| serde_json::from_slice(line).ok()).flatten();
-        match value {
-            Some(mut value) => {
-                value.retain(|key, _| !key.starts_with("time/"));
-                self.hasher.update(Value::Object(value).to_string());
-                self.hasher.update("\n");
-            }
-            None => self.hasher.update(line),
+        let mut from = 0;
+        while let Some((key, after)) = seconds(line, from) {
+            self.hasher.update(&line[from..key]);
+            from = after;
         }
+        self.hasher.update(&line[from..]);
     }
 
     fn extent(&self) -> Extent {
@@ -83,6 +78,29 @@ impl Lines {
 
 /// How a key of seconds begins.
 const TIME: &[u8] = b"\"time/";
+
+/// Where the next `"time/…":1.5` of a line is, from its beginning up to what follows, with the comma that goes with it.
+///
+/// Its text is taken out, and nothing is read as a number and written again: a digit that no number holds counts as well.
+fn seconds(line: &[u8], from: usize) -> Option<(usize, usize)> {
+    let begins = |at: usize| line[at..].starts_with(TIME) && matches!(line[at - 1], b'{' | b',');
+    (from.max(1)..line.len()).filter(|&at| begins(at)).find_map(|at| {
+        let key = at + TIME.len() + line[at + TIME.len()..].iter().position(|&byte| byte == b'"')?;
+        let number = line[key..].strip_prefix(b"\":")?;
+        let end = number.iter().position(|byte| matches!(byte, b',' | b'}'))?;
+        let is_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+        if end == 0 || !number[..end].iter().all(is_number) {
+            return None;
+        }
+        let end = key + 2 + end;
+        // The comma before it may have gone already, with the one before.
+        Some(match (line[at - 1], line[end]) {
+            (b',', _) if at > from => (at - 1, end),
+            (_, b',') => (at, end + 1),
+            _ => (at, end),
+        })
+    })
+}
 
 /// The lines of a file, each with its end. A last line without one was cut off while it was written, and is left out.
 ///
@@ -206,7 +224,7 @@ fn lock(file: &File) -> io::Result<()> {
 mod tests {
     use std::fs;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -249,11 +267,38 @@ mod tests {
             (format!("{text}more\n"), true),
             (shorter, false),
             // Seconds are no two times the same.
-            (text.replace("{\"step", "{\"time/secs\":1.5,\"step"), true),
+            (
+                text.replace("{\"step", "{\"time/a\":1.5,\"time/b\":2,\"step"),
+                true,
+            ),
+            (text.replace('}', ",\"time/secs\":1e-7,\"time/b\":2}"), true),
+            // A text is none of them, and neither is a part of one.
+            (text.replace('}', ",\"time/secs\":\"1\"}"), false),
+            (text.replace('}', ",\"said\":\"{\\\"time/secs\\\":1}\"}"), false),
             (text.replacen("0.1", "0.2", 1), false),
         ] {
             fs::write(&path, text).unwrap();
             assert_eq!(JsonLog::begins_with(&path, &extent).unwrap(), same);
+        }
+    }
+
+    #[test]
+    fn a_digit_that_no_number_holds_is_missed_in_a_line_with_seconds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        let mut log = JsonLog::create(&path).unwrap();
+        let third = 0.142_857_142_857_142_85_f64;
+        log.append(&json!({ "loss": third, "kl": 1e-7, "time/secs": 0.5 }))
+            .unwrap();
+        let extent = log.sync().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        for (from, to) in [("4285,", "4284,"), ("1e-7", "1E-7"), ("\"loss\":", "\"loss\": ")] {
+            let damaged = text.replace(from, to);
+            assert_ne!(damaged, text);
+            let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+            assert_eq!(read(&damaged), read(&text), "the same numbers");
+            fs::write(&path, damaged).unwrap();
+            assert!(!JsonLog::begins_with(&path, &extent).unwrap(), "{to}");
         }
     }
 
