@@ -9,12 +9,13 @@ Without arguments: PEFT puts random adapters on the tiny checkpoints of make_mod
 them. Each directory is a PEFT directory and has `expected.safetensors`:
     ids [b, t]; logits [b, t, v]; logits_merged [b, t, v] of merge_and_unload()
     loss []: mean cross-entropy of every token given those before it
-    grad.MODULE.lora_{A,B}: gradients of the factors
+    grad.MODULE.lora_{A,B,magnitude_vector}: gradients of the factors
 
 `check` loads an adapter that gcpo wrote (a run's checkpoints/step-N) into PEFT and compares log-probabilities with what
 `gcpo score --model BASE --adapter ADAPTER --json` printed, and those of the merged directory that `gcpo merge` wrote.
 
-Made with torch 2.15, transformers 5.24 and peft 0.21, `lora_phi4_mini` with torch 2.9.1 and 5.23.
+Made with torch 2.15, transformers 5.24 and peft 0.21, `lora_phi4_mini` with torch 2.9.1 and 5.23, `lora_dora*` with
+torch 2.9.1, 5.23 and peft 0.18.
 """
 
 import json
@@ -35,6 +36,9 @@ CASES = {
     "lora_qwen2": ("qwen2", dict(r=3, lora_alpha=16, target_modules="all-linear")),
     # Fused matrices.
     "lora_phi4_mini": ("phi4_mini", dict(r=2, lora_alpha=4, target_modules="all-linear")),
+    # DoRA, without biases and beside them.
+    "lora_dora": ("untied", dict(r=2, lora_alpha=3, target_modules=["q_proj", "o_proj", "down_proj"], use_dora=True)),
+    "lora_dora_qwen2": ("qwen2", dict(r=2, lora_alpha=8, target_modules=["q_proj", "v_proj"], use_dora=True)),
 }
 
 
@@ -49,7 +53,9 @@ def make(name, base, config, seed):
     generator = torch.Generator().manual_seed(seed)
     for key, parameter in model.named_parameters():
         if "lora_" in key:
-            parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+            noise = 0.3 * torch.randn(parameter.shape, generator=generator)
+            # Magnitudes are lengths: they stay near those of the base.
+            parameter.data = parameter.data * (1 + noise) if "magnitude" in key else noise
     model.peft_config["default"].base_model_name_or_path = base
     model.save_pretrained(path)
     (path / "README.md").unlink(missing_ok=True)

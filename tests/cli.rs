@@ -27,8 +27,46 @@ fn help_and_version_are_there() {
     ] {
         assert!(text.contains(command), "{command} is not in\n{text}");
     }
-    let version = String::from_utf8(gcpo(dir.path(), &["--version"]).stdout).unwrap();
-    assert_eq!(version.trim(), format!("gcpo {}", env!("CARGO_PKG_VERSION")));
+    let version = concat!("gcpo ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(success(dir.path(), &["-V"]).0.trim(), version);
+    // Every build has the processor.
+    let (long, _) = success(dir.path(), &["--version"]);
+    assert!(
+        long.starts_with(version) && long.contains("\nfeatures: "),
+        "{long}"
+    );
+}
+
+#[test]
+fn shells_and_man_know_every_command() {
+    let dir = temp();
+    let (help, _) = success(dir.path(), &["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (script, _) = success(dir.path(), &["completions", shell]);
+        for command in &commands {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        assert!(script.contains("run-dir"), "{shell}");
+    }
+    let text = failure(dir.path(), &["completions", "cmd"]);
+    assert!(text.contains("possible values: bash"), "{text}");
+
+    success(dir.path(), &["man", "--out", "man1"]);
+    let page = |name: &str| fs::read_to_string(dir.path().join("man1").join(name)).unwrap();
+    for command in &commands {
+        let page = page(&format!("gcpo-{command}.1"));
+        assert!(page.starts_with(".ie") || page.contains(".TH"), "{page}");
+        assert!(page.contains("SYNOPSIS"), "{command}");
+    }
+    assert_eq!(page("gcpo.1").trim(), success(dir.path(), &["man"]).0.trim());
+    fs::write(dir.path().join("file"), "").unwrap();
+    assert!(failure(dir.path(), &["man", "--out", "file"]).contains("file"));
 }
 
 #[test]

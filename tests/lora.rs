@@ -248,6 +248,51 @@ fn dropout_repeats_resumes_and_stays_in_training() {
 }
 
 #[test]
+fn dora_is_trained_resumed_and_merged() {
+    let dir = temp();
+    let dir = dir.path();
+    quickstart(&dir.join("base"));
+    let run = RUN
+        .replace("quickstart", "base")
+        .replace("r = 4", "r = 4\n    use_dora = true\n    lora_dropout = 0.1");
+    fs::write(dir.join("run.toml"), run.replace("every = 2", "every = 1")).unwrap();
+    let two = ["--run-dir", "run", "--set", "train.max_steps=2"];
+    let (_, said) = success(dir, &train(&two));
+    assert!(
+        said.contains("use_dora: training computes by tensor operations"),
+        "{said}"
+    );
+    let step = dir.join("run/checkpoints/step-2");
+    let names = tensor_names(&step.join("adapter_model.safetensors"));
+    let magnitude = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector";
+    assert!(names.contains(&magnitude.to_owned()), "{names:?}");
+    copy(&dir.join("run"), &dir.join("again"));
+    fs::remove_dir_all(dir.join("again/checkpoints/step-2")).unwrap();
+    success(dir, &train(&["--resume", "again"]));
+    let again = files(&dir.join("again/checkpoints/step-2"));
+    for (path, bytes) in files(&step) {
+        assert!(again.get(&path) == Some(&bytes), "{} differs", path.display());
+    }
+    wide(dir);
+    let adapter = "run/checkpoints/step-2";
+    success(
+        dir,
+        &[
+            "merge",
+            "--model",
+            "wide",
+            "--adapter",
+            adapter,
+            "--out",
+            "merged",
+        ],
+    );
+    let adapted = scores(dir, &["--model", "wide", "--adapter", adapter]);
+    assert!(distance(&adapted, &scores(dir, &["--model", "wide"])) > 0.05);
+    assert!(distance(&adapted, &scores(dir, &["--model", "merged"])) < 1e-4);
+}
+
+#[test]
 fn an_adapter_is_scored_evaluated_sampled_from_and_merged_alike() {
     let dir = temp();
     let dir = dir.path();

@@ -26,3 +26,13 @@ pub use problem::Problem;
 pub use prompt::{PromptError, Prompts, Templates};
 pub use solution::{Form, NoSolution, right_solution, wrong_solution};
 pub use tokenizer::{Tokenizer, TokenizerError};
+
+/// The features that this crate was built with.
+pub fn features() -> Vec<&'static str> {
+    let features = [
+        ("hub", cfg!(feature = "hub")),
+        ("parquet", cfg!(feature = "parquet")),
+    ];
+    let built = features.into_iter().filter(|(_, built)| *built);
+    built.map(|(name, _)| name).collect()
+}

@@ -1,5 +1,6 @@
 //! The language models of gcpo: a Llama-style decoder on burn, its cache and its checkpoints.
 
+pub mod adapter;
 mod attend;
 mod attention;
 pub mod cache;

@@ -1,7 +1,9 @@
-//! LoRA (Hu et al., 2021): `y = W x + s B A x` beside frozen projections, with PEFT's meaning of every number.
+//! LoRA (Hu et al., 2021): `y = W x + s B A x` beside frozen projections, and DoRA (Liu et al., 2024), where each output is also
+//! scaled, `y = m / ‖W + s B A‖ · (W x + s B A x)`, `m` trained and the lengths of the rows constants of the gradient (section 4.3).
+//! With PEFT's meaning of every number.
 //!
-//! burn's part is the place: a [`LoraAdapter`] is attached to a projection's weight, and every walk over the module then finds
-//! its two factors. Three things of burn's do not fit and are done here:
+//! burn's part is the place: a `Reparameterization`, here [`Adapter`], is attached to a projection's weight, and every walk over
+//! the module then finds its factors. Three things of burn's own `LoraAdapter` do not fit and are done here:
 //!
 //! * burn composes `W + s A B` whenever the weight is read, so that backward makes a gradient of `W`'s size: `projection` runs
 //!   the factors beside `W` instead, and only they cost anything more than the forward pass;
@@ -13,12 +15,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use burn::module::{LoraAdapter, Module as _, Param, Reparameterizer};
+use burn::module::{Module as _, Param, Reparameterizer};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::adapter::lengths;
+pub use crate::adapter::{Adapter, adapter};
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
+use crate::dtype::widen;
 use crate::llama::Llama;
 use crate::names::{self, ParamPath, with_value};
 
@@ -37,6 +42,8 @@ pub struct Lora {
     pub use_rslora: bool,
     /// Probability that a number which an adapter takes is left out while training ([`crate::dropout::Dropout`]).
     pub dropout: f64,
+    /// Whether outputs are scaled as well (DoRA).
+    pub use_dora: bool,
     /// Which projections have one.
     pub targets: Targets,
 }
@@ -144,14 +151,29 @@ pub fn attach(model: Llama, lora: &Lora, draw: &mut dyn FnMut() -> f64) -> Resul
             let [from, to] = projection.weight.shape().dims();
             let bound = (from as f64).powf(-0.5);
             let a = (0..from * lora.r).map(|_| ((2.0 * draw() - 1.0) * bound) as f32);
-            factors.insert(path, [a.collect(), vec![0.0; lora.r * to]]);
+            let factors_of = Factors {
+                a: a.collect(),
+                b: vec![0.0; lora.r * to],
+                magnitude: lora.use_dora.then(|| {
+                    let lengths = lengths(widen(projection.weight.base().without_autodiff()));
+                    lengths.try_into_vec_as().expect("weights can be read as f32")
+                }),
+            };
+            factors.insert(path, factors_of);
         }
     }
     Ok(put(model, lora, factors))
 }
 
+/// The numbers of an adapter, as they are kept here.
+struct Factors {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    magnitude: Option<Vec<f32>>,
+}
+
 /// The model with adapters of these numbers, by the paths of their projections.
-fn put(model: Llama, lora: &Lora, factors: BTreeMap<String, [Vec<f32>; 2]>) -> Llama {
+fn put(model: Llama, lora: &Lora, factors: BTreeMap<String, Factors>) -> Llama {
     model.apply_reparameterization(Put {
         r: lora.r,
         scale: lora.scale(),
@@ -162,17 +184,17 @@ fn put(model: Llama, lora: &Lora, factors: BTreeMap<String, [Vec<f32>; 2]>) -> L
 struct Put {
     r: usize,
     scale: f64,
-    factors: BTreeMap<String, [Vec<f32>; 2]>,
+    factors: BTreeMap<String, Factors>,
 }
 
 impl Reparameterizer for Put {
-    type Reparam = LoraAdapter;
+    type Reparam = Adapter;
 
     fn reparameterize<const D: usize>(
         &mut self,
         path: &str,
         param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
+    ) -> (Param<Tensor<D>>, Option<Adapter>) {
         let (shape, device) = (param.lazy_shape(), param.lazy_device());
         let base = param.set_require_grad(false);
         // burn's path names the variants of enums too, which alone begin with a capital.
@@ -181,16 +203,21 @@ impl Reparameterizer for Put {
             .filter(|name| !name.starts_with(char::is_uppercase));
         let path = fields.collect::<Vec<_>>().join(".");
         let factors = path.strip_suffix(".weight");
-        let Some([a, b]) = factors.and_then(|path| self.factors.remove(path)) else {
+        let Some(of) = factors.and_then(|path| self.factors.remove(path)) else {
             return (base, None);
         };
         let factor = |values: Vec<f32>, shape: [usize; 2]| {
             let tensor = Tensor::from_data(TensorData::new(values, shape), (&device, DType::F32));
             Param::from_tensor(tensor)
         };
-        let adapter = LoraAdapter {
-            a: factor(a, [shape[0], self.r]),
-            b: factor(b, [self.r, shape[1]]),
+        let magnitude = |values: Vec<f32>| {
+            let data = TensorData::new(values, [shape[1]]);
+            Param::from_tensor(Tensor::from_data(data, (&device, DType::F32)))
+        };
+        let adapter = Adapter {
+            a: factor(of.a, [shape[0], self.r]),
+            b: factor(of.b, [self.r, shape[1]]),
+            magnitude: of.magnitude.map(magnitude),
             scale: self.scale,
         };
         (base, Some(adapter))
@@ -210,7 +237,7 @@ pub fn detach(model: &Llama) -> Llama {
 /// The paths of the projections that have an adapter.
 pub fn places(model: &Llama) -> Vec<String> {
     let all = model.projections().into_iter();
-    let with = all.filter(|(_, projection)| projection.weight.adapter().is_some());
+    let with = all.filter(|(_, projection)| adapter(projection).is_some());
     with.map(|(path, _)| path).collect()
 }
 
@@ -220,15 +247,15 @@ pub fn places(model: &Llama) -> Vec<String> {
 /// # Panics
 /// The adapters are at other places.
 pub fn follow(model: Llama, of: &Llama) -> Llama {
-    let mut factors = Factors(Vec::new());
+    let mut factors = Found(Vec::new());
     names::visit(of, &mut factors);
     let mut factors = factors.0.into_iter();
     names::map(model, &mut Follow(&mut factors))
 }
 
-struct Factors(Vec<Tensor<1>>);
+struct Found(Vec<Tensor<1>>);
 
-impl names::Visit for Factors {
+impl names::Visit for Found {
     fn float<const D: usize>(&mut self, at: &ParamPath, param: &Param<Tensor<D>>) {
         if at.is_adapter() {
             let value = param.val().without_autodiff();

@@ -4,8 +4,11 @@
 //! module spells the names; everything that needs them walks with [`visit`] or [`map`]. burn's `ParamId`s are drawn at
 //! random: they tell the parameters of one process apart, and nothing that is written down may depend on them.
 
-use burn::module::{LoraAdapter, Module, ModuleMapper, ModuleVisitor, Param, Reparameterization as _};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+
+/// What a walk calls an adapter ([`crate::adapter`]) that is attached to a parameter.
+pub const ADAPTER: &str = "lora";
 
 /// What is done with every parameter of a module.
 pub trait Visit {
@@ -121,9 +124,9 @@ impl ParamPath {
         names.join(".")
     }
 
-    /// Whether the parameter is a factor of an adapter ([`crate::lora`]) that is attached to another one.
+    /// Whether the parameter is part of an adapter ([`crate::lora`]) that is attached to another one.
     pub fn is_adapter(&self) -> bool {
-        matches!(self.fields.as_slice(), [.., (of, _), _] if of == LoraAdapter::NAME)
+        matches!(self.fields.as_slice(), [.., (of, _), _] if of == ADAPTER)
     }
 
     /// A projection's matrix is `[in, out]` here and `[out, in]` in a checkpoint.

@@ -5,6 +5,7 @@ use burn::nn::Linear;
 use burn::tensor::module::linear;
 use burn::tensor::{Tensor, TensorData};
 
+use crate::adapter::adapter;
 use crate::dropout::{Dropout, Mark};
 use crate::dtype::{cast, widen};
 
@@ -27,14 +28,24 @@ impl Projector<'_> {
     /// The projection `name` of `x`, `[n, in]` to `[n, out]`, with its adapter where it has one. The factors are in f32; the sum is
     /// rounded to the format of `x` once.
     pub fn project(self, name: &str, projection: &Linear, x: Tensor<2>) -> Tensor<2> {
-        let Some(adapter) = projection.weight.adapter() else {
+        let Some(adapter) = adapter(projection) else {
             return projection.forward(x);
         };
         let dtype = x.dtype();
-        let bias = projection.bias.as_ref().map(Param::val);
-        let low = self.dropped(name, widen(x.clone())).matmul(adapter.a.val());
+        let (base, bias) = (projection.weight.base(), projection.bias.as_ref().map(Param::val));
+        let dropped = self.dropped(name, widen(x.clone()));
+        let low = dropped.clone().matmul(adapter.a.val());
         let delta = low.matmul(adapter.b.val()).mul_scalar(adapter.scale);
-        cast(widen(linear(x, projection.weight.base(), bias)) + delta, dtype)
+        let sum = match adapter.factors(base.clone()) {
+            None => widen(linear(x, base, bias)) + delta,
+            Some(factors) => {
+                let plain = widen(linear(x, base.clone(), bias));
+                // As PEFT: what is left out is left out of what is scaled, too.
+                let scaled = widen(linear(cast(dropped, dtype), base, None));
+                plain + scaled * (factors.clone() - 1.0) + delta * factors
+            }
+        };
+        cast(sum, dtype)
     }
 
     /// What an adapter takes of `x`, `[n, in]`. The factors are made on the host, so that they are the same on every device.

@@ -4,6 +4,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
@@ -20,7 +21,7 @@ use crate::sweep::Axis;
 ///
 /// Without a command it trains the quickstart: a tiny bundled model on generated arithmetic, in minutes on a CPU.
 #[derive(Debug, Parser)]
-#[command(name = "gcpo", version, args_conflicts_with_subcommands = true)]
+#[command(name = "gcpo", version, long_version = BUILT_WITH.as_str(), args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do; nothing is the quickstart.
     #[command(subcommand)]
@@ -29,6 +30,17 @@ pub struct Cli {
     #[command(flatten)]
     pub quickstart: RunArgs,
 }
+
+/// The version, and what the binary was built with.
+static BUILT_WITH: LazyLock<String> = LazyLock::new(|| {
+    let mut features = gcpo_model::device::features();
+    features.extend(gcpo_data::features());
+    let features = match features.is_empty() {
+        true => "none".to_owned(),
+        false => features.join(", "),
+    };
+    format!("{}\nfeatures: {features}", env!("CARGO_PKG_VERSION"))
+});
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -61,6 +73,10 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Lend a device of this machine to programs on others, which name it remote:host:port
     Serve(ServeArgs),
+    /// Print what makes a shell complete commands and options
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write that of each command
+    Man(ManArgs),
 }
 
 /// Where to compute.
@@ -446,6 +462,21 @@ fn shard_size(text: &str) -> Result<ByteSize, String> {
         .ok()
         .filter(|size: &ByteSize| size.0 > 0)
         .ok_or_else(|| "give a size above 0, such as 5GB".into())
+}
+
+/// `gcpo completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell, such as `gcpo completions bash > ~/.local/share/bash-completion/completions/gcpo`.
+    pub shell: clap_complete::Shell,
+}
+
+/// `gcpo man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write gcpo.1 and a page for each command into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[cfg(test)]

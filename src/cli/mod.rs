@@ -3,11 +3,13 @@
 pub mod args;
 pub mod bench;
 pub mod check;
+pub mod completions;
 pub mod devices;
 pub mod eval;
 pub mod generate;
 pub mod grade;
 pub mod inspect;
+pub mod man;
 pub mod merge;
 pub mod plan;
 pub mod run;
@@ -77,6 +79,8 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Check(args)) => check::run(args)?,
         Some(Command::Devices(args)) => devices::run(args)?,
         Some(Command::Serve(args)) => serve::run(args)?,
+        Some(Command::Completions(args)) => completions::run(args)?,
+        Some(Command::Man(args)) => man::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,10 @@ use gcpo_data::nearest;
 use super::Draft;
 use crate::section::{ConfigError, Section as _};
 
+/// Why there is no QLoRA.
+const QUANTISED: &str = "burn's autodiff makes every quantised matrix float again, so a quantised base saves nothing: \
+                         `train.dtype = \"bfloat16\"` halves it (docs/configs.md#adapters)";
+
 /// Names of TRL's `GRPOConfig`, transformers' `TrainingArguments` and verl's config, and what they are here: a key, or what to do
 /// where there is none.
 #[rustfmt::skip]
@@ -44,6 +48,10 @@ const NAMES: &[(&str, Here)] = &[
     ("per_device_eval_batch_size",  Note("rows that are decoded together are bounded by `rollout.max_rows`")),
     ("gradient_checkpointing",      Key("train.gradient_checkpointing")),
     ("save_strategy",               Note("set `checkpoint.every`, 0 for the end only")),
+    ("load_in_8bit",                Note(QUANTISED)),
+    ("load_in_4bit",                Note(QUANTISED)),
+    ("quantization",                Note(QUANTISED)),
+    ("quantization_config",         Note(QUANTISED)),
     ("use_vllm",                    Note("sampling is built in: leave it out")),
     // verl.
     ("lr",                          Key("train.learning_rate")),

@@ -22,6 +22,7 @@ use gcpo_model::dropout::Dropout;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
+use gcpo_model::logp::is_fused;
 use gcpo_model::lora::{self, Peft};
 use rand::Rng as _;
 use thiserror::Error;
@@ -171,6 +172,17 @@ impl Learner {
             p,
             key: stream.rng().next_u64(),
         })
+    }
+
+    /// Whether the processor's kernels would train this policy if its adapters were no DoRA.
+    pub fn is_slowed_by_dora(&self) -> bool {
+        let model = &self.policy.model;
+        let has_dora = self
+            .policy
+            .adapter
+            .as_ref()
+            .is_some_and(|adapter| adapter.lora.use_dora);
+        has_dora && !is_fused(model) && is_fused(&lora::detach(model))
     }
 
     /// Keeps the policy as it is for the reference model: the same weights until the policy's change. Where it has adapters, that is
@@ -404,6 +416,7 @@ impl Learner {
         let (saved, adapter) = Peft::load(lora::detach(&self.policy.model), dir)?;
         let is_same = adapter.lora.r == own.lora.r
             && adapter.lora.scale() == own.lora.scale()
+            && adapter.lora.use_dora == own.lora.use_dora
             && lora::places(&saved) == lora::places(&self.policy.model);
         if !is_same {
             bail!(

@@ -28,7 +28,7 @@ fn group_advantage(rewards_pg: Tensor<2>) -> Vec<f64> {
 type Grid = Vec<Vec<f64>>;
 
 /// A batch on the host, so that tests can change single cells.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Host {
     logp: Grid,
     logp_old: Grid,

@@ -159,6 +159,7 @@ impl<'a> Facts<'a> {
         lengths.sort_by_key(|of| std::cmp::Reverse(of.projected().max(of.asked())));
         let on_processor = is_processor(&run.policy.model.device());
         let is_f32 = config.train.dtype == Dtype::F32;
+        let has_dora = config.model.lora.as_ref().is_some_and(|lora| lora.use_dora);
         Ok(Self {
             run,
             lengths,
@@ -169,7 +170,7 @@ impl<'a> Facts<'a> {
                 .prompts_per_step
                 .div_ceil(config.train.devices.len().max(1)),
             on_processor,
-            is_fused: on_processor && is_f32 && run.network.is_plain_llama(),
+            is_fused: on_processor && is_f32 && !has_dora && run.network.is_plain_llama(),
             integrates,
             projects: objective.needs_projection(),
             has_kappa: objective.needs_projected_reference(),

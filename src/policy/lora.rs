@@ -25,6 +25,8 @@ section! {
         pub target_modules: TargetModules = TargetModules::default(),
         /// Whether `lora_alpha` is divided by √r instead of r. Source: PEFT (rank-stabilised LoRA).
         pub use_rslora: bool = false,
+        /// Whether each output of a projection with an adapter is scaled as well, by a number that is trained (DoRA, arXiv 2402.09353). Source: PEFT.
+        pub use_dora: bool = false,
     }
 }
 
@@ -58,26 +60,28 @@ impl LoraSettings {
         let (d, f) = (config.hidden_size, config.intermediate_size);
         let q = config.num_attention_heads * config.head_dim;
         let kv = config.num_key_value_heads * config.head_dim;
+        // What each takes and gives.
         let split = [
-            ("q_proj", d + q),
-            ("k_proj", d + kv),
-            ("v_proj", d + kv),
-            ("o_proj", q + d),
-            ("gate_proj", d + f),
-            ("up_proj", d + f),
-            ("down_proj", f + d),
+            ("q_proj", d, q),
+            ("k_proj", d, kv),
+            ("v_proj", d, kv),
+            ("o_proj", q, d),
+            ("gate_proj", d, f),
+            ("up_proj", d, f),
+            ("down_proj", f, d),
         ];
-        let fused = [("qkv_proj", d + q + 2 * kv), ("gate_up_proj", d + 2 * f)];
-        let sides: usize = match &self.target_modules.0 {
-            Targets::AllLinear => split.iter().map(|(_, sides)| sides).sum(),
+        let fused = [("qkv_proj", d, q + 2 * kv), ("gate_up_proj", d, 2 * f)];
+        let of = |from: usize, to: usize| self.r * (from + to) + if self.use_dora { to } else { 0 };
+        let of_layer: usize = match &self.target_modules.0 {
+            Targets::AllLinear => split.iter().map(|&(_, from, to)| of(from, to)).sum(),
             Targets::Named(names) => split
                 .iter()
                 .chain(&fused)
-                .filter(|(name, _)| names.iter().any(|asked| asked.ends_with(name)))
-                .map(|(_, sides)| sides)
+                .filter(|(name, ..)| names.iter().any(|asked| asked.ends_with(name)))
+                .map(|&(_, from, to)| of(from, to))
                 .sum(),
         };
-        config.num_hidden_layers * self.r * sides
+        config.num_hidden_layers * of_layer
     }
 
     /// The adapters that it says.
@@ -86,6 +90,7 @@ impl LoraSettings {
             r: self.r,
             alpha: self.lora_alpha,
             use_rslora: self.use_rslora,
+            use_dora: self.use_dora,
             dropout: self.lora_dropout,
             targets: self.target_modules.0.clone(),
         }

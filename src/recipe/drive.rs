@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 use super::Recipe;
 use super::resume::Start;
 use crate::config::Config;
+use crate::console::say;
 use crate::eval::report::SuiteReport;
-use crate::report::{Evaluation, Progress, Sample, StepReport, Stopwatch};
-use crate::run::log::JsonLog;
+use crate::report::{Evaluation, Health, Progress, Sample, StepReport, Stopwatch};
+use crate::run::log::{self, JsonLog};
 use crate::run::{LOGS, SavedStep, Stop, TrainerState};
 
 /// How a run went.
@@ -38,6 +39,7 @@ struct Drive<'a> {
     metrics: JsonLog,
     samples: JsonLog,
     progress: Progress,
+    health: Health,
     outcome: Outcome,
     saves: Saves,
 }
@@ -80,6 +82,17 @@ pub fn drive(recipe: &mut dyn Recipe, config: &Config, start: &Start, stop: &Sto
     Ok(drive.outcome)
 }
 
+/// The health of a run after the steps that it has written.
+fn health(config: &Config, metrics: &JsonLog) -> Result<Health> {
+    let projects = config.objective_row().constant_upsilon().is_none();
+    let mut health = Health::new(config.run.health_steps, projects);
+    for line in log::read(metrics.path())?.lines() {
+        // What was wrong before was said.
+        health.after(&serde_json::from_str(line).context("a line of metrics.jsonl")?);
+    }
+    Ok(health)
+}
+
 impl<'a> Drive<'a> {
     fn new(recipe: &'a mut dyn Recipe, config: &'a Config, start: &'a Start, first: usize) -> Result<Self> {
         let run = &start.run;
@@ -91,11 +104,13 @@ impl<'a> Drive<'a> {
             None => run.create_log(name),
         };
         let [metrics, samples] = LOGS;
+        let metrics = log(metrics)?;
         Ok(Self {
             recipe,
             config,
             start,
-            metrics: log(metrics)?,
+            health: health(config, &metrics)?,
+            metrics,
             samples: log(samples)?,
             progress: Progress::new(config.train.max_steps, first),
             outcome: Outcome {
@@ -178,7 +193,12 @@ impl<'a> Drive<'a> {
         for sample in samples {
             self.samples.append(sample)?;
         }
-        Ok(self.metrics.append(&report.metrics().into_line())?)
+        let line = report.metrics().into_line();
+        self.metrics.append(&line)?;
+        for what in self.health.after(&line) {
+            say!("warning: step {}: {what}", report.step);
+        }
+        Ok(())
     }
 
     fn evaluate(&mut self, step: usize) -> Result<Option<Evaluation>> {

@@ -13,6 +13,7 @@ use gcpo_data::Problem;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
+use crate::console::note;
 use crate::demonstrate::DemonstrationError;
 use crate::group::Group;
 use crate::learner::{Learner, UpdateError};
@@ -43,11 +44,17 @@ pub trait Recipe {
     fn problems(&self) -> &[Problem];
 }
 
-/// Refuses what would be without effect on the learner's device.
+/// Refuses what would be without effect on the learner's device, and says what is slow there.
 fn check_effect(config: &Config, learner: &Learner) -> Result<(), ConfigError> {
     if config.objective.sync_ref_model == Some(true) && learner.policy.adapter.is_some() {
         let what = "the reference model of adapters is the policy with these off, which cannot follow them";
         return Err(config.blame("objective.sync_ref_model", what, "leave it out"));
+    }
+    if learner.is_slowed_by_dora() {
+        note(
+            "note: model.lora.use_dora: training computes by tensor operations, slower than without it: the processor's kernels \
+             know no DoRA",
+        );
     }
     Ok(())
 }

@@ -14,6 +14,9 @@ section! {
         /// The run directory; `--run-dir` wins. Left out of the `config.toml` in a run directory, so that it runs again as it is.
         /// Default: `runs/NAME-TIMESTAMP`. Source: this project.
         pub dir: Option<PathBuf>,
+        /// Steps over which something must be wrong before it is said: all rewards equal, all completions cut, Υ nearly constant and the
+        /// like (docs/runs.md#health). 0 says nothing. Source: this project.
+        pub health_steps: usize = 10,
     }
 }
 

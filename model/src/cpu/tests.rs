@@ -148,6 +148,7 @@ fn adapters_over_bfloat16_are_not_rounded() {
         r: 2,
         alpha: 3.0,
         use_rslora: false,
+        use_dora: false,
         dropout: 0.0,
         targets: Targets::Named(vec!["q_proj".into(), "down_proj".into()]),
     };

@@ -30,6 +30,20 @@ pub(super) fn is_built(kind: BackendKind) -> bool {
     }
 }
 
+/// The features that this binary was built with.
+pub fn features() -> Vec<&'static str> {
+    let kinds = [
+        ("cuda", BackendKind::Cuda),
+        ("metal", BackendKind::Metal),
+        ("ndarray", BackendKind::NdArray),
+        ("vulkan", BackendKind::Vulkan),
+        ("wgpu", BackendKind::Wgpu),
+    ];
+    let built = kinds.into_iter().filter(|(_, kind)| is_built(*kind));
+    let remote = super::remote::BUILT.then_some("remote");
+    built.map(|(name, _)| name).chain(remote).collect()
+}
+
 /// The backend of the processor, for what works on its numbers themselves.
 pub(crate) type Processor = Flex;
 

@@ -16,7 +16,7 @@ mod tests;
 mod way_back;
 
 pub(crate) use backends::{Processor, processor, processor_numbers};
-pub use backends::{is_processor, threads};
+pub use backends::{features, is_processor, threads};
 pub use error::DeviceError;
 pub use memory::{Memory, held_by_this_process, of_this_machine, peak_of_this_process};
 pub use open::{Listed, Missing, list, of_tests, of_tests_in_f64, open};

@@ -95,6 +95,7 @@ fn adapted(model: Llama, targets: &[&str]) -> Llama {
         r: 3,
         alpha: 5.0,
         use_rslora: false,
+        use_dora: false,
         dropout: 0.2,
         targets: Targets::Named(targets.iter().map(|&name| name.to_owned()).collect()),
     };

@@ -8,10 +8,12 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use burn::module::Param;
+use burn::tensor::Tensor;
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
-use super::{Lora, LoraError, Targets, leaf, means, put};
+use super::{Factors, Lora, LoraError, Targets, adapter, leaf, means, put};
 use crate::checkpoint::{CheckpointError, Entry, Header, READ, check_numbers, decode, transpose};
 use crate::dtype::Dtype;
 use crate::fields::{self, Reader};
@@ -25,13 +27,15 @@ pub use crate::checkpoint::ADAPTER as CONFIG;
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 
 const PREFIX: &str = "base_model.model.";
+const MAGNITUDE: &str = "lora_magnitude_vector";
 
 /// Keys that are read.
-const READ_KEYS: [&str; 8] = [
+const READ_KEYS: [&str; 9] = [
     "peft_type",
     "r",
     "lora_alpha",
     "use_rslora",
+    "use_dora",
     "lora_dropout",
     "target_modules",
     "init_lora_weights",
@@ -81,22 +85,20 @@ impl Peft {
         let mut tensors = Vec::new();
         let mut leaves: Vec<String> = Vec::new();
         for (at, projection) in model.projections() {
-            let Some(adapter) = projection.weight.adapter() else {
+            let Some(adapter) = adapter(projection) else {
                 continue;
             };
             leaves.push(leaf(&at).to_owned());
             for (name, factor) in [("lora_A", &adapter.a), ("lora_B", &adapter.b)] {
                 let [rows, columns] = factor.shape().dims();
                 let name = format!("{PREFIX}{at}.{name}.weight");
-                let values: Vec<f32> = factor
-                    .val()
-                    .without_autodiff()
-                    .try_into_vec_as()
-                    .expect("a parameter can be read as f32");
-                check_numbers(&values, Dtype::F32, &path, &name)?;
-                let values = transpose(&values, rows, columns);
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                tensors.push((name, vec![columns, rows], bytes));
+                let values = transpose(&numbers(factor, &path, &name)?, rows, columns);
+                tensors.push((name, vec![columns, rows], bytes(&values)));
+            }
+            if let Some(magnitude) = &adapter.magnitude {
+                let name = format!("{PREFIX}{at}.{MAGNITUDE}");
+                let values = numbers(magnitude, &path, &name)?;
+                tensors.push((name, vec![values.len()], bytes(&values)));
             }
         }
         let views: Vec<(&str, TensorView)> = tensors
@@ -148,7 +150,7 @@ impl Peft {
             "revision": null,
             "target_modules": targets,
             "task_type": "CAUSAL_LM",
-            "use_dora": false,
+            "use_dora": lora.use_dora,
             "use_rslora": lora.use_rslora,
         })
     }
@@ -216,6 +218,7 @@ impl AdapterConfig {
                     r: json.size("r")?,
                     alpha: json.number("lora_alpha")?.unwrap_or(8.0),
                     use_rslora: json.flag("use_rslora")?.unwrap_or(false),
+                    use_dora: json.flag("use_dora")?.unwrap_or(false),
                     dropout: json.number("lora_dropout")?.unwrap_or(0.0),
                     targets: names.map_or(Targets::AllLinear, Targets::Named),
                 },
@@ -228,7 +231,7 @@ impl AdapterConfig {
     }
 
     /// The factors in the file at `path`, as they are kept here, by the paths of their projections.
-    fn factors(&self, base: &Llama, path: &Path) -> Result<BTreeMap<String, [Vec<f32>; 2]>, LoraError> {
+    fn factors(&self, base: &Llama, path: &Path) -> Result<BTreeMap<String, Factors>, LoraError> {
         let wrong = |problem: String| LoraError::Tensors {
             path: path.into(),
             problem,
@@ -239,9 +242,17 @@ impl AdapterConfig {
         for (at, projection) in base.projections() {
             let [from, to] = projection.weight.shape().dims();
             let [a, b] = ["lora_A", "lora_B"].map(|leaf| format!("{PREFIX}{at}.{leaf}.weight"));
-            match (tensors.take(&a, [r, from])?, tensors.take(&b, [to, r])?) {
+            match (tensors.take(&a, &[r, from])?, tensors.take(&b, &[to, r])?) {
                 (Some(a), Some(b)) => {
-                    factors.insert(at, [transpose(&a, r, from), transpose(&b, to, r)]);
+                    let name = format!("{PREFIX}{at}.{MAGNITUDE}");
+                    let magnitude = match self.peft.lora.use_dora {
+                        false => None,
+                        true => Some(tensors.take(&name, &[to])?.ok_or_else(|| {
+                            wrong(format!("lacks {name}, which use_dora in {CONFIG} asks for"))
+                        })?),
+                    };
+                    let (a, b) = (transpose(&a, r, from), transpose(&b, to, r));
+                    factors.insert(at, Factors { a, b, magnitude });
                 }
                 (None, None) => {}
                 (None, Some(_)) => return Err(wrong(format!("lacks {a}, the other half of {b}"))),
@@ -335,7 +346,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// The numbers of a tensor, which must be of this shape.
-    fn take(&mut self, name: &str, expected: [usize; 2]) -> Result<Option<Vec<f32>>, LoraError> {
+    fn take(&mut self, name: &str, expected: &[usize]) -> Result<Option<Vec<f32>>, LoraError> {
         let Some(Entry {
             dtype,
             shape,
@@ -371,6 +382,22 @@ impl<'a> Tensors<'a> {
         check_numbers(&values, Dtype::F32, self.path, name)?;
         Ok(Some(values))
     }
+}
+
+/// The numbers of a parameter that is saved as the tensor `name` in the file at `path`.
+fn numbers<const D: usize>(
+    param: &Param<Tensor<D>>,
+    path: &Path,
+    name: &str,
+) -> Result<Vec<f32>, CheckpointError> {
+    let values = param.val().without_autodiff();
+    let values: Vec<f32> = values.try_into_vec_as().expect("a parameter can be read as f32");
+    check_numbers(&values, Dtype::F32, path, name)?;
+    Ok(values)
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 fn unread(path: &Path, source: std::io::Error) -> CheckpointError {

@@ -319,6 +319,8 @@ fn names_of_other_programs_are_known() {
         ("train.output_dir", "`output_dir` is `run.dir` here"),
         ("train.logging_steps", "every step is written to metrics.jsonl"),
         ("rollout.max_prompt_length", "prompts are never cut"),
+        ("model.load_in_4bit", "a quantised base saves nothing"),
+        ("model.quantization", "`train.dtype = \"bfloat16\"` halves it"),
         (
             "train.temperature",
             "did you mean `rollout.temperature` or `eval.temperature`?",

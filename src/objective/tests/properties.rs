@@ -1,11 +1,50 @@
-//! What holds of every row, on many random batches; and cases that can be worked out by hand.
+//! What holds of every row, on many random batches (proptest, always the same ones); and cases that can be worked out by hand.
+
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::*;
 
 /// Rows of a group.
 const N: usize = 3;
 /// Random batches of each property.
-const SEEDS: std::ops::Range<u64> = 100..120;
+const CASES: u32 = 20;
+
+/// Batches of any lengths, of a policy that has moved or not.
+fn hosts() -> impl Strategy<Value = Host> {
+    let grid = |low: f64, high: f64| vec(vec(low..high, WIDTH), ROWS);
+    let logps = [(); 4].map(|()| grid(-3.0, -0.1));
+    let rest = (grid(-0.2, 1.2), vec(1..=WIDTH, ROWS), vec(-2.0..2.0, ROWS));
+    (logps, rest, proptest::bool::ANY).prop_flat_map(|(logps, (pi_ref, lengths, advantage), has_moved)| {
+        let [logp, old, logp_ref, logp_x] = logps;
+        Just(Host {
+            logp_old: if has_moved { old } else { logp.clone() },
+            logp,
+            logp_ref,
+            logp_x,
+            pi_ref,
+            lengths,
+            advantage,
+        })
+    })
+}
+
+/// Panics with the smallest batch that is found of which a property does not hold.
+fn holds(property: impl Fn(Host)) {
+    let config = Config {
+        cases: CASES,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let held = runner.run(&hosts(), |host| {
+        property(host);
+        Ok(())
+    });
+    held.unwrap();
+}
 
 /// The row that a config of this name and these keys has.
 fn row(name: &str, edit: impl FnOnce(&mut SettingsDraft)) -> Objective {
@@ -62,8 +101,7 @@ fn whole(row: &Objective, host: &Host) -> (f64, Vec<f64>) {
 #[test]
 fn passes_of_whole_groups_add_up() {
     for row in rows() {
-        for seed in SEEDS {
-            let host = Host::random(seed);
+        holds(|host| {
             let (expected, expected_grad) = whole(&row, &host);
             let (mut sum, mut grad) = (0.0, Vec::new());
             for range in [0..N, N..ROWS] {
@@ -74,15 +112,14 @@ fn passes_of_whole_groups_add_up() {
             }
             close(&[sum], &[expected], 1e-12);
             close(&grad, &expected_grad, 1e-14);
-        }
+        });
     }
 }
 
 #[test]
 fn the_order_of_prompts_is_no_matter() {
     for row in rows() {
-        for seed in SEEDS {
-            let host = Host::random(seed);
+        holds(|host| {
             let (expected, grad) = whole(&row, &host);
             let (first, second) = (host.rows(0..N), host.rows(N..ROWS));
             let turned = Host {
@@ -98,15 +135,14 @@ fn the_order_of_prompts_is_no_matter() {
             close(&[loss], &[expected], 1e-12);
             let half = N * WIDTH;
             close(&turned, &[&grad[half..], &grad[..half]].concat(), 1e-14);
-        }
+        });
     }
 }
 
 #[test]
 fn a_completion_without_tokens_in_the_loss_changes_nothing() {
     for row in rows() {
-        for seed in SEEDS {
-            let mut host = Host::random(seed);
+        holds(|mut host| {
             host.lengths[4] = 0;
             let (expected, grad) = whole(&row, &host);
             host.advantage[4] = 7.0;
@@ -114,23 +150,22 @@ fn a_completion_without_tokens_in_the_loss_changes_nothing() {
             let (loss, again) = whole(&row, &host);
             assert_eq!((loss, &again), (expected, &grad), "{}", row.name);
             assert!(grad[4 * WIDTH..5 * WIDTH].iter().all(|&grad| grad == 0.0));
-        }
+        });
     }
 }
 
 #[test]
 fn wider_padding_changes_nothing() {
     for row in rows() {
-        let mut host = Host::random(5);
-        // No row is as long as the batch is wide.
-        host.lengths = vec![4, 1, 3, 4, 2, 4];
-        let (expected, grad) = whole(&row, &host);
-        for i in 0..ROWS {
-            host.logp[i][4] = f64::NAN;
-            host.logp_old[i][4] = f64::INFINITY;
-            host.logp_ref[i][4] = f64::NEG_INFINITY;
-        }
-        assert_eq!(whole(&row, &host), (expected, grad), "{}", row.name);
+        holds(|mut host| {
+            let (expected, grad) = whole(&row, &host);
+            for (i, &length) in host.lengths.iter().enumerate() {
+                host.logp[i][length..].fill(f64::NAN);
+                host.logp_old[i][length..].fill(f64::INFINITY);
+                host.logp_ref[i][length..].fill(f64::NEG_INFINITY);
+            }
+            assert_eq!(whole(&row, &host), (expected, grad), "{}", row.name);
+        });
     }
 }
 
@@ -140,25 +175,25 @@ fn equal_rewards_teach_nothing() {
         .into_iter()
         .filter(|row| row.flat_is_idle() && row.kl.beta == 0.0)
     {
-        let mut host = Host::random(9);
-        // GVPO holds a policy that has moved back, whatever the rewards.
-        host.logp_old = host.logp.clone();
-        let rewards = tensor2(&[[0.1; N], [-0.7; N]]);
-        let upsilon = tensor2(&[[2.0; N]; 2]);
-        let weights = f64s(row.weigh(rewards, None, Some(upsilon)).unwrap());
-        assert_eq!(weights, [0.0; ROWS], "{}", row.name);
-        host.advantage = weights;
-        let without = Objective { kappa: 0.0, ..row };
-        let (_, grad) = whole(&without, &host);
-        assert!(grad.iter().all(|&grad| grad == 0.0), "{}: {grad:?}", row.name);
+        holds(|mut host| {
+            // GVPO holds a policy that has moved back, whatever the rewards.
+            host.logp_old = host.logp.clone();
+            let rewards = tensor2(&[[0.1; N], [-0.7; N]]);
+            let upsilon = tensor2(&[[2.0; N]; 2]);
+            let weights = f64s(row.weigh(rewards, None, Some(upsilon)).unwrap());
+            assert_eq!(weights, [0.0; ROWS], "{}", row.name);
+            host.advantage = weights;
+            let without = Objective { kappa: 0.0, ..row };
+            let (_, grad) = whole(&without, &host);
+            assert!(grad.iter().all(|&grad| grad == 0.0), "{}: {grad:?}", row.name);
+        });
     }
 }
 
 /// `−β/(n − 1)·Σ(r_i − r̄)∇log π` for each group, and the mean over groups.
 #[test]
 fn gvpo_begins_as_reinforce_with_the_groups_mean() {
-    for seed in SEEDS {
-        let mut host = Host::random(seed);
+    holds(|mut host| {
         host.logp_old = host.logp.clone();
         let rewards = [[1.0, 0.25, -2.0], [0.0, 0.5, 3.0]];
         let gvpo = gvpo(0.3);
@@ -170,7 +205,7 @@ fn gvpo_begins_as_reinforce_with_the_groups_mean() {
             // burn goes back through a division by a number in float32.
             close(&grad[..host.lengths[i]], &vec![expected; host.lengths[i]], 1e-7);
         }
-    }
+    });
 }
 
 #[test]
@@ -218,10 +253,10 @@ fn gcpo_without_its_parts_is_the_row_that_it_is_on() {
             f64s(composed.weigh(rewards(), None, Some(ones)).unwrap()),
             weights
         );
-        for seed in SEEDS {
+        holds(|host| {
             let host = Host {
                 advantage: weights.clone(),
-                ..Host::random(seed)
+                ..host
             };
             assert_eq!(whole(&composed, &host), whole(&alone, &host), "{name}");
             // With κ it is that, and the second KL term as the row averages: twice κ adds twice as much.
@@ -229,7 +264,7 @@ fn gcpo_without_its_parts_is_the_row_that_it_is_on() {
             let (base, once, twice) = (with(0.0), with(0.5), with(1.0));
             assert!(once > base, "{name}");
             close(&[twice - base], &[2.0 * (once - base)], 1e-12);
-        }
+        });
     }
 }
 

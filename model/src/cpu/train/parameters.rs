@@ -6,6 +6,7 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{Tensor, TensorData};
 
+use crate::adapter;
 use crate::config::ModelConfig;
 use crate::cpu::{Primitive, in_f32};
 use crate::device::Processor;
@@ -89,8 +90,10 @@ pub(super) struct Projection {
 
 impl Projection {
     fn new(linear: &Linear, mask: Option<Mask>) -> Option<Self> {
-        let adapter = match linear.weight.adapter() {
+        let adapter = match adapter::adapter(linear) {
             None => None,
+            // There is no fused way for DoRA.
+            Some(adapter) if adapter.magnitude.is_some() => return None,
             Some(adapter) => Some(Adapter {
                 a: Values::new(&adapter.a)?,
                 b: Values::new(&adapter.b)?,

@@ -177,6 +177,7 @@ fn values_and_gradients_are_those_of_the_tensor_operations_with_adapters() {
             r: 3,
             alpha: 5.0,
             use_rslora: false,
+            use_dora: false,
             dropout: 0.0,
             targets,
         };
@@ -211,6 +212,7 @@ fn what_is_left_out_depends_on_texts_and_update_alone() {
         r: 3,
         alpha: 5.0,
         use_rslora: false,
+        use_dora: false,
         dropout: 0.3,
         targets: Targets::AllLinear,
     };
@@ -262,6 +264,7 @@ fn computing_again_changes_no_bit_and_neither_do_threads() {
         r: 3,
         alpha: 5.0,
         use_rslora: false,
+        use_dora: false,
         dropout: 0.3,
         targets: Targets::AllLinear,
     };

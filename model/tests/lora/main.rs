@@ -1,31 +1,26 @@
 //! The same adapters as PEFT: logits, gradients and files of random ones, made by `scripts/make_lora_fixtures.py`.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod peft;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module as _, Param};
-use burn::tensor::{DType, Gradients, Tensor};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use common::{config, device, distance, families, projection};
 use gcpo_model::checkpoint;
+use gcpo_model::dropout::Dropout;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::completion_logp;
-use gcpo_model::lora::{self, CONFIG, Lora, Peft, Targets, WEIGHTS};
+use gcpo_model::lora::{self, Lora, Peft, Targets, WEIGHTS};
 use gcpo_model::names::{self, ParamPath};
 use gcpo_model::tokens::{Padding, Tokens};
 use safetensors::SafeTensors;
-use serde_json::{Value, json};
-
-/// Adapters, and the base that they are of.
-const CASES: [(&str, &str); 3] = [
-    ("lora_untied", "untied"),
-    ("lora_qwen2", "qwen2"),
-    ("lora_phi4_mini", "phi4_mini"),
-];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -92,98 +87,12 @@ impl names::Visit for Collect<'_> {
             Some(grad) => {
                 assert!(at.is_adapter(), "{} is frozen", at.name());
                 let shape = grad.dims();
-                self.found.insert(at.name(), grad.reshape([shape[0], shape[1]]));
+                // A magnitude is a column of its own.
+                let shape = [shape[0], shape.get(1).copied().unwrap_or(1)];
+                self.found.insert(at.name(), grad.reshape(shape));
             }
             None => self.without += 1,
         }
-    }
-}
-
-#[test]
-fn logits_and_gradients_are_those_of_peft() {
-    for (name, of) in CASES {
-        let expected = tensors(&fixture(name).join("expected.safetensors"));
-        let rows = rows(&expected);
-        let plain = base(of);
-        assert!(
-            error(logits(&plain, &rows), &expected["logits"].1) > 0.1,
-            "{name}: the adapter does nothing"
-        );
-        let (model, _) = Peft::load(plain.train(), &fixture(name)).unwrap();
-        let off = error(logits(&model, &rows), &expected["logits"].1);
-        assert!(off < 1e-4, "{name}: {off}");
-        let merged = model.valid().materialize();
-        assert!(lora::places(&merged).is_empty());
-        let off = error(logits(&merged, &rows), &expected["logits_merged"].1);
-        assert!(off < 1e-4, "{name}, merged: {off}");
-
-        let pairs: Vec<(&[u32], &[u32])> = rows.iter().map(|row| row.split_at(1)).collect();
-        let loss = completion_logp(&model, &pairs, 1.0).logp_bt.mean().neg();
-        let value = loss.clone().into_scalar::<f32>();
-        assert!(
-            (value - expected["loss"].1[0]).abs() < 1e-4,
-            "{name}: loss {value}"
-        );
-        let grads = loss.backward();
-        let mut collect = Collect {
-            grads: &grads,
-            found: BTreeMap::new(),
-            without: 0,
-        };
-        names::visit(&model, &mut collect);
-        let of_peft: Vec<_> = expected
-            .iter()
-            .filter(|(key, _)| key.starts_with("grad."))
-            .collect();
-        assert_eq!(collect.found.len(), of_peft.len());
-        assert!(collect.without > 0);
-        for (key, (shape, expected)) in of_peft {
-            let at = key.trim_start_matches("grad.");
-            let at = at
-                .replace(".lora_A", ".weight.lora.a")
-                .replace(".lora_B", ".weight.lora.b");
-            let grad = collect.found[&at].clone().transpose();
-            assert_eq!(grad.dims().to_vec(), *shape);
-            let grad: Vec<f32> = grad.try_into_vec_as().unwrap();
-            let largest = expected.iter().fold(0f32, |most, value| most.max(value.abs()));
-            let off = grad
-                .iter()
-                .zip(expected)
-                .fold(0f32, |most, (a, b)| most.max((a - b).abs()));
-            assert!(
-                largest > 0.0 && off <= 1e-3 * largest,
-                "{name} {key}: {off} of {largest}"
-            );
-        }
-    }
-}
-
-#[test]
-fn files_come_out_as_they_went_in() {
-    for (name, of) in CASES {
-        let (model, peft) = Peft::load(base(of), &fixture(name)).unwrap();
-        assert_eq!(peft.base, of);
-        let dir = tempfile::tempdir().unwrap();
-        peft.save(&model, dir.path()).unwrap();
-        assert_eq!(
-            tensors(&dir.path().join(WEIGHTS)),
-            tensors(&fixture(name).join(WEIGHTS))
-        );
-        let config =
-            |dir: &Path| -> Value { serde_json::from_slice(&fs::read(dir.join(CONFIG)).unwrap()).unwrap() };
-        let (ours, theirs) = (config(dir.path()), config(&fixture(name)));
-        for (key, value) in ours
-            .as_object()
-            .unwrap()
-            .iter()
-            .filter(|(key, _)| *key != "target_modules")
-        {
-            assert_eq!(*value, theirs[key], "{name}: {key}");
-        }
-        // PEFT writes some as whole paths.
-        let (_, again) = Peft::load(base(of), dir.path()).unwrap();
-        let places = |peft: &Peft| peft.lora.targets.paths(&model).unwrap();
-        assert_eq!(places(&again), places(&peft));
     }
 }
 
@@ -192,6 +101,7 @@ const LORA: Lora = Lora {
     alpha: 8.0,
     dropout: 0.0,
     use_rslora: false,
+    use_dora: false,
     targets: Targets::AllLinear,
 };
 
@@ -228,10 +138,11 @@ fn a_new_adapter_changes_nothing_and_lies_where_it_is_asked_for() {
         distance(logits(&model.valid(), &rows), logits(&plain, &rows)),
         0.0
     );
-    let adapter = projection(&model, "model.layers.0.mlp.down_proj")
-        .weight
-        .adapter()
-        .unwrap();
+    // Magnitudes begin as the lengths that they are of.
+    let dora = lora::attach(plain.clone().train(), &DORA, &mut draw()).unwrap();
+    let off = distance(logits(&dora.valid(), &rows), logits(&plain, &rows));
+    assert!(off < 1e-6, "{off}");
+    let adapter = lora::adapter(projection(&model, "model.layers.0.mlp.down_proj")).unwrap();
     let a = adapter.a.val().inner();
     let largest = a.clone().abs().max().into_scalar::<f32>();
     let bound = 48f32.powf(-0.5);
@@ -274,8 +185,19 @@ fn a_new_adapter_changes_nothing_and_lies_where_it_is_asked_for() {
     assert_eq!(LORA.scale(), 2.0);
 }
 
+const DORA: Lora = Lora {
+    use_dora: true,
+    ..LORA
+};
+
 #[test]
 fn generation_runs_the_adapters_as_they_are_now_and_the_base_stays() {
+    for lora in [LORA, DORA] {
+        generation_runs_them(&lora);
+    }
+}
+
+fn generation_runs_them(lora: &Lora) {
     let plain = Llama::init(&config(""), 1, &device());
     let text: &[u32] = &[1, 2, 3, 4, 5];
     let read = |inference: Inference| match inference.logits(inference.read(&[text])) {
@@ -283,7 +205,7 @@ fn generation_runs_the_adapters_as_they_are_now_and_the_base_stays() {
         gcpo_model::inference::Logits::Host(logits) => logits.to_vec(),
     };
     let far = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
-    let mut model = lora::attach(plain.clone().train(), &LORA, &mut draw()).unwrap();
+    let mut model = lora::attach(plain.clone().train(), lora, &mut draw()).unwrap();
     let mut before = read(Inference::new(&model));
     for _ in 0..3 {
         model = names::map(model, &mut Move(0.05));
@@ -303,10 +225,10 @@ fn generation_runs_the_adapters_as_they_are_now_and_the_base_stays() {
         0.0
     );
     // Another device's copy takes the numbers and keeps its own parameters.
-    let other = lora::attach(plain.train(), &LORA, &mut || 0.5).unwrap();
+    let other = lora::attach(plain.train(), lora, &mut || 0.5).unwrap();
     let id_of = |model: &Llama| {
         let projection = projection(model, "model.layers.1.self_attn.v_proj");
-        projection.weight.adapter().unwrap().b.id
+        lora::adapter(projection).unwrap().b.id
     };
     let id = id_of(&other);
     let other = lora::follow(other, &model);
@@ -371,15 +293,18 @@ fn every_family_has_adapters_under_its_own_names() {
 
 #[test]
 fn factors_stay_in_f32_over_a_base_of_16_bits() {
+    for lora in [LORA, DORA] {
+        factors_stay_in_f32(&lora);
+    }
+}
+
+fn factors_stay_in_f32(lora: &Lora) {
     let plain = Llama::init(&config(""), 1, &device());
-    let model = lora::attach(plain.train(), &LORA, &mut draw()).unwrap();
+    let model = lora::attach(plain.train(), lora, &mut draw()).unwrap();
     let model = names::map(model, &mut Move(0.02));
     let exact = logits(&model, &[vec![1, 2, 3]]).inner();
     let half = model.cast(Dtype::Bf16);
-    let adapter = projection(&half, "model.layers.0.self_attn.q_proj")
-        .weight
-        .adapter()
-        .unwrap();
+    let adapter = lora::adapter(projection(&half, "model.layers.0.self_attn.q_proj")).unwrap();
     assert_eq!(adapter.a.val().dtype(), DType::F32);
     assert_eq!(half.dtype(), DType::BF16);
     let off = distance(logits(&half, &[vec![1, 2, 3]]).inner().cast(DType::F32), exact);
@@ -394,104 +319,79 @@ fn factors_stay_in_f32_over_a_base_of_16_bits() {
     assert!(grad.abs().max().into_scalar::<f32>() > 0.0);
 }
 
-/// What is said of an adapter whose configuration has a key of another value.
-fn refused(key: &str, value: Value) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let from = fixture("lora_untied");
-    fs::copy(from.join(WEIGHTS), dir.path().join(WEIGHTS)).unwrap();
-    let mut config: Value = serde_json::from_slice(&fs::read(from.join(CONFIG)).unwrap()).unwrap();
-    config[key] = value;
-    fs::write(dir.path().join(CONFIG), config.to_string()).unwrap();
-    match Peft::load(base("untied"), dir.path()) {
-        Ok(_) => String::new(),
-        Err(error) => error.to_string(),
+/// The loss of a text that a model is to say, with parts of adapters' inputs left out.
+fn loss_without_some(model: &Llama) -> Tensor<1> {
+    let model = model.clone().with_dropout(Some(Dropout { p: 0.4, key: 7 }));
+    let pairs: [(&[u32], &[u32]); 2] = [(&[1, 2, 3], &[4, 5, 6]), (&[9], &[8, 7])];
+    completion_logp(&model, &pairs, 1.0)
+        .logp_bt
+        .slice([0..2, 0..2])
+        .sum()
+}
+
+/// One number of one adapter moved.
+struct Shift(&'static str, usize, f32);
+
+impl names::Map for Shift {
+    fn float<const D: usize>(&mut self, at: &ParamPath, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if at.name() != self.0 {
+            return param;
+        }
+        names::with_value(param, |value| {
+            let (shape, device) = (value.shape(), value.device());
+            let mut values: Vec<f32> = value.try_into_vec_as().unwrap();
+            values[self.1] += self.2;
+            Tensor::from_data(TensorData::new(values, shape), &device)
+        })
     }
 }
 
 #[test]
-fn what_peft_may_say_and_is_not_computed_is_refused_by_name() {
-    for (key, value) in [
-        ("peft_type", json!("IA3")),
-        ("peft_type", json!(null)),
-        ("use_dora", json!(true)),
-        ("modules_to_save", json!(["lm_head"])),
-        ("bias", json!("all")),
-        ("fan_in_fan_out", json!(true)),
-        ("rank_pattern", json!({"q_proj": 4})),
-        ("alpha_pattern", json!({"q_proj": 4})),
-        ("init_lora_weights", json!("pissa")),
-        ("layer_replication", json!([[0, 1]])),
-        ("trainable_token_indices", json!([1])),
-        ("use_qalora", json!(true)),
-        ("lora_bias", json!(true)),
-        ("something_new", json!(0.5)),
-        ("r", json!(0)),
-        ("r", json!(null)),
-        ("lora_alpha", json!("8")),
-        ("target_modules", json!(null)),
+fn gradients_with_dropout_are_those_of_finite_differences() {
+    // DoRA's lengths are constants of the gradient, so only its magnitudes are what differences say.
+    for (lora, names) in [
+        (
+            LORA,
+            [
+                "model.layers.0.self_attn.v_proj.weight.lora.a",
+                "model.layers.1.mlp.down_proj.weight.lora.b",
+            ],
+        ),
+        (
+            DORA,
+            [
+                "model.layers.0.self_attn.v_proj.weight.lora.magnitude",
+                "model.layers.1.mlp.down_proj.weight.lora.magnitude",
+            ],
+        ),
     ] {
-        let error = refused(key, value.clone());
-        assert!(
-            error.contains(CONFIG) && error.contains(&format!("`{key}`")),
-            "{key} {value}: {error:?}"
-        );
+        let plain = Llama::init(&config(""), 1, &device());
+        let model = lora::attach(plain.train(), &lora, &mut draw()).unwrap();
+        let model = names::map(model, &mut Move(0.05));
+        let grads = loss_without_some(&model).backward();
+        let mut collect = Collect {
+            grads: &grads,
+            found: BTreeMap::new(),
+            without: 0,
+        };
+        names::visit(&model, &mut collect);
+        for name in names {
+            let grad: Vec<f32> = collect.found[name].clone().try_into_vec_as().unwrap();
+            let largest = grad.iter().fold(0f32, |most, value| most.max(value.abs()));
+            assert!(largest > 0.0, "{name}");
+            for at in [0, 3, 7, grad.len() - 1] {
+                let moved = |by: f32| {
+                    let model = names::map(model.clone(), &mut Shift(name, at, by));
+                    f64::from(loss_without_some(&model).into_scalar::<f32>())
+                };
+                let slope = (moved(0.02) - moved(-0.02)) / 0.04;
+                let off = (slope - f64::from(grad[at])).abs();
+                assert!(
+                    off < 0.02 * f64::from(largest),
+                    "{name} {at}: {slope} {}",
+                    grad[at]
+                );
+            }
+        }
     }
-    for (key, value) in [
-        ("something_new", json!(null)),
-        ("something_new", json!({})),
-        ("init_lora_weights", json!("gaussian")),
-        ("target_modules", json!("all-linear")),
-        ("target_modules", json!(".*q_proj|.*v_proj")),
-        ("lora_dropout", json!(0.1)),
-    ] {
-        assert_eq!(refused(key, value), "", "{key}");
-    }
-    let error = refused("r", json!(3));
-    assert!(
-        error.contains(WEIGHTS) && error.contains("has shape [2, 16]"),
-        "{error}"
-    );
-    let error = refused("target_modules", json!(["q_proj", "v_proj", "k_proj"]));
-    assert!(
-        error.contains("lacks") && error.contains("k_proj.lora_A"),
-        "{error}"
-    );
-}
-
-#[test]
-fn tensors_of_another_model_are_refused_by_name() {
-    let of = |base_of: &str, adapter: &Path| Peft::load(base(base_of), adapter).unwrap_err().to_string();
-    let error = of("untied", &fixture("lora_qwen2"));
-    assert!(
-        error.contains("has shape") || error.contains("belongs to no projection"),
-        "{error}"
-    );
-    let dir = tempfile::tempdir().unwrap();
-    let from = fixture("lora_untied");
-    fs::copy(from.join(CONFIG), dir.path().join(CONFIG)).unwrap();
-    assert!(of("untied", dir.path()).contains(WEIGHTS));
-    fs::write(dir.path().join("adapter_model.bin"), "").unwrap();
-    assert!(of("untied", dir.path()).contains("adapter_model.bin is not read"));
-    let bytes = fs::read(from.join(WEIGHTS)).unwrap();
-    fs::write(dir.path().join(WEIGHTS), &bytes[..bytes.len() - 4]).unwrap();
-    assert!(of("untied", dir.path()).contains(WEIGHTS));
-    let head = b"layers.0.self_attn.q_proj.lora_A".as_slice();
-    let at = bytes.windows(head.len()).position(|part| part == head).unwrap();
-    let mut other = bytes.clone();
-    other[at + 7] = b'9';
-    fs::write(dir.path().join(WEIGHTS), &other).unwrap();
-    let error = of("untied", dir.path());
-    assert!(
-        error.contains("lacks") && error.contains("q_proj.lora_A"),
-        "{error}"
-    );
-    let mut bad = bytes.clone();
-    let end = bad.len();
-    bad[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    fs::write(dir.path().join(WEIGHTS), &bad).unwrap();
-    assert!(of("untied", dir.path()).contains("NaN"));
-    let error = checkpoint::load(&from, Dtype::F32, &device())
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("--adapter"), "{error}");
 }
