@@ -26,7 +26,7 @@ use num_rational::BigRational;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rows::Row;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// A row that was left out.
@@ -173,6 +173,8 @@ fn variant(row: &Row, preset: &Preset, id: String, rng: &mut ChaCha8Rng) -> Opti
         answer,
         subject: optional(row, preset.subject.as_deref()).ok()?,
         level: optional(row, preset.level.as_deref()).ok()?,
+        // They are of the row's own numbers.
+        columns: Map::new(),
     })
 }
 
@@ -222,7 +224,16 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         solution,
         subject: optional(row, preset.subject.as_deref())?,
         level: optional(row, preset.level.as_deref())?,
+        columns: columns(row),
     })
+}
+
+/// What travels with a problem: the row as it is in the file. `prompt` is left out, as TRL does, for the problem itself holds it.
+fn columns(row: &Row) -> Map<String, Value> {
+    let others = row.fields.iter().filter(|(name, _)| *name != "prompt");
+    others
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// What of the answer's field is the answer.

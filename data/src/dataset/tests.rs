@@ -32,12 +32,25 @@ fn the_formats_hold_the_same_problems() {
         ("f.json", format!("{}\n{}", rows[0], rows[1])),
         ("f.csv", "problem,answer\n1+1?,2\n\"a\nb\",2.50\n".to_owned()),
     ] {
-        assert_eq!(
-            from(name, &text, named("math")).unwrap().problems,
-            expected,
-            "{text}"
-        );
+        let mut found = from(name, &text, named("math")).unwrap().problems;
+        if name.ends_with("csv") {
+            // All columns of CSV are texts.
+            assert_eq!(found[1].columns["answer"], "2.50");
+            found[1].columns["answer"] = 2.5.into();
+        }
+        assert_eq!(found, expected, "{text}");
     }
+}
+
+#[test]
+fn the_columns_of_a_row_travel_with_its_problem() {
+    let row = r#"{"prompt": "1+1?", "answer": 2.0, "extra_info": {"split": "train"}, "tags": null}"#;
+    let problem = &from("c.jsonl", row, named("aime")).unwrap().problems[0];
+    assert_eq!(
+        serde_json::to_string(&problem.columns).unwrap(),
+        r#"{"answer":2.0,"extra_info":{"split":"train"},"tags":null}"#
+    );
+    assert_eq!(problem.answer, "2");
 }
 
 #[test]
