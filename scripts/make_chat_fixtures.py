@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Makes data/tests/fixtures/chat.json and chat_templates/: chat templates with what transformers renders of them.
+"""Makes data/tests/fixtures/chat.json, chat_prompts.json and chat_templates/: chat templates with what transformers renders of them.
 
     pip install transformers jinja2
     python scripts/make_chat_fixtures.py
+    python scripts/make_chat_fixtures.py FOLDER_OF_TEMPLATES FILE.json    (and GCPO_PROMPTS=FILE.json cargo test prompts_of_messages)
 
 Each entry has the template, the messages, the arguments and what transformers (its own function, so its own Jinja) made of them; where it
-failed, `expected` is null. The clock stands still. chat_templates/ has the form of the folders that GCPO_TEMPLATES may name
+failed, `expected` is null. The clock stands still. chat_prompts.json are rows as TRL has them, with the prompt that TRL makes of each: where the
+last message is the assistant's, the model goes on with it. chat_templates/ has the form of the folders that GCPO_TEMPLATES may name
 (data/src/chat/template_vectors.rs).
 """
 
 import datetime
 import json
+import sys
 from pathlib import Path
 
 import transformers
@@ -182,6 +185,55 @@ def vectors(folder):
         (folder / f"vectors_{kind}.jsonl").write_text(text)
 
 
+# Prompts as rows have them: several turns, a message that is begun, thoughts beside a message, arguments.
+THOUGHT = [*USER, {"role": "assistant", "content": "7", "reasoning_content": "3 and 4"}, {"role": "user", "content": "Sure?"}]
+PROMPTS = {
+    "user": (USER, {}), "system": (TALK[:2], {}), "turns": ([*TALK, {"role": "user", "content": "And 5+6?\n"}], {}),
+    "begun": ([*USER, {"role": "assistant", "content": "<think>\n"}], {}), "begun_trimmed": ([*TALK[:2], {"role": "assistant", "content": " It is "}], {}),
+    "begun_plain": ([*TALK, *USER, {"role": "assistant", "content": "Let me see:"}], {}), "thought": (THOUGHT, {}),
+    "thought_trl": ([*USER, {"role": "assistant", "content": "7", "thinking": "3, 4"}, {"role": "user", "content": "Sure?"}], {}),
+    "no_thinking": (USER, {"enable_thinking": False}), "thinking": ([*TALK, *USER], {"enable_thinking": True}),
+    "tool": ([*USER, {"role": "assistant", "content": "", "tool_calls": [{"name": "add", "arguments": {"a": 3}}]},
+              {"role": "tool", "content": "7", "name": "add"}, {"role": "user", "content": "So?"}], {}),
+}
+PROMPT_FILES = {
+    "chatml": FILES["made/chatml"], "strict": FILES["made/strict"],
+    "thinks": """{%- for message in messages %}
+{{- '<|' + message.role + '|>' }}
+{%- if message.reasoning_content is defined and not loop.last %}{{- '<think>' + message.reasoning_content + '</think>' }}{%- endif %}
+{%- if message.thinking is defined %}{{- '(' + message.thinking + ')' }}{%- endif %}
+{%- if message.tool_calls %}{{- message.tool_calls | tojson }}{%- endif %}
+{{- message.content }}
+{%- if not (loop.last and message.role == 'assistant') %}{{- '<|end|>\\n' }}{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- if enable_thinking is defined and not enable_thinking %}{{- '<think></think>' }}{%- endif %}{%- endif %}
+""",
+    "last_turn_is_lost": "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
+}
+
+
+def prompts(path, templates):
+    """Rows, and the prompts that TRL makes of them."""
+    entries = []
+    for name, template in templates.items():
+        for kind, (messages, arguments) in PROMPTS.items():
+            if any(argument not in template for argument in arguments):
+                continue
+            begun = messages[-1]["role"] == "assistant"
+            try:
+                rendered, _ = utils.render_jinja_template(
+                    [messages], chat_template=template, add_generation_prompt=not begun, continue_final_message=begun, bos_token="<s>",
+                    eos_token="</s>", **arguments)
+                expected = rendered[0]
+            except Exception:
+                expected = None
+            row = {"prompt": messages, **({"chat_template_kwargs": arguments} if arguments else {})}
+            entries.append({"template": name, "kind": kind, "row": row, "expected": expected})
+    document = {"transformers": transformers.__version__, "now": int(NOW.replace(tzinfo=datetime.timezone.utc).timestamp()),
+                "templates": templates, "entries": entries}
+    path.write_text(json.dumps(document, ensure_ascii=False).replace("}, {\"template", "},\n{\"template") + "\n")
+
+
 class Clock(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
@@ -191,7 +243,11 @@ class Clock(datetime.datetime):
 def main():
     utils.datetime = Clock
     fixtures = Path(__file__).parent.parent / "data/tests/fixtures"
+    if len(sys.argv) > 1:
+        folder, path = map(Path, sys.argv[1:])
+        return prompts(path, {file.stem: file.read_text() for file in sorted(folder.glob("*.jinja"))})
     vectors(fixtures / "chat_templates")
+    prompts(fixtures / "chat_prompts.json", PROMPT_FILES)
     cases = [("{{ %s }}" % expression, TALK, {}) for expression in EXPRESSIONS]
     cases += [("{{ strftime_now('%s') }}" % ("%" + flag + code), USER, {}) for code in CODES for flag in ("", "-")
               if not (flag and code in "aAbBcDFjnprRtTxXzZ%fPs")]

@@ -89,7 +89,7 @@ pub fn demonstration(
 ) -> Result<Demonstration, DemonstrationError> {
     let mut rng = key.rng();
     let form = form(how);
-    let (prompts, question, tokenizer) = (policy.prompts(), &problem.question, &policy.tokenizer);
+    let (prompts, tokenizer) = (policy.prompts(), &policy.tokenizer);
     let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String, NoSolution> {
         if share > 0.0 && uniform(rng) < share {
             wrong_solution(problem, form, rng)
@@ -99,7 +99,7 @@ pub fn demonstration(
     };
     let right = || right_solution(problem, form);
     // What the model would have written where it was asked so.
-    let answer = prompts.answer(question, tokenizer)?;
+    let answer = prompts.answer(problem, tokenizer)?;
     let quoted = |rng: &mut ChaCha8Rng, count: usize| -> Result<Vec<Vec<u32>>, DemonstrationError> {
         let shown = how.candidate_wrong_frac;
         let candidate = |_| Ok(prompts.written(&answer, &waver(rng, shown)?, tokenizer)?);
@@ -112,13 +112,13 @@ pub fn demonstration(
             (answer.clone(), Vec::new(), None, target)
         }
         Prompt::Integrate => {
-            let context = prompts.integrate(question, n, tokenizer)?;
+            let context = prompts.integrate(problem, n, tokenizer)?;
             (context, quoted(&mut rng, n)?, None, right()?)
         }
         Prompt::Project => {
-            let context = prompts.project(question, n - 1, tokenizer)?;
+            let context = prompts.project(problem, n - 1, tokenizer)?;
             let candidates = quoted(&mut rng, n - 1)?;
-            let integrate = prompts.integrate(question, n, tokenizer)?;
+            let integrate = prompts.integrate(problem, n, tokenizer)?;
             let integration = prompts.written(&integrate, &right()?, tokenizer)?;
             (context, candidates, Some(integration), right()?)
         }

@@ -48,6 +48,14 @@ pub enum PolicyError {
     /// A prompt template.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// A problem's prompts.
+    #[error("problem {problem}: {source}")]
+    Prompted {
+        /// The problem.
+        problem: String,
+        /// Why they cannot be made of it.
+        source: PromptError,
+    },
     /// A prompt's tokens.
     #[error("problem `{id}`: {source}")]
     Contexts {
@@ -80,6 +88,13 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
+    fn prompt(problem: &Problem, source: PromptError) -> Self {
+        Self::Prompted {
+            problem: problem.named(),
+            source,
+        }
+    }
+
     fn contexts(problem: &Problem, source: RolloutError) -> Self {
         Self::Contexts {
             id: problem.id.clone(),
@@ -313,7 +328,8 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] if the prompt cannot be made of it.
     pub fn answer_contexts(&self, problem: &Problem) -> Result<Contexts, PolicyError> {
-        let answer = self.prompts.answer(&problem.question, &self.tokenizer)?;
+        let answer = self.prompts.answer(problem, &self.tokenizer);
+        let answer = answer.map_err(|source| PolicyError::prompt(problem, source))?;
         Contexts::answer_only(answer.fill(&[], None)).map_err(|source| PolicyError::contexts(problem, source))
     }
 
@@ -327,14 +343,17 @@ impl Policy {
         n: usize,
         candidate_tokens: usize,
     ) -> Result<Contexts, PolicyError> {
-        let (prompts, question, tokenizer) = (&self.prompts, &problem.question, &self.tokenizer);
-        Contexts::new(
-            prompts.answer(question, tokenizer)?.fill(&[], None),
-            prompts.integrate(question, n, tokenizer)?,
-            prompts.project(question, n - 1, tokenizer)?,
-            candidate_tokens,
-        )
-        .map_err(|source| PolicyError::contexts(problem, source))
+        let (prompts, tokenizer) = (&self.prompts, &self.tokenizer);
+        let made = || -> Result<_, PromptError> {
+            Ok((
+                prompts.answer(problem, tokenizer)?.fill(&[], None),
+                prompts.integrate(problem, n, tokenizer)?,
+                prompts.project(problem, n - 1, tokenizer)?,
+            ))
+        };
+        let (answer, integrate, project) = made().map_err(|source| PolicyError::prompt(problem, source))?;
+        Contexts::new(answer, integrate, project, candidate_tokens)
+            .map_err(|source| PolicyError::contexts(problem, source))
     }
 
     /// A problem as a group that is yet to be asked, number `number` of its step. With `quoted = Some((n, tokens))` it has the

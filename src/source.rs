@@ -10,7 +10,7 @@ use gcpo_data::Problem;
 use gcpo_data::arithmetic::{self, Split};
 use gcpo_data::dataset::{self, Loaded, Suite};
 
-pub use config::{Generator, Preset, Source, SourceDraft, check_place};
+pub use config::{Generator, Preset, Source, SourceDraft, check_place, rows_of};
 
 use crate::console::note;
 use crate::run::digest;
@@ -19,12 +19,12 @@ use crate::stream::{Stage, StreamKey, permutation};
 /// Seed of the built-in held-out problems: every run, whatever its seed, is judged on the same ones.
 const HELD_OUT_SEED: u64 = 0x6863_706f;
 
-/// The problems of `[data]`.
+/// The problems of `[data]`; each has a gold answer if there is someone `asking` for one.
 ///
 /// # Errors
 /// The file is missing or malformed, or there is none.
-pub fn training(data: &Source, seed: u64) -> Result<Vec<Problem>> {
-    Ok(load(data, Split::Train, seed)
+pub fn training(data: &Source, seed: u64, asking: Option<&str>) -> Result<Vec<Problem>> {
+    Ok(load(data, Split::Train, seed, asking)
         .context("the training problems ([data])")?
         .problems)
 }
@@ -41,7 +41,7 @@ pub fn held_out(source: &Source) -> Result<Loaded> {
             skipped: Vec::new(),
         });
     }
-    load(source, Split::Test, HELD_OUT_SEED)
+    load(source, Split::Test, HELD_OUT_SEED, Some("evaluation"))
 }
 
 /// SHA-256 of some problems in their order, every field of them: tells one set of problems from another, wherever it is kept.
@@ -50,13 +50,23 @@ pub fn fingerprint(problems: &[Problem]) -> String {
     digest::of_bytes(&json)
 }
 
+/// What is asked, with all that was said before.
+fn asked(problem: &Problem) -> (&str, Vec<&str>) {
+    let before = problem.turns.before.iter();
+    (
+        &problem.question,
+        before.map(|turn| turn.content.as_str()).collect(),
+    )
+}
+
 /// How many of some problems are also trained on: their questions are the same.
 pub fn shared(problems: &[Problem], training: &[Problem]) -> usize {
-    let known: HashSet<&str> = training.iter().map(|problem| problem.question.as_str()).collect();
-    let also = problems
+    // One question behind two conversations is two.
+    let known: HashSet<_> = training.iter().map(asked).collect();
+    problems
         .iter()
-        .filter(|problem| known.contains(problem.question.as_str()));
-    also.count()
+        .filter(|problem| known.contains(&asked(problem)))
+        .count()
 }
 
 /// The evaluation-only suite that a run is about to train on, as far as its preset or its file says so.
@@ -71,7 +81,7 @@ pub fn trains_on(data: &Source) -> Option<&'static Suite> {
         .find(|suite| suite.name == preset || suite.hub.is_some_and(|hub| file == Path::new(hub)))
 }
 
-fn load(source: &Source, split: Split, seed: u64) -> Result<Loaded> {
+fn load(source: &Source, split: Split, seed: u64, asking: Option<&str>) -> Result<Loaded> {
     if let Some(Generator::Arithmetic) = source.generator {
         return Ok(Loaded {
             problems: arithmetic::generate(source.count, seed, split),
@@ -82,12 +92,8 @@ fn load(source: &Source, split: Split, seed: u64) -> Result<Loaded> {
         .path
         .as_deref()
         .context("no path and no generator: set one of them")?;
-    let preset = source
-        .preset
-        .as_ref()
-        .context("no preset: name the fields of the file's rows")?
-        .rows()?;
-    let mut loaded = dataset::load_all(path, preset)?;
+    let preset = rows_of(source.preset.as_ref())?;
+    let mut loaded = dataset::load_for(path, preset, asking)?;
     for line in loaded.left_out(&path.display().to_string()) {
         note(&line);
     }

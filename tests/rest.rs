@@ -229,7 +229,9 @@ fn completions_go_on_from_their_steps() {
             assert!(completion.tokens.len() <= config.rollout.max_completion_length);
             assert_eq!(completion.tokens.len(), completion.logp.len());
             assert!(completion.logp.iter().all(|logp| *logp <= 0.0));
-            let says_right = candidate.text.ends_with(&format!("#{}", problem.answer));
+            let says_right = candidate
+                .text
+                .ends_with(&format!("#{}", problem.answer.as_deref().unwrap()));
             assert_eq!(
                 candidate.reward,
                 Some(f64::from(u8::from(says_right))),

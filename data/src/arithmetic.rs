@@ -169,7 +169,7 @@ impl Sum {
         Problem {
             id: format!("arithmetic-{self}"),
             question: self.to_string(),
-            answer: self.answer().to_string(),
+            answer: Some(self.answer().to_string()),
             solution: Some(self.demonstrate(false)),
             ..Problem::default()
         }

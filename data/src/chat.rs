@@ -17,9 +17,10 @@ use jiff::Timestamp;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A chat template that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,20 +42,25 @@ pub enum ChatError {
         message: String,
     },
     /// An argument is given that the template does not read, or that is not one to give.
-    #[error("prompt.chat_template_kwargs: {what}")]
+    #[error("{place}: {what}")]
     Argument {
+        /// Where it is given: a key of the config or a column.
+        place: &'static str,
         /// Which, and what is wrong with it.
         what: String,
     },
 }
 
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
+    /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     /// What is said.
     pub content: String,
+    /// What else templates may read of it: `name`, `reasoning_content`, `tool_calls`.
+    #[serde(flatten)]
+    pub more: Map<String, Json>,
 }
 
 impl Message {
@@ -63,7 +69,21 @@ impl Message {
         Self {
             role: role.into(),
             content: content.into(),
+            more: Map::new(),
         }
+    }
+
+    /// As templates see it: transformers writes what was thought under the names that templates know it by.
+    fn seen(&self) -> Map<String, Json> {
+        let names = ["reasoning_content", "thinking", "reasoning"];
+        let thought = names.iter().find_map(|name| self.more.get(*name)).cloned();
+        let first = thought.clone().map(|thought| ("thinking".to_owned(), thought));
+        let texts = [("role", &self.role), ("content", &self.content)];
+        let texts = texts.map(|(name, text)| (name.to_owned(), Json::from(text.as_str())));
+        let mut seen: Map<String, Json> = first.into_iter().chain(texts).collect();
+        seen.extend(self.more.clone());
+        seen.extend(thought.map(|thought| ("reasoning_content".to_owned(), thought)));
+        seen
     }
 }
 
@@ -90,6 +110,8 @@ impl Default for ChatOptions {
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     jinja: Jinja,
+    /// Its text, as it was given.
+    source: Arc<str>,
     /// Where it stands, for errors.
     file: String,
     /// What it may read: `bos_token`, `eos_token`, …, and the arguments.
@@ -97,6 +119,9 @@ pub struct ChatTemplate {
 }
 
 const NAME: &str = "chat_template";
+
+/// Marks where a message ends that is to be gone on with, as in transformers.
+const CONTINUED: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 /// What every rendering says itself.
 const OURS: [&str; 2] = ["messages", "add_generation_prompt"];
@@ -128,7 +153,7 @@ impl ChatTemplate {
             .add_template_owned(NAME, as_minijinja(source))
             .map_err(|error| syntax_error(said(&error)))?;
         let jinja = Jinja::new(environment);
-        check_arguments(&jinja, source, &options.arguments)?;
+        check_arguments(&jinja, source, &options.arguments, "prompt.chat_template_kwargs")?;
         let tokens = tokens.into_iter().map(|(k, v)| (k.into(), Value::from(v.into())));
         let arguments = options.arguments.iter();
         // In transformers too an argument goes before a token of its name.
@@ -136,6 +161,7 @@ impl ChatTemplate {
         let nothing = ["tools", "documents"].map(|name| (name.to_owned(), Value::from(())));
         Ok(Self {
             jinja,
+            source: source.into(),
             file: file.to_owned(),
             values: nothing.into_iter().chain(tokens).chain(arguments).collect(),
         })
@@ -168,11 +194,58 @@ impl ChatTemplate {
     /// # Errors
     /// The template raised an exception (roles out of order, no system turn allowed), failed, or did not come to an end.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, ChatError> {
+        self.render_more(messages, add_generation_prompt, &Map::new())
+    }
+
+    /// A prompt as text, as transformers' `apply_chat_template` makes one: it ends where the assistant begins to speak, or, where the
+    /// last message is the assistant's, with that (`continue_final_message`). `more` arguments go before the template's own.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`]; an argument is not one that the template reads; the template does not keep the last message.
+    pub fn prompt(&self, messages: &[Message], more: &Map<String, Json>) -> Result<String, ChatError> {
+        if !more.is_empty() {
+            check_arguments(&self.jinja, &self.source, more, "chat_template_kwargs")?;
+        }
+        let Some((last, before)) = messages.split_last().filter(|(last, _)| last.role == "assistant") else {
+            return self.render_more(messages, true, more);
+        };
+        let mut marked = before.to_vec();
+        marked.push(Message::new("assistant", last.content.clone() + CONTINUED));
+        let text = self.render_more(&marked, false, more)?;
+        let failed = || {
+            ChatError::Render {
+            file: self.file.clone(),
+            message: "it does not write the assistant's last message as it is, so that nothing can go on with it; end the prompt with \
+                      the user's"
+                .to_owned(),
+        }
+        };
+        let (kept, behind) = text.rsplit_once(CONTINUED.trim_end()).ok_or_else(failed)?;
+        if !text.contains(last.content.trim()) {
+            return Err(failed());
+        }
+        // A template that trims messages has trimmed the space behind the mark, and would have that of the message.
+        Ok(match behind.starts_with(' ') {
+            true => kept.to_owned(),
+            false => kept.trim_end().to_owned(),
+        })
+    }
+
+    fn render_more(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        more: &Map<String, Json>,
+    ) -> Result<String, ChatError> {
         let [messages_name, prompt_name] = OURS;
-        self.render_with([
-            (messages_name, Value::from(Serde(messages))),
+        let seen: Vec<_> = messages.iter().map(Message::seen).collect();
+        let more = more
+            .iter()
+            .map(|(name, value)| (name.as_str(), Value::from(Serde(value))));
+        self.render_with(more.chain([
+            (messages_name, Value::from(Serde(&seen))),
             (prompt_name, Value::from(add_generation_prompt)),
-        ])
+        ]))
     }
 
     /// With more values by name, which go before the template's own.
@@ -236,8 +309,12 @@ fn not_iterable() -> Error {
 }
 
 /// Each argument is one that the template reads.
-fn check_arguments(jinja: &Jinja, source: &str, arguments: &Map<String, Json>) -> Result<(), ChatError> {
-    let reads = jinja.reads(NAME).unwrap_or_default();
+fn check_arguments(
+    jinja: &Jinja,
+    source: &str,
+    arguments: &Map<String, Json>,
+    place: &'static str,
+) -> Result<(), ChatError> {
     for name in arguments.keys() {
         let what = if OURS.contains(&name.as_str()) {
             format!("`{name}` is what the program itself gives to the template; remove it")
@@ -252,6 +329,7 @@ fn check_arguments(jinja: &Jinja, source: &str, arguments: &Map<String, Json>) -
                 "tools",
                 "documents",
             ];
+            let reads = jinja.reads(NAME).unwrap_or_default();
             let others = reads.iter().filter(|name| {
                 let name = name.as_str();
                 !OURS.contains(&name) && !known.contains(&name) && !name.ends_with("_token")
@@ -263,7 +341,7 @@ fn check_arguments(jinja: &Jinja, source: &str, arguments: &Map<String, Json>) -
             };
             format!("the chat template never reads `{name}`; it reads {reads}")
         };
-        return Err(ChatError::Argument { what });
+        return Err(ChatError::Argument { place, what });
     }
     Ok(())
 }

@@ -4,75 +4,17 @@
 //! is rendered with the question and with markers in these places, and cut at them into pieces, and the texts between them are
 //! encoded one by one.
 
+mod templates;
+
 use crate::chat::{ChatError, ChatTemplate, Message};
 use crate::context::{Context, Part};
 use crate::jinja::{Jinja, said};
-use crate::{Tokenizer, TokenizerError};
+use crate::{Problem, Tokenizer, TokenizerError, Turns};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The three prompts in Jinja, over `question`, `candidates` (a list) and `integration`.
-///
-/// Each must hold the question, then every candidate in order, then the integration, each exactly once, so that
-/// prompts with the same beginning share it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Templates {
-    /// Stage 1, over `question`: asks for a candidate.
-    pub answer: String,
-    /// Stage 2, over `question` and `candidates`: asks for one answer made from all of them.
-    pub integrate: String,
-    /// Stage 3, over `question`, `candidates` (all but one) and `integration`: asks for an answer again.
-    pub project: String,
-}
-
-impl Default for Templates {
-    /// In plain language, for models that follow instructions. Answers are asked for in `\boxed{}`.
-    fn default() -> Self {
-        const CANDIDATES: &str = "{% for candidate in candidates %}\n\n\
-            ### Candidate {{ loop.index }}\n{{ candidate }}{% endfor %}\n\n";
-        const BOX: &str = "Reason step by step, and put your final answer within \\boxed{}.";
-        Self {
-            answer: format!("{{{{ question }}}}\n\n{BOX}"),
-            integrate: format!(
-                "{{{{ question }}}}\n\nBelow are candidate answers to this question. Some may be wrong.{CANDIDATES}\
-                 ### Task\nCompare the candidates, keep what is right in them, and write one complete answer to the \
-                 question. {BOX}"
-            ),
-            project: format!(
-                "{{{{ question }}}}\n\nBelow are candidate answers to this question, and an answer that was made from \
-                 them and one more. Some may be wrong.{CANDIDATES}### Integrated answer\n{{{{ integration }}}}\n\n\
-                 ### Task\nAnswer the question yourself. {BOX}"
-            ),
-        }
-    }
-}
-
-impl Templates {
-    /// English text that a base model can go on with.
-    pub fn plain() -> Self {
-        const HEAD: &str = "Question: {{ question }}\n";
-        const CANDIDATES: &str = "{% for candidate in candidates %}Candidate answer {{ loop.index }}: {{ candidate }}\n{% endfor %}";
-        const FINAL: &str = "Final answer, after weighing the candidates:";
-        Self {
-            answer: format!("{HEAD}Answer:"),
-            integrate: format!("{HEAD}{CANDIDATES}{FINAL}"),
-            project: format!("{HEAD}{CANDIDATES}{FINAL} {{{{ integration }}}}\nAnother answer:"),
-        }
-    }
-
-    /// Short marks between the parts, for tiny models whose tokenizer has `<q>`, `<a>` and `<final>` as tokens.
-    pub fn marks() -> Self {
-        const CANDIDATES: &str = "{% for c in candidates %}<a>{{ c }}{% endfor %}";
-        Self {
-            answer: "<q>{{ question }}<a>".to_owned(),
-            integrate: format!("<q>{{{{ question }}}}{CANDIDATES}<final>"),
-            project: format!("<q>{{{{ question }}}}{CANDIDATES}<final>{{{{ integration }}}}<a>"),
-        }
-    }
-}
+pub use templates::{INSTRUCTION, Templates};
 
 /// A part of a rendered prompt.
 #[derive(Debug, PartialEq)]
@@ -120,6 +62,14 @@ pub enum PromptError {
         "a system message needs a chat template, and this model has none; put the text into the prompts instead"
     )]
     SystemWithoutChat,
+    /// A row asks for what only a chat template makes.
+    #[error(
+        "{what}, and only `prompt.style = \"chat\"` writes that, by the checkpoint's chat template: set it"
+    )]
+    TurnsWithoutChat {
+        /// What it asks for.
+        what: &'static str,
+    },
     /// A text cannot be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -137,6 +87,55 @@ pub struct Prompts {
     jinja: Jinja,
     chat: Option<ChatTemplate>,
     system: Option<String>,
+    instruction: String,
+    instructs_messages: bool,
+}
+
+/// A question, and what stands around it in a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    question: &'a str,
+    turns: Option<&'a Turns>,
+}
+
+impl<'a> From<&'a str> for Query<'a> {
+    fn from(question: &'a str) -> Self {
+        let turns = None;
+        Self { question, turns }
+    }
+}
+
+impl<'a> From<&'a Problem> for Query<'a> {
+    fn from(problem: &'a Problem) -> Self {
+        let turns = Some(&problem.turns).filter(|turns| !turns.is_empty());
+        Self {
+            question: &problem.question,
+            turns,
+        }
+    }
+}
+
+impl Query<'_> {
+    /// How the answer begins.
+    fn begun(&self) -> &str {
+        self.turns
+            .and_then(|turns| turns.begun.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// What it has that only a chat template writes.
+    fn needs_chat(&self) -> Option<&'static str> {
+        let turns = self.turns?;
+        if turns.are_given {
+            Some("its prompt is a list of messages")
+        } else if turns.has_system() {
+            Some("its column `system` says what the system says")
+        } else if !turns.chat_template_kwargs.is_empty() {
+            Some("its column `chat_template_kwargs` has arguments for a chat template")
+        } else {
+            None
+        }
+    }
 }
 
 impl Prompts {
@@ -171,6 +170,8 @@ impl Prompts {
             jinja: Jinja::new(environment),
             chat,
             system: system.map(str::to_owned),
+            instruction: templates.instruction.clone(),
+            instructs_messages: templates.instructs_messages,
         };
         prompts.render("answer", None, None, false)?;
         prompts.render("integrate", None, Some(3), false)?;
@@ -182,21 +183,28 @@ impl Prompts {
     ///
     /// # Errors
     /// A text cannot be encoded, or a template depends on more than [`Prompts::new`] could check.
-    pub fn answer(&self, question: &str, tokenizer: &Tokenizer) -> Result<Context, PromptError> {
-        self.context(&self.render("answer", Some(question), None, false)?, tokenizer)
+    pub fn answer<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Context, PromptError> {
+        self.context(
+            &self.render("answer", Some(query.into()), None, false)?,
+            tokenizer,
+        )
     }
 
     /// Stage 2, with places for `candidates` candidates.
     ///
     /// # Errors
     /// As [`Prompts::answer`].
-    pub fn integrate(
+    pub fn integrate<'a>(
         &self,
-        question: &str,
+        query: impl Into<Query<'a>>,
         candidates: usize,
         tokenizer: &Tokenizer,
     ) -> Result<Context, PromptError> {
-        let pieces = self.render("integrate", Some(question), Some(candidates), false)?;
+        let pieces = self.render("integrate", Some(query.into()), Some(candidates), false)?;
         self.context(&pieces, tokenizer)
     }
 
@@ -204,13 +212,13 @@ impl Prompts {
     ///
     /// # Errors
     /// As [`Prompts::answer`].
-    pub fn project(
+    pub fn project<'a>(
         &self,
-        question: &str,
+        query: impl Into<Query<'a>>,
         candidates: usize,
         tokenizer: &Tokenizer,
     ) -> Result<Context, PromptError> {
-        let pieces = self.render("project", Some(question), Some(candidates), true)?;
+        let pieces = self.render("project", Some(query.into()), Some(candidates), true)?;
         self.context(&pieces, tokenizer)
     }
 
@@ -266,7 +274,7 @@ impl Prompts {
         let Some(chat) = &self.chat else {
             return Ok(String::new());
         };
-        let mut messages = self.turns("?".to_owned());
+        let mut messages = self.turns("?".to_owned(), None);
         messages.push(Message::new("assistant", SAID));
         let text = chat
             .render(&messages, false)
@@ -279,11 +287,20 @@ impl Prompts {
             .map_or_else(String::new, |(_, behind)| behind.to_owned()))
     }
 
-    /// The system's turn, if there is one, and the user's.
-    fn turns(&self, text: String) -> Vec<Message> {
+    /// What was said before, behind the system's turn, if there is one; the user's; and how the answer begins. A row's own system goes
+    /// before the config's.
+    fn turns(&self, text: String, around: Option<&Turns>) -> Vec<Message> {
         let system = self.system.as_ref();
-        let system = system.map(|system| Message::new("system", system));
-        system.into_iter().chain([Message::new("user", text)]).collect()
+        let system = system.filter(|_| !around.is_some_and(Turns::has_system));
+        let before = around.iter().flat_map(|turns| turns.before.iter().cloned());
+        let begun = around.and_then(|turns| turns.begun.as_ref());
+        system
+            .map(|system| Message::new("system", system))
+            .into_iter()
+            .chain(before)
+            .chain([Message::new("user", text)])
+            .chain(begun.map(|begun| Message::new("assistant", begun)))
+            .collect()
     }
 
     /// The pieces in tokens, behind the tokenizer's BOS unless a chat template wrote it.
@@ -315,50 +332,75 @@ impl Prompts {
     }
 
     /// The pieces of a prompt with this question; without one, a marker stands in its place, which must be there once, before
-    /// all other parts.
+    /// all other parts. Where the answer is begun, every candidate and integration begins so too, so that they are quoted whole.
     fn render(
         &self,
         template: &'static str,
-        question: Option<&str>,
+        query: Option<Query<'_>>,
         candidates: Option<usize>,
         integration: bool,
     ) -> Result<Vec<Piece>, PromptError> {
-        let fence = fence(question.unwrap_or_default());
+        if let (Some(what), None) = (query.and_then(|query| query.needs_chat()), &self.chat) {
+            return Err(PromptError::TurnsWithoutChat { what });
+        }
+        let fence = fence(query);
+        let begun = query.as_ref().map_or("", Query::begun);
         let marker = |name: &str| format!("{fence}{name}{fence}");
+        let quoted = |name: &str| format!("{begun}{}", marker(name));
+        let turns = query.and_then(|query| query.turns);
         // The parts in the order in which they must come.
         let mut parts = Vec::new();
-        let question = question.map(str::to_owned).unwrap_or_else(|| {
+        let question = query.map(|query| query.question.to_owned()).unwrap_or_else(|| {
             parts.push("question".to_owned());
             marker("question")
         });
-        let mut context = BTreeMap::from([("question", Value::from(question))]);
+        let is_instructed = self.instructs_messages || !turns.is_some_and(|turns| turns.are_given);
+        let instruction = if is_instructed {
+            self.instruction.as_str()
+        } else {
+            ""
+        };
+        let mut context = BTreeMap::from([
+            ("question", Value::from(question)),
+            ("instruction", Value::from(instruction)),
+        ]);
         if let Some(count) = candidates {
             let names: Vec<String> = (0..count).map(|at| at.to_string()).collect();
             context.insert(
                 "candidates",
-                names.iter().map(|name| Value::from(marker(name))).collect(),
+                names.iter().map(|name| Value::from(quoted(name))).collect(),
             );
             parts.extend(names);
         }
         if integration {
-            context.insert("integration", Value::from(marker("integration")));
+            context.insert("integration", Value::from(quoted("integration")));
             parts.push("integration".to_owned());
         }
         let text = self.jinja.render(template, context);
         let mut text = text.map_err(|error| template_error(template, &error))?;
         if let Some(chat) = &self.chat {
+            let nothing = serde_json::Map::new();
+            let more = turns.map_or(&nothing, |turns| &turns.chat_template_kwargs);
             text = chat
-                .render(&self.turns(text), true)
+                .prompt(&self.turns(text, turns), more)
                 .map_err(|source| PromptError::Chat { template, source })?;
         }
         cut(&text, &parts, fence).map_err(|what| PromptError::Parts { template, what })
     }
 }
 
-/// The character around the markers: one that a question does not hold.
-fn fence(question: &str) -> char {
+/// The character around the markers: one that no text of the query holds.
+fn fence(query: Option<Query<'_>>) -> char {
     let mut private = ('\u{e000}'..=FENCE).rev();
-    private.find(|c| !question.contains(*c)).unwrap_or(FENCE)
+    let turns = query.and_then(|query| query.turns);
+    let before = turns
+        .iter()
+        .flat_map(|turns| turns.before.iter().map(|turn| turn.content.as_str()));
+    let own = query.iter().flat_map(|query| [query.question, query.begun()]);
+    let texts: Vec<&str> = before.chain(own).collect();
+    private
+        .find(|c| !texts.iter().any(|text| text.contains(*c)))
+        .unwrap_or(FENCE)
 }
 
 /// Cuts a rendered prompt at its markers; they must be `parts`, in order.
@@ -407,7 +449,7 @@ fn template_error(template: &'static str, error: &minijinja::Error) -> PromptErr
     PromptError::Template {
         template,
         message: format!(
-            "{}; templates are Jinja over question, candidates and integration",
+            "{}; templates are Jinja over question, instruction, candidates and integration",
             said(error)
         ),
     }

@@ -69,6 +69,8 @@ pub fn wrong_solution(problem: &Problem, form: Form, rng: &mut impl Rng) -> Resu
         mistakes.retain(|mistake| matches!(mistake, Mistake::Step(..)));
     }
     let grader = Grader::new().with_expressions(form == Form::Expression);
+    let gold = problem.answer.as_deref();
+    let gold = gold.ok_or_else(|| refuse(problem, "it has no gold answer"))?;
     let whole = steps.answer.is_integer();
     // First only what looks like an answer of this problem, then whatever is wrong.
     for plausible in [true, false] {
@@ -84,9 +86,7 @@ pub fn wrong_solution(problem: &Problem, form: Form, rng: &mut impl Rng) -> Resu
                 Form::Expression => worked.expression(),
             });
             if let Some(text) = text
-                && grader
-                    .grade(&text, &problem.answer)
-                    .is_ok_and(|verdict| !verdict.correct)
+                && grader.grade(&text, gold).is_ok_and(|verdict| !verdict.correct)
             {
                 return Ok(text);
             }
@@ -332,7 +332,7 @@ mod tests {
         Problem {
             id: "p".into(),
             question: question.into(),
-            answer: solution.rsplit_once("#### ").unwrap().1.into(),
+            answer: Some(solution.rsplit_once("#### ").unwrap().1.into()),
             solution: Some(solution.into()),
             ..Problem::default()
         }
@@ -383,7 +383,9 @@ mod tests {
         ] {
             let problem = problem("there are 4 of 5", solution);
             for wrong in draws(&problem, 100) {
-                let verdict = Grader::new().grade(&wrong, &problem.answer).unwrap();
+                let verdict = Grader::new()
+                    .grade(&wrong, problem.answer.as_deref().unwrap())
+                    .unwrap();
                 assert!(
                     !verdict.correct && verdict.answer.is_some(),
                     "{solution}: {wrong}"
@@ -440,7 +442,10 @@ mod tests {
             let problem = problem("there are 4 of 5", solution);
             assert_eq!(right_solution(&problem, Form::Expression).unwrap(), expression);
             assert!(
-                grader.grade(expression, &problem.answer).unwrap().correct,
+                grader
+                    .grade(expression, problem.answer.as_deref().unwrap())
+                    .unwrap()
+                    .correct,
                 "{expression}"
             );
             assert_eq!(right_solution(&problem, Form::AsGiven).unwrap(), solution);
@@ -448,7 +453,10 @@ mod tests {
                 let mut rng = ChaCha8Rng::seed_from_u64(seed);
                 let wrong = wrong_solution(&problem, Form::Expression, &mut rng).unwrap();
                 assert!(
-                    !grader.grade(&wrong, &problem.answer).unwrap().correct,
+                    !grader
+                        .grade(&wrong, problem.answer.as_deref().unwrap())
+                        .unwrap()
+                        .correct,
                     "{solution}: {wrong}"
                 );
                 assert!(!wrong.contains('='), "{solution}: {wrong}");

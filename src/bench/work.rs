@@ -245,7 +245,7 @@ fn problems() -> Vec<Problem> {
             Problem {
                 id: format!("bench-{number}"),
                 question,
-                answer: below(10).to_string(),
+                answer: Some(below(10).to_string()),
                 ..Problem::default()
             }
         })

@@ -207,9 +207,9 @@ pub struct EvalArgs {
     #[arg(long = "suite", value_name = "NAME[=FILE]", conflicts_with_all = ["data", "preset"])]
     pub suites: Vec<String>,
     /// File of problems: JSONL, JSON or CSV
-    #[arg(long, value_name = "FILE", requires = "preset")]
+    #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
-    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva, olympiadbench
+    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva, olympiadbench, verl [default: by the names of their fields]
     #[arg(long, value_name = "NAME", requires = "data")]
     pub preset: Option<String>,
     /// Where the completions are kept [default: runs/eval-TIMESTAMP.jsonl]

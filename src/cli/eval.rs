@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
+use super::train::say_instruction;
 use crate::config::Draft;
 use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
@@ -98,6 +99,9 @@ fn measure(args: &EvalArgs) -> Result<()> {
         record::RecordError::Exists(file.clone())
     );
 
+    for set in &sets {
+        say_instruction(&config, &set.loaded.problems);
+    }
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let mut policy = open::load_adapted(model, adapter, &config.prompts(), dtype, &opened.device)?;
@@ -129,7 +133,8 @@ fn measure(args: &EvalArgs) -> Result<()> {
 /// Whether all gold answers of a set can be read; asked before a model is loaded.
 fn check_golds(set: &Set, reward: &Reward) -> Result<()> {
     for problem in &set.loaded.problems {
-        let gold = reward.verdict("", Finish::Eos, &problem.id, &problem.answer);
+        let gold = problem.answer.as_deref().unwrap_or_default();
+        let gold = reward.verdict("", Finish::Eos, &problem.id, gold);
         gold.with_context(|| format!("{} ({})", set.name, set.data))?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 
 use super::args::PlanArgs;
 use super::run::{open_device, print_line};
-use crate::config::Config;
+use crate::config::{Config, Draft};
 use crate::console::note;
 use crate::plan::{Part, Plan, Rates, Run};
 use crate::policy::{Policy, open};
@@ -26,7 +26,10 @@ const AT_WORK: u64 = 16 << 20;
 /// # Errors
 /// A mistake in the config, or the model's or the problems' files are not there.
 pub fn run(args: &PlanArgs) -> Result<()> {
-    let config = Config::load(&args.config, &args.sets)?;
+    let mut draft = Draft::load(&args.config)?;
+    draft.set_all(&args.sets)?;
+    draft.style_of_rows();
+    let config = draft.finish()?;
     let spec = match config.train.devices.first() {
         Some(first) if args.device.device == DeviceSpec::Auto => first,
         _ => &args.device.device,

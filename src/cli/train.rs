@@ -76,6 +76,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Config, ConfigError> {
 /// What is meant by a draft with sets, where it says no recipe by this one.
 fn config(mut draft: Draft, sets: &[String], recipe: RecipeName) -> Result<Config, ConfigError> {
     draft.set_all(sets)?;
+    draft.style_of_rows();
     draft.recipe.get_or_insert(recipe);
     draft.finish()
 }
@@ -185,6 +186,20 @@ fn check_memory(plan: &RunPlan, policy: &Policy, problems: &[Problem]) -> Result
     Ok(worked_out.check(config)?)
 }
 
+/// Says what is put behind questions that does not stand in the data.
+pub fn say_instruction(config: &Config, problems: &[Problem]) {
+    let is_text = |problem: &&Problem| !problem.turns.are_given;
+    let Some(added) = config.prompt.added() else {
+        return;
+    };
+    if let Some(first) = problems.iter().find(is_text) {
+        note(&format!(
+            "prompts say behind the question (here that of `{}`): {added:?}; `prompt.instruction` says something else, and \"\" nothing",
+            first.id
+        ));
+    }
+}
+
 /// Says so where a run trains on what models are compared on.
 fn warn_of_suite(config: &Config) {
     if let Some(suite) = source::trains_on(&config.data) {
@@ -263,6 +278,7 @@ fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, P
         RecipeName::Sft => demonstrated,
     };
     let mut recipe = make(plan, needs_base)?;
+    say_instruction(&plan.config, recipe.problems());
     let start = plan.start(recipe.as_mut(), needs_base)?;
     let run = &start.run;
     let stop = stop()?;

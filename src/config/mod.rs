@@ -14,6 +14,7 @@ mod origin;
 mod recipe;
 mod rooms;
 mod set;
+mod style;
 
 use std::path::Path;
 

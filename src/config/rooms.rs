@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::checkpoint::Format;
 
-use super::Config;
+use super::{Config, RecipeName};
 use crate::objective::Objective;
 use crate::policy::{Policy, PromptChoice, open};
 use crate::source;
@@ -16,7 +16,19 @@ impl Config {
     /// # Errors
     /// The file is missing or malformed, or there is none.
     pub fn problems(&self) -> Result<Vec<Problem>> {
-        source::training(&self.data, self.seed)
+        source::training(&self.data, self.seed, self.asks_for_golds().as_deref())
+    }
+
+    /// Who asks for gold answers of the training problems; nobody, where no reward does.
+    fn asks_for_golds(&self) -> Option<String> {
+        let graded = self.recipe != Some(RecipeName::Sft);
+        let mut asking = self
+            .reward
+            .iter()
+            .filter(|reward| graded && reward.needs_verdict());
+        asking
+            .next()
+            .map(|reward| format!("the reward `{}`", reward.label))
     }
 
     /// What is maximised.

@@ -221,7 +221,7 @@ impl Grading<'_> {
             id: self.problem.id.clone(),
             kind: self.kind,
             sample: 0,
-            gold: self.problem.answer.clone(),
+            gold: self.problem.answer.clone().unwrap_or_default(),
             subject: self.problem.subject.clone(),
             level: self.problem.level.clone(),
             completion: String::new(),

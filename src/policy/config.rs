@@ -195,20 +195,25 @@ impl Shape {
 }
 
 section! {
-    /// `[prompt]`: the three prompts of GCPO as Jinja over `question`, `candidates` (a list) and `integration`.
+    /// `[prompt]`: the three prompts of GCPO as Jinja over `question`, `instruction`, `candidates` (a list) and `integration`. Where a row's
+    /// prompt is a list of messages, `question` is what the user says last; what was said before stands before all three.
     pub struct Prompt from PromptDraft {
         /// Which default prompts: `"plain"` (English text), `"chat"` (English text inside the checkpoint's chat template) or
         /// `"marks"` (`<q> … <a> … <final>`, for tiny tokenizers). Source: this project.
         pub style: PromptStyle = PromptStyle::Plain,
-        /// System message of the chat template; `"chat"` style only. Source: this project.
+        /// System message of the chat template, for rows that bring none of their own; `"chat"` style only. Source: this project.
         pub system: Option<String>,
-        /// Arguments for the chat template, `{ enable_thinking = false }`; one that the template never reads is an error; `"chat"`
-        /// style only. Source: TRL (`chat_template_kwargs`).
+        /// Arguments for the chat template, `{ enable_thinking = false }`; one that the template never reads is an error; a row's column
+        /// of this name goes before it; `"chat"` style only. Source: TRL (`chat_template_kwargs`).
         pub chat_template_kwargs: Option<Arguments>,
         /// What the date (and time, in UTC) is for a chat template that asks, so that a run is the same on every day; `"chat"` style
         /// only. Default: `"2024-07-26"` with `style = "chat"`. Source: Llama 3's chat templates, where there is no clock.
         pub date: Option<Day> => (style == PromptStyle::Chat).then(Day::default),
-        /// Stage 1, a query alone: Jinja over `question`. Default: of `style`. Source: this project.
+        /// What is said behind a question, in the place of the prompts' `instruction`; `""` is nothing. Default: with `style = "chat"`
+        /// `"Reason step by step, and put your final answer within \\boxed{}."`, but nothing behind a prompt of messages, which says
+        /// itself what it wants; with other styles nothing. Source: this project.
+        pub instruction: Option<String>,
+        /// Stage 1, a query alone: Jinja over `question` and `instruction`. Default: of `style`. Source: this project.
         pub answer: String => style.templates().answer,
         /// Stage 2, a query and all candidates: Jinja over `question` and `candidates`. Default: of `style`. Source: this project.
         pub integrate: String => style.templates().integrate,
@@ -220,6 +225,15 @@ section! {
 
 impl Check for Prompt {
     fn check(&self) -> Result<(), ConfigError> {
+        let said = self.instruction.as_ref().is_some_and(|text| !text.is_empty());
+        let prompts = [&self.answer, &self.integrate, &self.project];
+        if said && !prompts.iter().any(|prompt| prompt.contains("instruction")) {
+            return impossible(
+                "instruction",
+                "none of the three prompts has a place for it",
+                "write `{{ instruction }}` in prompt.answer, or remove the key",
+            );
+        }
         if self.style == PromptStyle::Chat {
             return Ok(());
         }
@@ -255,12 +269,24 @@ impl Prompt {
         }
     }
 
+    /// What is said behind a question of text though no key of the config says it.
+    pub fn added(&self) -> Option<String> {
+        let templates = self.templates();
+        let is_added = self.instruction.is_none() && self.answer.contains("instruction");
+        Some(templates.instruction).filter(|text| is_added && !text.is_empty())
+    }
+
     /// The three prompts.
     pub fn templates(&self) -> Templates {
         Templates {
             answer: self.answer.clone(),
             integrate: self.integrate.clone(),
             project: self.project.clone(),
+            instruction: self
+                .instruction
+                .clone()
+                .unwrap_or_else(|| self.style.templates().instruction),
+            instructs_messages: self.instruction.is_some(),
         }
     }
 }

@@ -16,8 +16,8 @@ pub struct Sample {
     pub problem: String,
     /// The prompt as text.
     pub prompt: String,
-    /// The gold answer.
-    pub answer: String,
+    /// The gold answer, where there is one.
+    pub answer: Option<String>,
     /// The candidates `y_i`, as text.
     pub completions: Vec<String>,
     /// The integrations `y_{n,j}`, as text.

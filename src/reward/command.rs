@@ -146,7 +146,7 @@ struct Request<'a> {
     completion: &'a str,
     /// `stop`, or `length` if it was cut.
     finish_reason: &'static str,
-    answer: &'a str,
+    answer: Option<&'a str>,
     problem: &'a Problem,
 }
 
@@ -309,7 +309,7 @@ fn questions(cases: &[Case<'_>], first: usize, step: usize) -> Vec<u8> {
                 Finish::Eos | Finish::Stop => "stop",
                 Finish::Length => "length",
             },
-            answer: &case.group.problem.answer,
+            answer: case.group.problem.answer.as_deref(),
             problem: &case.group.problem,
         };
         serde_json::to_writer(&mut lines, &request).expect("texts and numbers are JSON");

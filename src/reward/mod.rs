@@ -40,6 +40,12 @@ pub enum RewardError {
         /// What is wrong with it.
         source: GradeError,
     },
+    /// There is no gold answer.
+    #[error("problem {problem}: it has no gold answer, and a reward asks for one")]
+    NoAnswer {
+        /// The problem.
+        problem: String,
+    },
     /// Gold answers of the training problems cannot be graded against. Nothing has been sampled.
     #[error("problem `{id}`{others}: {source}; `--set data.skip_unreadable=true` leaves such problems out")]
     Golds {
@@ -304,12 +310,10 @@ impl Reward {
             for (right, case) in right.iter_mut().zip(cases) {
                 // Asked even where the form decides, so that an unreadable gold answer never passes.
                 let (completion, problem) = (&case.candidate.completion, &case.group.problem);
-                let verdict = self.verdict(
-                    &case.candidate.text,
-                    completion.finish,
-                    &problem.id,
-                    &problem.answer,
-                )?;
+                let gold = problem.answer.as_deref().ok_or_else(|| RewardError::NoAnswer {
+                    problem: problem.named(),
+                })?;
+                let verdict = self.verdict(&case.candidate.text, completion.finish, &problem.id, gold)?;
                 *right = verdict.correct && self.parts.iter().all(|part| part.lets_pass(case));
             }
         }
@@ -360,7 +364,8 @@ pub fn gradable(
     let (count, grader) = (found.problems.len(), grader.grader());
     let mut first = None;
     found.problems.retain(|problem| {
-        let Err(source) = grader.accepts(&problem.answer) else {
+        let gold = problem.answer.as_deref().unwrap_or_default();
+        let Err(source) = grader.accepts(gold) else {
             return true;
         };
         let id = problem.id.clone();

@@ -17,7 +17,7 @@ fn problem(id: &str, answer: &str) -> Problem {
     Problem {
         id: id.into(),
         question: "?".into(),
-        answer: answer.into(),
+        answer: Some(answer.into()),
         ..Problem::default()
     }
 }

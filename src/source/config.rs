@@ -12,8 +12,9 @@ section! {
     pub struct Source from SourceDraft {
         /// A file of problems: JSONL, JSON or CSV. Either this or `generator`. Source: this project.
         pub path: Option<PathBuf>,
-        /// How the file's rows are read: a preset's name (`"gsm8k"`, `"svamp"`, `"math"`, …) or a table of field names.
-        /// Default: none, it must be given with `path`. Source: this project.
+        /// How the file's rows are read: a preset's name (`"gsm8k"`, `"svamp"`, `"math"`, …) or a table of field names,
+        /// `{ answer = "gold" }`. Default: what is asked is in `prompt`, `question` or `problem` (text, or a list of messages), the gold
+        /// answer in `answer`, `solution`, `ground_truth`, `label` or `reward_model.ground_truth` (docs/data.md). Source: TRL, verl.
         pub preset: Option<Preset>,
         /// Built-in problems instead of a file. Source: this project.
         pub generator: Option<Generator>,
@@ -69,11 +70,6 @@ pub fn check_place(
             "problems come from a file (`path`) or a generator, not both",
             "remove one of the two",
         ),
-        (Some(_), None) if preset.is_none() => impossible(
-            "path",
-            "a file needs a preset that says how its rows are read",
-            format!("add `preset = \"gsm8k\"` or another one to [{section}]"),
-        ),
         (None, _) if preset.is_some() => impossible(
             "preset",
             "a preset is for a file",
@@ -98,6 +94,14 @@ pub enum Preset {
     Named(String),
     /// A table of field names: the keys of [`gcpo_data::dataset::Preset`].
     Fields(Box<Rows>),
+}
+
+/// How rows are read by a preset; without one, what they are is found by the names of their fields.
+///
+/// # Errors
+/// There is no preset of this name.
+pub fn rows_of(preset: Option<&Preset>) -> Result<&Rows, DatasetError> {
+    preset.map_or(Ok(Rows::found()), Preset::rows)
 }
 
 impl Preset {

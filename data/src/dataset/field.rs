@@ -1,4 +1,4 @@
-//! The fields of a row by their names: alternatives, names with dots, texts, and lists of messages.
+//! The fields of a row by their names: alternatives, names with dots, and texts.
 
 use super::rows::Row;
 use crate::nearest;
@@ -56,7 +56,7 @@ pub(super) fn text(row: &Row, field: &str) -> Result<Option<String>, String> {
 }
 
 /// What is wrong with a row that has none of a field's alternatives; nothing if it need not have one.
-fn absent(row: &Row, field: &str) -> Option<String> {
+pub(super) fn absent(row: &Row, field: &str) -> Option<String> {
     if field.ends_with('?') {
         return None;
     }
@@ -72,44 +72,4 @@ fn absent(row: &Row, field: &str) -> Option<String> {
         names.join("` or `"),
         has.join(", ")
     ))
-}
-
-/// The text of a question's field, which may be a list of messages with one turn, the user's.
-pub(super) fn question(row: &Row, field: &str) -> Result<Option<String>, String> {
-    let Some((name, Value::Array(messages))) = find(row, field) else {
-        return text(row, field);
-    };
-    let role = |message: &Value| message["role"].as_str().map(str::to_owned);
-    let Some(roles) = messages.iter().map(role).collect::<Option<Vec<String>>>() else {
-        return Err(format!(
-            "`{name}` is a list, but not one of messages with `role` and `content`; name another field"
-        ));
-    };
-    let user = roles.iter().position(|role| role == "user");
-    match (roles.as_slice(), user) {
-        ([_], Some(_)) => {}
-        (_, Some(at)) => {
-            let system = match roles.iter().any(|role| role == "system") {
-                true => " (and give the system's in prompt.system, where it is the same in all rows)",
-                false => "",
-            };
-            return Err(format!(
-                "`{name}` holds {} messages ({}), but a question is one user's turn: name its text, \
-                 `{name}.{at}.content`{system}",
-                roles.len(),
-                roles.join(", ")
-            ));
-        }
-        (_, None) => return Err(format!("`{name}` holds no user's message; name another field")),
-    }
-    let content = &messages[0]["content"];
-    let text = match content {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => parts.iter().map(|part| part["text"].as_str()).collect(),
-        _ => None,
-    };
-    let text = text.ok_or_else(|| {
-        format!("the message in `{name}` is not text alone; this program trains on text only")
-    })?;
-    Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
 }

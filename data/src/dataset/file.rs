@@ -4,7 +4,7 @@ use super::error::DatasetError;
 use crate::files::{self, limit};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 /// How a file of a data set on the Hugging Face hub is written: `hf://datasets/OWNER/NAME[@REVISION]/PATH`, as
@@ -131,6 +131,20 @@ pub(super) fn text(path: &Path) -> Result<String, DatasetError> {
     }
     Ok(text)
 }
+
+/// The first lines of a file, ten at most.
+pub(super) fn first_lines(path: &Path) -> Result<Vec<String>, DatasetError> {
+    let io = |source| DatasetError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = files::open(path).map_err(io)?;
+    let lines = BufReader::new(file.take(FIRST)).lines();
+    lines.take(10).collect::<Result<_, _>>().map_err(io)
+}
+
+/// No first row is longer, in bytes.
+const FIRST: u64 = 16 << 20;
 
 /// Gzip packs a thousand to one, so that a small file could fill any memory.
 fn unpacked(path: &Path, file: File) -> Result<Vec<u8>, DatasetError> {

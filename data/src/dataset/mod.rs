@@ -10,6 +10,7 @@ mod parquet;
 mod preset;
 mod rows;
 mod suite;
+mod turns;
 mod unique;
 mod vary;
 
@@ -19,15 +20,16 @@ pub use file::{HUB, is_on_hub};
 pub use preset::{AnswerRule, BadRows, Preset};
 pub use suite::{Answers, Suite};
 
-use crate::Problem;
 use crate::grade::{after_hashes, equation, last_boxed};
+use crate::problem::{Place, Problem, Turns};
 use field::{find, text};
 use num_rational::BigRational;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rows::Row;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A row that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,17 +74,40 @@ const SKIPPED_NAMED: usize = 5;
 /// Longest text of a row, in bytes: twice what a million tokens are in digits.
 const MOST_BYTES: usize = 2 << 20;
 
-/// The problems of a file, and the rows that were left out.
+/// A text that is longer is no answer, but has one in it.
+const MOST_ANSWER: usize = 400;
+
+/// The problems of a file, and the rows that were left out. Each has a gold answer.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
+    load_for(path, preset, Some("whoever grades"))
+}
+
+/// The problems of a file, and the rows that were left out. `asking` is who asks for gold answers; without one, problems need have none.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(path: &Path, preset: &Preset, asking: Option<&str>) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
     let stem = file::stem(path);
+    let name: Arc<str> = path.display().to_string().into();
     for (at, row) in rows::read(path)?.into_iter().enumerate() {
         let found = row.and_then(|row| {
             let line = row.line;
-            problem(&row, preset, || format!("{stem}-{}", at + 1)).map_err(|reason| Skipped { line, reason })
+            let found = problem(&row, preset, asking, || format!("{stem}-{}", at + 1));
+            let place = Place {
+                part: 0,
+                file: name.clone(),
+                line,
+            };
+            found
+                .map(|problem| Problem {
+                    place: Some(place),
+                    ..problem
+                })
+                .map_err(|reason| Skipped { line, reason })
         });
         match (found, preset.bad_rows) {
             (Ok(problem), _) => problems.push(problem),
@@ -112,6 +137,15 @@ pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
         });
     }
     Ok(Loaded { problems, skipped })
+}
+
+/// Whether the prompt of a file's first row is a list of messages; not where the file cannot be read.
+pub fn begins_with_messages(path: &Path, preset: &Preset) -> bool {
+    let [field] = preset.question.as_slice() else {
+        return false;
+    };
+    let first = rows::first(path).ok().flatten();
+    first.is_some_and(|row| turns::of_messages(&row, field).is_ok_and(|found| found.is_some()))
 }
 
 /// The first row that was left out, for people.
@@ -170,14 +204,22 @@ fn variant(row: &Row, preset: &Preset, id: String, rng: &mut ChaCha8Rng) -> Opti
         id,
         question: question(row, preset, Some(&drawn)).ok()?,
         solution: Some(worked.solution(&answer)),
-        answer,
+        answer: Some(answer),
         subject: optional(row, preset.subject.as_deref()).ok()?,
         level: optional(row, preset.level.as_deref()).ok()?,
+        // They are of the row's own numbers.
+        columns: Map::new(),
+        ..Problem::default()
     })
 }
 
 /// One row as a problem; an error says which field and what to do.
-fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Problem, String> {
+fn problem(
+    row: &Row,
+    preset: &Preset,
+    asking: Option<&str>,
+    name: impl Fn() -> String,
+) -> Result<Problem, String> {
     let numbers = match optional(row, preset.numbers.as_deref())? {
         Some(text) => numbers(&text)?,
         None => Vec::new(),
@@ -186,31 +228,41 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         .numbers
         .as_deref()
         .is_some_and(|field| find(row, field).is_some());
-    let question = question(row, preset, given.then_some(&numbers[..]))?;
-    let field = &preset.answer;
-    let raw = answer_text(row, field)?
-        .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
-    let taken = taken(&raw, preset)?;
-    // A plain number in its shortest form; anything else as it stands.
-    let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
+    let (question, mut turns) = match preset.question.as_slice() {
+        [field] => turns::of_messages(row, field)?,
+        _ => None,
+    }
+    .map_or_else(
+        || {
+            Ok((
+                question(row, preset, given.then_some(&numbers[..]))?,
+                Turns::default(),
+            ))
+        },
+        Ok::<_, String>,
+    )?;
+    if question.trim().is_empty() {
+        return Err(empty(preset));
+    }
+    turns::add_columns(row, &mut turns)?;
+    let gold = match (gold(row, preset), asking) {
+        (Ok(gold), _) => Some(gold),
+        (Err(_), None) => None,
+        (Err(reason), Some(asking)) => return Err(format!("{reason}; {asking} asks for a gold answer")),
+    };
+    let (answer, worked) = gold.map_or((None, None), |gold| (Some(gold.answer), gold.solution));
     let mut solution = optional(row, preset.solution.as_deref())?;
     if preset.answer_rule == AnswerRule::AfterHashes {
         solution = solution.map(|text| without_calculator(&text));
     }
+    solution = solution.or(worked);
     let equation = optional(row, preset.equation.as_deref())?;
-    if let Some(text) = equation.filter(|_| given || preset.numbers.is_none()) {
-        let worked = equation::work(&text, &numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
-        if !equation::agrees(&worked.value, taken) {
-            let value = equation::exact(&worked.value);
-            return Err(format!(
-                "the equation {text:?} gives {value}, but `{field}` says {taken}; correct one of them"
-            ));
-        }
-        solution = solution.or_else(|| Some(worked.solution(&answer)));
+    if let (Some(text), Some(answer)) = (equation.filter(|_| given || preset.numbers.is_none()), &answer) {
+        solution = solution.or(Some(work_out(&text, &numbers, answer, preset)?));
     }
     let texts = [
         ("question", Some(&question)),
-        ("answer", Some(&answer)),
+        ("answer", answer.as_ref()),
         ("solution", solution.as_ref()),
     ];
     check_lengths(&texts)?;
@@ -222,7 +274,49 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         solution,
         subject: optional(row, preset.subject.as_deref())?,
         level: optional(row, preset.level.as_deref())?,
+        turns,
+        columns: columns(row),
+        place: None,
     })
+}
+
+/// A row's gold answer.
+struct GoldText {
+    /// A plain number in its shortest form; anything else as it stands.
+    answer: String,
+    /// The whole field, where that is more than the answer and the rule takes it for a worked solution.
+    solution: Option<String>,
+}
+
+fn gold(row: &Row, preset: &Preset) -> Result<GoldText, String> {
+    let field = &preset.answer;
+    let raw = answer_text(row, field)?
+        .ok_or_else(|| format!("`{field}` is empty; give an answer or drop the row"))?;
+    let taken = taken(&raw, preset)?;
+    let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
+    let is_worked = preset.answer_rule == AnswerRule::Marked && taken.len() < raw.trim().len();
+    let solution = is_worked.then(|| without_calculator(&raw));
+    Ok(GoldText { answer, solution })
+}
+
+/// The worked solution that a row's equation is; what it comes to must be the answer.
+fn work_out(text: &str, numbers: &[BigRational], answer: &str, preset: &Preset) -> Result<String, String> {
+    let worked = equation::work(text, numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
+    if !equation::agrees(&worked.value, answer) {
+        let (value, field) = (equation::exact(&worked.value), &preset.answer);
+        return Err(format!(
+            "the equation {text:?} gives {value}, but `{field}` says {answer}; correct one of them"
+        ));
+    }
+    Ok(worked.solution(answer))
+}
+
+/// What travels with a problem: the row as it is in the file. `prompt` is left out, as TRL does, for the problem itself holds it.
+fn columns(row: &Row) -> Map<String, Value> {
+    let others = row.fields.iter().filter(|(name, _)| *name != "prompt");
+    others
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// What of the answer's field is the answer.
@@ -232,20 +326,35 @@ fn taken<'a>(raw: &'a str, preset: &Preset) -> Result<&'a str, String> {
         AnswerRule::AsIs => Some(raw),
         AnswerRule::AfterHashes => after_hashes(raw),
         AnswerRule::LastBoxed => last_boxed(raw),
+        AnswerRule::Marked => marked(raw),
     };
     taken
         .map(str::trim)
         .filter(|taken| !taken.is_empty())
         .ok_or_else(|| {
-            let mark = if preset.answer_rule == AnswerRule::AfterHashes {
-                "####"
-            } else {
-                "\\boxed{…}"
+            let mark = match preset.answer_rule {
+                AnswerRule::AfterHashes => "####",
+                AnswerRule::Marked => {
+                    return format!(
+                        "`{field}` holds a text whose answer is marked neither by \\boxed{{…}} nor by ####; name the field that holds the \
+                         answer alone (`data.preset = {{ answer = \"…\" }}`)"
+                    );
+                }
+                AnswerRule::AsIs | AnswerRule::LastBoxed => "\\boxed{…}",
             };
             format!(
                 "`{field}` holds no answer: {mark} is missing or empty; add it, or set another answer_rule"
             )
         })
+}
+
+/// The answer in a field that nobody has said anything of: in the last box, behind `####` on the last line, or the whole of a line.
+fn marked(raw: &str) -> Option<&str> {
+    let raw = raw.trim();
+    let last = raw.lines().next_back().unwrap_or_default();
+    last_boxed(raw)
+        .or_else(|| after_hashes(last))
+        .or_else(|| (raw.len() == last.len() && raw.len() <= MOST_ANSWER).then_some(raw))
 }
 
 /// No text of a row is longer than any model reads.
@@ -288,7 +397,7 @@ fn answer_text(row: &Row, field: &str) -> Result<Option<String>, String> {
 fn question(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Result<String, String> {
     let mut parts = Vec::new();
     for field in &preset.question {
-        if let Some(part) = field::question(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
+        if let Some(part) = text(row, field)?.filter(|part| Some(part) != preset.blank.as_ref()) {
             parts.push(match numbers {
                 Some(numbers) => filled(&part, numbers)?,
                 None => part,
@@ -297,12 +406,14 @@ fn question(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Resu
     }
     let question = parts.join(" ");
     if question.is_empty() {
-        return Err(format!(
-            "the question ({}) is empty; fill it or drop the row",
-            preset.question.join(", ")
-        ));
+        return Err(empty(preset));
     }
     Ok(question)
+}
+
+fn empty(preset: &Preset) -> String {
+    let fields = preset.question.join(", ");
+    format!("the question ({fields}) is empty; fill it or drop the row")
 }
 
 fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {

@@ -9,14 +9,16 @@ use std::sync::LazyLock;
 ///
 /// A field name may list alternatives, `problem|prompt`: the first that a row has counts. With a `?` at its end the
 /// field may be absent. What is inside a field has a name with dots, `reward_model.ground_truth`, `prompt.0.content`. A question may
-/// be a list with one message, the user's. In a config a preset is a table: `question = ["Body", "Question"]`, `answer = "Answer"`.
+/// be a list of messages. In a config a preset is a table: `question = ["Body", "Question"]`, `answer = "Answer"`; what it leaves out of
+/// these two is found as without a preset ([`Preset::found`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// The question's fields, joined by a space. In a config also one string.
-    #[serde(deserialize_with = "one_or_more")]
+    #[serde(deserialize_with = "one_or_more", default = "found_question")]
     pub question: Vec<String>,
     /// The field that holds the answer.
+    #[serde(default = "found_answer")]
     pub answer: String,
     /// How the answer is taken from its field.
     #[serde(default)]
@@ -61,7 +63,41 @@ pub enum AnswerRule {
     AfterHashes,
     /// The inside of the last `\boxed{…}` of a solution (MATH, Minerva).
     LastBoxed,
+    /// The inside of the last `\boxed{…}`, else what follows `####` on the last line, else the whole field, if it is one line. A field that
+    /// holds more than the answer is the worked solution, where there is no other.
+    Marked,
 }
+
+/// Where a prompt is looked for in rows of no known data set.
+const PROMPTS: &str = "prompt|question|problem|query|instruction";
+/// Where a gold answer is looked for there.
+const GOLDS: &str = "answer|solution|ground_truth|label|gold|target|final_answer|reward_model.ground_truth";
+
+fn found_question() -> Vec<String> {
+    vec![PROMPTS.to_owned()]
+}
+
+fn found_answer() -> String {
+    GOLDS.to_owned()
+}
+
+/// [`Preset::found`].
+static FOUND: LazyLock<Preset> = LazyLock::new(|| {
+    let id = Some("id|unique_id|extra_info.index?");
+    let (_, preset) = preset(
+        "",
+        &[PROMPTS],
+        GOLDS,
+        AnswerRule::Marked,
+        id,
+        Some("solution?"),
+        None,
+        None,
+        None,
+        BadRows::Error,
+    );
+    preset
+});
 
 /// What to do about a row that is no JSON, whose answer is null, whose field is missing, or whose equation contradicts its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -162,6 +198,12 @@ fn preset(
 }
 
 impl Preset {
+    /// How rows are read that no preset is named for, TRL's, verl's and open-r1's among them: the prompt and the gold answer by the names
+    /// that people give them.
+    pub fn found() -> &'static Preset {
+        &FOUND
+    }
+
     /// A known data set's preset, or that of a suite ([`super::Suite`]).
     ///
     /// # Errors

@@ -37,6 +37,19 @@ pub fn read(path: &Path) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     read(path, &file::text(path)?)
 }
 
+/// The first row of a file that can be read, without the rest where its format has a row a line.
+pub fn first(path: &Path) -> Result<Option<Row>, DatasetError> {
+    if let ("jsonl" | "ndjson", false) = (file::format(path).0.as_str(), file::format(path).1)
+        && !file::is_on_hub(path)
+    {
+        return Ok(file::first_lines(path)?.iter().find_map(|line| {
+            let Unique(value) = serde_json::from_str(line).ok()?;
+            object(1, value).ok()
+        }));
+    }
+    Ok(read(path)?.into_iter().flatten().next())
+}
+
 #[cfg(feature = "parquet")]
 fn parquet(path: &Path) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     let rows = super::parquet::rows(path)?.into_iter().enumerate();

@@ -126,10 +126,10 @@ mod tests {
         std::fs::write(&path, rows.join("\n")).unwrap();
         let preset = Preset::named("olympiadbench").unwrap();
         let problems = load_all(&path, preset).unwrap().problems;
-        assert_eq!(problems[0].answer, "2, 3");
+        assert_eq!(problems[0].answer.as_deref(), Some("2, 3"));
         assert_eq!(problems[0].subject.as_deref(), Some("Algebra"));
         assert_eq!(problems[1].question, "Let x = 1. x?");
-        assert_eq!(problems[1].answer, "$\\frac{1}{2}$");
+        assert_eq!(problems[1].answer.as_deref().unwrap(), "$\\frac{1}{2}$");
         std::fs::write(&path, rows[0].replace("\"2\"", "[2]")).unwrap();
         let error = load_all(&path, preset).unwrap_err().to_string();
         assert!(
@@ -173,7 +173,9 @@ mod tests {
             assert_eq!(distinct(|p| p.subject.as_ref()), subjects, "{name}");
             assert_eq!(distinct(|p| p.level.as_ref()), levels, "{name}");
             for problem in &loaded.problems {
-                Grader::math().accepts(&problem.answer).unwrap();
+                Grader::math()
+                    .accepts(problem.answer.as_deref().unwrap())
+                    .unwrap();
             }
         }
     }

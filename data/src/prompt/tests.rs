@@ -1,5 +1,6 @@
 use super::Piece::{Candidate, Integration};
 use super::*;
+use crate::Preset;
 use crate::chat::ChatOptions;
 use crate::testing::{sentence_piece, shared};
 
@@ -8,12 +9,14 @@ fn text(text: &str) -> Piece {
 }
 
 fn answer(prompts: &Prompts, question: &str) -> Vec<Piece> {
-    prompts.render("answer", Some(question), None, false).unwrap()
+    prompts
+        .render("answer", Some(question.into()), None, false)
+        .unwrap()
 }
 
 fn integrate(prompts: &Prompts, question: &str, candidates: usize) -> Vec<Piece> {
     prompts
-        .render("integrate", Some(question), Some(candidates), false)
+        .render("integrate", Some(question.into()), Some(candidates), false)
         .unwrap()
 }
 
@@ -32,7 +35,9 @@ fn marks_are_cut_into_pieces() {
         ]
     );
     assert_eq!(
-        prompts.render("project", Some("1+1"), Some(1), true).unwrap(),
+        prompts
+            .render("project", Some("1+1".into()), Some(1), true)
+            .unwrap(),
         [
             text("<q>1+1<a>"),
             Candidate(0),
@@ -268,4 +273,151 @@ fn a_target_is_the_conversation_of_a_real_template() {
             "{question:?}"
         );
     }
+}
+
+/// Rows of messages, and what TRL makes of them: in the repository, or in the file that GCPO_PROMPTS names.
+#[test]
+fn prompts_of_messages_are_those_of_transformers() {
+    let document = match std::env::var_os("GCPO_PROMPTS") {
+        Some(path) => std::fs::read_to_string(path).unwrap(),
+        None => include_str!("../../tests/fixtures/chat_prompts.json").to_owned(),
+    };
+    let fixtures: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let options = ChatOptions {
+        now: fixtures["now"].as_i64().unwrap(),
+        ..ChatOptions::default()
+    };
+    let templates = Templates {
+        answer: "{{ question }}".into(),
+        ..Templates::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (mut same, mut others) = (0, Vec::new());
+    for entry in fixtures["entries"].as_array().unwrap() {
+        let name = entry["template"].as_str().unwrap();
+        let source = fixtures["templates"][name].as_str().unwrap();
+        let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")];
+        let path = dir.path().join("row.jsonl");
+        std::fs::write(&path, entry["row"].to_string()).unwrap();
+        let problem = &crate::dataset::load_for(&path, Preset::found(), None)
+            .unwrap()
+            .problems[0];
+        let rendered = ChatTemplate::new(source, name, tokens, &options)
+            .map_err(|error| error.to_string())
+            .and_then(|chat| {
+                let prompts = Prompts {
+                    chat: Some(chat),
+                    ..Prompts::new(&templates, None, None).unwrap()
+                };
+                let pieces = prompts.render("answer", Some(problem.into()), None, false);
+                pieces.map_err(|error| error.to_string())
+            });
+        let expected = entry["expected"].as_str().map(|expected| vec![text(expected)]);
+        match rendered.as_ref().ok() == expected.as_ref() {
+            true => same += 1,
+            false => others.push(format!("{name}, {}: {rendered:?}\n  {expected:?}", entry["kind"])),
+        }
+    }
+    eprintln!("{same} of {} prompts are the same", same + others.len());
+    assert!(others.is_empty(), "{}", others.join("\n"));
+}
+
+#[test]
+fn the_three_prompts_stand_in_a_conversation() {
+    let row = r#"{"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "1"}, {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "3?"}, {"role": "assistant", "content": "<think>"}]}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("row.jsonl");
+    std::fs::write(&path, row.replace('\n', " ")).unwrap();
+    let problem = &crate::dataset::load_for(&path, Preset::found(), None)
+        .unwrap()
+        .problems[0];
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    let prompts = Prompts::new(&Templates::marks(), Some(chat(source)), Some("Not said.")).unwrap();
+    let render = |template, candidates, integration| {
+        let pieces = prompts.render(template, Some(problem.into()), candidates, integration);
+        pieces.unwrap()
+    };
+    let before = "<system>s<user>1<assistant>2<user><q>3?<a>";
+    assert_eq!(
+        render("answer", None, false),
+        [text(&format!("{before}<assistant><think>"))]
+    );
+    // What the model wrote goes on with what was begun, so that is quoted with it.
+    assert_eq!(
+        render("integrate", Some(2), false),
+        [
+            text(&format!("{before}<think>")),
+            Candidate(0),
+            text("<a><think>"),
+            Candidate(1),
+            text("<final><assistant><think>")
+        ]
+    );
+    assert_eq!(
+        render("project", Some(1), true),
+        [
+            text(&format!("{before}<think>")),
+            Candidate(0),
+            text("<final><think>"),
+            Integration,
+            text("<a><assistant><think>")
+        ]
+    );
+    let plain = Prompts::new(&Templates::plain(), None, None).unwrap();
+    let error = plain.answer(problem, &sentence_piece()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("its prompt is a list of messages, and only `prompt.style = \"chat\"` writes that"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_instruction_is_said_behind_questions_and_not_behind_messages() {
+    let source = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    let of = |templates: &Templates, problem: &Problem| {
+        let prompts = Prompts::new(templates, Some(chat(source)), None).unwrap();
+        let pieces = prompts
+            .render("answer", Some(problem.into()), None, false)
+            .unwrap();
+        format!("{pieces:?}")
+    };
+    let mut templates = Templates::default();
+    let mut problem = Problem {
+        question: "1+1?".into(),
+        ..Problem::default()
+    };
+    assert!(of(&templates, &problem).contains("1+1?\\n\\nReason step by step"));
+    problem.turns.are_given = true;
+    assert_eq!(of(&templates, &problem), "[Text(\"1+1?\")]");
+    templates.instructs_messages = true;
+    assert!(of(&templates, &problem).contains("1+1?\\n\\nReason step by step"));
+    templates.instruction.clear();
+    assert_eq!(of(&templates, &problem), "[Text(\"1+1?\")]");
+}
+
+#[test]
+fn arguments_of_a_row_must_be_read_by_the_template() {
+    let source = "{{ enable_thinking | default('-') }}{% for m in messages %}{{ m.content }}{% endfor %}";
+    let prompts = Prompts::new(&Templates::marks(), Some(chat(source)), None).unwrap();
+    let mut problem = Problem {
+        question: "q".into(),
+        ..Problem::default()
+    };
+    let render = |problem: &Problem| prompts.render("answer", Some(problem.into()), None, false);
+    assert_eq!(render(&problem).unwrap(), [text("-<q>q<a>")]);
+    problem
+        .turns
+        .chat_template_kwargs
+        .insert("enable_thinking".into(), false.into());
+    assert_eq!(render(&problem).unwrap(), [text("False<q>q<a>")]);
+    problem
+        .turns
+        .chat_template_kwargs
+        .insert("enable_thoughts".into(), false.into());
+    let error = render(&problem).unwrap_err().to_string();
+    assert!(
+        error.contains("chat_template_kwargs: the chat template never reads `enable_thoughts`; it reads `enable_thinking`"),
+        "{error}"
+    );
 }

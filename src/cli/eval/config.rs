@@ -44,10 +44,12 @@ pub fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
         None => Draft::new("gcpo eval"),
     };
     let eval = &mut draft.eval;
-    if let (Some(data), Some(preset)) = (&args.data, &args.preset) {
-        Preset::named(preset)?;
+    if let Some(data) = &args.data {
         eval.path = Some(data.clone());
-        eval.preset = Some(source::Preset::Named(preset.clone()));
+        if let Some(preset) = &args.preset {
+            Preset::named(preset)?;
+            eval.preset = Some(source::Preset::Named(preset.clone()));
+        }
         // Whoever names a file means all of it.
         eval.size = Some(0);
     }
@@ -61,6 +63,9 @@ pub fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
         }
     }
     draft.set_all(&args.sets)?;
+    if args.config.is_some() {
+        draft.style_of_rows();
+    }
     if args.config.is_none() && draft.prompt == PromptDraft::default() {
         let (style, why) = open::prompt_style(&open::tokenizer(model)?);
         say!("prompts in the style \"{style}\": {why} (`--set prompt.style=…` takes another)");
