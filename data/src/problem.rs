@@ -1,6 +1,7 @@
 //! What is asked, and what counts as right.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// One problem of a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,4 +21,7 @@ pub struct Problem {
     /// How hard it is, where the data say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
+    /// The row's other columns, by name, as they stand in the file: what rewards of the user's own look at.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub columns: Map<String, Value>,
 }

@@ -173,6 +173,7 @@ fn variant(row: &Row, preset: &Preset, id: String, rng: &mut ChaCha8Rng) -> Opti
         answer,
         subject: optional(row, preset.subject.as_deref()).ok()?,
         level: optional(row, preset.level.as_deref()).ok()?,
+        ..Problem::default()
     })
 }
 
@@ -222,6 +223,7 @@ fn problem(row: &Row, preset: &Preset, name: impl Fn() -> String) -> Result<Prob
         solution,
         subject: optional(row, preset.subject.as_deref())?,
         level: optional(row, preset.level.as_deref())?,
+        ..Problem::default()
     })
 }
 
