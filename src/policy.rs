@@ -19,7 +19,7 @@ use gcpo_model::lora::{LoraError, Peft};
 use gcpo_model::quickstart;
 use thiserror::Error;
 
-pub use chat::{Arguments, Day};
+pub use chat::Day;
 pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
@@ -353,7 +353,11 @@ impl Policy {
             .tokenizer
             .decode(contexts.answer(), false)
             .unwrap_or_default();
-        Ok(Group::new(problem.clone(), number, prompt, contexts))
+        let messages = self.prompts.messages(&problem.question)?;
+        Ok(Group {
+            messages,
+            ..Group::new(problem.clone(), number, prompt, contexts)
+        })
     }
 
     fn contexts_of(

@@ -38,8 +38,9 @@ impl Rest {
     /// # Errors
     /// As of reinforcement learning ([`super::Rl::new`]).
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        let reward = Reward::start(&config.grader, &config.reward)?;
+        let mut reward = Reward::start(&config.grader, &config.reward)?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
+        reward.expect(&problems, config.ahead(problems.len()))?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let learner = Learner::new(
             &config.train,
@@ -152,12 +153,14 @@ impl Recipe for Rest {
         let (searches, found) = self.search(step)?;
         let (search, rows) = (SearchReport::of(&searches), solutions(&searches));
         let groups: Vec<Group> = searches.into_iter().map(Search::into_group).collect();
+        let measured = self.reward.take_measured();
         let labels = self.reward.labels();
         let samples = Sample::all(step, &groups, &labels, &self.learner.policy);
         let rollout = RolloutReport {
             work: found.work,
             sample_secs: found.sample_secs,
             reward_secs: found.reward_secs,
+            measured,
             ..RolloutReport::of_tried(&groups, &labels)
         };
         let mut clock = Stopwatch::start();

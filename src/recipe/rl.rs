@@ -41,8 +41,9 @@ impl Rl {
     /// A problem's contexts cannot fit the model, its gold answer or the held-out problems cannot be read, or a reward's
     /// program cannot be started.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        let reward = Reward::start(&config.grader, &config.reward)?;
+        let mut reward = Reward::start(&config.grader, &config.reward)?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
+        reward.expect(&problems, config.ahead(problems.len()))?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
         let mut learner = Learner::new(
@@ -121,6 +122,7 @@ impl Rl {
             reward_secs: answered.reward_secs,
             discarded: answered.discarded,
             project_secs: clock.lap(),
+            measured: self.reward.take_measured(),
             ..RolloutReport::of(&groups, &self.reward.labels(), plan.objective)
         };
         Ok((groups, report))

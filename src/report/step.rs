@@ -79,6 +79,8 @@ pub struct RolloutReport {
     pub none_frac: f64,
     /// Each reward's values, before they are weighed; none where it applied to no candidate.
     pub components: Vec<(String, Option<Summary>)>,
+    /// What programs and functions measured beside their rewards, as `LABEL/NAME`: the mean over all that the step asked them.
+    pub measured: Vec<(String, f64)>,
     /// Share of groups whose rewards are all equal.
     pub flat_frac: f64,
     /// Mean length of the candidates, in tokens.
@@ -280,6 +282,9 @@ impl RolloutReport {
             let values = values.unwrap_or(NONE);
             line.put(format!("reward/{label}_mean"), values.mean);
             line.put(format!("reward/{label}_std"), values.std);
+        }
+        for (name, mean) in &self.measured {
+            line.put(format!("reward/{name}"), *mean);
         }
         line.put("reward/flat_frac", self.flat_frac);
         line.put("completion/length_mean", self.length_mean);
