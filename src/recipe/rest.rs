@@ -40,7 +40,10 @@ impl Rest {
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
         let mut reward = Reward::start(&config.grader, &config.reward)?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
-        reward.expect(&problems, config.ahead(problems.len()))?;
+        let held_out = HeldOut::of(&config, &problems)?;
+        let ahead = config.ahead(problems.len());
+        reward.expect(&problems, ahead)?;
+        held_out.expect(&mut reward, ahead)?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let learner = Learner::new(
             &config.train,
@@ -55,7 +58,7 @@ impl Rest {
             learner.policy.check_fits(problem, None, &config.rollout)?;
         }
         Ok(Self {
-            held_out: HeldOut::of(&config, &problems)?,
+            held_out,
             problems: Problems::new(problems, &config.data, config.seed),
             config,
             reward,
@@ -175,8 +178,8 @@ impl Recipe for Rest {
         Ok((StepReport::of(step, Done::Rest(Box::new(report))), samples))
     }
 
-    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
-        (&mut self.learner, &self.held_out)
+    fn parts(&mut self) -> (&mut Learner, &HeldOut, Option<&mut Reward>) {
+        (&mut self.learner, &self.held_out, Some(&mut self.reward))
     }
 
     fn problems(&self) -> &[Problem] {

@@ -43,7 +43,10 @@ impl Rl {
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
         let mut reward = Reward::start(&config.grader, &config.reward)?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
-        reward.expect(&problems, config.ahead(problems.len()))?;
+        let held_out = HeldOut::of(&config, &problems)?;
+        let ahead = config.ahead(problems.len());
+        reward.expect(&problems, ahead)?;
+        held_out.expect(&mut reward, ahead)?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
         let mut learner = Learner::new(
@@ -59,7 +62,7 @@ impl Rl {
             learner.keep_reference(config.objective.ref_sync());
         }
         let rl = Self {
-            held_out: HeldOut::of(&config, &problems)?,
+            held_out,
             problems: Problems::new(problems, &config.data, config.seed),
             shares_prefixes: true,
             config,
@@ -154,8 +157,8 @@ impl Recipe for Rl {
         Ok((StepReport::of(step, Done::rl(rollout, learnt, secs)), samples))
     }
 
-    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
-        (&mut self.learner, &self.held_out)
+    fn parts(&mut self) -> (&mut Learner, &HeldOut, Option<&mut Reward>) {
+        (&mut self.learner, &self.held_out, Some(&mut self.reward))
     }
 
     fn problems(&self) -> &[Problem] {
