@@ -1,6 +1,7 @@
 //! A Python function as a reward: that it is called as TRL calls it, and what becomes of one that is wrong. Any Python 3.8 or later
 //! will do; without one these tests say so and do nothing, as the one with TRL's own rewards does where there is no TRL.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -360,7 +361,7 @@ fn trls_own_rewards_run_unchanged() {
     if !has(&python, "import trl.rewards, math_verify") {
         return;
     }
-    let fixture = std::fs::read_to_string(fixtures().join("trl.json")).unwrap();
+    let fixture = fs::read_to_string(fixtures().join("trl.json")).unwrap();
     let fixture: Value = serde_json::from_str(&fixture).unwrap();
     let list = |key: &str| fixture[key].as_array().unwrap().clone();
     let texts: Vec<String> = list("texts")

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
-use crate::config::Draft;
+use crate::config::{Config, Draft};
 use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
@@ -79,20 +79,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
             .display()
     );
     let reward = Reward::accuracy(&config.grader);
-    let mut rewards = match config.eval.rewards {
-        true => Some(Reward::start(&config.grader, &config.reward)?),
-        false => None,
-    };
-    for set in &sets {
-        let problems = &set.loaded.problems;
-        let asks = config.reward.iter().any(RewardConfig::needs_verdict);
-        if rewards.is_none() || asks || has_gold(problems) {
-            check_golds(set, &reward)?;
-        }
-        if let Some(rewards) = &mut rewards {
-            rewards.expect(problems, config.ahead(problems.len()))?;
-        }
-    }
+    let mut rewards = rewards(&config, &sets, &reward)?;
     let adapter = args.adapter.adapter.as_deref();
     let mut name = model.to_string();
     let mut files = open::checkpoint_digests(model)?;
@@ -136,6 +123,23 @@ fn measure(args: &EvalArgs) -> Result<()> {
     let reports = reports.collect::<Result<Vec<SuiteReport>>>()?;
     work.tok_per_sec = work.tokens as f64 / work.secs;
     show(&name, &file, &reports, Some(work), None, args.json)
+}
+
+/// The run's own rewards, where they are to be measured; sees whether all sets can be judged.
+fn rewards(config: &Config, sets: &[Set], grader: &Reward) -> Result<Option<Reward>> {
+    let start = || Reward::start(&config.grader, &config.reward);
+    let mut rewards = config.eval.rewards.then(start).transpose()?;
+    for set in sets {
+        let problems = &set.loaded.problems;
+        let asks = config.reward.iter().any(RewardConfig::needs_verdict);
+        if rewards.is_none() || asks || has_gold(problems) {
+            check_golds(set, grader)?;
+        }
+        if let Some(rewards) = &mut rewards {
+            rewards.expect(problems, config.ahead(problems.len()))?;
+        }
+    }
+    Ok(rewards)
 }
 
 /// Whether all gold answers of a set can be read; asked before a model is loaded.

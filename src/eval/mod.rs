@@ -174,24 +174,13 @@ pub fn evaluate(
         let answered = answer_chunk(&engine, problems, chunk, first, plan);
         let [mut answers, integrated] =
             answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
-        if let Some((rewards, step)) = &mut rewards {
-            answers
-                .iter_mut()
-                .try_for_each(|group| policy.write_prompt(group))?;
-            rewards.check()?;
-            rewards.grade(&mut answers, *step, |y| policy.decode(y))?;
-        }
+        let labels = match &mut rewards {
+            Some((rewards, step)) => earn(policy, rewards, *step, &mut answers)?,
+            None => Vec::new(),
+        };
         for (p, asked) in chunk.iter().enumerate() {
-            let mut of_answers = record(asked.at, RecordKind::Answer).all(&answers[p].candidates)?;
-            if let Some((rewards, _)) = &rewards {
-                let answers = of_answers.iter_mut().zip(&answers[p].candidates);
-                answers.for_each(|(record, candidate)| record.take_scores(&rewards.labels(), candidate));
-            }
-            records.extend(of_answers);
-            if let Some(group) = integrated.get(p) {
-                records.extend(record(asked.at, RecordKind::Candidate).all(&group.candidates)?);
-                records.extend(record(asked.at, RecordKind::Integrated).all(&group.integrations)?);
-            }
+            let of = |kind| record(asked.at, kind);
+            records.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
         }
         first += chunk.len();
         keep(too_long.len() + first, &records[before..])?;
@@ -203,6 +192,38 @@ pub fn evaluate(
         tokens: engine.work().tokens,
         secs: started.elapsed().as_secs_f64(),
     })
+}
+
+/// The records of a problem's answers, and of those that were integrated, where there are some.
+fn of_problem<'a>(
+    of: impl Fn(RecordKind) -> Grading<'a>,
+    labels: &[&str],
+    answered: &Group,
+    integrated: Option<&Group>,
+) -> Result<Vec<Record>, RewardError> {
+    let mut records = of(RecordKind::Answer).all(&answered.candidates)?;
+    let both = records.iter_mut().zip(&answered.candidates);
+    both.for_each(|(record, answer)| record.take_scores(labels, answer));
+    if let Some(group) = integrated {
+        records.extend(of(RecordKind::Candidate).all(&group.candidates)?);
+        records.extend(of(RecordKind::Integrated).all(&group.integrations)?);
+    }
+    Ok(records)
+}
+
+/// Asks rewards about answers; gives their labels.
+fn earn<'r>(
+    policy: &Policy,
+    rewards: &'r mut Reward,
+    step: usize,
+    answers: &mut [Group],
+) -> Result<Vec<&'r str>, EvalError> {
+    answers
+        .iter_mut()
+        .try_for_each(|group| policy.write_prompt(group))?;
+    rewards.check()?;
+    rewards.grade(answers, step, |y| policy.decode(y))?;
+    Ok(rewards.labels())
 }
 
 /// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the

@@ -92,16 +92,15 @@ pub struct Mean {
 impl SuiteReport {
     /// Of a set's records, at least one; `same` says whether two found answers are the same.
     pub fn of(suite: &str, records: &[Record], same: impl Fn(&str, &str) -> bool) -> Self {
-        let problems = by_problem(records);
+        let (problems, graded) = (by_problem(records), is_graded(records));
         let rows_of = |kind: RecordKind| -> Vec<Vec<&Record>> {
             problems.iter().map(|problem| of_kind(problem, kind)).collect()
         };
         let shares_of = |rows: &[Vec<&Record>]| rows.iter().map(|row| share_right(row)).collect::<Vec<f64>>();
         let estimate_of = |kind: RecordKind| {
             let rows = rows_of(kind);
-            rows.iter()
-                .any(|row| !row.is_empty())
-                .then(|| Estimate::of(&shares_of(&rows)))
+            let some = graded && rows.iter().any(|row| !row.is_empty());
+            some.then(|| Estimate::of(&shares_of(&rows)))
         };
         let answers = rows_of(RecordKind::Answer);
         let shares = shares_of(&answers);
@@ -116,12 +115,8 @@ impl SuiteReport {
         let right = |row: &[&Record]| row.iter().filter(|r| r.right).count();
         let all: Vec<&Record> = answers.iter().flatten().copied().collect();
         let share = |count: usize| count as f64 / all.len().max(1) as f64;
-        let rights: Vec<&&Record> = all.iter().filter(|r| r.right).collect();
-        let graded = is_graded(records);
-        let group = |name: fn(&Record) -> Option<&String>| match graded {
-            true => groups(&problems, &shares, name),
-            false => Vec::new(),
-        };
+        let graded_problems = if graded { &problems[..] } else { &[] };
+        let group = |name: fn(&Record) -> Option<&String>| groups(graded_problems, &shares, name);
         Self {
             suite: suite.to_owned(),
             problems: problems.len(),
@@ -129,12 +124,7 @@ impl SuiteReport {
             pass_at_1: graded.then(|| Estimate::of(&shares)),
             interval: graded.then(|| interval(&[&shares])),
             reward: earned(&answers, |record| record.reward),
-            rewards: labels(&all)
-                .map(|label| {
-                    let value = |record: &Record| record.rewards.get(label)?.as_f64();
-                    (label.clone(), earned(&answers, value))
-                })
-                .collect(),
+            rewards: each_earned(&answers),
             sampling_stderr: sampling_stderr(&shares, samples).filter(|_| graded),
             pass_at_k: ks(samples)
                 .into_iter()
@@ -151,8 +141,7 @@ impl SuiteReport {
             integrated: estimate_of(RecordKind::Integrated),
             candidates: estimate_of(RecordKind::Candidate),
             length_mean: share(all.iter().map(|r| r.tokens).sum()),
-            length_right: (!rights.is_empty())
-                .then(|| rights.iter().map(|r| r.tokens).sum::<usize>() as f64 / rights.len() as f64),
+            length_right: mean_length(all.iter().filter(|r| r.right).map(|r| r.tokens)),
             truncated_frac: share(all.iter().filter(|r| r.finish == Some(Finish::Length)).count()),
             no_answer_frac: share(all.iter().filter(|r| r.answer.is_none()).count()),
             too_long: records.iter().filter(|r| r.kind == RecordKind::TooLong).count(),
@@ -181,10 +170,12 @@ pub fn is_graded(records: &[Record]) -> bool {
     records.iter().any(|r| !r.gold.is_empty()) || records.iter().all(|r| r.rewards.is_empty())
 }
 
-/// The labels of the rewards that were measured, in their order.
-fn labels<'a>(answers: &[&'a Record]) -> impl Iterator<Item = &'a String> {
-    let first = answers.iter().find(|record| !record.rewards.is_empty());
-    first.into_iter().flat_map(|record| record.rewards.keys())
+/// What each reward that was measured came to, in their order.
+fn each_earned(answers: &[Vec<&Record>]) -> Vec<(String, Option<Estimate>)> {
+    let first = answers.iter().flatten().find(|record| !record.rewards.is_empty());
+    let labels = first.into_iter().flat_map(|record| record.rewards.keys());
+    let of = |label: &String| earned(answers, |record| record.rewards.get(label)?.as_f64());
+    labels.map(|label| (label.clone(), of(label))).collect()
 }
 
 /// The mean over problems of the mean of a value over the answers that have one; none if none has.
@@ -195,6 +186,11 @@ fn earned(answers: &[Vec<&Record>], value: impl Fn(&Record) -> Option<f64>) -> O
     };
     let means: Vec<f64> = answers.iter().filter_map(of_problem).collect();
     (!means.is_empty()).then(|| Estimate::of(&means))
+}
+
+fn mean_length(lengths: impl Iterator<Item = usize>) -> Option<f64> {
+    let lengths: Vec<usize> = lengths.collect();
+    (!lengths.is_empty()).then(|| lengths.iter().sum::<usize>() as f64 / lengths.len() as f64)
 }
 
 fn of_kind(problem: &[Record], kind: RecordKind) -> Vec<&Record> {

@@ -98,13 +98,7 @@ fn details(report: &SuiteReport) -> String {
         );
     }
     if !report.rewards.is_empty() {
-        let row = |name: &str, of: Option<Estimate>| {
-            vec![name.to_owned(), of.map_or_else(|| "–".to_owned(), estimate)]
-        };
-        let mut rows = vec![vec![format!("{suite}: reward"), "mean".to_owned()]];
-        rows.extend(report.rewards.iter().map(|(label, of)| row(label, *of)));
-        rows.push(row("weighted sum", report.reward));
-        text += &format!("\n{}", grid(&rows));
+        text += &format!("\n{}", rewards(report));
     }
     for (what, groups) in [("subject", &report.subjects), ("level", &report.levels)] {
         if !groups.is_empty() {
@@ -125,6 +119,16 @@ fn details(report: &SuiteReport) -> String {
         }
     }
     text
+}
+
+/// A row a reward, and their sum.
+fn rewards(report: &SuiteReport) -> String {
+    let row =
+        |name: &str, of: Option<Estimate>| vec![name.to_owned(), of.map_or_else(|| "–".to_owned(), estimate)];
+    let mut rows = vec![vec![format!("{}: reward", report.suite), "mean".to_owned()]];
+    rows.extend(report.rewards.iter().map(|(label, of)| row(label, *of)));
+    rows.push(row("weighted sum", report.reward));
+    grid(&rows)
 }
 
 pub fn differences(found: &[Difference]) -> String {
