@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use gcpo_data::Problem;
+use gcpo_data::{Message, Problem};
 use serde_json::{Map, Value};
 
 use crate::objective::{Objective, Rewards};
@@ -23,6 +23,8 @@ pub struct Group {
     pub number: usize,
     /// The prompt of a candidate, as text.
     pub prompt: String,
+    /// The same as messages, where a chat template made it of some.
+    pub messages: Option<Vec<Message>>,
     /// Its contexts, in tokens.
     pub contexts: Contexts,
     /// `[g]`: the candidates `y_i`; none before they are sampled.
@@ -66,7 +68,7 @@ pub struct Candidate {
 pub struct Score {
     /// Its value before it is weighed; none where the reward does not apply.
     pub value: Option<f64>,
-    /// What else a program said; none of a reward that is no program.
+    /// What else a program or a function said; none where nothing else was said.
     pub note: Option<Map<String, Value>>,
 }
 
@@ -96,6 +98,7 @@ impl Group {
             problem,
             number,
             prompt,
+            messages: None,
             contexts,
             candidates: Vec::new(),
             integrations: Vec::new(),

@@ -19,7 +19,7 @@ use gcpo_model::lora::{LoraError, Peft};
 use gcpo_model::quickstart;
 use thiserror::Error;
 
-pub use chat::{Arguments, Day};
+pub use chat::Day;
 pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
@@ -368,11 +368,20 @@ impl Policy {
         quoted: Option<(usize, usize)>,
     ) -> Result<Group, PolicyError> {
         let contexts = self.contexts_of(problem, quoted)?;
-        let prompt = self
-            .tokenizer
-            .decode(contexts.answer(), false)
-            .unwrap_or_default();
-        Ok(Group::new(problem.clone(), number, prompt, contexts))
+        let mut group = Group::new(problem.clone(), number, String::new(), contexts);
+        self.write_prompt(&mut group)?;
+        Ok(group)
+    }
+
+    /// Writes a group's prompt into it, as text and as messages.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the prompt cannot be made of its problem.
+    pub fn write_prompt(&self, group: &mut Group) -> Result<(), PolicyError> {
+        let text = self.tokenizer.decode(group.contexts.answer(), false);
+        group.prompt = text.unwrap_or_default();
+        group.messages = self.prompts.messages(&group.problem.question)?;
+        Ok(())
     }
 
     fn contexts_of(

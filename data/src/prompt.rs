@@ -222,6 +222,20 @@ impl Prompts {
         self.context(&pieces, tokenizer)
     }
 
+    /// The prompt of stage 1 as messages; none where there is no chat template to write them.
+    ///
+    /// # Errors
+    /// The template depends on more than [`Prompts::new`] could check.
+    pub fn messages(&self, question: &str) -> Result<Option<Vec<Message>>, PromptError> {
+        if self.chat.is_none() {
+            return Ok(None);
+        }
+        let context = BTreeMap::from([("question", Value::from(question))]);
+        let text = self.jinja.render("answer", context);
+        let text = text.map_err(|error| template_error("answer", &error))?;
+        Ok(Some(self.turns(text)))
+    }
+
     /// A text in tokens as a model writes it behind a context: what the tokenizer puts in front of a text that stands alone (a space,
     /// for SentencePiece) is not there.
     ///

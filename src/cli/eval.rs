@@ -15,15 +15,15 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use super::train::say_instruction;
-use crate::config::Draft;
+use crate::config::{Config, Draft};
 use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
-use crate::eval::{EvalPlan, Set, evaluate};
+use crate::eval::{EvalPlan, Judges, Set, evaluate, has_gold};
 use crate::policy::{Policy, open};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration};
-use crate::reward::Reward;
+use crate::reward::{Reward, RewardConfig};
 use crate::rollout::Finish;
 use crate::run::RunDir;
 use crate::source::fingerprint;
@@ -80,9 +80,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
             .display()
     );
     let reward = Reward::accuracy(&config.grader);
-    for set in &sets {
-        check_golds(set, &reward)?;
-    }
+    let mut rewards = rewards(&config, &sets, &reward)?;
     let adapter = args.adapter.adapter.as_deref();
     let mut name = model.to_string();
     let mut files = open::checkpoint_digests(model)?;
@@ -112,11 +110,12 @@ fn measure(args: &EvalArgs) -> Result<()> {
         (Log::create(&file, &header)?, Vec::new())
     };
     let model = Inference::of(policy.model.take());
-    let asking = Asking {
+    let mut asking = Asking {
         who: format!("{name} on {}", opened.name),
         policy: &policy,
         model: &model,
         reward: &reward,
+        rewards: rewards.as_mut(),
         plan: eval_plan(&config),
         file: &file,
     };
@@ -128,6 +127,23 @@ fn measure(args: &EvalArgs) -> Result<()> {
     let reports = reports.collect::<Result<Vec<SuiteReport>>>()?;
     work.tok_per_sec = work.tokens as f64 / work.secs;
     show(&name, &file, &reports, Some(work), None, args.json)
+}
+
+/// The run's own rewards, where they are to be measured; sees whether all sets can be judged.
+fn rewards(config: &Config, sets: &[Set], grader: &Reward) -> Result<Option<Reward>> {
+    let start = || Reward::start(&config.grader, &config.reward);
+    let mut rewards = config.eval.rewards.then(start).transpose()?;
+    for set in sets {
+        let problems = &set.loaded.problems;
+        let asks = config.reward.iter().any(RewardConfig::needs_verdict);
+        if rewards.is_none() || asks || has_gold(problems) {
+            check_golds(set, grader)?;
+        }
+        if let Some(rewards) = &mut rewards {
+            rewards.expect(problems, config.ahead(problems.len()))?;
+        }
+    }
+    Ok(rewards)
 }
 
 /// Whether all gold answers of a set can be read; asked before a model is loaded.
@@ -147,6 +163,7 @@ struct Asking<'a> {
     policy: &'a Policy,
     model: &'a Inference,
     reward: &'a Reward,
+    rewards: Option<&'a mut Reward>,
     plan: EvalPlan,
     /// Where the completions go.
     file: &'a Path,
@@ -154,7 +171,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     /// Asks the problems of a set behind those that `kept` has the completions of.
-    fn ask(&self, set: &Set, kept: Vec<Record>, log: &mut Log, work: &mut Work) -> Result<SuiteReport> {
+    fn ask(&mut self, set: &Set, kept: Vec<Record>, log: &mut Log, work: &mut Work) -> Result<SuiteReport> {
         let problems = &set.loaded.problems;
         say!(
             "{}: {} problems of {} ({}), {} each; completions go to {}",
@@ -181,8 +198,15 @@ impl Asking<'_> {
             progress.count(done, "problems", &seen.note());
             Ok(())
         };
-        let found = evaluate(policy, model, &set.name, problems, self.reward, &plan, kept, keep)?;
+        let judges = Judges {
+            grader: self.reward,
+            rewards: self.rewards.as_deref_mut().map(|rewards| (rewards, 0)),
+        };
+        let found = evaluate(policy, model, &set.name, problems, judges, &plan, kept, keep)?;
         progress.finish();
+        for (name, mean) in &found.measured {
+            say!("{}: {name} {mean:.4}", set.name);
+        }
         work.tokens += found.tokens;
         work.secs += found.secs;
         Ok(found.report)
@@ -198,8 +222,8 @@ struct Counted {
 
 impl Counted {
     fn add(&mut self, records: &[Record]) {
-        let answers = records.iter().filter(|r| r.kind == RecordKind::Answer);
-        for record in answers {
+        let graded = |r: &&Record| r.kind == RecordKind::Answer && !r.gold.is_empty();
+        for record in records.iter().filter(graded) {
             self.answers += 1;
             self.right += usize::from(record.right);
         }
@@ -276,6 +300,9 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
     }
     ensure!(!reports.is_empty(), "{}: no completion in it", file.display());
     say!("{changed} of {} verdicts are other than they were", records.len());
+    if records.iter().any(|record| !record.rewards.is_empty()) {
+        say!("rewards stay as they were measured: only right or wrong is judged again");
+    }
     let file = args.out.as_deref().unwrap_or(file);
     show(&header.model, file, &reports, None, Some(changed), args.json)
 }
@@ -286,6 +313,13 @@ fn compare(first: &Path, second: &Path, json: bool) -> Result<()> {
     if a.is_empty() || b.is_empty() {
         let empty = if a.is_empty() { first } else { second };
         bail!("{}: no completion in it", empty.display());
+    }
+    for (file, records) in [(first, &a), (second, &b)] {
+        ensure!(
+            report::is_graded(records),
+            "{}: its problems have no gold answers: there is no pass@1 to compare",
+            file.display()
+        );
     }
     let found =
         report::compare(&a, &b).with_context(|| format!("{} and {}", first.display(), second.display()))?;

@@ -39,7 +39,7 @@ const NAMES: &[(&str, Here)] = &[
     ("entropy_coeff",               Key("objective.entropy_coef")),
     ("loss_agg_mode",               Note("`objective.name` says how tokens are averaged: grpo, dapo, dr_grpo, luspo")),
     ("reward_weights",              Note("give each [[reward]] its `weight`")),
-    ("reward_funcs",                Note("give a [[reward]] section for each; `name = \"command\"` runs any program")),
+    ("reward_funcs",                Note("give a [[reward]] section for each; `name = \"python\"` takes a function as TRL's are, `name = \"command\"` any program")),
     ("logging_steps",               Note("every step is written to metrics.jsonl: leave it out")),
     ("logging_strategy",            Note("every step is written to metrics.jsonl: leave it out")),
     ("report_to",                   Note("metrics are in metrics.jsonl of the run directory: leave it out")),

@@ -8,6 +8,7 @@ use gcpo_model::checkpoint::Format;
 use super::{Config, RecipeName};
 use crate::objective::Objective;
 use crate::policy::{Policy, PromptChoice, open};
+use crate::reward::Ahead;
 use crate::source;
 
 impl Config {
@@ -40,6 +41,15 @@ impl Config {
     /// Which prompts are used, and where completions stop.
     pub fn prompts(&self) -> PromptChoice {
         PromptChoice::of(&self.prompt, &self.rollout)
+    }
+
+    /// What the rewards are told of a run over so many problems.
+    pub fn ahead(&self, problems: usize) -> Ahead {
+        Ahead {
+            seed: self.seed,
+            max_steps: self.train.max_steps,
+            epochs_per_step: self.train.prompts_per_step as f64 / problems as f64,
+        }
     }
 
     /// How weights are saved; in f32 where nobody has looked for the base model's own format ([`open::own_dtype`]).

@@ -38,6 +38,8 @@ section! {
         pub max_completion_length: usize => rollout.max_completion_length,
         /// Measure integrated answers y_n too, given `rollout.num_generations` candidates. Source: this project.
         pub integrated: bool = false,
+        /// Measure the run's own `[[reward]]`s too, beside pass@1; of problems without gold answers, in its place. Source: this project.
+        pub rewards: bool = false,
         /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
         /// is an error before anything is sampled. Source: this project.
         pub skip_too_long: bool = false,

@@ -9,9 +9,10 @@ pub mod stats;
 
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
+use serde_json::Map;
 use thiserror::Error;
 
-use crate::group::{Group, waves};
+use crate::group::{Candidate, Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{Completion, Contexts, Engine, Finish, Rollout, RolloutError};
@@ -90,10 +91,25 @@ pub struct Evaluated {
     pub report: SuiteReport,
     /// Every completion.
     pub records: Vec<Record>,
+    /// What rewards measured beside their values, as `LABEL/NAME`, of what was sampled now.
+    pub measured: Vec<(String, f64)>,
     /// Tokens sampled.
     pub tokens: usize,
     /// Seconds.
     pub secs: f64,
+}
+
+/// Who judges answers.
+pub struct Judges<'a> {
+    /// Says whether they are right.
+    pub grader: &'a Reward,
+    /// The run's own rewards, where these are measured, and the step that they are told.
+    pub rewards: Option<(&'a mut Reward, usize)>,
+}
+
+/// Whether any problem has a gold answer.
+pub fn has_gold(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| !problem.answer.is_empty())
 }
 
 impl EvalError {
@@ -120,7 +136,7 @@ pub fn evaluate(
     model: &Inference,
     suite: &str,
     problems: &[Problem],
-    reward: &Reward,
+    judges: Judges<'_>,
     plan: &EvalPlan,
     kept: Vec<Record>,
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
@@ -130,10 +146,12 @@ pub fn evaluate(
     let (asked, too_long) = fitting(policy, problems, plan, positions)?;
     let stops = policy.stops();
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
+    let Judges { grader, mut rewards } = judges;
+    let graded = rewards.is_none() || has_gold(problems);
     let record = |at: usize, kind| Grading {
         suite,
         policy,
-        reward,
+        grader: graded.then_some(grader),
         at,
         problem: &problems[at],
         kind,
@@ -154,24 +172,58 @@ pub fn evaluate(
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
         let before = records.len();
         let answered = answer_chunk(&engine, problems, chunk, first, plan);
-        let [answers, integrated] =
+        let [mut answers, integrated] =
             answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
+        let labels = match &mut rewards {
+            Some((rewards, step)) => earn(policy, rewards, *step, &mut answers)?,
+            None => Vec::new(),
+        };
         for (p, asked) in chunk.iter().enumerate() {
-            records.extend(record(asked.at, RecordKind::Answer).all(&answers[p].candidates)?);
-            if let Some(group) = integrated.get(p) {
-                records.extend(record(asked.at, RecordKind::Candidate).all(&group.candidates)?);
-                records.extend(record(asked.at, RecordKind::Integrated).all(&group.integrations)?);
-            }
+            let of = |kind| record(asked.at, kind);
+            records.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
         }
         first += chunk.len();
         keep(too_long.len() + first, &records[before..])?;
     }
     Ok(Evaluated {
-        report: SuiteReport::of(suite, &records, |a, b| reward.same(a, b)),
+        report: SuiteReport::of(suite, &records, |a, b| grader.same(a, b)),
+        measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured()),
         records,
         tokens: engine.work().tokens,
         secs: started.elapsed().as_secs_f64(),
     })
+}
+
+/// The records of a problem's answers, and of those that were integrated, where there are some.
+fn of_problem<'a>(
+    of: impl Fn(RecordKind) -> Grading<'a>,
+    labels: &[&str],
+    answered: &Group,
+    integrated: Option<&Group>,
+) -> Result<Vec<Record>, RewardError> {
+    let mut records = of(RecordKind::Answer).all(&answered.candidates)?;
+    let both = records.iter_mut().zip(&answered.candidates);
+    both.for_each(|(record, answer)| record.take_scores(labels, answer));
+    if let Some(group) = integrated {
+        records.extend(of(RecordKind::Candidate).all(&group.candidates)?);
+        records.extend(of(RecordKind::Integrated).all(&group.integrations)?);
+    }
+    Ok(records)
+}
+
+/// Asks rewards about answers; gives their labels.
+fn earn<'r>(
+    policy: &Policy,
+    rewards: &'r mut Reward,
+    step: usize,
+    answers: &mut [Group],
+) -> Result<Vec<&'r str>, EvalError> {
+    answers
+        .iter_mut()
+        .try_for_each(|group| policy.write_prompt(group))?;
+    rewards.check()?;
+    rewards.grade(answers, step, |y| policy.decode(y))?;
+    Ok(rewards.labels())
 }
 
 /// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
@@ -206,7 +258,8 @@ fn answer_chunk(
 struct Grading<'a> {
     suite: &'a str,
     policy: &'a Policy,
-    reward: &'a Reward,
+    /// None where there are no gold answers.
+    grader: Option<&'a Reward>,
     at: usize,
     problem: &'a Problem,
     kind: RecordKind,
@@ -231,6 +284,8 @@ impl Grading<'_> {
             right: false,
             tokens: 0,
             finish: None,
+            reward: None,
+            rewards: Map::new(),
         }
     }
 
@@ -245,7 +300,9 @@ impl Grading<'_> {
                 finish: Some(completion.finish),
                 ..self.none()
             };
-            record.grade(self.reward)?;
+            if let Some(grader) = self.grader {
+                record.grade(grader)?;
+            }
             Ok(record)
         });
         graded.collect()
@@ -253,12 +310,21 @@ impl Grading<'_> {
 }
 
 impl Record {
-    /// Grades the completion, as if it had not been graded before.
+    /// Notes what rewards, which are called so, say of the completion.
+    fn take_scores(&mut self, labels: &[&str], candidate: &Candidate) {
+        self.reward = candidate.reward;
+        let scores = labels.iter().zip(&candidate.scores);
+        self.rewards = scores
+            .map(|(label, score)| ((*label).to_owned(), score.value.into()))
+            .collect();
+    }
+
+    /// Grades the completion, as if it had not been graded before; not one that only rewards were asked about.
     ///
     /// # Errors
     /// [`RewardError::Gold`] if the gold answer cannot be read.
     pub fn grade(&mut self, reward: &Reward) -> Result<(), RewardError> {
-        if self.kind == RecordKind::TooLong {
+        if self.kind == RecordKind::TooLong || self.gold.is_empty() && !self.rewards.is_empty() {
             return Ok(());
         }
         let finish = self.finish.unwrap_or(Finish::Eos);

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::rollout::Finish;
@@ -69,6 +70,12 @@ pub struct Record {
     pub tokens: usize,
     /// Why it ended; none where there is no completion.
     pub finish: Option<Finish>,
+    /// What it earns, where that was measured and a reward applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f64>,
+    /// What each reward says of it, where that was measured: null of one that does not apply.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub rewards: Map<String, Value>,
 }
 
 /// A set of problems in an evaluation.

@@ -18,11 +18,19 @@ pub struct SuiteReport {
     pub problems: usize,
     /// Answers to each.
     pub samples: usize,
-    /// Mean over problems of the share of right answers: avg@k, which is the unbiased estimate of pass@1.
-    #[serde(rename = "pass@1")]
-    pub pass_at_1: Estimate,
+    /// Mean over problems of the share of right answers: avg@k, which is the unbiased estimate of pass@1. None where the problems have
+    /// no gold answers, and only rewards were asked.
+    #[serde(rename = "pass@1", skip_serializing_if = "Option::is_none")]
+    pub pass_at_1: Option<Estimate>,
     /// Its 95 % interval, by a bootstrap over problems; a point where all problems have the same share.
-    pub interval: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// The weighted sum of the rewards, where measured: the mean over problems of the mean over the answers that it applies to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<Estimate>,
+    /// Each reward by itself, in their order; none of one that applies to no answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rewards: Vec<(String, Option<Estimate>)>,
     /// The part of the standard error that is due to sampling, the problems being what they are; none with one answer each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling_stderr: Option<f64>,
@@ -84,16 +92,15 @@ pub struct Mean {
 impl SuiteReport {
     /// Of a set's records, at least one; `same` says whether two found answers are the same.
     pub fn of(suite: &str, records: &[Record], same: impl Fn(&str, &str) -> bool) -> Self {
-        let problems = by_problem(records);
+        let (problems, graded) = (by_problem(records), is_graded(records));
         let rows_of = |kind: RecordKind| -> Vec<Vec<&Record>> {
             problems.iter().map(|problem| of_kind(problem, kind)).collect()
         };
         let shares_of = |rows: &[Vec<&Record>]| rows.iter().map(|row| share_right(row)).collect::<Vec<f64>>();
         let estimate_of = |kind: RecordKind| {
             let rows = rows_of(kind);
-            rows.iter()
-                .any(|row| !row.is_empty())
-                .then(|| Estimate::of(&shares_of(&rows)))
+            let some = graded && rows.iter().any(|row| !row.is_empty());
+            some.then(|| Estimate::of(&shares_of(&rows)))
         };
         let answers = rows_of(RecordKind::Answer);
         let shares = shares_of(&answers);
@@ -108,18 +115,20 @@ impl SuiteReport {
         let right = |row: &[&Record]| row.iter().filter(|r| r.right).count();
         let all: Vec<&Record> = answers.iter().flatten().copied().collect();
         let share = |count: usize| count as f64 / all.len().max(1) as f64;
-        let rights: Vec<&&Record> = all.iter().filter(|r| r.right).collect();
-        let group = |name: fn(&Record) -> Option<&String>| groups(&problems, &shares, name);
+        let graded_problems = if graded { &problems[..] } else { &[] };
+        let group = |name: fn(&Record) -> Option<&String>| groups(graded_problems, &shares, name);
         Self {
             suite: suite.to_owned(),
             problems: problems.len(),
             samples,
-            pass_at_1: Estimate::of(&shares),
-            interval: interval(&[&shares]),
-            sampling_stderr: sampling_stderr(&shares, samples),
+            pass_at_1: graded.then(|| Estimate::of(&shares)),
+            interval: graded.then(|| interval(&[&shares])),
+            reward: earned(&answers, |record| record.reward),
+            rewards: each_earned(&answers),
+            sampling_stderr: sampling_stderr(&shares, samples).filter(|_| graded),
             pass_at_k: ks(samples)
                 .into_iter()
-                .filter(|&k| k > 0)
+                .filter(|&k| k > 0 && graded)
                 .map(|k| {
                     (
                         k,
@@ -127,12 +136,12 @@ impl SuiteReport {
                     )
                 })
                 .collect(),
-            majority: (samples > 1).then(|| estimate(&|row| f64::from(u8::from(majority_right(row, &same))))),
+            majority: (samples > 1 && graded)
+                .then(|| estimate(&|row| f64::from(u8::from(majority_right(row, &same))))),
             integrated: estimate_of(RecordKind::Integrated),
             candidates: estimate_of(RecordKind::Candidate),
             length_mean: share(all.iter().map(|r| r.tokens).sum()),
-            length_right: (!rights.is_empty())
-                .then(|| rights.iter().map(|r| r.tokens).sum::<usize>() as f64 / rights.len() as f64),
+            length_right: mean_length(all.iter().filter(|r| r.right).map(|r| r.tokens)),
             truncated_frac: share(all.iter().filter(|r| r.finish == Some(Finish::Length)).count()),
             no_answer_frac: share(all.iter().filter(|r| r.answer.is_none()).count()),
             too_long: records.iter().filter(|r| r.kind == RecordKind::TooLong).count(),
@@ -147,12 +156,41 @@ impl Mean {
     /// Of several sets; none of fewer than two.
     pub fn of(reports: &[SuiteReport]) -> Option<Self> {
         let shares: Vec<&[f64]> = reports.iter().map(|report| &*report.shares).collect();
-        let parts: Vec<Estimate> = reports.iter().map(|report| report.pass_at_1).collect();
-        (reports.len() > 1).then(|| Self {
+        let parts: Option<Vec<Estimate>> = reports.iter().map(|report| report.pass_at_1).collect();
+        let parts = parts.filter(|parts| parts.len() > 1)?;
+        Some(Self {
             pass_at_1: Estimate::mean_of(&parts),
             interval: interval(&shares),
         })
     }
+}
+
+/// Whether answers were held to gold answers, and not only to rewards.
+pub fn is_graded(records: &[Record]) -> bool {
+    records.iter().any(|r| !r.gold.is_empty()) || records.iter().all(|r| r.rewards.is_empty())
+}
+
+/// What each reward that was measured came to, in their order.
+fn each_earned(answers: &[Vec<&Record>]) -> Vec<(String, Option<Estimate>)> {
+    let first = answers.iter().flatten().find(|record| !record.rewards.is_empty());
+    let labels = first.into_iter().flat_map(|record| record.rewards.keys());
+    let of = |label: &String| earned(answers, |record| record.rewards.get(label)?.as_f64());
+    labels.map(|label| (label.clone(), of(label))).collect()
+}
+
+/// The mean over problems of the mean of a value over the answers that have one; none if none has.
+fn earned(answers: &[Vec<&Record>], value: impl Fn(&Record) -> Option<f64>) -> Option<Estimate> {
+    let of_problem = |answers: &Vec<&Record>| {
+        let values: Vec<f64> = answers.iter().filter_map(|record| value(record)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let means: Vec<f64> = answers.iter().filter_map(of_problem).collect();
+    (!means.is_empty()).then(|| Estimate::of(&means))
+}
+
+fn mean_length(lengths: impl Iterator<Item = usize>) -> Option<f64> {
+    let lengths: Vec<usize> = lengths.collect();
+    (!lengths.is_empty()).then(|| lengths.iter().sum::<usize>() as f64 / lengths.len() as f64)
 }
 
 fn of_kind(problem: &[Record], kind: RecordKind) -> Vec<&Record> {

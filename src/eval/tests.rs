@@ -27,6 +27,8 @@ fn problem(suite: &str, at: usize, gold: &str, answers: &[&str]) -> Vec<Record> 
         } else {
             Finish::Eos
         }),
+        reward: None,
+        rewards: serde_json::Map::new(),
     };
     answers.iter().enumerate().map(record).collect()
 }
@@ -51,9 +53,9 @@ fn a_report_is_what_a_hand_counts() {
     let report = SuiteReport::of("s", &records, same);
     assert_eq!((report.problems, report.samples, report.too_long), (4, 4, 0));
     assert_eq!(report.shares, [0.5, 0.25, 0.5, 0.5]);
-    assert!((report.pass_at_1.mean - 0.4375).abs() < 1e-12);
-    assert!((report.pass_at_1.stderr - 0.0625).abs() < 1e-12);
-    assert_eq!(report.pass_at_k[&1], report.pass_at_1);
+    assert!((report.pass_at_1.unwrap().mean - 0.4375).abs() < 1e-12);
+    assert!((report.pass_at_1.unwrap().stderr - 0.0625).abs() < 1e-12);
+    assert_eq!(Some(report.pass_at_k[&1]), report.pass_at_1);
     // Two of four right: 1 − C(2,2)/C(4,2) = 5/6; one of four: 1/2.
     assert!((report.pass_at_k[&2].mean - (3.0 * 5.0 / 6.0 + 0.5) / 4.0).abs() < 1e-12);
     assert_eq!(report.pass_at_k[&4].mean, 1.0);
@@ -68,7 +70,8 @@ fn a_report_is_what_a_hand_counts() {
         (2, 0.375)
     );
     assert!(report.levels.is_empty() && report.integrated.is_none());
-    assert!(report.interval[0] <= 0.4375 && 0.4375 <= report.interval[1]);
+    let [low, high] = report.interval.unwrap();
+    assert!(low <= 0.4375 && 0.4375 <= high);
 
     let other = SuiteReport::of("t", &problem("t", 0, "1", &["2"]), same);
     assert_eq!((other.majority, other.sampling_stderr), (None, None));
@@ -80,12 +83,51 @@ fn a_report_is_what_a_hand_counts() {
 }
 
 #[test]
+fn rewards_are_means_of_problems_and_stand_alone_without_gold_answers() {
+    let with = |mut records: Vec<Record>, values: &[Option<f64>]| {
+        for (record, value) in records.iter_mut().zip(values) {
+            record.reward = *value;
+            record.rewards =
+                serde_json::Map::from_iter([("z".to_owned(), (*value).into()), ("a".to_owned(), 1.into())]);
+        }
+        records
+    };
+    let first = with(problem("s", 0, "1", &["1", "2"]), &[Some(1.0), None]);
+    let second = with(problem("s", 1, "1", &["1", "2"]), &[Some(4.0), Some(0.0)]);
+    let third = with(problem("s", 2, "1", &["1", "2"]), &[None, None]);
+    let mut records = [first, second, third].concat();
+    let report = SuiteReport::of("s", &records, same);
+    assert_eq!(
+        (report.pass_at_1.unwrap().mean, report.reward.unwrap().mean),
+        (0.5, 1.5)
+    );
+    let means: Vec<(&str, f64)> = report
+        .rewards
+        .iter()
+        .map(|(label, of)| (label.as_str(), of.unwrap().mean))
+        .collect();
+    assert_eq!(means, [("z", 1.5), ("a", 1.0)]);
+    records.iter_mut().for_each(|record| record.gold.clear());
+    let report = SuiteReport::of("s", &records, same);
+    assert_eq!(
+        (report.pass_at_1, report.interval, report.majority),
+        (None, None, None)
+    );
+    assert!(report.pass_at_k.is_empty() && report.subjects.is_empty());
+    assert_eq!(report.reward.unwrap().mean, 1.5);
+    assert!(!serde_json::to_string(&report).unwrap().contains("pass@1"));
+}
+
+#[test]
 fn what_did_not_fit_counts_as_wrong_in_every_number() {
     let mut none = problem("s", 0, "1", &[""]);
     none[0].kind = RecordKind::TooLong;
     let report = SuiteReport::of("s", &[none, problem("s", 1, "1", &["1", "1"])].concat(), same);
     assert_eq!((report.problems, report.samples, report.too_long), (2, 2, 1));
-    assert_eq!((report.pass_at_1.mean, report.pass_at_k[&2].mean), (0.5, 0.5));
+    assert_eq!(
+        (report.pass_at_1.unwrap().mean, report.pass_at_k[&2].mean),
+        (0.5, 0.5)
+    );
     assert_eq!((report.majority.unwrap().mean, report.truncated_frac), (0.5, 0.0));
 }
 

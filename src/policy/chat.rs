@@ -1,43 +1,12 @@
-//! What a chat template is given: its arguments and the day.
+//! The day that a chat template is given.
 
 use gcpo_data::ChatOptions;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use toml::{Table, Value as Toml};
+use toml::Value as Toml;
 
 use crate::section::{ConfigError, Value};
-
-/// `prompt.chat_template_kwargs`: arguments by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Arguments(Table);
-
-impl Arguments {
-    /// As JSON, which templates see.
-    pub(super) fn json(&self) -> serde_json::Map<String, serde_json::Value> {
-        let arguments = self.0.iter();
-        arguments
-            .map(|(name, value)| (name.clone(), serde_json::json!(value)))
-            .collect()
-    }
-}
-
-impl Value for Arguments {
-    fn wants() -> String {
-        "a table of arguments by name, `{ enable_thinking = false }`".into()
-    }
-
-    fn read(value: Toml) -> Result<Self, ConfigError> {
-        match value {
-            Toml::Table(table) => Ok(Self(table)),
-            other => Err(ConfigError::wrong_type(&other, &Self::wants())),
-        }
-    }
-
-    fn write(&self) -> Toml {
-        Toml::Table(self.0.clone())
-    }
-}
 
 /// `prompt.date`: what the time is for chat templates, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq)]

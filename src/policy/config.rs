@@ -8,11 +8,11 @@ use gcpo_model::dtype::Dtype;
 use serde_json::{Value as Json, json};
 use toml::Value as Toml;
 
-use super::chat::{Arguments, Day};
+use super::chat::Day;
 use crate::policy::lora::{LoraDraft, LoraSettings};
 use crate::section::{
-    Check, ConfigError, Known as _, Maybe, Value, impossible, positive, required, section, text, within,
-    words,
+    Arguments, Check, ConfigError, Known as _, Maybe, Value, impossible, positive, required, section, text,
+    within, words,
 };
 
 section! {

@@ -10,6 +10,7 @@ use super::resume::Start;
 use crate::config::Config;
 use crate::console::say;
 use crate::eval::report::SuiteReport;
+use crate::eval::stats::Estimate;
 use crate::report::{Evaluation, Health, Progress, Sample, StepReport, Stopwatch};
 use crate::run::log::{self, JsonLog};
 use crate::run::{LOGS, SavedStep, Stop, TrainerState};
@@ -202,17 +203,24 @@ impl<'a> Drive<'a> {
     }
 
     fn evaluate(&mut self, step: usize) -> Result<Option<Evaluation>> {
-        let (learner, held_out) = self.recipe.parts();
+        let (learner, held_out, reward) = self.recipe.parts();
         let run = &self.start.run;
         let name = run.checkpoint(step).display().to_string();
-        let evaluated = held_out.evaluate(&learner.policy, &name, &run.evaluation());
+        let rewards = reward.map(|reward| (reward, step));
+        let evaluated = held_out.evaluate(&learner.policy, &name, &run.evaluation(), rewards);
         let Some(eval) = evaluated.with_context(|| format!("the evaluation after step {step}"))? else {
             return Ok(None);
         };
         let report = &eval.report;
+        let of = |name: &str, of: Estimate| format!("{name} {:.3} ± {:.3}", of.mean, of.stderr);
+        let pass_at_1 = report.pass_at_1.map(|found| of("pass@1", found));
+        let reward = report.reward.map(|found| of("reward", found));
+        let found: Vec<String> = pass_at_1.into_iter().chain(reward).collect();
         self.progress.note(&format!(
-            "step {step}: pass@1 {:.3} ± {:.3} on {} held-out problems ({:.1} s)",
-            report.pass_at_1.mean, report.pass_at_1.stderr, report.problems, eval.secs
+            "step {step}: {} on {} held-out problems ({:.1} s)",
+            found.join(", "),
+            report.problems,
+            eval.secs
         ));
         Ok(Some(eval))
     }
@@ -238,7 +246,7 @@ impl<'a> Drive<'a> {
             inputs: self.start.inputs.clone(),
             logs,
         };
-        let (learner, _) = self.recipe.parts();
+        let (learner, ..) = self.recipe.parts();
         let saved = self
             .start
             .run

@@ -9,10 +9,10 @@ use gcpo_model::inference::Inference;
 use crate::config::Config;
 use crate::console::note;
 use crate::eval::record::{Header, SuiteHeader, write_whole};
-use crate::eval::{EvalError, EvalPlan, evaluate};
+use crate::eval::{EvalError, EvalPlan, Judges, evaluate};
 use crate::policy::Policy;
 use crate::report::Evaluation;
-use crate::reward::Reward;
+use crate::reward::{Ahead, Reward, RewardError};
 use crate::run::digest::Digests;
 use crate::source::{fingerprint, shared};
 
@@ -24,6 +24,8 @@ pub struct HeldOut {
     problems: Vec<Problem>,
     plan: EvalPlan,
     reward: Reward,
+    /// Whether the run's own rewards are measured, too.
+    asks_rewards: bool,
     /// Where the problems are from, and the whole run, as TOML: what `eval.jsonl` begins with.
     data: String,
     config: String,
@@ -50,12 +52,29 @@ impl HeldOut {
             problems,
             plan: eval_plan(config),
             reward: Reward::accuracy(&config.grader),
+            asks_rewards: config.eval.rewards,
             data: match &config.eval.path {
                 Some(path) => path.display().to_string(),
                 None => "built in, held out".to_owned(),
             },
             config: config.to_toml(),
         })
+    }
+
+    /// Whether the run's rewards are to be measured.
+    pub fn asks_rewards(&self) -> bool {
+        self.asks_rewards && !self.problems.is_empty()
+    }
+
+    /// Sees whether rewards that are to be measured can be asked about the problems.
+    ///
+    /// # Errors
+    /// As [`Reward::expect`]; a gold answer cannot be read that one of them asks for.
+    pub fn expect(&self, reward: &mut Reward, ahead: Ahead) -> Result<(), RewardError> {
+        match self.asks_rewards() {
+            true => reward.expect(&self.problems, ahead),
+            false => Ok(()),
+        }
     }
 
     /// SHA-256 of the problems; empty where there are none.
@@ -67,7 +86,7 @@ impl HeldOut {
     }
 
     /// How often a policy, which is called `name`, is right; `None` without any problems. Its completions become the file at `keep`,
-    /// in the form of `gcpo eval --out`.
+    /// in the form of `gcpo eval --out`. `rewards`: the run's own, and the step.
     ///
     /// # Errors
     /// Generation or grading failed, or the file cannot be written.
@@ -76,6 +95,7 @@ impl HeldOut {
         policy: &Policy,
         name: &str,
         keep: &Path,
+        rewards: Option<(&mut Reward, usize)>,
     ) -> Result<Option<Evaluation>, EvalError> {
         if self.problems.is_empty() {
             return Ok(None);
@@ -85,7 +105,10 @@ impl HeldOut {
             &Inference::new(&policy.model),
             SUITE,
             &self.problems,
-            &self.reward,
+            Judges {
+                grader: &self.reward,
+                rewards: rewards.filter(|_| self.asks_rewards),
+            },
             &self.plan,
             Vec::new(),
             |_, _| Ok(()),
@@ -102,6 +125,7 @@ impl HeldOut {
         write_whole(keep, &header, &found.records)?;
         Ok(Some(Evaluation {
             report: found.report,
+            measured: found.measured,
             secs: found.secs,
         }))
     }

@@ -20,7 +20,7 @@ use crate::learner::{Learner, UpdateError};
 use crate::objective::ObjectiveError;
 use crate::policy::PolicyError;
 use crate::report::{Sample, StepReport};
-use crate::reward::RewardError;
+use crate::reward::{Reward, RewardError};
 use crate::rollout::RolloutError;
 pub use drive::{Outcome, drive};
 pub use held_out::{HeldOut, eval_plan};
@@ -37,8 +37,8 @@ pub trait Recipe {
     /// Whatever stops the run. The learner's state is then still that of the last whole step.
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError>;
 
-    /// What learns, and what it is judged on.
-    fn parts(&mut self) -> (&mut Learner, &HeldOut);
+    /// What learns, what it is judged on, and the run's rewards, where there are some.
+    fn parts(&mut self) -> (&mut Learner, &HeldOut, Option<&mut Reward>);
 
     /// The problems that it trains on, in their order.
     fn problems(&self) -> &[Problem];

@@ -38,8 +38,12 @@ impl Rest {
     /// # Errors
     /// As of reinforcement learning ([`super::Rl::new`]).
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        let reward = Reward::start(&config.grader, &config.reward)?;
+        let mut reward = Reward::start(&config.grader, &config.reward)?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
+        let held_out = HeldOut::of(&config, &problems)?;
+        let ahead = config.ahead(problems.len());
+        reward.expect(&problems, ahead)?;
+        held_out.expect(&mut reward, ahead)?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let learner = Learner::new(
             &config.train,
@@ -54,7 +58,7 @@ impl Rest {
             learner.policy.check_fits(problem, None, &config.rollout)?;
         }
         Ok(Self {
-            held_out: HeldOut::of(&config, &problems)?,
+            held_out,
             problems: Problems::new(problems, &config.data, config.seed),
             config,
             reward,
@@ -152,12 +156,14 @@ impl Recipe for Rest {
         let (searches, found) = self.search(step)?;
         let (search, rows) = (SearchReport::of(&searches), solutions(&searches));
         let groups: Vec<Group> = searches.into_iter().map(Search::into_group).collect();
+        let measured = self.reward.take_measured();
         let labels = self.reward.labels();
         let samples = Sample::all(step, &groups, &labels, &self.learner.policy);
         let rollout = RolloutReport {
             work: found.work,
             sample_secs: found.sample_secs,
             reward_secs: found.reward_secs,
+            measured,
             ..RolloutReport::of_tried(&groups, &labels)
         };
         let mut clock = Stopwatch::start();
@@ -172,8 +178,8 @@ impl Recipe for Rest {
         Ok((StepReport::of(step, Done::Rest(Box::new(report))), samples))
     }
 
-    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
-        (&mut self.learner, &self.held_out)
+    fn parts(&mut self) -> (&mut Learner, &HeldOut, Option<&mut Reward>) {
+        (&mut self.learner, &self.held_out, Some(&mut self.reward))
     }
 
     fn problems(&self) -> &[Problem] {

@@ -41,8 +41,12 @@ impl Rl {
     /// A problem's contexts cannot fit the model, its gold answer or the held-out problems cannot be read, or a reward's
     /// program cannot be started.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        let reward = Reward::start(&config.grader, &config.reward)?;
+        let mut reward = Reward::start(&config.grader, &config.reward)?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
+        let held_out = HeldOut::of(&config, &problems)?;
+        let ahead = config.ahead(problems.len());
+        reward.expect(&problems, ahead)?;
+        held_out.expect(&mut reward, ahead)?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
         let mut learner = Learner::new(
@@ -58,7 +62,7 @@ impl Rl {
             learner.keep_reference(config.objective.ref_sync());
         }
         let rl = Self {
-            held_out: HeldOut::of(&config, &problems)?,
+            held_out,
             problems: Problems::new(problems, &config.data, config.seed),
             shares_prefixes: true,
             config,
@@ -121,6 +125,7 @@ impl Rl {
             reward_secs: answered.reward_secs,
             discarded: answered.discarded,
             project_secs: clock.lap(),
+            measured: self.reward.take_measured(),
             ..RolloutReport::of(&groups, &self.reward.labels(), plan.objective)
         };
         Ok((groups, report))
@@ -152,8 +157,8 @@ impl Recipe for Rl {
         Ok((StepReport::of(step, Done::rl(rollout, learnt, secs)), samples))
     }
 
-    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
-        (&mut self.learner, &self.held_out)
+    fn parts(&mut self) -> (&mut Learner, &HeldOut, Option<&mut Reward>) {
+        (&mut self.learner, &self.held_out, Some(&mut self.reward))
     }
 
     fn problems(&self) -> &[Problem] {

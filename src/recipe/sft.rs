@@ -12,6 +12,7 @@ use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration}
 use crate::learner::{Learner, Limits, Train, UpdateError};
 use crate::policy::Policy;
 use crate::report::{Done, Sample, SftReport, StepReport, Stopwatch};
+use crate::reward::Reward;
 use crate::source::Problems;
 use crate::stream::{Stage, StreamKey};
 
@@ -24,6 +25,8 @@ pub struct Sft {
     learner: Learner,
     held_out: HeldOut,
     problems: Problems,
+    /// For the held-out problems, where they ask for rewards.
+    reward: Option<Reward>,
 }
 
 impl Sft {
@@ -50,8 +53,15 @@ impl Sft {
             updates,
             others,
         );
+        let held_out = HeldOut::of(&config, &problems)?;
+        let start = || Reward::start(&config.grader, &config.reward);
+        let mut reward = held_out.asks_rewards().then(start).transpose()?;
+        if let Some(reward) = &mut reward {
+            held_out.expect(reward, config.ahead(problems.len()))?;
+        }
         Ok(Self {
-            held_out: HeldOut::of(&config, &problems)?,
+            held_out,
+            reward,
             problems: Problems::new(problems, &config.data, config.seed),
             learner,
             config,
@@ -139,8 +149,8 @@ impl Recipe for Sft {
         Ok((StepReport::of(step, Done::Sft(report)), Vec::new()))
     }
 
-    fn parts(&mut self) -> (&mut Learner, &HeldOut) {
-        (&mut self.learner, &self.held_out)
+    fn parts(&mut self) -> (&mut Learner, &HeldOut, Option<&mut Reward>) {
+        (&mut self.learner, &self.held_out, self.reward.as_mut())
     }
 
     fn problems(&self) -> &[Problem] {

@@ -10,8 +10,8 @@ pub fn progress_line(done: usize, steps: usize, timed: usize, secs: f64, report:
     let mut part = |text: String| parts.push(text);
     let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
     let rollout = report.rollout();
-    if let Some(eval) = &report.eval {
-        part(format!("pass@1 {:.3}", eval.report.pass_at_1.mean));
+    if let Some(pass_at_1) = report.eval.as_ref().and_then(|eval| eval.report.pass_at_1) {
+        part(format!("pass@1 {:.3}", pass_at_1.mean));
     }
     if let Some(reward) = rollout.and_then(|rollout| rollout.reward) {
         part(format!("reward {:.3}", reward.mean));

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::eval::report::SuiteReport;
+use crate::eval::stats::Estimate;
 use crate::group::Group;
 use crate::learner::{Learnt, Update};
 use crate::objective::Objective;
@@ -79,6 +80,8 @@ pub struct RolloutReport {
     pub none_frac: f64,
     /// Each reward's values, before they are weighed; none where it applied to no candidate.
     pub components: Vec<(String, Option<Summary>)>,
+    /// What programs and functions measured beside their rewards, as `LABEL/NAME`: the mean over all that the step asked them.
+    pub measured: Vec<(String, f64)>,
     /// Share of groups whose rewards are all equal.
     pub flat_frac: f64,
     /// Mean length of the candidates, in tokens.
@@ -186,6 +189,8 @@ pub struct Taught {
 pub struct Evaluation {
     /// What was found.
     pub report: SuiteReport,
+    /// What rewards measured beside their values, as `LABEL/NAME`.
+    pub measured: Vec<(String, f64)>,
     /// Seconds.
     pub secs: f64,
 }
@@ -280,6 +285,9 @@ impl RolloutReport {
             let values = values.unwrap_or(NONE);
             line.put(format!("reward/{label}_mean"), values.mean);
             line.put(format!("reward/{label}_std"), values.std);
+        }
+        for (name, mean) in &self.measured {
+            line.put(format!("reward/{name}"), *mean);
         }
         line.put("reward/flat_frac", self.flat_frac);
         line.put("completion/length_mean", self.length_mean);
@@ -451,8 +459,20 @@ impl Update {
 impl Evaluation {
     fn put(&self, line: &mut Metrics) {
         let report = &self.report;
-        line.put("eval/pass@1", report.pass_at_1.mean);
-        line.put("eval/pass@1_stderr", report.pass_at_1.stderr);
+        if let Some(pass_at_1) = report.pass_at_1 {
+            line.put("eval/pass@1", pass_at_1.mean);
+            line.put("eval/pass@1_stderr", pass_at_1.stderr);
+        }
+        if !report.rewards.is_empty() {
+            let mean = |of: Option<Estimate>| of.map_or(f64::NAN, |of| of.mean);
+            line.put("eval/reward/mean", mean(report.reward));
+            for (label, of) in &report.rewards {
+                line.put(format!("eval/reward/{label}_mean"), mean(*of));
+            }
+            for (name, mean) in &self.measured {
+                line.put(format!("eval/reward/{name}"), *mean);
+            }
+        }
         if let (Some(y), Some(y_n)) = (report.candidates, report.integrated) {
             line.put("eval/candidates_pass@1", y.mean);
             line.put("eval/integrated_pass@1", y_n.mean);

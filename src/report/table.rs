@@ -30,7 +30,13 @@ fn evaluations(steps: &[StepReport]) -> Vec<(String, String)> {
     for (name, values) in [
         (
             "pass@1",
-            reports().map(|report| report.pass_at_1.mean).collect::<Vec<_>>(),
+            reports()
+                .filter_map(|report| Some(report.pass_at_1?.mean))
+                .collect::<Vec<_>>(),
+        ),
+        (
+            "held-out reward",
+            reports().filter_map(|report| Some(report.reward?.mean)).collect(),
         ),
         (
             "of candidates",
@@ -200,6 +206,7 @@ mod tests {
         let records: Vec<Record> = (0..8).map(|problem| record(problem, problem < right)).collect();
         Some(Evaluation {
             report: SuiteReport::of("eval", &records, |a, b| a == b),
+            measured: Vec::new(),
             secs: 0.0,
         })
     }

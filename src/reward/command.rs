@@ -2,16 +2,16 @@
 //!
 //! The program is started once and kept running ([`Process`]).
 
-use std::io;
 use std::time::{Duration, Instant};
+use std::{io, process};
 
 use gcpo_data::Problem;
 use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::process::{Process, Reply};
-use super::{Case, secret};
+use super::process::{Process, Reply, unset};
+use super::{Case, Measured, secret};
 use crate::group::Score;
 use crate::rollout::Finish;
 use crate::section::{Check, ConfigError, at_least, impossible, positive, required, section, within};
@@ -53,11 +53,7 @@ impl Check for Command {
 
 impl Command {
     fn check_secrets(&self) -> Result<(), ConfigError> {
-        if self.env.iter().any(|name| !secret::is_name(name)) {
-            let what = "one of these is no name of an environment variable";
-            let error = impossible("env", what, "give names only, such as `env = [\"API_KEY\"]`");
-            return error.map_err(ConfigError::unquoted);
-        }
+        secret::check_names("env", &self.env)?;
         if let Some((number, by)) = secret::find(&self.command[1..]) {
             let what = format!(
                 "argument {number} looks like a secret (by {by}), and arguments are written to the run's files and seen by all users \
@@ -178,12 +174,13 @@ impl Program {
             what: Box::new(what),
             said: String::new(),
         };
-        let is_unset = |name: &&String| std::env::var_os(name).is_none_or(|value| value.is_empty());
-        let unset: Vec<String> = config.env.iter().filter(is_unset).cloned().collect();
+        let unset = unset(&config.env);
         if !unset.is_empty() {
             return Err(failed(Failure::Unset(unset)));
         }
-        let process = Process::start(program, arguments, label)
+        let mut start = process::Command::new(program);
+        start.args(arguments);
+        let process = Process::start(start, label)
             .map_err(|error| failed(Failure::Start(error, start_help(program))))?;
         Ok(Self {
             timeout: Duration::from_secs_f64(config.timeout_secs),
@@ -213,16 +210,24 @@ impl Program {
     ///
     /// # Errors
     /// The program ended, took too long, or wrote something wrong. It has been ended then, with all that it started.
-    pub fn ask(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Score>, ProgramError> {
-        let mut replies = Vec::with_capacity(cases.len());
+    pub fn ask(&mut self, cases: &[Case<'_>], step: usize) -> Result<(Vec<Score>, Measured), ProgramError> {
+        let (mut scores, mut measured) = (Vec::with_capacity(cases.len()), Vec::new());
         for (number, batch) in cases.chunks(self.batch_size).enumerate() {
             let more = self.ask_batch(batch, number * self.batch_size, step);
-            replies.extend(more.map_err(|what| self.failed(what))?);
+            for (score, also) in more.map_err(|what| self.failed(what))? {
+                scores.push(score);
+                measured.extend(also);
+            }
         }
-        Ok(replies)
+        Ok((scores, measured))
     }
 
-    fn ask_batch(&mut self, cases: &[Case<'_>], first: usize, step: usize) -> Result<Vec<Score>, Failure> {
+    fn ask_batch(
+        &mut self,
+        cases: &[Case<'_>],
+        first: usize,
+        step: usize,
+    ) -> Result<Vec<(Score, Measured)>, Failure> {
         if let Some(line) = self.process.waiting() {
             return Err(Failure::Unasked(cut(&line)));
         }
@@ -324,7 +329,7 @@ fn cut(line: &[u8]) -> String {
 }
 
 /// What a line says of completion `id`.
-fn reply(line: &[u8], id: usize) -> Result<Score, String> {
+fn reply(line: &[u8], id: usize) -> Result<(Score, Measured), String> {
     let value: Value = serde_json::from_slice(line).map_err(|error| format!("this is no JSON ({error})"))?;
     let Value::Object(mut more) = value else {
         return Err("this is no JSON object".into());
@@ -342,10 +347,21 @@ fn reply(line: &[u8], id: usize) -> Result<Score, String> {
         Some(other) => return Err(format!("`reward` is {other}, neither a number nor null")),
         None => return Err("there is no `reward` in it".into()),
     };
-    Ok(Score {
-        value: reward,
-        note: Some(more),
-    })
+    let measured = match more.shift_remove("metrics") {
+        None => Vec::new(),
+        Some(Value::Object(metrics)) => metrics.into_iter().map(metric).collect::<Result<_, _>>()?,
+        Some(other) => return Err(format!("`metrics` is {other}, no object of numbers")),
+    };
+    let note = Some(more);
+    Ok((Score { value: reward, note }, measured))
+}
+
+/// A number beside the reward, by its name.
+fn metric((name, value): (String, Value)) -> Result<(String, f64), String> {
+    match value.as_f64() {
+        Some(number) => Ok((name, number)),
+        None => Err(format!("`{name}` of its `metrics` is {value}, no number")),
+    }
 }
 
 #[cfg(test)]
@@ -355,12 +371,14 @@ mod tests {
     #[test]
     fn a_reply_is_a_number_or_null_and_may_say_more() {
         let read = |line: &str| reply(line.as_bytes(), 7);
-        let found = read(r#"{"reward": -0.5, "passed": 3, "id": 7}"#).unwrap();
+        let line = r#"{"reward": -0.5, "passed": 3, "metrics": {"a": 1, "b": 0.5}, "id": 7}"#;
+        let (found, measured) = read(line).unwrap();
         let note = found.note.unwrap();
         assert_eq!((found.value, note["passed"].as_u64()), (Some(-0.5), Some(3)));
         assert_eq!(note.len(), 1);
-        assert_eq!(read(r#"{"reward": null}"#).unwrap().value, None);
-        assert_eq!(read(r#"{"reward": 1}"#).unwrap().value, Some(1.0));
+        assert_eq!(measured, [("a".to_owned(), 1.0), ("b".to_owned(), 0.5)]);
+        assert_eq!(read(r#"{"reward": null}"#).unwrap().0.value, None);
+        assert_eq!(read(r#"{"reward": 1}"#).unwrap().0.value, Some(1.0));
         for (line, part) in [
             ("", "no JSON"),
             ("ready", "no JSON"),
@@ -371,6 +389,11 @@ mod tests {
             (r#"{"reward": true}"#, "`reward` is true"),
             (r#"{"reward": "1"}"#, "neither a number nor null"),
             (r#"{"reward": 1, "id": 8}"#, "the next one was 7"),
+            (r#"{"reward": 1, "metrics": 3}"#, "`metrics` is 3"),
+            (
+                r#"{"reward": 1, "metrics": {"a": "3"}}"#,
+                "`a` of its `metrics` is \"3\"",
+            ),
         ] {
             let error = read(line).unwrap_err();
             assert!(error.contains(part), "{line}: {error}");

@@ -7,6 +7,7 @@ use super::accuracy::{Accuracy, AccuracyDraft};
 use super::command::{Command, CommandDraft};
 use super::format::{Format, FormatDraft};
 use super::length::{Curve, Length, LengthDraft};
+use super::python::{Python, PythonDraft};
 use super::repetition::{Repetition, RepetitionDraft};
 use crate::section::{Check, ConfigError, complete_all, impossible, section, variants, within, words};
 
@@ -89,8 +90,9 @@ section! {
     pub struct RewardConfig from RewardDraft(max_completion_length: usize) {
         /// What the completion is rewarded for.
         pub kind: RewardKind of RewardKindDraft => kind.complete(max_completion_length),
-        /// What it is called in metrics, `reward/LABEL_mean`, and in samples. Default: `name`. Source: this project.
-        pub label: String => kind.name().to_owned(),
+        /// What it is called in metrics, `reward/LABEL_mean`, and in samples. Default: `name`; of a Python function its own name.
+        /// Source: this project.
+        pub label: String => kind.label(),
         /// Its weight in the sum; 0 only measures it. A gate has none. Source: TRL (`reward_weights`).
         pub weight: f64 = 1.0,
     }
@@ -109,6 +111,8 @@ variants! {
         Repetition = "repetition" of RepetitionDraft(),
         /// What a program says.
         Command = "command" of CommandDraft(),
+        /// What a Python function says.
+        Python = "python" of PythonDraft(),
     }
 }
 
@@ -129,6 +133,16 @@ impl Check for RewardConfig {
             );
         }
         Ok(())
+    }
+}
+
+impl RewardKind {
+    /// What it is called where nothing else is said.
+    fn label(&self) -> String {
+        match self {
+            Self::Python(python) => python.function.own_name().to_owned(),
+            _ => self.name().to_owned(),
+        }
     }
 }
 

@@ -8,9 +8,12 @@ mod config;
 mod format;
 mod length;
 mod process;
+mod python;
 mod repetition;
 mod said;
 mod secret;
+
+use std::collections::BTreeMap;
 
 use gcpo_data::{GradeError, Grader, Problem, Rule, Verdict};
 use thiserror::Error;
@@ -25,6 +28,8 @@ pub use config::{
     Unfinished, complete,
 };
 use format::Format;
+pub use python::PythonError;
+use python::Worker;
 
 /// The largest reward. Advantages are computed in 32 bits, which tell every whole number from the next up to here.
 const LARGEST: f64 = 16_777_216.0;
@@ -69,6 +74,9 @@ pub enum RewardError {
     /// A program failed.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// A Python function failed.
+    #[error(transparent)]
+    Python(#[from] PythonError),
     /// A reward is so large that advantages lose their meaning.
     #[error(
         "problem `{id}`, completion {number}: {what} is {value}, but advantages are computed in 32 bits and take rewards up to \
@@ -108,12 +116,54 @@ impl Case<'_> {
     }
 }
 
+/// What a run is, as far as its rewards are told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ahead {
+    /// The run's seed.
+    pub seed: u64,
+    /// `train.max_steps`.
+    pub max_steps: usize,
+    /// Problems of a step, as a share of all.
+    pub epochs_per_step: f64,
+}
+
+impl Ahead {
+    /// What TRL calls the state of the trainer: before a step, so many have been done.
+    fn trainer_state(&self, step: usize) -> serde_json::Value {
+        let done = step.saturating_sub(1);
+        serde_json::json!({
+            "global_step": done,
+            "max_steps": self.max_steps,
+            "epoch": done as f64 * self.epochs_per_step,
+            "is_local_process_zero": true,
+            "is_world_process_zero": true,
+        })
+    }
+
+    /// What a function's own random numbers begin with in a step.
+    fn seed_of(&self, step: usize) -> u32 {
+        (self.seed.wrapping_mul(1_000_003).wrapping_add(step as u64)) as u32
+    }
+}
+
+/// Numbers that a reward gives beside its values, by their names; one name may come often.
+type Measured = Vec<(String, f64)>;
+
 /// One `[[reward]]` at work.
 #[derive(Debug)]
 struct Entry {
     config: RewardConfig,
-    /// Of a reward that is a program.
-    program: Option<Box<Program>>,
+    outside: Outside,
+    /// Sum and number of what it measured beside its values since that was last taken.
+    measured: BTreeMap<String, (f64, usize)>,
+}
+
+/// What of a reward is not in this program.
+#[derive(Debug)]
+enum Outside {
+    Nothing,
+    Program(Box<Program>),
+    Python(Box<Worker>),
 }
 
 /// What a completion is worth.
@@ -140,33 +190,69 @@ impl Reward {
             asks: true,
             parts: vec![Entry {
                 config,
-                program: None,
+                outside: Outside::Nothing,
+                measured: BTreeMap::new(),
             }],
         }
     }
 
-    /// What `[grader]` and the `[[reward]]`s say; starts their programs.
+    /// What `[grader]` and the `[[reward]]`s say; starts their programs and loads their functions.
     ///
     /// # Errors
-    /// A program cannot be started.
+    /// A program cannot be started, or a function not be loaded.
     pub fn start(grader: &GraderConfig, rewards: &[RewardConfig]) -> Result<Self, RewardError> {
         let part = |config: &RewardConfig| -> Result<Entry, RewardError> {
-            let program = match &config.kind {
-                RewardKind::Command(command) => Some(Box::new(Program::start(command, &config.label)?)),
-                _ => None,
+            let outside = match &config.kind {
+                RewardKind::Command(command) => {
+                    Outside::Program(Box::new(Program::start(command, &config.label)?))
+                }
+                RewardKind::Python(python) => {
+                    Outside::Python(Box::new(Worker::start(python, &config.label)?))
+                }
+                _ => Outside::Nothing,
             };
             Ok(Entry {
                 config: config.clone(),
-                program,
+                outside,
+                measured: BTreeMap::new(),
             })
         };
-        Ok(Self {
+        let mut reward = Self {
             grader: grader.grader(),
             unfinished: grader.unfinished,
             said_none: false,
             asks: rewards.iter().any(RewardConfig::needs_verdict),
             parts: rewards.iter().map(part).collect::<Result<_, _>>()?,
+        };
+        // They were all started before one is waited for.
+        reward.functions().try_for_each(Worker::loaded)?;
+        Ok(reward)
+    }
+
+    fn functions(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.parts.iter_mut().filter_map(|part| match &mut part.outside {
+            Outside::Python(worker) => Some(&mut **worker),
+            _ => None,
         })
+    }
+
+    /// Sees whether the rewards can be asked about problems, before anything is sampled for them.
+    ///
+    /// # Errors
+    /// A function takes other arguments than it is given.
+    pub fn expect(&mut self, problems: &[Problem], ahead: Ahead) -> Result<(), RewardError> {
+        let mut functions = self.functions();
+        Ok(functions.try_for_each(|function| function.expect(problems, ahead))?)
+    }
+
+    /// What the rewards measured beside their values since this was last asked: the mean of each number, as `LABEL/NAME`.
+    pub fn take_measured(&mut self) -> Vec<(String, f64)> {
+        let of_part = |part: &mut Entry| {
+            let label = part.config.label.clone();
+            let measured = std::mem::take(&mut part.measured).into_iter();
+            measured.map(move |(name, (sum, count))| (format!("{label}/{name}"), sum / count as f64))
+        };
+        self.parts.iter_mut().flat_map(of_part).collect()
     }
 
     /// Whether a completion that ended so is wrong for that, whatever stands in it.
@@ -213,8 +299,14 @@ impl Reward {
     /// # Errors
     /// One has ended.
     pub fn check(&mut self) -> Result<(), RewardError> {
-        let mut programs = self.parts.iter_mut().filter_map(|part| part.program.as_mut());
-        Ok(programs.try_for_each(|program| program.check())?)
+        let check = |part: &mut Entry| -> Result<(), RewardError> {
+            match &mut part.outside {
+                Outside::Nothing => Ok(()),
+                Outside::Program(program) => Ok(program.check()?),
+                Outside::Python(worker) => Ok(worker.check()?),
+            }
+        };
+        self.parts.iter_mut().try_for_each(check)
     }
 
     /// Grades every candidate of step `step`: fills in its text, by `text`, its scores and its reward.
@@ -317,6 +409,8 @@ impl Reward {
                 *right = verdict.correct && self.parts.iter().all(|part| part.lets_pass(case));
             }
         }
+        // Functions work while the others are asked.
+        self.functions().for_each(|function| function.ask(cases, step));
         let mut found = Vec::with_capacity(self.parts.len());
         for part in &mut self.parts {
             let each = |value: &dyn Fn(&Case<'_>, bool) -> f64| -> Vec<Score> {
@@ -334,10 +428,7 @@ impl Reward {
                 RewardKind::Repetition(repetition) => {
                     each(&|case, _| repetition.value(case.candidate.tokens()))
                 }
-                RewardKind::Command(_) => {
-                    let program = part.program.as_mut().expect("it was started");
-                    program.ask(cases, step)?
-                }
+                RewardKind::Command(_) | RewardKind::Python(_) => part.ask_outside(cases, step)?,
             });
         }
         Ok(found)
@@ -388,6 +479,21 @@ pub fn gradable(
 }
 
 impl Entry {
+    /// What a program or a function says.
+    fn ask_outside(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Score>, RewardError> {
+        let (scores, measured) = match &mut self.outside {
+            Outside::Program(program) => program.ask(cases, step)?,
+            Outside::Python(worker) => worker.judged()?,
+            Outside::Nothing => unreachable!("it was started"),
+        };
+        for (name, value) in measured {
+            let (sum, count) = self.measured.entry(name).or_default();
+            *sum += value;
+            *count += 1;
+        }
+        Ok(scores)
+    }
+
     /// Whether a right answer may count, as far as this reward is concerned.
     fn lets_pass(&self, case: &Case<'_>) -> bool {
         match &self.config.kind {

@@ -54,14 +54,12 @@ pub enum Reply {
 }
 
 impl Process {
-    /// Starts `program` with its arguments; what it says on its standard error is shown under `name`.
+    /// Starts what `start` says; what it says on its standard error is shown under `name`.
     ///
     /// # Errors
     /// The system cannot start it, or not what ends its group.
-    pub fn start(program: &str, arguments: &[String], name: &str) -> io::Result<Self> {
-        let mut start = Command::new(program);
+    pub fn start(mut start: Command, name: &str) -> io::Result<Self> {
         start
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -177,6 +175,12 @@ impl Drop for Process {
         wait(&mut self.child, GRACE);
         self.end_group();
     }
+}
+
+/// Which of the environment variables that a program needs are not set.
+pub fn unset(names: &[String]) -> Vec<String> {
+    let is_unset = |name: &&String| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    names.iter().filter(is_unset).cloned().collect()
 }
 
 /// Who ends a group of processes when this program does, however that comes about: a shell that waits for the end of its

@@ -1,6 +1,8 @@
 //! Whether the arguments of a program hold a secret. They are written to the run's `config.toml` and to evaluations, and every
 //! user of the machine sees them in the list of processes; an environment variable is in none of these.
 
+use crate::section::{ConfigError, impossible};
+
 /// Flags whose value is one.
 const FLAGS: [&str; 21] = [
     "access-key",
@@ -139,10 +141,20 @@ pub fn variable(argument: &str) -> Option<&str> {
 }
 
 /// Whether an environment variable may be called so.
-pub fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Refuses what is no name of an environment variable, without repeating it: it may be a value.
+pub fn check_names(key: &str, names: &[String]) -> Result<(), ConfigError> {
+    if names.iter().all(|name| is_name(name)) {
+        return Ok(());
+    }
+    let what = "one of these is no name of an environment variable";
+    let error = impossible(key, what, "give names only, such as `env = [\"API_KEY\"]`");
+    error.map_err(ConfigError::unquoted)
 }
 
 #[cfg(test)]

@@ -104,10 +104,14 @@ impl Search {
             problem,
             number,
             prompt,
+            messages,
             contexts,
             ..
         } = &self.group;
-        Group::new(problem.clone(), *number, prompt.clone(), contexts.clone())
+        Group {
+            messages: messages.clone(),
+            ..Group::new(problem.clone(), *number, prompt.clone(), contexts.clone())
+        }
     }
 
     /// Hands the completions that are yet to be graded on, in a group.

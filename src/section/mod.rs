@@ -26,10 +26,12 @@
 //! A section whose keys depend on one of them, its *tag* (`objective.name`), holds a field of a `variants!` enum: each variant is
 //! a section of its own, and a key of another variant cannot be represented.
 
+mod arguments;
 mod declare;
 mod error;
 mod value;
 
+pub use arguments::Arguments;
 pub(crate) use declare::{section, variants};
 pub use error::ConfigError;
 pub(crate) use error::{MANY, ROWS, Unknown, at_least, count, impossible, positive, within};

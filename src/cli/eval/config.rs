@@ -31,7 +31,8 @@ pub fn differing(config: &Config, saved: &str) -> Result<Vec<String>, ConfigErro
     let saved = Draft::read_written(saved, "eval.jsonl")?.finish()?;
     let mut keys = saved.differences(config);
     keys.retain(|key| {
-        let matters = !SECTIONS.iter().any(|section| key.starts_with(section));
+        let measured = config.eval.rewards && key.starts_with("reward");
+        let matters = measured || !SECTIONS.iter().any(|section| key.starts_with(section));
         key == "train.dtype" || (matters && !FREE.contains(&key.as_str()))
     });
     Ok(keys)

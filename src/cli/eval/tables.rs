@@ -37,13 +37,16 @@ pub fn tables(reports: &[SuiteReport], mean: Option<&Mean>) -> String {
             report.suite.clone(),
             report.problems.to_string(),
             report.samples.to_string(),
-            estimate(report.pass_at_1),
-            between(report.interval),
+            report.pass_at_1.map_or_else(none, estimate),
+            report.interval.map_or_else(none, between),
             at_k.map_or_else(none, |of| format!("{:.4}", of.mean)),
             report.majority.map_or_else(none, |of| format!("{:.4}", of.mean)),
             format!("{:.1}", report.length_mean),
             format!("{:.1} %", 100.0 * report.truncated_frac),
-            format!("{:.1} %", 100.0 * report.no_answer_frac),
+            match report.pass_at_1 {
+                Some(_) => format!("{:.1} %", 100.0 * report.no_answer_frac),
+                None => none(),
+            },
         ]);
     }
     if let Some(mean) = mean {
@@ -84,10 +87,18 @@ fn details(report: &SuiteReport) -> String {
     }
     if report.too_long > 0 {
         let plural = if report.too_long == 1 { "" } else { "s" };
+        let counted = match (report.pass_at_1, report.rewards.is_empty()) {
+            (Some(_), true) => "counted as wrong",
+            (Some(_), false) => "counted as wrong, and without a reward",
+            (None, _) => "left out",
+        };
         text += &format!(
-            "{suite}: {} problem{plural} too long, counted as wrong\n",
+            "{suite}: {} problem{plural} too long, {counted}\n",
             report.too_long
         );
+    }
+    if !report.rewards.is_empty() {
+        text += &format!("\n{}", rewards(report));
     }
     for (what, groups) in [("subject", &report.subjects), ("level", &report.levels)] {
         if !groups.is_empty() {
@@ -108,6 +119,16 @@ fn details(report: &SuiteReport) -> String {
         }
     }
     text
+}
+
+/// A row a reward, and their sum.
+fn rewards(report: &SuiteReport) -> String {
+    let row =
+        |name: &str, of: Option<Estimate>| vec![name.to_owned(), of.map_or_else(|| "–".to_owned(), estimate)];
+    let mut rows = vec![vec![format!("{}: reward", report.suite), "mean".to_owned()]];
+    rows.extend(report.rewards.iter().map(|(label, of)| row(label, *of)));
+    rows.push(row("weighted sum", report.reward));
+    grid(&rows)
 }
 
 pub fn differences(found: &[Difference]) -> String {

@@ -21,7 +21,9 @@ mod programs {
     const SOON: Duration = Duration::from_secs(10);
 
     fn start(script: &str) -> Process {
-        Process::start("/bin/sh", &["-c".to_owned(), script.to_owned()], "test").unwrap()
+        let mut start = Command::new("/bin/sh");
+        start.args(["-c", script]);
+        Process::start(start, "test").unwrap()
     }
 
     #[track_caller]
