@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use super::Recipe;
 use super::resume::Start;
 use crate::config::Config;
+use crate::console::say;
 use crate::eval::report::SuiteReport;
 use crate::report::{Evaluation, Progress, Sample, StepReport, Stopwatch};
 use crate::run::log::JsonLog;
-use crate::run::{LOGS, SavedStep, Stop, TrainerState};
+use crate::run::metrics;
+use crate::run::{EventLog, LOGS, ReportTo, SavedStep, Stop, TENSORBOARD, TrainerState};
 
 /// How a run went.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +39,8 @@ struct Drive<'a> {
     start: &'a Start,
     metrics: JsonLog,
     samples: JsonLog,
+    /// For TensorBoard, where it is asked for.
+    events: Option<EventLog>,
     progress: Progress,
     outcome: Outcome,
     saves: Saves,
@@ -80,6 +84,24 @@ pub fn drive(recipe: &mut dyn Recipe, config: &Config, start: &Start, stop: &Sto
     Ok(drive.outcome)
 }
 
+/// The run's event files with what its metrics hold already, where they are asked for.
+fn events(config: &Config, start: &Start, metrics: &JsonLog) -> Result<Option<EventLog>> {
+    let dir = start.run.path().join(TENSORBOARD);
+    if config.run.report_to.contains(&ReportTo::TensorBoard) {
+        let lines = metrics::read(metrics.path())
+            .with_context(|| metrics.path().display().to_string())?
+            .lines;
+        return Ok(Some(EventLog::open(&dir, &lines)?));
+    }
+    if dir.exists() {
+        say!(
+            "note: run.report_to no longer names \"tensorboard\": what is in {} stays as it was",
+            dir.display()
+        );
+    }
+    Ok(None)
+}
+
 impl<'a> Drive<'a> {
     fn new(recipe: &'a mut dyn Recipe, config: &'a Config, start: &'a Start, first: usize) -> Result<Self> {
         let run = &start.run;
@@ -91,12 +113,14 @@ impl<'a> Drive<'a> {
             None => run.create_log(name),
         };
         let [metrics, samples] = LOGS;
+        let (metrics, samples) = (log(metrics)?, log(samples)?);
         Ok(Self {
             recipe,
             config,
             start,
-            metrics: log(metrics)?,
-            samples: log(samples)?,
+            events: events(config, start, &metrics)?,
+            metrics,
+            samples,
             progress: Progress::new(config.train.max_steps, first),
             outcome: Outcome {
                 step: first,
@@ -178,7 +202,12 @@ impl<'a> Drive<'a> {
         for sample in samples {
             self.samples.append(sample)?;
         }
-        Ok(self.metrics.append(&report.metrics().into_line())?)
+        let line = report.metrics().into_line();
+        self.metrics.append(&line)?;
+        match &mut self.events {
+            Some(events) => Ok(events.append(&line)?),
+            None => Ok(()),
+        }
     }
 
     fn evaluate(&mut self, step: usize) -> Result<Option<Evaluation>> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 
-use crate::section::{Check, ConfigError, impossible, section, within};
+use crate::section::{Check, ConfigError, impossible, section, within, words};
 
 section! {
     /// `[run]`: where the run is written.
@@ -14,6 +14,17 @@ section! {
         /// The run directory; `--run-dir` wins. Left out of the `config.toml` in a run directory, so that it runs again as it is.
         /// Default: `runs/NAME-TIMESTAMP`. Source: this project.
         pub dir: Option<PathBuf>,
+        /// What the numbers of each step are written for beside `metrics.jsonl`: "tensorboard" writes its event files into `tensorboard/` in
+        /// the run directory. Source: TRL, whose default is none, too.
+        pub report_to: Vec<ReportTo> = Vec::<ReportTo>::new(),
+    }
+}
+
+words! {
+    /// A program that shows numbers.
+    ReportTo {
+        /// TensorBoard.
+        TensorBoard = "tensorboard",
     }
 }
 

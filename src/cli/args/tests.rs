@@ -46,6 +46,8 @@ fn every_line_of_the_contract_parses() {
     for line in [
         "gcpo sweep a.toml b.toml --grid objective.alpha=1,2 --grid seed=1 --seeds 3 --out o --json",
         "gcpo sweep a.toml --baseline a,alpha=1 --dry-run --set train.max_steps=2 --device cpu",
+        "gcpo report runs/a runs/b --out r.html --open --step 3 --step 5",
+        "gcpo compare runs/a runs/b --json",
         "gcpo eval --model m --data f.jsonl --preset gsm8k --samples 4 --json",
         "gcpo eval --model m a.toml",
         "gcpo eval --model m a.toml --suite minerva=f.jsonl --out e.jsonl --resume",
@@ -85,6 +87,13 @@ fn what_is_missing_extra_or_wrong_is_refused() {
         ("gcpo sweep --seeds 2", ErrorKind::MissingRequiredArgument),
         ("gcpo sweep a.toml --seeds 0", ErrorKind::ValueValidation),
         ("gcpo sweep a.toml --grid alpha", ErrorKind::ValueValidation),
+        ("gcpo report runs/a", ErrorKind::MissingRequiredArgument),
+        ("gcpo report --out r.html", ErrorKind::MissingRequiredArgument),
+        ("gcpo compare runs/a", ErrorKind::WrongNumberOfValues),
+        (
+            "gcpo compare runs/a runs/b runs/c",
+            ErrorKind::WrongNumberOfValues,
+        ),
         ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
         ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
         ("gcpo eval a.toml", ErrorKind::MissingRequiredArgument),
