@@ -67,19 +67,26 @@ pub fn svg(panels: &[Panel]) -> String {
     text + "</svg>\n"
 }
 
-/// One panel for an HTML page: as wide as its place, named for those who do not see it, with the colours' classes `k0`, `k1`… (strokes) and `f0`…
-/// (fills), `grid` and `paper` for the page to change. `names` are all lines' that the page has, so that one has the same colour in
+/// One panel for an HTML page: as wide as its place, named for those who do not see it, with the colours' classes `k0`, `k1`… (strokes), `f0`…
+/// (fills) and `grid` for the page to change. Its title is left to the page. `names` are all lines' that the page has, so that one has the same colour in
 /// every figure; `with_legend` draws those of this one below it.
 pub fn figure(panel: &Panel, names: &[&str], with_legend: bool) -> String {
     let lines = if with_legend { panel.lines.len() } else { 0 };
     let [width, height] = [PANEL[0], PANEL[1] + LEGEND_LINE * lines as f64];
     let title = escaped(&panel.title);
+    // The title is the page's own to set: it may take more than a line.
+    let above = MARGINS[1] - 10.0;
     let mut text = format!(
-        "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\" font-family=\"sans-serif\" font-size=\"12\">\
+        "<svg viewBox=\"0 {above} {width} {}\" role=\"img\" aria-label=\"{title}\" font-family=\"sans-serif\" font-size=\"12\">\
          <desc>{}</desc>\n",
+        height - above,
         escaped(&described(panel))
     );
-    draw(&mut text, panel, 0.0, names);
+    let untitled = Panel {
+        title: String::new(),
+        ..panel.clone()
+    };
+    draw(&mut text, &untitled, 0.0, names);
     if with_legend {
         legend(&mut text, names);
     }

@@ -198,9 +198,12 @@ pub struct ReportArgs {
 /// `gcpo compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Two directories of runs; differences are the second less the first
-    #[arg(value_name = "RUN", required = true, num_args = 2)]
-    pub runs: Vec<PathBuf>,
+    /// Directory of a run
+    #[arg(value_name = "RUN")]
+    pub first: PathBuf,
+    /// Directory of another one; differences are this one less the first
+    #[arg(value_name = "RUN")]
+    pub second: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

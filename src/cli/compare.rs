@@ -11,7 +11,7 @@ use crate::show::{Comparison, Seen};
 /// # Errors
 /// One of them is no run.
 pub fn run(args: &CompareArgs) -> Result<()> {
-    let runs: [Seen; 2] = Seen::all(&args.runs)?
+    let runs: [Seen; 2] = Seen::all(&[args.first.clone(), args.second.clone()])?
         .try_into()
         .map_err(|_| anyhow!("give two runs"))?;
     let found = Comparison::of(&runs);

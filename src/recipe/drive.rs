@@ -10,7 +10,7 @@ use super::resume::Start;
 use crate::config::Config;
 use crate::console::say;
 use crate::eval::report::SuiteReport;
-use crate::report::{Evaluation, Progress, Sample, StepReport, Stopwatch};
+use crate::report::{Evaluation, Progress, Sample, StepReport, Stopwatch, completions};
 use crate::run::log::JsonLog;
 use crate::run::metrics;
 use crate::run::{EventLog, LOGS, ReportTo, SavedStep, Stop, TENSORBOARD, TrainerState};
@@ -179,6 +179,11 @@ impl<'a> Drive<'a> {
             return Err(self.stopped(error, true));
         }
         self.progress.step(step, &report);
+        let run = &self.config.run;
+        if run.log_completions && step.is_multiple_of(run.logging_steps) && !samples.is_empty() {
+            self.progress
+                .note(&completions(&samples, run.num_completions_to_print));
+        }
         self.outcome.reports.push(report);
         let every = self.config.checkpoint.every;
         if every > 0 && step.is_multiple_of(every) || step == last || self.outcome.interrupted {

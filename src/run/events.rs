@@ -287,6 +287,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_damaged_is_passed_over() {
+        let whole = record(&event(&line(json!({"step": 300, "a": 1.0})), 5.0));
+        assert_eq!(times_of(&whole), BTreeMap::from([(300, 5.0)]));
+        for at in 0..whole.len() {
+            assert!(times_of(&whole[..at]).is_empty());
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            assert!(times_of(&flipped).is_empty(), "{at}");
+        }
+        // Whole records of anything.
+        for message in [
+            &[][..],
+            &[9],
+            &[9, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[9, 0, 0, 0, 0, 0, 0, 0, 0, 16, 255],
+        ] {
+            assert!(times_of(&record(message)).is_empty());
+        }
+    }
+
+    #[test]
     fn a_file_that_goes_on_repeats_no_step_loses_none_and_keeps_their_times() {
         let dir = tempfile::tempdir().unwrap();
         let lines: Vec<Line> = (0..200)

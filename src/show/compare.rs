@@ -270,7 +270,7 @@ fn parts(runs: [&Seen; 2], places: &[BTreeMap<usize, f64>; 2]) -> Vec<Part> {
     let end = ends[0].min(ends[1]);
     let count = places
         .each_ref()
-        .map(|places| places.values().filter(|at| **at <= end).count());
+        .map(|places| places.values().filter(|at| **at > 0.0 && **at <= end).count());
     let count = PARTS.min(count[0]).min(count[1]);
     let mut found = Vec::new();
     for part in 0..count {

@@ -39,7 +39,7 @@ const SECTIONS: [&str; 8] = [
     OTHERS,
 ];
 
-const SHOWN: [Shown; 28] = [
+const SHOWN: [Shown; 29] = [
     (LEARNING, "reward/mean", "Reward", "mean reward"),
     (
         LEARNING,
@@ -79,6 +79,12 @@ const SHOWN: [Shown; 28] = [
         "eval/length_mean",
         "Length of held-out answers",
         "tokens",
+    ),
+    (
+        COMPLETIONS,
+        "eval/truncated_frac",
+        "Held-out answers cut at the longest length",
+        "share",
     ),
     (REWARDS, "reward/std", "Spread of rewards", "standard deviation"),
     (

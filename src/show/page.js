@@ -16,8 +16,9 @@
   };
   const ofStep = () => rows.filter(([, row]) => String(row.step) === step.value);
   const pair = (list, name, value) => {
-    element("dt", name, list);
-    element("dd", value, list);
+    const both = element("div", undefined, list);
+    element("dt", name, both);
+    element("dd", value, both);
   };
   const candidate = (row, at, card) => {
     element("h3", `Candidate ${at + 1}`, card);

@@ -108,7 +108,7 @@ fn of_section(section: &Section, runs: &[Seen]) -> String {
     let figures: String = section
         .panels
         .iter()
-        .map(|panel| format!("<figure>{}</figure>\n", figure(panel, &names, false)))
+        .map(|panel| framed(panel, &names, false))
         .collect();
     let about = "<p class=\"soft\">Where a line is a mean of several steps, its band goes from the least of them to the greatest.</p>\n";
     let figures = format!("<div class=\"figures\">\n{figures}</div>\n");
@@ -121,12 +121,19 @@ fn of_section(section: &Section, runs: &[Seen]) -> String {
     }
 }
 
+/// A figure with its title.
+fn framed(panel: &Panel, names: &[&str], with_legend: bool) -> String {
+    let title = escaped(&panel.title);
+    let drawn = figure(panel, names, with_legend);
+    format!("<figure><figcaption>{title}</figcaption>{drawn}</figure>\n")
+}
+
 /// A figure of each run: the seconds of its stages, step by step.
 fn stage_figures(runs: &[Seen]) -> String {
     let mut text = String::new();
     for run in runs {
-        let lines: Vec<Line> = tables::STAGES
-            .iter()
+        let of_step = tables::STAGES.iter().filter(|(_, key)| *key != "time/eval_secs");
+        let lines: Vec<Line> = of_step
             .map(|(stage, key)| {
                 let series = run.series(key);
                 Line {
@@ -140,13 +147,13 @@ fn stage_figures(runs: &[Seen]) -> String {
             continue;
         }
         let panel = Panel {
-            title: format!("Seconds by stage: {}", run.name),
+            title: format!("Seconds of a step by stage: {}", run.name),
             x: "step".to_owned(),
             y: "seconds".to_owned(),
             lines: lines.clone(),
         };
         let names: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
-        let _ = writeln!(text, "<figure>{}</figure>", figure(&panel, &names, true));
+        text += &framed(&panel, &names, true);
     }
     match text.is_empty() {
         true => text,

@@ -24,10 +24,11 @@ pub const STAGES: [(&str, &str); 8] = [
 /// How many of them are parts of a step that do not hold each other.
 const OF_STEP: usize = 5;
 
-/// A table of HTML. Cells are HTML; the first of each row heads it.
+/// A table of HTML. Cells are HTML, the caption a text of it; the first cell of each row heads it.
 pub fn table(caption: &str, heads: &[&str], rows: &[Vec<String>]) -> String {
-    let mut text =
-        format!("<div class=\"wide\" tabindex=\"0\"><table><caption>{caption}</caption><thead><tr>");
+    let mut text = format!(
+        "<div class=\"wide\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table><caption>{caption}</caption><thead><tr>"
+    );
     for head in heads {
         let _ = write!(text, "<th scope=\"col\">{head}</th>");
     }

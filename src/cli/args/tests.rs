@@ -89,11 +89,8 @@ fn what_is_missing_extra_or_wrong_is_refused() {
         ("gcpo sweep a.toml --grid alpha", ErrorKind::ValueValidation),
         ("gcpo report runs/a", ErrorKind::MissingRequiredArgument),
         ("gcpo report --out r.html", ErrorKind::MissingRequiredArgument),
-        ("gcpo compare runs/a", ErrorKind::WrongNumberOfValues),
-        (
-            "gcpo compare runs/a runs/b runs/c",
-            ErrorKind::WrongNumberOfValues,
-        ),
+        ("gcpo compare runs/a", ErrorKind::MissingRequiredArgument),
+        ("gcpo compare runs/a runs/b runs/c", ErrorKind::UnknownArgument),
         ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
         ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
         ("gcpo eval a.toml", ErrorKind::MissingRequiredArgument),
