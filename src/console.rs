@@ -10,11 +10,16 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// All live lines of the program, so that what stays is written above them.
 static LIVE: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
+/// Whether a line can be rewritten in place: on a terminal that is not dumb, on which nothing that is drawn would be seen at all.
+fn is_live() -> bool {
+    io::stderr().is_terminal() && !LIVE.is_hidden()
+}
+
 /// Says something that stays, above a live line if there is one, with what would move a terminal spelled out ([`harmless`]). Nobody is
 /// to lose a run because nobody reads this.
 pub fn note(text: &str) {
     let text = harmless(text);
-    let _ = match io::stderr().is_terminal() {
+    let _ = match is_live() {
         true => LIVE.println(text),
         false => writeln!(io::stderr(), "{text}"),
     };
@@ -58,7 +63,7 @@ pub struct LiveLine(Option<ProgressBar>);
 impl LiveLine {
     /// An empty line.
     pub fn new() -> Self {
-        Self(io::stderr().is_terminal().then(|| {
+        Self(is_live().then(|| {
             let style = ProgressStyle::with_template("{wide_msg}").expect("a template of one part");
             LIVE.add(ProgressBar::new_spinner().with_style(style))
         }))

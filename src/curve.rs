@@ -1,7 +1,7 @@
-//! Pictures of curves, as SVG: one or more panels beside each other, in each the same lines, every line with a band around it.
+//! Pictures of curves, as SVG: one or more panels beside each other, in each the same lines, every line with a band around it. A picture
+//! stands alone as a file ([`svg`]), or is a panel of an HTML page, which may give it colours of its own ([`figure`]).
 //!
-//! A few shapes and texts are all that is drawn, so that no crate for plots is needed; what comes out stands alone as a file and inside
-//! an HTML page.
+//! A few shapes and texts are all that is drawn, so that no crate for plots is needed.
 
 use std::fmt::Write as _;
 
@@ -32,6 +32,8 @@ pub struct Panel {
     pub title: String,
     /// What goes to the right.
     pub x: String,
+    /// What goes up, with its unit; empty where the title says it.
+    pub y: String,
     /// The lines.
     pub lines: Vec<Line>,
 }
@@ -42,10 +44,12 @@ const COLOURS: [&str; 8] = [
 ];
 const DASHES: [&str; 3] = ["", "6 3", "2 2"];
 
-const PANEL: [f64; 2] = [420.0, 280.0];
+const PANEL: [f64; 2] = [380.0, 260.0];
 /// Around the axes: to the left, above, to the right, below.
-const MARGINS: [f64; 4] = [56.0, 34.0, 16.0, 42.0];
+const MARGINS: [f64; 4] = [70.0, 30.0, 14.0, 42.0];
 const LEGEND_LINE: f64 = 18.0;
+/// Lines of fewer points have a dot at each.
+const DOTTED: usize = 30;
 
 /// The picture, a whole SVG file. Numbers that are not finite are left out.
 pub fn svg(panels: &[Panel]) -> String {
@@ -54,11 +58,70 @@ pub fn svg(panels: &[Panel]) -> String {
     let height = PANEL[1] + LEGEND_LINE * names.len() as f64 + 10.0;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+         font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
     for (at, panel) in panels.iter().enumerate() {
         draw(&mut text, panel, PANEL[0] * at as f64, &names);
     }
+    legend(&mut text, &names);
+    text + "</svg>\n"
+}
+
+/// One panel for an HTML page: as wide as its place, named for those who do not see it, with the colours' classes `k0`, `k1`… (strokes), `f0`…
+/// (fills) and `grid` for the page to change. Its title is left to the page. `names` are all lines' that the page has, so that one has the same colour in
+/// every figure; `with_legend` draws those of this one below it.
+pub fn figure(panel: &Panel, names: &[&str], with_legend: bool) -> String {
+    let lines = if with_legend { panel.lines.len() } else { 0 };
+    let [width, height] = [PANEL[0], PANEL[1] + LEGEND_LINE * lines as f64];
+    let title = escaped(&panel.title);
+    // The title is the page's own to set: it may take more than a line.
+    let above = MARGINS[1] - 10.0;
+    let mut text = format!(
+        "<svg viewBox=\"0 {above} {width} {}\" role=\"img\" aria-label=\"{title}\" font-family=\"sans-serif\" font-size=\"12\">\
+         <desc>{}</desc>\n",
+        height - above,
+        escaped(&described(panel))
+    );
+    let untitled = Panel {
+        title: String::new(),
+        ..panel.clone()
+    };
+    draw(&mut text, &untitled, 0.0, names);
+    if with_legend {
+        legend(&mut text, names);
+    }
+    text + "</svg>\n"
+}
+
+/// A line's mark in a legend of HTML.
+pub fn swatch(at: usize) -> String {
+    format!(
+        "<svg class=\"swatch\" viewBox=\"0 0 26 10\" aria-hidden=\"true\"><line x1=\"0\" y1=\"5\" x2=\"26\" y2=\"5\" {}/></svg>",
+        style(at)
+    )
+}
+
+/// A panel in words: where each line begins and ends.
+fn described(panel: &Panel) -> String {
+    let ends = |line: &Line| {
+        let points: Vec<Point> = finite(line.points.iter()).collect();
+        let (first, last) = (points.first()?, points.last()?);
+        Some(format!(
+            "{}: {} at {} {}, {} at {}",
+            line.name,
+            number(first.y),
+            panel.x,
+            number(first.x),
+            number(last.y),
+            number(last.x)
+        ))
+    };
+    let mut all: Vec<String> = panel.lines.iter().filter_map(ends).collect();
+    all.dedup();
+    all.join("; ")
+}
+
+fn legend(text: &mut String, names: &[&str]) {
     for (at, name) in names.iter().enumerate() {
         let y = PANEL[1] + LEGEND_LINE * (at as f64 + 0.5);
         let (style, left) = (style(at), MARGINS[0]);
@@ -71,7 +134,6 @@ pub fn svg(panels: &[Panel]) -> String {
             escaped(name)
         );
     }
-    text + "</svg>\n"
 }
 
 /// All lines' names, each once, in their order.
@@ -89,7 +151,10 @@ fn names(panels: &[Panel]) -> Vec<&str> {
 fn style(at: usize) -> String {
     let colour = COLOURS[at % COLOURS.len()];
     let dashes = DASHES[at / COLOURS.len() % DASHES.len()];
-    format!("fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\" stroke-dasharray=\"{dashes}\"")
+    let class = at % COLOURS.len();
+    format!(
+        "class=\"k{class}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\" stroke-dasharray=\"{dashes}\""
+    )
 }
 
 /// From numbers to places in the picture.
@@ -114,9 +179,11 @@ impl Axes {
                 .iter()
                 .flat_map(|point| [point.band[0], point.y, point.band[1]]),
         );
-        let wide = |[low, high]: [f64; 2], by: f64| match high - low {
-            0.0 => [low - 0.5, high + 0.5],
-            length => [low - by * length, high + by * length],
+        // What rounding alone tells apart is level.
+        let wide = |[low, high]: [f64; 2], by: f64| match (high - low, low.abs().max(high.abs())) {
+            (_, 0.0) => [-0.5, 0.5],
+            (length, size) if length < 1e-6 * size => [low - 0.5 * size, high + 0.5 * size],
+            (length, _) => [low - by * length, high + by * length],
         };
         (!points.is_empty()).then(|| Self {
             x: wide(x, 0.0),
@@ -161,7 +228,7 @@ fn draw(text: &mut String, panel: &Panel, left: f64, names: &[&str]) {
             escaped(what)
         );
     };
-    label(middle, 20.0, "middle", &panel.title);
+    label(middle, 18.0, "middle", &panel.title);
     let Some(axes) = Axes::around(panel, left) else {
         label(middle, PANEL[1] / 2.0, "middle", "not measured");
         return;
@@ -176,27 +243,89 @@ fn draw(text: &mut String, panel: &Panel, left: f64, names: &[&str]) {
         let [x, at] = axes.place(axes.x[0], y);
         label(x - 6.0, at + 4.0, "end", &number(y));
     }
+    if !panel.y.is_empty() {
+        let (x, y) = (
+            left + 13.0,
+            MARGINS[1] + (PANEL[1] - MARGINS[1] - MARGINS[3]) / 2.0,
+        );
+        let _ = writeln!(
+            text,
+            "<text transform=\"translate({x:.1} {y:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+            escaped(&panel.y)
+        );
+    }
     for &y in &rows {
         let [[x1, y1], [x2, _]] = [axes.place(axes.x[0], y), axes.place(axes.x[1], y)];
         let _ = writeln!(
             text,
-            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y1:.1}\" stroke=\"#dddddd\"/>"
+            "<line class=\"grid\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y1:.1}\" stroke=\"#dddddd\"/>"
         );
     }
     for line in &panel.lines {
         let at = names.iter().position(|name| *name == line.name).unwrap_or(0);
-        let points: Vec<Point> = finite(line.points.iter()).collect();
-        let upper = points.iter().map(|point| (point.x, point.band[1]));
-        let lower = points.iter().rev().map(|point| (point.x, point.band[0]));
-        let band = axes.path(upper.chain(lower));
-        let path = axes.path(points.iter().map(|point| (point.x, point.y)));
-        let (colour, style) = (COLOURS[at % COLOURS.len()], style(at));
+        draw_line(text, &axes, line, at);
+    }
+}
+
+/// A line with its band, in the colour of its place in the legend.
+fn draw_line(text: &mut String, axes: &Axes, line: &Line, at: usize) {
+    let points: Vec<Point> = finite(line.points.iter()).collect();
+    let upper = points.iter().map(|point| (point.x, point.band[1]));
+    let lower = points.iter().rev().map(|point| (point.x, point.band[0]));
+    let band = axes.path(upper.chain(lower));
+    let path = axes.path(points.iter().map(|point| (point.x, point.y)));
+    let (class, style) = (at % COLOURS.len(), style(at));
+    let colour = COLOURS[class];
+    if points.iter().any(|point| point.band[0] < point.band[1]) {
         let _ = writeln!(
             text,
-            "<polygon points=\"{band}\" fill=\"{colour}\" fill-opacity=\"0.15\"/>"
+            "<polygon class=\"f{class}\" points=\"{band}\" fill=\"{colour}\" fill-opacity=\"0.15\"/>"
         );
-        let _ = writeln!(text, "<polyline points=\"{path}\" {style}/>");
     }
+    let _ = writeln!(text, "<polyline points=\"{path}\" {style}/>");
+    // One value alone would not be seen.
+    for point in points.iter().filter(|_| points.len() < DOTTED) {
+        let [x, y] = axes.place(point.x, point.y);
+        let _ = write!(
+            text,
+            "<circle class=\"f{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2\" fill=\"{colour}\"/>"
+        );
+    }
+}
+
+/// Each value as the mean of the last `window` up to it.
+pub fn smooth(series: &[(usize, f64)], window: usize) -> Vec<(usize, f64)> {
+    let mean = |at: usize| {
+        let of = &series[(at + 1).saturating_sub(window)..=at];
+        of.iter().map(|(_, value)| value).sum::<f64>() / of.len() as f64
+    };
+    (0..series.len()).map(|at| (series[at].0, mean(at))).collect()
+}
+
+/// The line of a series: the means of the last `window` values, in a band from the least to the greatest of them. Where there would be
+/// more than `most` points, only every so many are left, and the last.
+pub fn windowed(series: &[(usize, f64)], window: usize, most: usize) -> Vec<Point> {
+    let every = series.len().div_ceil(most.max(1)).max(1);
+    let window = window.max(every);
+    let point = |(at, (step, mean)): (usize, (usize, f64))| {
+        let of = series[(at + 1).saturating_sub(window)..=at]
+            .iter()
+            .map(|(_, value)| *value);
+        Point {
+            x: step as f64,
+            y: mean,
+            band: [
+                of.clone().fold(f64::INFINITY, f64::min),
+                of.fold(f64::NEG_INFINITY, f64::max),
+            ],
+        }
+    };
+    let last = series.len().saturating_sub(1);
+    let points = smooth(series, window).into_iter().enumerate();
+    points
+        .filter(|(at, _)| at % every == 0 || *at == last)
+        .map(point)
+        .collect()
 }
 
 /// About five round numbers in a range.
@@ -214,17 +343,36 @@ fn ticks([low, high]: [f64; 2]) -> Vec<f64> {
 }
 
 /// A number without the digits that rounding left.
-fn number(value: f64) -> String {
-    let text = format!("{value:.6}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.into() }
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    // Beside a round number, rounding left this.
+    let rounding = size < 1e-12;
+    let text = match size {
+        _ if rounding => "0".to_owned(),
+        _ if !(1e-4..1e6).contains(&size) => {
+            let text = format!("{value:.3e}");
+            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+            return format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'));
+        }
+        _ => format!("{value:.6}"),
+    };
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
 }
 
-fn escaped(text: &str) -> String {
-    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+/// A text in HTML, XML or an attribute of theirs. Control characters but line ends and tabs are left out.
+pub fn escaped(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect();
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }
 
 #[cfg(test)]
@@ -248,6 +396,7 @@ mod tests {
         let panel = |title: &str| Panel {
             title: title.into(),
             x: "step".into(),
+            y: String::new(),
             lines: vec![line("a<b", &[0.0, 0.5, f64::NAN, 1.0]), line("c", &[0.2, 0.2])],
         };
         let text = svg(&[panel("reward"), panel("pass@1")]);
@@ -262,10 +411,52 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_is_named_and_described() {
+        let panel = Panel {
+            title: "a \"b\"".into(),
+            x: "step".into(),
+            y: "share".into(),
+            lines: vec![line("c", &[0.25, 0.5])],
+        };
+        let text = figure(&panel, &["d", "c"], false);
+        assert!(text.contains("aria-label=\"a &quot;b&quot;\""), "{text}");
+        assert!(
+            text.contains("<desc>c: 0.25 at step 0, 0.5 at 1</desc>"),
+            "{text}"
+        );
+        assert!(
+            text.contains(">share<") && text.contains("class=\"k1\""),
+            "{text}"
+        );
+        // What differs by rounding only is level, and has an axis.
+        let level = Panel {
+            lines: vec![Line {
+                name: "c".into(),
+                points: windowed(&[(0, 2e-4), (1, 2.000_000_000_1e-4)], 1, 9),
+            }],
+            ..panel
+        };
+        let text = figure(&level, &["c"], true);
+        assert!(text.contains(">0.0002<") && !text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn long_series_are_thinned_to_means_of_what_is_left_out() {
+        let series: Vec<(usize, f64)> = (0..1000).map(|step| (step, (step % 2) as f64)).collect();
+        let points = windowed(&series, 1, 100);
+        assert!(points.len() <= 101);
+        let last = points.last().unwrap();
+        assert_eq!((last.x, last.y, last.band), (999.0, 0.5, [0.0, 1.0]));
+        assert_eq!(windowed(&series[..3], 1, 100).len(), 3);
+        assert_eq!(windowed(&[], 1, 100), []);
+    }
+
+    #[test]
     fn nothing_measured_is_said() {
         let text = svg(&[Panel {
             title: "pass@1".into(),
             x: "step".into(),
+            y: String::new(),
             lines: vec![line("a", &[])],
         }]);
         assert!(text.contains("not measured") && !text.contains("NaN"), "{text}");
@@ -276,6 +467,8 @@ mod tests {
         let texts = |range| ticks(range).into_iter().map(number).collect::<Vec<_>>();
         assert_eq!(texts([0.0, 1.0]), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
         assert_eq!(texts([0.0, 60.0]), ["0", "20", "40", "60"]);
+        assert_eq!(texts([0.0, 3e-6]), ["0", "1e-6", "2e-6", "3e-6"]);
+        assert_eq!(texts([0.0, 2e7]), ["0", "5e6", "1e7", "1.5e7", "2e7"]);
         assert_eq!(texts([-0.03, 0.031]), ["-0.02", "0", "0.02"]);
         assert_eq!(texts([5.0, 5.5]), ["5", "5.1", "5.2", "5.3", "5.4", "5.5"]);
     }

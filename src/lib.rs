@@ -26,6 +26,7 @@ pub mod run;
 pub mod sample;
 pub mod search;
 pub mod section;
+pub mod show;
 pub mod source;
 pub mod stream;
 pub mod sweep;

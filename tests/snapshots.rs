@@ -35,8 +35,8 @@ fn keep(name: &str, text: &str, more: &[(&str, &str)]) {
 fn helps() {
     let dir = temp();
     let commands = [
-        "train", "sft", "sweep", "plan", "eval", "generate", "score", "grade", "inspect", "merge", "bench",
-        "check", "devices", "serve",
+        "train", "sft", "sweep", "plan", "report", "compare", "eval", "generate", "score", "grade",
+        "inspect", "merge", "bench", "check", "devices", "serve",
     ];
     let (text, _) = success(dir.path(), &["--help"]);
     keep("help", &text, &[]);
@@ -131,6 +131,10 @@ fn mistakes_on_the_command_line() {
         "eval --model quickstart --suite aime99=f.jsonl",
         "eval --model quickstart --data none.jsonl --preset gsm8k --device cpu",
         "eval --compare a.jsonl b.jsonl",
+        "eval --compare mine mine",
+        "report mine --out page.html",
+        "report mine",
+        "compare mine",
         "generate --model nowhere --prompt hi --device cpu",
         "generate --model quickstart --input rows.jsonl --device cpu",
         "generate --model quickstart --prompt <q>1+2<a> -n 0",

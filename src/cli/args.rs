@@ -53,6 +53,10 @@ pub enum Command {
     Sweep(SweepArgs),
     /// Work out the memory, tokens and seconds of a training run before it begins
     Plan(PlanArgs),
+    /// Write one page of HTML on runs: curves, samples, evaluations, configs
+    Report(ReportArgs),
+    /// Say how two runs differ: configs, numbers at equal steps and seconds, evaluations by problem
+    Compare(CompareArgs),
     /// Measure how often a model is right on sets of problems; grade again; compare
     Eval(EvalArgs),
     /// Sample from a model
@@ -190,6 +194,37 @@ pub struct PlanArgs {
     pub device: DeviceArgs,
 }
 
+/// `gcpo report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Directories of runs, ended or under way
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The page, which needs no other file
+    #[arg(long, value_name = "FILE.html")]
+    pub out: PathBuf,
+    /// A step whose samples the page must hold; may be repeated. Of the others it holds as many as fit
+    #[arg(long = "step", value_name = "N")]
+    pub steps: Vec<usize>,
+    /// Open it in the browser
+    #[arg(long)]
+    pub open: bool,
+}
+
+/// `gcpo compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Directory of a run
+    #[arg(value_name = "RUN")]
+    pub first: PathBuf,
+    /// Directory of another one; differences are this one less the first
+    #[arg(value_name = "RUN")]
+    pub second: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `gcpo eval`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("of").required(true).multiple(true).args(["config", "data", "suites", "regrade", "compare"]))]
@@ -221,8 +256,8 @@ pub struct EvalArgs {
     /// Grade the completions of an evaluation again, without a model; --set grader.… changes how
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["config", "model", "suites", "data", "samples", "compare"])]
     pub regrade: Option<PathBuf>,
-    /// Compare two evaluations of the same problems
-    #[arg(long, num_args = 2, value_names = ["A.jsonl", "B.jsonl"], conflicts_with_all = ["config", "model", "suites", "data", "samples", "out", "sets"])]
+    /// Compare two evaluations of the same problems: files, or directories of runs for their last ones
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["config", "model", "suites", "data", "samples", "out", "sets"])]
     pub compare: Vec<PathBuf>,
     /// Answers to each problem
     #[arg(long, value_name = "K", value_parser = at_least_one)]

@@ -25,7 +25,7 @@ use crate::recipe::eval_plan;
 use crate::report::{Progress, duration};
 use crate::reward::{Reward, RewardConfig};
 use crate::rollout::Finish;
-use crate::run::RunDir;
+use crate::run::{EVALUATION, RunDir};
 use crate::source::fingerprint;
 use config::{config, differing};
 use tables::{differences, tables};
@@ -307,8 +307,25 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
     show(&header.model, file, &reports, None, Some(changed), args.json)
 }
 
+/// A file of completions: the file itself, or that of a run's last evaluation.
+fn evaluation(given: &Path) -> Result<PathBuf> {
+    if !given.is_dir() {
+        return Ok(given.to_owned());
+    }
+    RunDir::check_run(given)?;
+    let file = given.join(EVALUATION);
+    ensure!(
+        file.is_file(),
+        "{} was not evaluated: there is no {EVALUATION} in it; train it with eval.every above 0, or evaluate its checkpoint with `gcpo eval`",
+        given.display()
+    );
+    Ok(file)
+}
+
 /// What two files' completions come to, problem by problem.
 fn compare(first: &Path, second: &Path, json: bool) -> Result<()> {
+    let [first, second] = [evaluation(first)?, evaluation(second)?];
+    let (first, second) = (first.as_path(), second.as_path());
     let ((_, a), (_, b)) = (record::read(first)?, record::read(second)?);
     if a.is_empty() || b.is_empty() {
         let empty = if a.is_empty() { first } else { second };

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod bench;
 pub mod check;
+pub mod compare;
 pub mod completions;
 pub mod devices;
 pub mod eval;
@@ -12,6 +13,7 @@ pub mod inspect;
 pub mod man;
 pub mod merge;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod score;
 pub mod serve;
@@ -68,6 +70,8 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Train(args)) => return train::train(args),
         Some(Command::Sft(args)) => return train::sft(args),
         Some(Command::Sweep(args)) => return sweep::run(args),
+        Some(Command::Report(args)) => report::run(args)?,
+        Some(Command::Compare(args)) => compare::run(args)?,
         Some(Command::Eval(args)) => eval::run(args)?,
         Some(Command::Generate(args)) => generate::run(args)?,
         Some(Command::Score(args)) => score::run(args)?,

@@ -114,7 +114,14 @@ fn demonstrated(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     let recipe = recipe(config);
     if recipe == RecipeName::Sft {
-        return Ok(());
+        return match config.run.log_completions {
+            true => Err(config.blame(
+                "run.log_completions",
+                "supervised training samples nothing",
+                "leave it out",
+            )),
+            false => Ok(()),
+        };
     }
     if config.model.tokenizer == Some(TokenizerSource::Train) {
         return Err(config.blame(

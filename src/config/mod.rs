@@ -230,6 +230,11 @@ impl Config {
         set::differences(&self.table(), &other.table())
     }
 
+    /// Dotted paths of all keys, in the file's order, each with its value as TOML writes it. Where it is written is left out.
+    pub fn values(&self) -> Vec<(String, String)> {
+        set::values(&self.table())
+    }
+
     fn table(&self) -> Table {
         let mut draft: Draft = self.known();
         draft.run.dir = None;

@@ -87,6 +87,23 @@ fn value(text: &str) -> Value {
     }
 }
 
+/// Dotted paths of all values, each with its value as TOML writes it.
+pub(super) fn values(table: &Table) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(table) => {
+                let below = values(table).into_iter();
+                found.extend(below.map(|(path, value)| (format!("{key}.{path}"), value)));
+            }
+            // 1e-6 and not 0.000001
+            Value::Float(number) => found.push((key.clone(), format!("{number:?}"))),
+            value => found.push((key.clone(), value.to_string())),
+        }
+    }
+    found
+}
+
 /// Dotted paths of the values that are not the same in both tables.
 pub(super) fn differences(a: &Table, b: &Table) -> Vec<String> {
     let only_b = b.keys().filter(|key| !a.contains_key(*key));

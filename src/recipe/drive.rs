@@ -11,9 +11,10 @@ use crate::config::Config;
 use crate::console::say;
 use crate::eval::report::SuiteReport;
 use crate::eval::stats::Estimate;
-use crate::report::{Evaluation, Health, Progress, Sample, StepReport, Stopwatch};
-use crate::run::log::{self, JsonLog};
-use crate::run::{LOGS, SavedStep, Stop, TrainerState};
+use crate::report::{Evaluation, Health, Progress, Sample, StepReport, Stopwatch, completions};
+use crate::run::log::JsonLog;
+use crate::run::metrics::{self, Line};
+use crate::run::{EventLog, LOGS, ReportTo, SavedStep, Stop, TENSORBOARD, TrainerState};
 
 /// How a run went.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,8 @@ struct Drive<'a> {
     start: &'a Start,
     metrics: JsonLog,
     samples: JsonLog,
+    /// For TensorBoard, where it is asked for.
+    events: Option<EventLog>,
     progress: Progress,
     health: Health,
     outcome: Outcome,
@@ -84,14 +87,29 @@ pub fn drive(recipe: &mut dyn Recipe, config: &Config, start: &Start, stop: &Sto
 }
 
 /// The health of a run after the steps that it has written.
-fn health(config: &Config, metrics: &JsonLog) -> Result<Health> {
+fn health(config: &Config, written: &[Line]) -> Health {
     let projects = config.objective_row().constant_upsilon().is_none();
     let mut health = Health::new(config.run.health_steps, projects);
-    for line in log::read(metrics.path())?.lines() {
+    for line in written {
         // What was wrong before was said.
-        health.after(&serde_json::from_str(line).context("a line of metrics.jsonl")?);
+        health.after(line);
     }
-    Ok(health)
+    health
+}
+
+/// The run's event files with what its metrics hold already, where they are asked for.
+fn events(config: &Config, start: &Start, written: &[Line]) -> Result<Option<EventLog>> {
+    let dir = start.run.path().join(TENSORBOARD);
+    if config.run.report_to.contains(&ReportTo::TensorBoard) {
+        return Ok(Some(EventLog::open(&dir, written)?));
+    }
+    if dir.exists() {
+        say!(
+            "note: run.report_to no longer names \"tensorboard\": what is in {} stays as it was",
+            dir.display()
+        );
+    }
+    Ok(None)
 }
 
 impl<'a> Drive<'a> {
@@ -105,14 +123,18 @@ impl<'a> Drive<'a> {
             None => run.create_log(name),
         };
         let [metrics, samples] = LOGS;
-        let metrics = log(metrics)?;
+        let (metrics, samples) = (log(metrics)?, log(samples)?);
+        let written = metrics::read(metrics.path())
+            .with_context(|| metrics.path().display().to_string())?
+            .lines;
         Ok(Self {
             recipe,
             config,
             start,
-            health: health(config, &metrics)?,
+            health: health(config, &written),
+            events: events(config, start, &written)?,
             metrics,
-            samples: log(samples)?,
+            samples,
             progress: Progress::new(config.train.max_steps, first),
             outcome: Outcome {
                 step: first,
@@ -171,6 +193,11 @@ impl<'a> Drive<'a> {
             return Err(self.stopped(error, true));
         }
         self.progress.step(step, &report);
+        let run = &self.config.run;
+        if run.log_completions && step.is_multiple_of(run.logging_steps) && !samples.is_empty() {
+            self.progress
+                .note(&completions(&samples, run.num_completions_to_print));
+        }
         self.outcome.reports.push(report);
         let every = self.config.checkpoint.every;
         if every > 0 && step.is_multiple_of(every) || step == last || self.outcome.interrupted {
@@ -199,7 +226,10 @@ impl<'a> Drive<'a> {
         for what in self.health.after(&line) {
             say!("warning: step {}: {what}", report.step);
         }
-        Ok(())
+        match &mut self.events {
+            Some(events) => Ok(events.append(&line)?),
+            None => Ok(()),
+        }
     }
 
     fn evaluate(&mut self, step: usize) -> Result<Option<Evaluation>> {

@@ -143,13 +143,12 @@ impl Recipe for Rl {
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError> {
         let mut whole = Stopwatch::start();
         let (mut groups, rollout) = self.roll_out(step)?;
-        let samples = Sample::all(step, &groups, &self.reward.labels(), &self.learner.policy);
-
         let mut clock = Stopwatch::start();
         self.learner
             .score_reference(&mut groups, self.gradient.temperature)?;
         let (objective, device) = (&self.gradient.objective, self.learner.device());
         weigh(&mut groups, objective, &self.reward.weights(), &device)?;
+        let samples = Sample::all(step, &groups, &self.reward.labels(), &self.learner.policy);
         let score_secs = clock.lap();
 
         let learnt = self.learner.update(step, &mut groups, &self.gradient)?;

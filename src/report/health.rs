@@ -4,10 +4,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// A line of `metrics.jsonl`.
-type Line = Map<String, Value>;
+use crate::run::metrics::Line;
 
 /// Υ that differs between candidates by less than this share of its mean does nothing that a larger learning rate does not.
 const UPSILON_SPREAD: f64 = 0.02;

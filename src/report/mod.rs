@@ -1,6 +1,7 @@
 //! What is said of a run: what a step measured ([`StepReport`]) and sampled ([`Sample`]), a live line while it goes, a table
 //! at its end.
 
+mod completions;
 mod health;
 mod line;
 mod sample;
@@ -11,6 +12,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use crate::console::{LiveLine, note};
+pub use completions::completions;
 pub use health::Health;
 pub use line::{count_line, duration, progress_line};
 pub use sample::Sample;

@@ -24,6 +24,8 @@ pub struct Sample {
     pub integrations: Vec<String>,
     /// Why each candidate ended: `eos`, `stop` or `length`.
     pub finish: Vec<Finish>,
+    /// Length of each candidate in tokens, the one that ended it included.
+    pub lengths: Vec<usize>,
     /// Reward of each candidate; null where none applies.
     pub rewards: Vec<Option<f64>>,
     /// What the rewards are the weighted sums of: each one's label, with its value for each candidate. Null where it does
@@ -31,13 +33,17 @@ pub struct Sample {
     pub components: Map<String, Value>,
     /// Υ of each candidate; empty where it was not computed.
     pub upsilon: Vec<f64>,
+    /// Weight of each candidate in the policy gradient: its advantage, by Υ where there is one (`B_i`, eq. 8); null where it is left out
+    /// of the loss. Not there in tree search, which has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advantages: Vec<Option<f64>>,
     /// What programs said beside their rewards: each one's label, with its words on each candidate.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub reward_notes: Map<String, Value>,
 }
 
 impl Sample {
-    /// What was sampled for each group of a step; the rewards have these labels.
+    /// What was sampled for each group of a step, once its candidates are weighed; the rewards have these labels.
     pub fn all(step: usize, groups: &[Group], labels: &[&str], policy: &Policy) -> Vec<Self> {
         groups
             .iter()
@@ -59,6 +65,8 @@ impl Sample {
                 );
             }
         }
+        let weights: Vec<Option<f64>> = candidates.iter().map(|candidate| candidate.weight).collect();
+        let is_weighed = weights.iter().any(Option::is_some);
         Self {
             step,
             problem: group.problem.id.clone(),
@@ -73,7 +81,12 @@ impl Sample {
                 .iter()
                 .map(|candidate| candidate.completion.finish)
                 .collect(),
+            lengths: candidates
+                .iter()
+                .map(|candidate| candidate.tokens().len())
+                .collect(),
             rewards: group.rewards().collect(),
+            advantages: if is_weighed { weights } else { Vec::new() },
             components,
             upsilon: candidates
                 .iter()

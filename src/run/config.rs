@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 
-use crate::section::{Check, ConfigError, impossible, section, within};
+use crate::section::{Check, ConfigError, at_least, impossible, section, within, words};
 
 section! {
     /// `[run]`: where the run is written.
@@ -17,12 +17,31 @@ section! {
         /// Steps over which something must be wrong before it is said: all rewards equal, all completions cut, Υ nearly constant and the
         /// like (docs/runs.md#health). 0 says nothing. Source: this project.
         pub health_steps: usize = 10,
+        /// What the numbers of each step are written for beside `metrics.jsonl`: "tensorboard" writes its event files into `tensorboard/` in
+        /// the run directory. Source: TRL, whose default is none, too.
+        pub report_to: Vec<ReportTo> = Vec::<ReportTo>::new(),
+        /// Show a few completions with their rewards, Υ and advantages on standard error. Source: TRL.
+        pub log_completions: bool = false,
+        /// How many. Source: this project; TRL shows all of them.
+        pub num_completions_to_print: usize = 4,
+        /// Of every how many steps, where `log_completions` asks for them. Source: TRL.
+        pub logging_steps: usize = 10,
+    }
+}
+
+words! {
+    /// A program that shows numbers.
+    ReportTo {
+        /// TensorBoard.
+        TensorBoard = "tensorboard",
     }
 }
 
 impl Check for Run {
     fn check(&self) -> Result<(), ConfigError> {
         let is_part_of_a_path = |c: char| c.is_control() || "/\\".contains(c);
+        at_least("num_completions_to_print", self.num_completions_to_print, 1)?;
+        at_least("logging_steps", self.logging_steps, 1)?;
         let name = &self.name;
         if name.is_empty()
             || [".", ".."].contains(&name.as_str())

@@ -6,6 +6,7 @@
 //! samples.jsonl         prompts, completions, rewards
 //! eval.jsonl            the completions of the last evaluation, as `gcpo eval` keeps them
 //! checkpoints/step-N/   a Hugging Face directory plus the trainer's state, after N steps
+//! tensorboard/          event files, where `run.report_to` asks for them
 //! .lock                 held by the process that writes here
 //! ```
 
@@ -118,6 +119,12 @@ impl RunDir {
             true => Ok(()),
             false => Err(RunDirError::NotARun(path.to_owned())),
         }
+    }
+
+    /// Whether a run is under way in a directory. Nothing is written there.
+    pub fn is_busy(path: &Path) -> bool {
+        let lock = File::open(path.join(LOCK));
+        lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     fn lock(path: &Path) -> Result<Self, RunDirError> {
@@ -249,7 +256,9 @@ mod tests {
         let path = dir.path().join("run");
         let run = RunDir::create(&path, "").unwrap();
         assert!(matches!(RunDir::open(&path), Err(RunDirError::Busy(_))));
+        assert!(RunDir::is_busy(&path) && !RunDir::is_busy(dir.path()));
         drop(run);
+        assert!(!RunDir::is_busy(&path));
         assert!(RunDir::open(&path).is_ok());
     }
 

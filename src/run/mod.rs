@@ -4,14 +4,16 @@ mod config;
 pub mod digest;
 mod dir;
 mod error;
+mod events;
 pub mod log;
-mod metrics;
+pub mod metrics;
 mod saved;
 mod stop;
 
-pub use config::{Checkpoint, CheckpointDraft, Run, RunDraft};
+pub use config::{Checkpoint, CheckpointDraft, ReportTo, Run, RunDraft};
 pub use dir::{EVALUATION, LOGS, RunDir};
 pub use error::RunDirError;
+pub use events::{EventLog, TENSORBOARD};
 pub use metrics::Metrics;
 pub use saved::{Inputs, SavedStep, TrainerState};
 pub use stop::Stop;

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::eval::record::{self, Record};
-use crate::run::{EVALUATION, LOGS, log};
+use crate::run::metrics::{self, Line, series, step_of};
+use crate::run::{EVALUATION, LOGS};
 
 /// What a run came to. What it did not measure is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -70,27 +70,20 @@ impl RunResult {
     /// Its metrics cannot be read.
     pub fn read(dir: &Path, seed: u64) -> Result<Self> {
         let path = dir.join(LOGS[0]);
-        let text = log::read(&path).with_context(|| path.display().to_string())?;
-        let lines = text.lines().map(serde_json::from_str);
-        let lines: Vec<Map<String, Value>> = lines
-            .collect::<Result<_, _>>()
-            .with_context(|| path.display().to_string())?;
+        let read = metrics::read(&path).with_context(|| path.display().to_string())?;
+        if let Some((line, what)) = read.damaged.first() {
+            bail!("{}:{line}: {what}", path.display());
+        }
         Ok(Self {
             seed,
             dir: dir.display().to_string(),
-            ..Self::of(&lines)
+            ..Self::of(&read.lines)
         })
     }
 
     /// Of a run's lines of metrics.
-    fn of(lines: &[Map<String, Value>]) -> Self {
-        let step = |line: &Map<String, Value>| line["step"].as_u64().unwrap_or(0) as usize;
-        let series = |key: &str| -> Vec<(usize, f64)> {
-            let values = lines
-                .iter()
-                .filter_map(|line| Some((step(line), line.get(key)?.as_f64()?)));
-            values.collect()
-        };
+    pub fn of(lines: &[Line]) -> Self {
+        let series = |key: &str| series(lines, key);
         let first = |key: &str| {
             series(key)
                 .first()
@@ -114,7 +107,7 @@ impl RunResult {
             mean(&values[values.len() - values.len().div_ceil(10)..])
         };
         Self {
-            steps: lines.iter().map(step).max().unwrap_or(0),
+            steps: lines.iter().map(step_of).max().unwrap_or(0),
             before: first("eval/pass@1"),
             after: last("eval/pass@1"),
             candidates_before: first("eval/candidates_pass@1"),
@@ -170,7 +163,7 @@ mod tests {
         }
         lines[20]["eval/pass@1"] = json!(0.75);
         lines[20]["eval/integrated_pass@1"] = json!(0.5);
-        let lines: Vec<Map<String, Value>> = lines
+        let lines: Vec<Line> = lines
             .iter()
             .map(|line| line.as_object().unwrap().clone())
             .collect();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Setting;
 use super::difference::Difference;
 use super::result::{Curves, RunResult};
-use crate::curve::{Line, Panel, Point};
+use crate::curve::{Line, Panel, Point, smooth};
 use crate::eval::stats::Estimate;
 use crate::report::grid;
 
@@ -260,6 +260,7 @@ impl Found {
                     _ => format!("{title}, mean of {window} steps"),
                 },
                 x: "step".to_owned(),
+                y: String::new(),
                 lines: lines.collect(),
             });
         }
@@ -283,15 +284,6 @@ fn found(setting: &Setting, runs: Vec<RunResult>) -> SettingFound {
         means: means.collect(),
         runs,
     }
-}
-
-/// Each value as the mean of the last `window` up to it.
-fn smooth(series: &[(usize, f64)], window: usize) -> Vec<(usize, f64)> {
-    let mean = |at: usize| {
-        let of = &series[(at + 1).saturating_sub(window)..=at];
-        of.iter().map(|(_, value)| value).sum::<f64>() / of.len() as f64
-    };
-    (0..series.len()).map(|at| (series[at].0, mean(at))).collect()
 }
 
 /// The line of several series: their mean, least and greatest by step.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::program::events;
+
 /// A step takes some hundredths of a second.
 const TRAIN: &str = r#"
     [model]
@@ -32,6 +34,8 @@ const TRAIN: &str = r#"
     size = 8
     [checkpoint]
     every = 2
+    [run]
+    report_to = ["tensorboard"]
 "#;
 
 /// Longer than anything here takes on a busy machine.
@@ -79,7 +83,9 @@ impl Kind {
             for entry in fs::read_dir(at).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.strip_prefix(place).unwrap().display().to_string();
-                if path.is_dir() {
+                if name == "tensorboard" {
+                    found.insert(name, untimed_events(&path));
+                } else if path.is_dir() {
                     open.push(path);
                 } else if name == "metrics.jsonl" {
                     found.insert(name, without_seconds(&path));
@@ -103,6 +109,15 @@ fn without_place(path: &Path) -> Vec<u8> {
         format!("{line}\n")
     };
     text.lines().map(line).collect::<String>().into_bytes()
+}
+
+/// What TensorBoard reads of a run, without times.
+fn untimed_events(dir: &Path) -> Vec<u8> {
+    let mut steps = events::read(dir);
+    for (_, numbers) in &mut steps {
+        numbers.retain(|tag, _| !tag.starts_with("time/"));
+    }
+    format!("{steps:?}").into_bytes()
 }
 
 fn without_seconds(path: &Path) -> Vec<u8> {
