@@ -86,7 +86,10 @@ fn what_is_missing_extra_or_wrong_is_refused() {
         ("gcpo sweep a.toml --seeds 0", ErrorKind::ValueValidation),
         ("gcpo sweep a.toml --grid alpha", ErrorKind::ValueValidation),
         ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
-        ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
+        (
+            "gcpo eval --model m --data f --suite s",
+            ErrorKind::ArgumentConflict,
+        ),
         ("gcpo eval a.toml", ErrorKind::MissingRequiredArgument),
         ("gcpo eval --compare a b --model m", ErrorKind::ArgumentConflict),
         (
