@@ -20,6 +20,16 @@ impl Config {
         source::training(&self.data, self.seed, self.asks_for_golds().as_deref())
     }
 
+    /// Sets how many steps `train.num_train_epochs` are of so many problems, where it is given; then what is to be said of it.
+    pub fn settle_epochs(&mut self, problems: usize) -> Option<String> {
+        let train = &self.train;
+        let per_step = match self.recipe {
+            Some(RecipeName::Sft) => train.per_device_train_batch_size * train.gradient_accumulation_steps,
+            _ => train.prompts_per_step,
+        };
+        self.train.settle_epochs(problems, per_step)
+    }
+
     /// Who asks for gold answers of the training problems; nobody, where no reward does.
     fn asks_for_golds(&self) -> Option<String> {
         let graded = self.recipe != Some(RecipeName::Sft);
