@@ -23,6 +23,6 @@ pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
 pub use grade::{By, Gold, GradeError, Grader, Rule, Verdict};
 pub use nearest::nearest;
 pub use problem::Problem;
-pub use prompt::{PromptError, Prompts, Templates};
+pub use prompt::{Asked, PromptError, Prompts, Templates};
 pub use solution::{Form, NoSolution, right_solution, wrong_solution};
 pub use tokenizer::{Tokenizer, TokenizerError};

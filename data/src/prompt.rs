@@ -74,6 +74,15 @@ impl Templates {
     }
 }
 
+/// A prompt as others than the model see it: without what a tokenizer puts before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A text that is gone on with.
+    Text(String),
+    /// Messages for a chat template.
+    Messages(Vec<Message>),
+}
+
 /// A part of a rendered prompt.
 #[derive(Debug, PartialEq)]
 enum Piece {
@@ -214,18 +223,18 @@ impl Prompts {
         self.context(&pieces, tokenizer)
     }
 
-    /// The prompt of stage 1 as messages; none where there is no chat template to write them.
+    /// The prompt of stage 1 before it is written by a chat template, and before it is tokens.
     ///
     /// # Errors
     /// The template depends on more than [`Prompts::new`] could check.
-    pub fn messages(&self, question: &str) -> Result<Option<Vec<Message>>, PromptError> {
-        if self.chat.is_none() {
-            return Ok(None);
-        }
+    pub fn asked(&self, question: &str) -> Result<Asked, PromptError> {
         let context = BTreeMap::from([("question", Value::from(question))]);
         let text = self.jinja.render("answer", context);
         let text = text.map_err(|error| template_error("answer", &error))?;
-        Ok(Some(self.turns(text)))
+        Ok(match self.chat {
+            Some(_) => Asked::Messages(self.turns(text)),
+            None => Asked::Text(text),
+        })
     }
 
     /// A text in tokens as a model writes it behind a context: what the tokenizer puts in front of a text that stands alone (a space,

@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod format;
 mod length;
+mod model;
 mod process;
 mod python;
 mod repetition;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use crate::console::note;
 use crate::group::{Candidate, Group, Score};
+use crate::policy::{Scorer, ScorerError};
 use crate::rollout::{Completion, Finish};
 use command::Program;
 pub use command::ProgramError;
@@ -28,6 +30,7 @@ pub use config::{
     Unfinished, complete,
 };
 use format::Format;
+pub use model::ModelReward;
 pub use python::PythonError;
 use python::Worker;
 
@@ -71,6 +74,26 @@ pub enum RewardError {
     /// A Python function failed.
     #[error(transparent)]
     Python(#[from] PythonError),
+    /// A reward model cannot be opened, or not be asked.
+    #[error("reward `{label}`{problem}: {source}")]
+    Scorer {
+        /// The reward.
+        label: String,
+        /// Of which problem, in words.
+        problem: String,
+        /// What is wrong.
+        source: Box<ScorerError>,
+    },
+    /// A reward model's score is NaN or infinite.
+    #[error(
+        "reward `{label}`, problem `{id}`: its score is not finite; is the model sound, and does `train.dtype` hold its numbers?"
+    )]
+    NotFinite {
+        /// The reward.
+        label: String,
+        /// The problem.
+        id: String,
+    },
     /// A reward is so large that advantages lose their meaning.
     #[error(
         "problem `{id}`, completion {number}: {what} is {value}, but advantages are computed in 32 bits and take rewards up to \
@@ -158,6 +181,7 @@ enum Outside {
     Nothing,
     Program(Box<Program>),
     Python(Box<Worker>),
+    Model(Box<Scorer>),
 }
 
 /// What a completion is worth.
@@ -190,11 +214,15 @@ impl Reward {
         }
     }
 
-    /// What `[grader]` and the `[[reward]]`s say; starts their programs and loads their functions.
+    /// What `[grader]` and the `[[reward]]`s say; starts their programs, loads their functions, and has `open` open their models.
     ///
     /// # Errors
-    /// A program cannot be started, or a function not be loaded.
-    pub fn start(grader: &GraderConfig, rewards: &[RewardConfig]) -> Result<Self, RewardError> {
+    /// A program cannot be started, or a function or a model not be loaded.
+    pub fn start(
+        grader: &GraderConfig,
+        rewards: &[RewardConfig],
+        open: impl Fn(&ModelReward) -> Result<Scorer, ScorerError>,
+    ) -> Result<Self, RewardError> {
         let part = |config: &RewardConfig| -> Result<Entry, RewardError> {
             let outside = match &config.kind {
                 RewardKind::Command(command) => {
@@ -202,6 +230,14 @@ impl Reward {
                 }
                 RewardKind::Python(python) => {
                     Outside::Python(Box::new(Worker::start(python, &config.label)?))
+                }
+                RewardKind::ModelReward(model) => {
+                    let opened = open(model).map_err(|source| RewardError::Scorer {
+                        label: config.label.clone(),
+                        problem: String::new(),
+                        source: Box::new(source),
+                    });
+                    Outside::Model(Box::new(opened?))
                 }
                 _ => Outside::Nothing,
             };
@@ -295,7 +331,7 @@ impl Reward {
     pub fn check(&mut self) -> Result<(), RewardError> {
         let check = |part: &mut Entry| -> Result<(), RewardError> {
             match &mut part.outside {
-                Outside::Nothing => Ok(()),
+                Outside::Nothing | Outside::Model(_) => Ok(()),
                 Outside::Program(program) => Ok(program.check()?),
                 Outside::Python(worker) => Ok(worker.check()?),
             }
@@ -424,7 +460,9 @@ impl Reward {
                 RewardKind::Repetition(repetition) => {
                     each(&|case, _| repetition.value(case.candidate.tokens()))
                 }
-                RewardKind::Command(_) | RewardKind::Python(_) => part.ask_outside(cases, step)?,
+                RewardKind::Command(_) | RewardKind::Python(_) | RewardKind::ModelReward(_) => {
+                    part.ask_outside(cases, step)?
+                }
             });
         }
         Ok(found)
@@ -474,11 +512,20 @@ pub fn gradable(
 }
 
 impl Entry {
-    /// What a program or a function says.
+    /// What a program, a function or a model says.
     fn ask_outside(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Score>, RewardError> {
         let (scores, measured) = match &mut self.outside {
             Outside::Program(program) => program.ask(cases, step)?,
             Outside::Python(worker) => worker.judged()?,
+            Outside::Model(scorer) => {
+                let RewardKind::ModelReward(config) = &self.config.kind else {
+                    unreachable!("it was opened for one");
+                };
+                (
+                    model::scores(config, scorer, &self.config.label, cases)?,
+                    Vec::new(),
+                )
+            }
             Outside::Nothing => unreachable!("it was started"),
         };
         for (name, value) in measured {
