@@ -80,12 +80,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
             .display()
     );
     let reward = Reward::accuracy(&config.grader);
-    for set in &sets {
-        let asks = config.reward.iter().any(RewardConfig::needs_verdict);
-        if !config.eval.rewards || asks || has_gold(&set.loaded.problems) {
-            check_golds(set, &reward)?;
-        }
-    }
+    check_golds(&config, &sets, &reward)?;
     let adapter = args.adapter.adapter.as_deref();
     let mut name = model.to_string();
     let mut files = open::checkpoint_digests(model)?;
@@ -145,11 +140,15 @@ fn rewards(config: &Config, sets: &[Set], device: &Device) -> Result<Option<Rewa
     Ok(Some(rewards))
 }
 
-/// Whether all gold answers of a set can be read; asked before a model is loaded.
-fn check_golds(set: &Set, reward: &Reward) -> Result<()> {
-    for problem in &set.loaded.problems {
-        let gold = reward.verdict("", Finish::Eos, &problem.id, &problem.answer);
-        gold.with_context(|| format!("{} ({})", set.name, set.data))?;
+/// Whether all gold answers can be read, of a set that has some or is asked for some; asked before a model is loaded.
+fn check_golds(config: &Config, sets: &[Set], reward: &Reward) -> Result<()> {
+    let asks = !config.eval.rewards || config.reward.iter().any(RewardConfig::needs_verdict);
+    let asked = sets.iter().filter(|set| asks || has_gold(&set.loaded.problems));
+    for set in asked {
+        for problem in &set.loaded.problems {
+            let gold = reward.verdict("", Finish::Eos, &problem.id, &problem.answer);
+            gold.with_context(|| format!("{} ({})", set.name, set.data))?;
+        }
     }
     Ok(())
 }

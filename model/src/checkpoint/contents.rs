@@ -151,6 +151,10 @@ impl<'a> Contents<'a> {
                 file.check_listed(names, path, &config.config)?;
             }
         }
+        let has_score = |file: &Weights| file.header.tensors.contains_key(SCORE);
+        if config.scores && !files.iter().any(has_score) {
+            return Err(CheckpointError::NoScore(place));
+        }
         let mut contents = Self {
             config: config.config,
             config_json: config.json,

@@ -14,8 +14,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::entry::Measured;
 use super::process::{Process, Reply, unset};
-use super::{Ahead, Case, Measured, secret};
+use super::{Ahead, Case, secret};
 use crate::group::Score;
 use crate::section::{Arguments, Check, ConfigError, impossible, positive, required, section, within};
 use function::{Function, Interpreter};
