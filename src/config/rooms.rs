@@ -7,8 +7,8 @@ use gcpo_model::checkpoint::Format;
 
 use super::{Config, RecipeName};
 use crate::objective::Objective;
-use crate::policy::{Policy, PromptChoice, open};
-use crate::reward::Ahead;
+use crate::policy::{Policy, PromptChoice, Scorer, open};
+use crate::reward::{Ahead, ModelReward, Reward, RewardError};
 use crate::source;
 
 impl Config {
@@ -51,6 +51,18 @@ impl Config {
     /// Which prompts are used, and where completions stop.
     pub fn prompts(&self) -> PromptChoice {
         PromptChoice::of(&self.prompt, &self.rollout)
+    }
+
+    /// The rewards, ready to be asked; their models are on `device`.
+    ///
+    /// # Errors
+    /// A program cannot be started, or a function or a model not be loaded.
+    pub fn rewards(&self, device: &Device) -> Result<Reward, RewardError> {
+        let open = |model: &ModelReward| {
+            let device = device.clone().without_autodiff();
+            Scorer::load(&model.path, self.train.dtype, &device)
+        };
+        Reward::start(&self.grader, &self.reward, open)
     }
 
     /// What the rewards are told of a run over so many problems.
