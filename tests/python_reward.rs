@@ -49,7 +49,7 @@ fn groups() -> Vec<Group> {
         let mut problem = Problem {
             id: id.into(),
             question: "what?".into(),
-            answer: "4".into(),
+            answer: Some("4".into()),
             solution: Some("2 + 2".into()),
             ..Problem::default()
         };
