@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use super::train::say_instruction;
-use crate::config::Draft;
+use crate::config::{Config, Draft};
 use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
@@ -81,7 +81,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
     );
     let reward = Reward::accuracy(&config.grader);
     for set in &sets {
-        check_golds(set, &reward)?;
+        check_golds(set, &reward, &config)?;
     }
     let adapter = args.adapter.adapter.as_deref();
     let mut name = model.to_string();
@@ -99,9 +99,6 @@ fn measure(args: &EvalArgs) -> Result<()> {
         record::RecordError::Exists(file.clone())
     );
 
-    for set in &sets {
-        say_instruction(&config, &set.loaded.problems);
-    }
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let mut policy = open::load_adapted(model, adapter, &config.prompts(), dtype, &opened.device)?;
@@ -130,8 +127,9 @@ fn measure(args: &EvalArgs) -> Result<()> {
     show(&name, &file, &reports, Some(work), None, args.json)
 }
 
-/// Whether all gold answers of a set can be read; asked before a model is loaded.
-fn check_golds(set: &Set, reward: &Reward) -> Result<()> {
+/// Whether all gold answers of a set can be read; asked before a model is loaded. Says what is put behind its questions.
+fn check_golds(set: &Set, reward: &Reward, config: &Config) -> Result<()> {
+    say_instruction(config, &set.loaded.problems);
     for problem in &set.loaded.problems {
         let gold = problem.answer.as_deref().unwrap_or_default();
         let gold = reward.verdict("", Finish::Eos, &problem.id, gold);
