@@ -98,9 +98,6 @@ fn measure(args: &EvalArgs) -> Result<()> {
         record::RecordError::Exists(file.clone())
     );
 
-    for set in &sets {
-        say_instruction(&config, &set.loaded.problems);
-    }
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let mut rewards = rewards(&config, &sets, &opened.device)?;
@@ -144,11 +141,15 @@ fn rewards(config: &Config, sets: &[Set], device: &Device) -> Result<Option<Rewa
     Ok(Some(rewards))
 }
 
-/// Whether all gold answers can be read, of a set that has some or is asked for some; asked before a model is loaded.
+/// Whether all gold answers can be read, of a set that has some or is asked for some; asked before a model is loaded. Says what is put
+/// behind its questions.
 fn check_golds(config: &Config, sets: &[Set], reward: &Reward) -> Result<()> {
     let asks = !config.eval.rewards || config.reward.iter().any(RewardConfig::needs_verdict);
-    let asked = sets.iter().filter(|set| asks || has_gold(&set.loaded.problems));
-    for set in asked {
+    for set in sets {
+        say_instruction(config, &set.loaded.problems);
+        if !asks && !has_gold(&set.loaded.problems) {
+            continue;
+        }
         for problem in &set.loaded.problems {
             let gold = problem.answer.as_deref().unwrap_or_default();
             let gold = reward.verdict("", Finish::Eos, &problem.id, gold);

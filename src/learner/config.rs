@@ -73,11 +73,13 @@ impl Train {
     pub fn settle_epochs(&mut self, problems: usize, per_step: usize) -> Option<String> {
         let epochs = self.num_train_epochs?;
         let steps = (epochs * problems as f64 / per_step as f64).ceil().max(1.0) as usize;
-        let said = format!("{epochs} epochs of {problems} problems, {per_step} a step, are {steps} steps");
+        let said = format!(
+            "train.num_train_epochs = {epochs}: {problems} problems, {per_step} a step, {steps} steps in all"
+        );
         let bound = self.max_steps;
         self.max_steps = steps.min(bound);
         Some(match steps > bound {
-            true => format!("{said}; train.max_steps = {bound} ends the run before that"),
+            true => format!("{said}, but train.max_steps = {bound} ends the run before that"),
             false => said,
         })
     }

@@ -18,7 +18,9 @@ pub fn is_on_hub(path: &Path) -> bool {
 
 /// The name and the revision that a path is on the hub, if it is written like one, `OWNER/NAME` or `OWNER/NAME@REVISION`, and is nothing here.
 pub fn hub_name(path: &Path) -> Option<(&str, Option<&str>)> {
-    let text = path.to_str()?;
+    // A config's paths are absolute by the time that they are read.
+    let here = std::env::current_dir().unwrap_or_default();
+    let text = path.strip_prefix(here).unwrap_or(path).to_str()?;
     let (name, revision) = match text.split_once('@') {
         Some((name, revision)) => (name, Some(revision)),
         None => (text, None),

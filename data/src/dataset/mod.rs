@@ -255,23 +255,7 @@ fn problem(
         .numbers
         .as_deref()
         .is_some_and(|field| find(row, field).is_some());
-    let (question, mut turns) = match preset.question.as_slice() {
-        [field] => turns::of_messages(row, field)?,
-        _ => None,
-    }
-    .map_or_else(
-        || {
-            Ok((
-                question(row, preset, given.then_some(&numbers[..]))?,
-                Turns::default(),
-            ))
-        },
-        Ok::<_, String>,
-    )?;
-    if question.trim().is_empty() {
-        return Err(empty(preset));
-    }
-    turns::add_columns(row, &mut turns)?;
+    let (question, turns) = asked(row, preset, given.then_some(&numbers[..]))?;
     let gold = match (gold(row, preset), asking) {
         (Ok(gold), _) => Some(gold),
         (Err(_), None) => None,
@@ -305,6 +289,23 @@ fn problem(
         columns: columns(row),
         place: None,
     })
+}
+
+/// What a row asks, and what stands around it.
+fn asked(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Result<(String, Turns), String> {
+    let messages = match preset.question.as_slice() {
+        [field] => turns::of_messages(row, field)?,
+        _ => None,
+    };
+    let (question, mut turns) = match messages {
+        Some(found) => found,
+        None => (question(row, preset, numbers)?, Turns::default()),
+    };
+    if question.trim().is_empty() {
+        return Err(empty(preset));
+    }
+    turns::add_columns(row, &mut turns)?;
+    Ok((question, turns))
 }
 
 /// A row's gold answer.

@@ -36,32 +36,36 @@ fn holds_rows(path: &Path) -> bool {
 /// There is no such split, no file with rows, or a file was asked for a split.
 pub fn files_of(path: &Path, split: Option<&str>, by_default: &str) -> Result<Vec<PathBuf>, DatasetError> {
     if let Some((name, revision)) = file::hub_name(path) {
-        let at = revision.map_or_else(String::new, |revision| format!("@{revision}"));
-        let option = revision.map_or_else(String::new, |revision| format!(" --revision {revision}"));
-        let build = if cfg!(feature = "hub") {
-            ""
-        } else {
-            " in a build with `--features hub`"
-        };
-        return Err(failed(
-            path,
-            format!(
-                "no file or directory here. If it is a data set on the Hugging Face hub, download it (`hf download --repo-type dataset \
-                 {name}{option} --local-dir DIR`) and give DIR; or{build} name one of its files, `hf://datasets/{name}{at}/PATH`"
-            ),
-        ));
+        return Err(failed(path, how_to_get(name, revision)));
     }
-    if file::is_on_hub(path) || !path.is_dir() {
-        return match split {
-            Some(split) if !holds_splits(path) => Err(failed(
-                path,
-                format!(
-                    "split {split:?} is asked for, and this is one file, which has no splits; remove the key"
-                ),
-            )),
-            _ => Ok(vec![path.to_owned()]),
-        };
+    if path.is_dir() && !file::is_on_hub(path) {
+        return of_directory(path, split.unwrap_or(by_default));
     }
+    match split {
+        Some(split) if !holds_splits(path) => {
+            let what = "is asked for, and this is one file, which has no splits; remove the key";
+            Err(failed(path, format!("split {split:?} {what}")))
+        }
+        _ => Ok(vec![path.to_owned()]),
+    }
+}
+
+/// How to get what may be a data set on the hub.
+fn how_to_get(name: &str, revision: Option<&str>) -> String {
+    let at = revision.map_or_else(String::new, |revision| format!("@{revision}"));
+    let option = revision.map_or_else(String::new, |revision| format!(" --revision {revision}"));
+    let build = match cfg!(feature = "hub") {
+        true => "",
+        false => " in a build with `--features hub`",
+    };
+    format!(
+        "no file or directory here. If it is a data set on the Hugging Face hub, download it (`hf download --repo-type dataset \
+         {name}{option} --local-dir DIR`) and give DIR; or{build} name one of its files, `hf://datasets/{name}{at}/PATH`"
+    )
+}
+
+/// The files of a split of a directory.
+fn of_directory(path: &Path, asked: &str) -> Result<Vec<PathBuf>, DatasetError> {
     let mut all = Vec::new();
     let mut arrow = false;
     walk(path, DEEPEST, &mut |found| match holds_rows(found) {
@@ -76,45 +80,25 @@ pub fn files_of(path: &Path, split: Option<&str>, by_default: &str) -> Result<Ve
             }
             false => "",
         };
-        return Err(failed(
-            path,
-            format!("no .jsonl, .json, .csv or .parquet file in it{arrow}"),
-        ));
+        let what = format!("no .jsonl, .json, .csv or .parquet file in it{arrow}");
+        return Err(failed(path, what));
     }
-    let asked = split.unwrap_or(by_default);
-    let of = |file: &PathBuf| split_of(file.strip_prefix(path).unwrap_or(file), asked);
-    let found: Vec<PathBuf> = all.iter().filter(|file| of(file)).cloned().collect();
+    let is_of = |file: &Path, split: &str| split_of(file.strip_prefix(path).unwrap_or(file), split);
+    let found: Vec<PathBuf> = all.iter().filter(|file| is_of(file, asked)).cloned().collect();
     if !found.is_empty() {
         return Ok(found);
     }
-    let known = |file: &PathBuf| {
-        let relative = file.strip_prefix(path).unwrap_or(file);
-        let mut splits = SPLITS.iter().map(|(name, _)| *name);
-        splits.find(|name| split_of(relative, name))
+    let mut splits: Vec<&str> = SPLITS.iter().map(|(name, _)| *name).collect();
+    splits.retain(|split| all.iter().any(|file| is_of(file, split)));
+    let there = match (splits.is_empty(), asked) {
+        (true, "train") => return Ok(all),
+        (true, _) => format!(": none of its {} files says a split by its name", all.len()),
+        (false, _) => format!("; there are {}", splits.join(" and ")),
     };
-    let mut splits: Vec<&str> = all.iter().filter_map(known).collect();
-    splits.dedup();
-    match (splits.is_empty(), asked) {
-        (true, "train") => Ok(all),
-        (true, _) => Err(failed(
-            path,
-            format!(
-                "no file of the split {asked:?} in it: none of its {} files says a split by its name",
-                all.len()
-            ),
-        )),
-        (false, _) => {
-            splits.sort_unstable();
-            splits.dedup();
-            Err(failed(
-                path,
-                format!(
-                    "no file of the split {asked:?} in it; there are {}",
-                    splits.join(" and ")
-                ),
-            ))
-        }
-    }
+    Err(failed(
+        path,
+        format!("no file of the split {asked:?} in it{there}"),
+    ))
 }
 
 /// Whether a file may hold several splits itself: JSON, `{"train": [ … ], "test": [ … ]}`.
@@ -211,7 +195,7 @@ mod tests {
                 .rsplit_once(": ")
                 .unwrap()
                 .1,
-            "no file of the split \"validation\" in it; there are test and train"
+            "no file of the split \"validation\" in it; there are train and test"
         );
         assert_eq!(
             found(&["dev.jsonl", "x.jsonl"], Some("validation"), "train").unwrap(),

@@ -449,7 +449,10 @@ fn epochs_are_steps_once_the_problems_are_known() {
     let (steps, said) = settled(text, 101);
     assert_eq!(
         (steps, said.as_str()),
-        (26, "2 epochs of 101 problems, 8 a step, are 26 steps")
+        (
+            26,
+            "train.num_train_epochs = 2: 101 problems, 8 a step, 26 steps in all"
+        )
     );
     let (steps, said) = settled(&format!("{text}\nmax_steps = 5"), 101);
     assert!(
