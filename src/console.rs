@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -13,6 +14,21 @@ static LIVE: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 /// Whether a line can be rewritten in place: on a terminal that is not dumb, on which nothing that is drawn would be seen at all.
 fn is_live() -> bool {
     io::stderr().is_terminal() && !LIVE.is_hidden()
+}
+
+/// Whether only what went wrong is said.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on, how far the program is is not said.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Says how far the program is, above a live line if there is one; nothing where it is to be quiet.
+pub fn tell(text: &str) {
+    if !QUIET.load(Ordering::Relaxed) {
+        note(text);
+    }
 }
 
 /// Says something that stays, above a live line if there is one, with what would move a terminal spelled out ([`harmless`]). Nobody is
@@ -63,7 +79,7 @@ pub struct LiveLine(Option<ProgressBar>);
 impl LiveLine {
     /// An empty line.
     pub fn new() -> Self {
-        Self(is_live().then(|| {
+        Self((is_live() && !QUIET.load(Ordering::Relaxed)).then(|| {
             let style = ProgressStyle::with_template("{wide_msg}").expect("a template of one part");
             LIVE.add(ProgressBar::new_spinner().with_style(style))
         }))
@@ -81,7 +97,7 @@ impl LiveLine {
                 bar.set_message(harmless(text).into_owned());
                 bar.tick();
             }
-            None => note(text),
+            None => tell(text),
         }
     }
 

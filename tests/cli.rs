@@ -325,3 +325,45 @@ fn generate_writes_conversations_by_the_checkpoints_chat_template() {
         "{error}"
     );
 }
+
+#[test]
+fn a_quiet_run_says_what_it_is_asked_for_only() {
+    let dir = temp();
+    let args = |more: &[&'static str]| {
+        let sets = [
+            "train.max_steps=2",
+            "train.prompts_per_step=2",
+            "eval.every=2",
+            "eval.size=8",
+        ];
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        sets.chain(["--device", "cpu"])
+            .chain(more.iter().copied())
+            .collect::<Vec<&str>>()
+    };
+    let (out, said) = success(dir.path(), &args(&["--quiet", "--run-dir", "a"]));
+    assert!(said.is_empty() && out.contains("pass@1"), "{said}{out}");
+    let completions = [
+        "--set",
+        "run.log_completions=true",
+        "--set",
+        "run.logging_steps=2",
+        "--run-dir",
+        "b",
+        "--quiet",
+    ];
+    let (_, said) = success(dir.path(), &args(&completions));
+    assert!(
+        said.starts_with("step 2: 4 of 8 completions\n") && said.contains(", candidate 2: reward "),
+        "{said}"
+    );
+    let sft = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/quickstart_sft.toml");
+    let said = failure(
+        dir.path(),
+        &["sft", sft, "--device", "cpu", "--set", "run.log_completions=true"],
+    );
+    assert!(
+        said.contains("run.log_completions") && said.contains("samples nothing"),
+        "{said}"
+    );
+}

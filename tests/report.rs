@@ -168,6 +168,39 @@ fn runs_of_every_kind_have_a_page() {
     assert!(said.contains("no run directory"), "{said}");
 }
 
+/// `--open` asks the system's own program.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_page_is_opened() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = temp();
+    write_run(&dir.path().join("a"), "{\"step\":1}\n", "");
+    let run = |path: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gcpo"));
+        command
+            .args(["report", "a", "--out", "page.html", "--open"])
+            .current_dir(dir.path())
+            .env("PATH", path);
+        command.output().unwrap()
+    };
+    let failed = run("/nowhere");
+    assert!(!failed.status.success());
+    assert!(
+        String::from_utf8(failed.stderr)
+            .unwrap()
+            .contains("there is no xdg-open")
+    );
+    let stub = dir.path().join("xdg-open");
+    fs::write(&stub, "#!/bin/sh\nprintf %s \"$1\" > opened\n").unwrap();
+    fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(run(&dir.path().display().to_string()).status.success());
+    let opened = fs::read_to_string(dir.path().join("opened")).unwrap();
+    assert!(
+        opened.starts_with('/') && opened.ends_with("/page.html"),
+        "{opened}"
+    );
+}
+
 /// A run directory by hand.
 fn write_run(dir: &Path, metrics: &str, samples: &str) {
     fs::create_dir_all(dir).unwrap();
@@ -266,6 +299,10 @@ fn what_is_damaged_or_missing_is_said() {
     assert!(said.contains("metrics.jsonl, line 2 is damaged"), "{said}");
     let text = page(dir.path(), &["a"]);
     assert!(text.contains("metrics.jsonl, line 2") && text.contains("samples.jsonl, line 2"));
+    assert!(!text.contains("is under way"));
+    let held = gcpo::run::RunDir::open(&dir.path().join("a")).unwrap();
+    assert!(page(dir.path(), &["a"]).contains("a is under way"));
+    drop(held);
     fs::remove_file(dir.path().join("a/metrics.jsonl")).unwrap();
     fs::write(dir.path().join("a/config.toml"), "[trian]\n").unwrap();
     let text = page(dir.path(), &["a"]);

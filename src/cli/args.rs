@@ -119,6 +119,9 @@ pub struct RunArgs {
     /// Go on with the run in DIR (or from a checkpoint in it), or with the last one of this config that is not under way
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub resume: Option<Option<PathBuf>>,
+    /// Do not say how far the run is: only what went wrong, warnings, and the table at its end
+    #[arg(long)]
+    pub quiet: bool,
     /// Start a new run from a checkpoint of another one, the last or the named one, with its weights, optimiser and step
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     pub from: Option<PathBuf>,

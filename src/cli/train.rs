@@ -11,7 +11,7 @@ use super::args::{RunArgs, TrainArgs};
 use super::plan::of_run;
 use super::run::{RunPlan, print_line};
 use crate::config::{Config, ConfigError, Draft, RecipeName};
-use crate::console::{note, say};
+use crate::console::{note, say, tell};
 use crate::policy::{Policy, TokenizerSource};
 use crate::recipe::{Outcome, Recipe, Rest, Rl, Sft, drive};
 use crate::report::summary;
@@ -311,12 +311,12 @@ fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, P
     let start = plan.start(recipe.as_mut(), needs_base)?;
     let run = &start.run;
     let stop = stop()?;
-    say!(
+    tell(&format!(
         "{} on {}, written to {}",
         plan.config.run.name,
         plan.device_name,
         run.path().display()
-    );
+    ));
     let outcome = drive(recipe.as_mut(), &plan.config, &start, &stop)?;
     Ok((outcome, run.path().to_owned()))
 }

@@ -195,8 +195,7 @@ impl<'a> Drive<'a> {
         self.progress.step(step, &report);
         let run = &self.config.run;
         if run.log_completions && step.is_multiple_of(run.logging_steps) && !samples.is_empty() {
-            self.progress
-                .note(&completions(&samples, run.num_completions_to_print));
+            say!("{}", completions(&samples, run.num_completions_to_print));
         }
         self.outcome.reports.push(report);
         let every = self.config.checkpoint.every;

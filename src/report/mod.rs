@@ -11,7 +11,7 @@ mod table;
 use std::cell::Cell;
 use std::time::Instant;
 
-use crate::console::{LiveLine, note};
+use crate::console::{LiveLine, tell};
 pub use completions::completions;
 pub use health::Health;
 pub use line::{count_line, duration, progress_line};
@@ -65,9 +65,9 @@ impl Progress {
         }
     }
 
-    /// Says something that stays, such as an evaluation or a warning.
+    /// Says something that stays, such as an evaluation.
     pub fn note(&self, text: &str) {
-        note(text);
+        tell(text);
     }
 
     /// Ends the live line.

@@ -28,6 +28,8 @@ pub const TENSORBOARD: &str = "tensorboard";
 
 /// What TensorBoard knows an event file by.
 const MARK: &str = "tfevents";
+/// How the names of those that a run writes end.
+const OURS: &str = ".gcpo";
 
 /// An event file that is appended to.
 #[derive(Debug)]
@@ -52,14 +54,15 @@ impl EventLog {
         for entry in fs::read_dir(dir).map_err(at(dir))? {
             let path = entry.map_err(at(dir))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.contains(MARK) {
+            // Files of others stay.
+            if name.contains(MARK) && name.ends_with(OURS) {
                 times.extend(times_of(
                     &files::bytes(&path, files::limit::ROWS).map_err(at(&path))?,
                 ));
                 old.push(path);
             }
         }
-        let names = (now as u64..).map(|secs| dir.join(format!("events.out.{MARK}.{secs:010}.gcpo")));
+        let names = (now as u64..).map(|secs| dir.join(format!("events.out.{MARK}.{secs:010}{OURS}")));
         // Behind all others by its name, as readers sort them.
         let mut free = names.filter(|path| old.iter().all(|other| other < path) && !path.exists());
         let path = free.next().expect("there is no end of names");

@@ -8,6 +8,7 @@ use super::evaluations::paired;
 use super::seen::{Seen, differences};
 use crate::eval::report::Difference;
 use crate::report::{duration, grid};
+use crate::run::metrics::step_of;
 use crate::sweep::result::RunResult;
 
 /// Parts that the steps, or the seconds, which both runs have are cut into.
@@ -101,7 +102,7 @@ impl Comparison {
         let steps = both.map(|run| {
             run.lines
                 .iter()
-                .map(|line| crate::run::metrics::step_of(line))
+                .map(step_of)
                 .map(|step| (step, step as f64))
                 .collect()
         });

@@ -24,8 +24,8 @@
     element("h3", `Candidate ${at + 1}`, card);
     const list = element("dl", undefined, card);
     pair(list, "reward", number((row.rewards || [])[at]));
-    for (const [label, values] of Object.entries(row.components || {})) pair(list, label, number(values[at]));
-    for (const [label, notes] of Object.entries(row.reward_notes || {})) pair(list, `${label} says`, JSON.stringify(notes[at]));
+    for (const [label, values] of Object.entries(row.components || {})) pair(list, label, number((values || [])[at]));
+    for (const [label, notes] of Object.entries(row.reward_notes || {})) pair(list, `${label} says`, JSON.stringify((notes || [])[at]));
     if ((row.upsilon || []).length) pair(list, "Υ", number(row.upsilon[at]));
     if ((row.advantages || []).length) pair(list, "advantage", number(row.advantages[at]));
     if ((row.lengths || []).length) pair(list, "tokens", String(row.lengths[at]));

@@ -205,7 +205,7 @@ fn samples(runs: &[Seen], sampled: &[Sampled], asked: &[usize]) -> Result<String
     Ok(format!(
         "<p class=\"soft\">{left_out}</p>\n<noscript><p>The samples are shown by a script of this page, and scripts are off.</p></noscript>\n\
          <div class=\"choice\"><label>Step <select id=\"step\"></select></label> <label>Problem <select id=\"problem\"></select></label></div>\n\
-         <div class=\"runs\" id=\"shown\" aria-live=\"polite\"></div>\n\
+         <div class=\"runs\" id=\"shown\"></div>\n\
          <script type=\"application/json\" id=\"samples\">{data}</script>\n<script>\n{JS}</script>\n"
     ))
 }

@@ -244,7 +244,7 @@ mod tests {
         let config = Config::from_str("", "a.toml", &["train.max_steps=5".into()]).unwrap();
         let run = dir.path().join("a");
         drop(RunDir::create(&run, &config.to_toml()).unwrap());
-        let read = || Seen::all(&[run.clone()]).unwrap().remove(0);
+        let read = || Seen::all(std::slice::from_ref(&run)).unwrap().remove(0);
         assert!(read().notes[0].contains("no step was done"), "{:?}", read().notes);
         std::fs::write(
             run.join("metrics.jsonl"),

@@ -83,7 +83,7 @@ pub fn runs(runs: &[Seen]) -> String {
             cell(result.reward, 3),
             cell(result.loss, 4),
             duration(result.secs),
-            format!("{}", result.tokens),
+            cell(Some(result.tokens).filter(|tokens| *tokens > 0.0), 0),
             escaped(&run.dir.display().to_string()),
         ]
     };

@@ -118,8 +118,9 @@ impl RunResult {
             loss: tenth("sft/loss"),
             upsilon_mean: mean(&all("projection/upsilon_mean")),
             upsilon_std: mean(&all("projection/upsilon_std")),
-            secs: all("time/step_secs").iter().sum(),
-            tokens: all("rollout/tokens").iter().sum(),
+            secs: all("time/step_secs").iter().sum::<f64>() + 0.0,
+            // The sum of nothing is -0.
+            tokens: all("rollout/tokens").iter().sum::<f64>() + 0.0,
             curves: Curves {
                 reward: series("reward/mean"),
                 pass_at_1: series("eval/pass@1"),

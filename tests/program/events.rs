@@ -115,5 +115,5 @@ fn sum(bytes: &[u8]) -> u32 {
         }
     }
     crc = !crc;
-    ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8)
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Elements without an end.
 const VOID: [&str; 5] = ["meta", "link", "br", "hr", "input"];
+
+/// A page takes a browser a second or two.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An element: its name and its attributes.
 pub type Element = (String, Vec<(String, String)>);
@@ -96,7 +100,8 @@ pub struct Look {
     pub text: String,
 }
 
-/// Looks at a page in headless Chromium, in a place of some width; none where no such browser is installed (or `GCPO_CHROMIUM` is not one).
+/// Looks at a page in headless Chromium, in a place of some width; none where no such browser is installed. Of those that are, one that shows
+/// nothing at all (a stub, a sandbox that sees no files) is none, unless `GCPO_CHROMIUM` names it.
 pub fn look(page: &Path, width: u32) -> Option<Look> {
     let dir = page.parent().unwrap();
     let text = fs::read_to_string(page).unwrap();
@@ -118,38 +123,22 @@ pub fn look(page: &Path, width: u32) -> Option<Look> {
     );
     fs::write(&frame, wrapped).unwrap();
     let asked = std::env::var("GCPO_CHROMIUM").ok();
-    let names = [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ];
-    let programs = match &asked {
-        Some(program) => vec![program.as_str()],
-        None => names.to_vec(),
+    let programs: Vec<&str> = match &asked {
+        Some(program) => vec![program],
+        None => vec![
+            "chromium",
+            "chromium-browser",
+            "google-chrome",
+            "google-chrome-stable",
+        ],
     };
-    let output = programs.into_iter().find_map(|program| {
-        let mut command = Command::new(program);
-        command.args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--virtual-time-budget=20000",
-        ]);
-        command.arg(format!("--user-data-dir={}", dir.join("profile").display()));
-        command
-            .args(["--window-size=1600,4200", "--dump-dom"])
-            .arg(&frame);
-        command.output().ok()
-    })?;
-    let dom = String::from_utf8(output.stdout).unwrap();
-    let found = dom.split("data-found=\"").nth(1).unwrap_or_else(|| {
-        panic!(
-            "the browser did not show the page: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-    });
+    let doms = programs
+        .into_iter()
+        .filter_map(|program| dom(program, dir, &frame));
+    let dom = doms.into_iter().find(|dom| dom.contains("<iframe"));
+    assert!(dom.is_some() || asked.is_none(), "GCPO_CHROMIUM shows no page");
+    let dom = dom?;
+    let found = dom.split("data-found=\"").nth(1).expect("the page was loaded");
     let found = decoded(found.split('"').next().unwrap());
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
     Some(Look {
@@ -157,6 +146,36 @@ pub fn look(page: &Path, width: u32) -> Option<Look> {
         errors: serde_json::from_value(found["errors"].clone()).unwrap(),
         text: found["text"].as_str().unwrap().to_owned(),
     })
+}
+
+/// A page after its scripts have run, as a browser has it; none if there is no such browser. One that hangs is ended.
+fn dom(program: &str, dir: &Path, page: &Path) -> Option<String> {
+    let out = dir.join("dom.html");
+    let mut command = Command::new(program);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--virtual-time-budget=20000",
+        "--window-size=1600,4200",
+        "--dump-dom",
+    ]);
+    command.arg(format!("--user-data-dir={}", dir.join("profile").display()));
+    command
+        .arg(page)
+        .stdout(fs::File::create(&out).unwrap())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some(String::from_utf8_lossy(&fs::read(out).unwrap()).into_owned())
 }
 
 /// What `encodeURIComponent` made of a text.

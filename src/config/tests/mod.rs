@@ -325,6 +325,8 @@ fn names_of_other_programs_are_known() {
         ("algorithm.kl_coef", "`kl_coef` is `objective.beta` here"),
         ("train.output_dir", "`output_dir` is `run.dir` here"),
         ("train.logging_steps", "every step is written to metrics.jsonl"),
+        ("train.report_to", "did you mean `run.report_to`?"),
+        ("train.log_completions", "did you mean `run.log_completions`?"),
         ("rollout.max_prompt_length", "prompts are never cut"),
         ("model.load_in_4bit", "a quantised base saves nothing"),
         ("model.quantization", "`train.dtype = \"bfloat16\"` halves it"),
