@@ -20,11 +20,9 @@ fn has_python() -> bool {
     has
 }
 
-/// A `[[reward]]` that is one of the functions of `rewards.py`.
+/// A `[[reward]]` that is one of the functions of `rewards.py`, which lies beside the config.
 fn entry(name: &str) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reward/rewards.py");
-    let function = format!("{}:{name}", file.display());
-    format!("[[reward]]\nname = \"python\"\nfunction = {function:?}\n")
+    format!("[[reward]]\nname = \"python\"\nfunction = \"rewards.py:{name}\"\n")
 }
 
 /// A quickstart run in a directory, with these rewards.
@@ -35,6 +33,8 @@ fn config_in(dir: &Path, rewards: &str) {
          [objective]\nname = \"grpo\"\n[eval]\nevery = 2\nsize = 6\nrewards = true\n[checkpoint]\nevery = 1\n{rewards}"
     );
     fs::write(dir.join("a.toml"), text).unwrap();
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reward/rewards.py");
+    fs::copy(functions, dir.join("rewards.py")).unwrap();
 }
 
 /// The lines of a run's metrics without what is measured in seconds.
@@ -100,6 +100,21 @@ fn a_run_is_measured_and_resumed_with_its_functions() {
     assert_eq!(metrics(&dir.path().join("again")), lines);
     let samples = |run: &str| fs::read(dir.path().join(run).join("samples.jsonl")).unwrap();
     assert_eq!(samples("again"), samples("whole"));
+    let more = [
+        "train",
+        "a.toml",
+        "--resume",
+        "again",
+        "--device",
+        "cpu",
+        "--set",
+        "train.max_steps=5",
+    ];
+    let file = dir.path().join("rewards.py");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text + "# another\n").unwrap();
+    let (_, said) = program::success(dir.path(), &more);
+    assert!(said.contains("the reward in_a_run/rewards.py changed"), "{said}");
 
     let eval = [
         "eval",
@@ -124,6 +139,30 @@ fn a_run_is_measured_and_resumed_with_its_functions() {
         text.contains("weighted sum") && said.contains("rewards stay"),
         "{text}{said}"
     );
+}
+
+#[test]
+fn supervised_training_is_judged_by_rewards_too() {
+    if !has_python() {
+        return;
+    }
+    let dir = program::temp();
+    config_in(dir.path(), &entry("brief"));
+    let text = fs::read_to_string(dir.path().join("a.toml")).unwrap();
+    let text = text.replace("prompts_per_step = 4\n[objective]\nname = \"grpo\"\n", "");
+    fs::write(dir.path().join("a.toml"), text).unwrap();
+    program::success(
+        dir.path(),
+        &["sft", "a.toml", "--run-dir", "run", "--device", "cpu"],
+    );
+    let lines = metrics(&dir.path().join("run"));
+    for step in [0, 2, 4] {
+        assert!(
+            lines[step]["eval/reward/brief_mean"].as_f64().unwrap() < 0.0,
+            "{}",
+            lines[step]
+        );
+    }
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl RunPlan {
             },
             problems: source::fingerprint(recipe.problems()),
             held_out: recipe.parts().1.fingerprint(),
+            rewards: self.config.reward_digests()?,
             forked_from: None,
         };
         let config = self.config.to_toml();

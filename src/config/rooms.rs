@@ -1,14 +1,17 @@
 //! What the rooms make of a whole config.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
 use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::checkpoint::Format;
 
 use super::{Config, RecipeName};
 use crate::objective::Objective;
-use crate::policy::{Policy, PromptChoice, Scorer, open};
-use crate::reward::{Ahead, ModelReward, Reward, RewardError};
+use crate::policy::{ModelPath, Policy, PromptChoice, Scorer, open};
+use crate::reward::{Ahead, ModelReward, Reward, RewardError, RewardKind};
+use crate::run::digest::{self, Digests};
 use crate::source;
 
 impl Config {
@@ -65,6 +68,26 @@ impl Config {
         Reward::start(&self.grader, &self.reward, open)
     }
 
+    /// SHA-256 of the files of rewards that are functions or models, by `LABEL/FILE`.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn reward_digests(&self) -> Result<Digests> {
+        let mut found = Digests::new();
+        for reward in &self.reward {
+            let files = match &reward.kind {
+                RewardKind::Python(python) => python.file().map(digest_of).transpose()?.unwrap_or_default(),
+                RewardKind::ModelReward(model) => {
+                    open::checkpoint_digests(&ModelPath::Dir(model.path.clone()))?
+                }
+                _ => continue,
+            };
+            let named = |(name, sum)| (format!("{}/{name}", reward.label), sum);
+            found.extend(files.into_iter().map(named));
+        }
+        Ok(found)
+    }
+
     /// What the rewards are told of a run over so many problems.
     pub fn ahead(&self, problems: usize) -> Ahead {
         Ahead {
@@ -89,4 +112,11 @@ impl Config {
     pub fn policy(&self, texts: impl FnOnce() -> Vec<String>, device: &Device) -> Result<Policy> {
         open::policy(&self.model, &self.prompts(), self.seed, texts, device)
     }
+}
+
+/// SHA-256 of a file, by its name.
+fn digest_of(path: &Path) -> Result<Digests> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let sum = digest::of_file(path).with_context(|| path.display().to_string())?;
+    Ok(Digests::from([(name.into_owned(), sum)]))
 }

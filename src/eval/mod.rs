@@ -167,18 +167,14 @@ pub fn evaluate(
         records.extend(missing);
     }
     let mut first = done.saturating_sub(too_long.len());
-    let per_problem = plan.rollout.num_generations.max(plan.integrate.unwrap_or(1));
-    let per_chunk = (plan.rollout.max_rows / per_problem).max(1);
+    let per_chunk = plan.problems_at_once();
     while first < asked.len() {
         let chunk = &asked[first..asked.len().min(first + per_chunk)];
         let before = records.len();
         let answered = answer_chunk(&engine, problems, chunk, first, plan);
         let [mut answers, integrated] =
             answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
-        let labels = match &mut rewards {
-            Some((rewards, step)) => earn(policy, rewards, *step, &mut answers)?,
-            None => Vec::new(),
-        };
+        let labels = earn(policy, &mut rewards, &mut answers)?;
         for (p, asked) in chunk.iter().enumerate() {
             let of = |kind| record(asked.at, kind);
             records.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
@@ -212,18 +208,20 @@ fn of_problem<'a>(
     Ok(records)
 }
 
-/// Asks rewards about answers; gives their labels.
+/// Asks rewards about answers, where there are some; gives their labels.
 fn earn<'r>(
     policy: &Policy,
-    rewards: &'r mut Reward,
-    step: usize,
+    rewards: &'r mut Option<(&mut Reward, usize)>,
     answers: &mut [Group],
 ) -> Result<Vec<&'r str>, EvalError> {
+    let Some((rewards, step)) = rewards else {
+        return Ok(Vec::new());
+    };
     answers
         .iter_mut()
         .try_for_each(|group| policy.write_prompt(group))?;
     rewards.check()?;
-    rewards.grade(answers, step, |y| policy.decode(y))?;
+    rewards.grade(answers, *step, |y| policy.decode(y))?;
     Ok(rewards.labels())
 }
 
@@ -434,6 +432,12 @@ fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, 
 }
 
 impl EvalPlan {
+    /// As many as the rows hold.
+    fn problems_at_once(&self) -> usize {
+        let per_problem = self.rollout.num_generations.max(self.integrate.unwrap_or(1));
+        (self.rollout.max_rows / per_problem).max(1)
+    }
+
     fn answers(&self, stage: Stage, num_generations: usize) -> AnswerPlan {
         AnswerPlan {
             num_generations,

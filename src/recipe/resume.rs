@@ -121,6 +121,16 @@ pub fn compare_inputs(saved: &Inputs, now: &Inputs, needs_base: bool) -> (Vec<St
                 .map(|name| format!("base model, which has adapters or is the reference model ({name})")),
         );
     }
+    let is_other = |name: &&String| {
+        now.rewards
+            .get(*name)
+            .is_some_and(|now| *now != saved.rewards[*name])
+    };
+    notes.extend(saved.rewards.keys().filter(is_other).map(|name| {
+        format!(
+            "the reward {name} changed: what is learnt from here on is not what the run would have learnt"
+        )
+    }));
     if saved.held_out != now.held_out {
         notes.push(
             "the held-out problems changed: what is measured from here on cannot be compared with what was measured before"
@@ -208,6 +218,7 @@ mod tests {
             model: BTreeMap::from([("model.safetensors".into(), "a".into())]),
             problems: "p".into(),
             held_out: "h".into(),
+            rewards: BTreeMap::from([("f/f.py".into(), "a".into()), ("g/g.py".into(), "a".into())]),
             ..Inputs::default()
         };
         assert_eq!(compare_inputs(&saved, &saved, true), (Vec::new(), Vec::new()));
@@ -221,11 +232,13 @@ mod tests {
         let now = Inputs {
             problems: "q".into(),
             held_out: "i".into(),
+            rewards: BTreeMap::from([("f/f.py".into(), "b".into())]),
             gcpo: "0.2.0".into(),
             ..saved.clone()
         };
         let (differ, notes) = compare_inputs(&saved, &now, true);
         assert!(differ[0].contains("[data]"), "{differ:?}");
-        assert_eq!(notes.len(), 2);
+        assert_eq!(notes.len(), 3);
+        assert!(notes[0].contains("the reward f/f.py changed"), "{notes:?}");
     }
 }

@@ -27,7 +27,6 @@ pub use config::{
     GraderConfig, GraderDraft, GraderKind, RewardConfig, RewardDraft, RewardKind, RewardKindDraft,
     Unfinished, complete,
 };
-pub use entry::Ahead;
 use entry::Entry;
 pub use error::RewardError;
 use format::Format;
@@ -59,6 +58,39 @@ impl Case<'_> {
         !self.unfinished && format.holds(&self.group.prompt, &self.candidate.text)
     }
 }
+
+/// What a run is, as far as its rewards are told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ahead {
+    /// The run's seed.
+    pub seed: u64,
+    /// `train.max_steps`.
+    pub max_steps: usize,
+    /// Problems of a step, as a share of all.
+    pub epochs_per_step: f64,
+}
+
+impl Ahead {
+    /// What TRL calls the state of the trainer: before a step, so many have been done.
+    fn trainer_state(&self, step: usize) -> serde_json::Value {
+        let done = step.saturating_sub(1);
+        serde_json::json!({
+            "global_step": done,
+            "max_steps": self.max_steps,
+            "epoch": done as f64 * self.epochs_per_step,
+            "is_local_process_zero": true,
+            "is_world_process_zero": true,
+        })
+    }
+
+    /// What a function's own random numbers begin with in a step.
+    fn seed_of(&self, step: usize) -> u32 {
+        (self.seed.wrapping_mul(1_000_003).wrapping_add(step as u64)) as u32
+    }
+}
+
+/// Numbers that a reward gives beside its values, by their names; one name may come often.
+type Measured = Vec<(String, f64)>;
 
 /// What a completion is worth.
 #[derive(Debug)]

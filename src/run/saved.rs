@@ -49,6 +49,9 @@ pub struct Inputs {
     pub problems: String,
     /// SHA-256 of the held-out problems; empty where there are none.
     pub held_out: String,
+    /// The files of rewards that are functions or models, by `LABEL/FILE`.
+    #[serde(default)]
+    pub rewards: Digests,
     /// The checkpoint that the run was forked from.
     pub forked_from: Option<PathBuf>,
 }

@@ -157,6 +157,7 @@ macro_rules! variants {
     ) => {
         $(#[doc = $about])*
         #[derive(Clone, Debug, PartialEq)]
+        #[allow(clippy::large_enum_variant)] // a run has few
         $vis enum $name {
             $(#[doc = $first_doc])*
             $first($first),
@@ -168,6 +169,7 @@ macro_rules! variants {
 
         #[doc = concat!("What was given of a [`", stringify!($name), "`].")]
         #[derive(Clone, Debug, PartialEq)]
+        #[allow(clippy::large_enum_variant)] // a run has few
         $vis enum $draft {
             $(#[doc = $first_doc])*
             $first($first_draft),

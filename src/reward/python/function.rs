@@ -28,6 +28,14 @@ impl Function {
         self.name.rsplit('.').next().unwrap_or_default()
     }
 
+    /// Its file; none where it is in a module.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Module(_) => None,
+        }
+    }
+
     /// What the bridge is told.
     pub fn json(&self) -> Json {
         match &self.place {

@@ -6,6 +6,7 @@
 mod function;
 
 use std::io;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::entry::Measured;
 use super::process::{Process, Reply, unset};
-use super::{Ahead, Case, secret};
+use super::{Ahead, Case, Measured, secret};
 use crate::group::Score;
 use crate::section::{Arguments, Check, ConfigError, impossible, positive, required, section, within};
 use function::{Function, Interpreter};
@@ -71,6 +71,13 @@ impl Check for Python {
         positive("timeout_secs", self.timeout_secs)?;
         // A day: more than any clock needs to hold.
         within("timeout_secs", self.timeout_secs, 0.0, 86_400.0)
+    }
+}
+
+impl Python {
+    /// The file that the function is in; none where it is in a module.
+    pub fn file(&self) -> Option<&Path> {
+        self.function.file()
     }
 }
 
