@@ -84,7 +84,9 @@ fn an_ill_run_says_what_is_wrong_and_a_resumed_one_no_more_than_it_would_have() 
             fs::remove_dir_all(dir.path().join("cut/checkpoints/step-2")).unwrap();
             fs::remove_dir_all(dir.path().join("cut/checkpoints/step-3")).unwrap();
         }
-        let (_, stderr) = success(dir.path(), &["train", "run.toml", "--resume", "cut"]);
+        let mut args = vec!["train", "run.toml", "--device", "cpu", "--resume", "cut"];
+        cut.iter().for_each(|setting| args.extend(["--set", *setting]));
+        let (_, stderr) = success(dir.path(), &args);
         assert_eq!(of(&stderr).len(), count, "from {from}: {stderr}");
     }
     let off = [&cut[..], &["run.health_steps=0"]].concat();

@@ -16,6 +16,9 @@ use crate::bench::{Size, Workload};
 use crate::objective::WhichDraft;
 use crate::policy::ModelPath;
 use crate::sweep::Axis;
+use values::{at_least_one, completions, shard_size};
+
+mod values;
 
 /// Group Causal Policy Optimization: RL post-training of language models.
 ///
@@ -483,29 +486,6 @@ pub struct ServeArgs {
     /// What is served.
     #[command(flatten)]
     pub device: DeviceArgs,
-}
-
-/// They are held together until they are printed.
-fn completions(text: &str) -> Result<usize, String> {
-    const MOST: usize = 1_000_000;
-    match at_least_one(text)? {
-        count if count > MOST => Err(format!("give {MOST} at most")),
-        count => Ok(count),
-    }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|&count| count > 0)
-        .ok_or_else(|| "give a whole number, 1 or more".into())
-}
-
-fn shard_size(text: &str) -> Result<ByteSize, String> {
-    text.parse()
-        .ok()
-        .filter(|size: &ByteSize| size.0 > 0)
-        .ok_or_else(|| "give a size above 0, such as 5GB".into())
 }
 
 /// `gcpo completions`.

@@ -113,9 +113,13 @@ impl Health {
     /// All that holds over the last steps, by name.
     fn found(&self) -> Vec<(String, String)> {
         let window = Window(&self.last);
-        let mut found = self.of_rewards(&window);
-        found.extend(self.of_policy(&window));
-        found
+        let parts = [
+            self.of_rewards(&window),
+            self.of_labels(&window),
+            self.of_projection(&window),
+            self.of_policy(&window),
+        ];
+        parts.into_iter().flatten().collect()
     }
 
     fn of_rewards(&self, window: &Window) -> Vec<(String, String)> {
@@ -155,6 +159,13 @@ impl Health {
                 ),
             );
         }
+        found
+    }
+
+    fn of_labels(&self, window: &Window) -> Vec<(String, String)> {
+        let steps = self.steps;
+        let mut found = Vec::new();
+        let mut add = |name: &str, text: String| found.push((name.to_owned(), text));
         for label in window.labels() {
             let zero = |kind: &str| window.every(&format!("reward/{label}_{kind}"), |value| value == 0.0);
             let never = |line: &Line| {
@@ -181,7 +192,7 @@ impl Health {
         found
     }
 
-    fn of_policy(&self, window: &Window) -> Vec<(String, String)> {
+    fn of_projection(&self, window: &Window) -> Vec<(String, String)> {
         let steps = self.steps;
         let mut found = Vec::new();
         let mut add = |name: &str, text: String| found.push((name.to_owned(), text));
@@ -213,6 +224,13 @@ impl Health {
                 ),
             );
         }
+        found
+    }
+
+    fn of_policy(&self, window: &Window) -> Vec<(String, String)> {
+        let steps = self.steps;
+        let mut found = Vec::new();
+        let mut add = |name: &str, text: String| found.push((name.to_owned(), text));
         let (first, count) = self.entropy;
         if let Some(entropy) = window.mean("policy/entropy")
             && count == steps
