@@ -310,7 +310,8 @@ mod tests {
             ]
         };
         let [flat, mixed] = [same(1.0), same(0.9)];
-        let cases: [(&[(&str, Value)], &[&str]); 11] = [
+        type Case<'a> = (&'a [(&'a str, Value)], &'a [&'a str]);
+        let cases: [Case; 11] = [
             (&flat, &["reward/flat_frac"]),
             (&mixed, &[]),
             (
