@@ -8,7 +8,7 @@ use std::path::Path;
 use gcpo_model::checkpoint::{load, save};
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
-use program::{checkpoint, failure, files, json, success, temp};
+use program::{checkpoint, failure, files, json, quickstart, success, temp};
 use safetensors::SafeTensors;
 
 /// A short run whose adapters move far: rollouts of old ones would be seen.
@@ -86,21 +86,6 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter()
         .zip(b)
         .fold(0.0, |most, (a, b)| f64::max(most, (a - b).abs()))
-}
-
-/// The model in the binary as a directory, which the commands that take directories only need.
-fn quickstart(dir: &Path) {
-    use gcpo_model::quickstart::{CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS};
-    fs::create_dir(dir).unwrap();
-    for (name, bytes) in [
-        ("config.json", CONFIG),
-        ("generation_config.json", GENERATION_CONFIG),
-        ("model.safetensors", WEIGHTS),
-        ("tokenizer.json", TOKENIZER),
-        ("tokenizer_config.json", TOKENIZER_CONFIG),
-    ] {
-        fs::write(dir.join(name), bytes).unwrap();
-    }
 }
 
 /// The model of `base` in float32.

@@ -18,7 +18,10 @@ use crate::policy::ModelPath;
 use crate::sweep::Axis;
 use values::{at_least_one, completions, shard_size};
 
+mod setup;
 mod values;
+
+pub use setup::{CompletionsArgs, InitArgs, ManArgs};
 
 /// Group Causal Policy Optimization: RL post-training of language models.
 ///
@@ -48,6 +51,8 @@ static BUILT_WITH: LazyLock<String> = LazyLock::new(|| {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a config for a checkpoint and problems, which are looked at
+    Init(InitArgs),
     /// Train by reinforcement learning
     Train(TrainArgs),
     /// Train on demonstrations, from random weights or a checkpoint
@@ -486,21 +491,6 @@ pub struct ServeArgs {
     /// What is served.
     #[command(flatten)]
     pub device: DeviceArgs,
-}
-
-/// `gcpo completions`.
-#[derive(Debug, Args)]
-pub struct CompletionsArgs {
-    /// The shell, such as `gcpo completions bash > ~/.local/share/bash-completion/completions/gcpo`.
-    pub shell: clap_complete::Shell,
-}
-
-/// `gcpo man`.
-#[derive(Debug, Args)]
-pub struct ManArgs {
-    /// Write gcpo.1 and a page for each command into this directory.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
 }
 
 #[cfg(test)]

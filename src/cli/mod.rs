@@ -9,6 +9,7 @@ pub mod devices;
 pub mod eval;
 pub mod generate;
 pub mod grade;
+pub mod init;
 pub mod inspect;
 pub mod man;
 pub mod merge;
@@ -72,6 +73,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Sweep(args)) => return sweep::run(args),
         Some(Command::Report(args)) => report::run(args)?,
         Some(Command::Compare(args)) => compare::run(args)?,
+        Some(Command::Init(args)) => init::run(args)?,
         Some(Command::Eval(args)) => eval::run(args)?,
         Some(Command::Generate(args)) => generate::run(args)?,
         Some(Command::Score(args)) => score::run(args)?,

@@ -75,6 +75,21 @@ pub fn checkpoint(dir: &Path) {
     policy.save(dir, gcpo_model::dtype::Dtype::F32).unwrap();
 }
 
+/// The model in the binary as a directory, which the commands that take directories only need.
+pub fn quickstart(dir: &Path) {
+    use gcpo_model::quickstart::{CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS};
+    fs::create_dir(dir).unwrap();
+    for (name, bytes) in [
+        ("config.json", CONFIG),
+        ("generation_config.json", GENERATION_CONFIG),
+        ("model.safetensors", WEIGHTS),
+        ("tokenizer.json", TOKENIZER),
+        ("tokenizer_config.json", TOKENIZER_CONFIG),
+    ] {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+}
+
 /// Standard output of a run that must succeed.
 #[track_caller]
 pub fn success(dir: &Path, args: &[&str]) -> (String, String) {
