@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use gcpo_data::{Message, Problem};
+use gcpo_data::{Asked, Problem};
 use serde_json::{Map, Value};
 
 use crate::objective::{Objective, Rewards};
@@ -23,8 +23,8 @@ pub struct Group {
     pub number: usize,
     /// The prompt of a candidate, as text.
     pub prompt: String,
-    /// The same as messages, where a chat template made it of some.
-    pub messages: Option<Vec<Message>>,
+    /// The same before it was tokens, for rewards; none where nobody is to see it.
+    pub asked: Option<Asked>,
     /// Its contexts, in tokens.
     pub contexts: Contexts,
     /// `[g]`: the candidates `y_i`; none before they are sampled.
@@ -98,7 +98,7 @@ impl Group {
             problem,
             number,
             prompt,
-            messages: None,
+            asked: None,
             contexts,
             candidates: Vec::new(),
             integrations: Vec::new(),

@@ -4,6 +4,7 @@ mod chat;
 mod config;
 mod lora;
 pub mod open;
+mod scorer;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ pub use chat::Day;
 pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
+pub use scorer::{Scorer, ScorerError};
 
 use crate::console::note;
 pub use lora::{LoraDraft, LoraSettings, TargetModules};
@@ -373,14 +375,14 @@ impl Policy {
         Ok(group)
     }
 
-    /// Writes a group's prompt into it, as text and as messages.
+    /// Writes a group's prompt into it, as the model reads it and as others do.
     ///
     /// # Errors
     /// [`PolicyError`] if the prompt cannot be made of its problem.
     pub fn write_prompt(&self, group: &mut Group) -> Result<(), PolicyError> {
         let text = self.tokenizer.decode(group.contexts.answer(), false);
         group.prompt = text.unwrap_or_default();
-        group.messages = self.prompts.messages(&group.problem.question)?;
+        group.asked = Some(self.prompts.asked(&group.problem)?);
         Ok(())
     }
 

@@ -59,8 +59,7 @@ fn assert_says(said: &[String], parts: &[&str]) {
 #[test]
 fn a_healthy_run_says_nothing() {
     let dir = temp();
-    let more = ["train.prompts_per_step=12", "features.context=in_context"];
-    let said = warnings(dir.path(), "run", &more);
+    let said = warnings(dir.path(), "run", &["train.prompts_per_step=12"]);
     assert_says(&said, &[]);
 }
 
@@ -85,7 +84,7 @@ fn an_ill_run_says_what_is_wrong_and_a_resumed_one_no_more_than_it_would_have() 
             fs::remove_dir_all(dir.path().join("cut/checkpoints/step-2")).unwrap();
             fs::remove_dir_all(dir.path().join("cut/checkpoints/step-3")).unwrap();
         }
-        let (_, stderr) = success(dir.path(), &["train", "--resume", "cut"]);
+        let (_, stderr) = success(dir.path(), &["train", "run.toml", "--resume", "cut"]);
         assert_eq!(of(&stderr).len(), count, "from {from}: {stderr}");
     }
     let off = [&cut[..], &["run.health_steps=0"]].concat();
@@ -97,8 +96,8 @@ fn a_run_that_is_grpo_in_all_but_price_is_told_so() {
     let dir = temp();
     let said = warnings(
         dir.path(),
-        "small",
-        &["objective.alpha=0.001", "train.prompts_per_step=12"],
+        "alike",
+        &["features.context=in_context", "train.prompts_per_step=12"],
     );
     assert_says(&said, &["2: Υ was nearly constant"]);
     // A constant of the objective is no news.

@@ -10,7 +10,7 @@ use gcpo::config::Config;
 use gcpo::group::{Candidate, Group};
 use gcpo::reward::{Ahead, Reward, RewardError};
 use gcpo::rollout::{Completion, Contexts, Finish};
-use gcpo_data::{Message, Problem};
+use gcpo_data::{Asked, Message, Problem};
 use serde_json::{Value, json};
 
 /// Whether there is a Python that can do this; says so where there is none.
@@ -40,7 +40,7 @@ fn entry(name: &str, more: &str) -> String {
 
 fn start(config: &str) -> Result<Reward, RewardError> {
     let config = Config::from_str(config, "test.toml", &[]).unwrap();
-    Reward::start(&config.grader, &config.reward)
+    Reward::start(&config.grader, &config.reward, |_| unreachable!("no model"))
 }
 
 /// Two problems with three completions each, of 1 to 6 letters.
@@ -141,14 +141,23 @@ fn conversations_are_messages_and_prints_are_no_rewards() {
     assert_eq!(of("content", asked), lengths);
     let mut chat = groups();
     for group in &mut chat {
-        group.messages = Some(vec![
+        group.asked = Some(Asked::Messages(vec![
             Message::new("system", "Be brief."),
             Message::new("user", "what?"),
-        ]);
+        ]));
     }
     let mut reward = start(&entry("content", "")).unwrap();
     reward.grade(&mut chat, 1, text).unwrap();
     assert_eq!(values(&chat, 0), lengths);
+    // Without what the tokenizer puts before a text.
+    let mut plain = groups();
+    for group in &mut plain {
+        group.prompt = "<s>Q".into();
+        group.asked = Some(Asked::Text("Q".into()));
+    }
+    let mut reward = start(&entry("echoes", "")).unwrap();
+    reward.grade(&mut plain, 1, text).unwrap();
+    assert_eq!(values(&plain, 0), [Some(1.0); 6]);
     let mut reward = start(&entry("brief", "conversational = false")).unwrap();
     reward.grade(&mut chat, 1, text).unwrap();
     assert_eq!(values(&chat, 0)[5], Some(-6.0));
@@ -385,7 +394,7 @@ fn trls_own_rewards_run_unchanged() {
             "?".into(),
             Contexts::answer_only(vec![1]).unwrap(),
         );
-        group.messages = Some(vec![Message::new("user", "?")]);
+        group.asked = Some(Asked::Messages(vec![Message::new("user", "?")]));
         group.candidates = vec![Candidate::new(Completion {
             tokens: vec![number as u32; *length],
             logp: Vec::new(),

@@ -23,7 +23,7 @@ pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
 pub use grade::{By, Gold, GradeError, Grader, Rule, Verdict};
 pub use nearest::nearest;
 pub use problem::{Place, Problem, Turns};
-pub use prompt::{PromptError, Prompts, Query, Templates};
+pub use prompt::{Asked, PromptError, Prompts, Query, Templates};
 pub use solution::{Form, NoSolution, right_solution, wrong_solution};
 pub use tokenizer::{Tokenizer, TokenizerError};
 

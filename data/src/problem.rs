@@ -76,6 +76,14 @@ pub struct Place {
 }
 
 impl Problem {
+    /// A whole answer: what a model wrote, behind the beginning that it was given, if it was.
+    pub fn answered(&self, text: String) -> String {
+        match &self.turns.begun {
+            Some(begun) => format!("{begun}{text}"),
+            None => text,
+        }
+    }
+
     /// The problem for people: its name, and its file and line where it has them.
     pub fn named(&self) -> String {
         match &self.place {

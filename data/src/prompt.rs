@@ -16,6 +16,15 @@ use std::collections::BTreeMap;
 
 pub use templates::{INSTRUCTION, Templates};
 
+/// A prompt as others than the model see it: without what a tokenizer puts before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A text that is gone on with.
+    Text(String),
+    /// Messages for a chat template.
+    Messages(Vec<Message>),
+}
+
 /// A part of a rendered prompt.
 #[derive(Debug, PartialEq)]
 enum Piece {
@@ -222,18 +231,32 @@ impl Prompts {
         self.context(&pieces, tokenizer)
     }
 
-    /// The prompt of stage 1 as messages; none where there is no chat template to write them.
+    /// The prompt of stage 1 before it is written by a chat template, and before it is tokens; without the beginning of the answer.
     ///
     /// # Errors
     /// The template depends on more than [`Prompts::new`] could check.
-    pub fn messages(&self, question: &str) -> Result<Option<Vec<Message>>, PromptError> {
-        if self.chat.is_none() {
-            return Ok(None);
-        }
-        let context = BTreeMap::from([("question", Value::from(question))]);
+    pub fn asked<'a>(&self, query: impl Into<Query<'a>>) -> Result<Asked, PromptError> {
+        let query = query.into();
+        let context = BTreeMap::from([
+            ("question", Value::from(query.question)),
+            ("instruction", Value::from(self.instruction_behind(query.turns))),
+        ]);
         let text = self.jinja.render("answer", context);
         let text = text.map_err(|error| template_error("answer", &error))?;
-        Ok(Some(self.turns(text)))
+        if self.chat.is_none() {
+            return Ok(Asked::Text(text));
+        }
+        let mut messages = self.turns(text, query.turns);
+        if query.turns.is_some_and(|turns| turns.begun.is_some()) {
+            messages.pop();
+        }
+        Ok(Asked::Messages(messages))
+    }
+
+    /// What is said behind a question: a prompt of messages says itself what it wants, unless the config does.
+    fn instruction_behind(&self, turns: Option<&Turns>) -> &str {
+        let is_instructed = self.instructs_messages || !turns.is_some_and(|turns| turns.are_given);
+        if is_instructed { &self.instruction } else { "" }
     }
 
     /// A text in tokens as a model writes it behind a context: what the tokenizer puts in front of a text that stands alone (a space,
@@ -368,15 +391,9 @@ impl Prompts {
             parts.push("question".to_owned());
             marker("question")
         });
-        let is_instructed = self.instructs_messages || !turns.is_some_and(|turns| turns.are_given);
-        let instruction = if is_instructed {
-            self.instruction.as_str()
-        } else {
-            ""
-        };
         let mut context = BTreeMap::from([
             ("question", Value::from(question)),
-            ("instruction", Value::from(instruction)),
+            ("instruction", Value::from(self.instruction_behind(turns))),
         ]);
         if let Some(count) = candidates {
             let names: Vec<String> = (0..count).map(|at| at.to_string()).collect();

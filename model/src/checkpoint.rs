@@ -114,6 +114,22 @@ pub fn load(dir: &Path, dtype: Dtype, device: &Device) -> Result<Llama, Checkpoi
     Ok(read(dir, dtype, device)?.model)
 }
 
+/// Reads the reward model in a Hugging Face directory: a sequence classifier with one label (`LlamaForSequenceClassification`, …). The
+/// network, whose head is the embedding and means nothing, and `[d]`, `score.weight`.
+///
+/// # Errors
+/// As [`read`]; it is no classifier, or one with more labels.
+pub fn read_classifier(
+    dir: &Path,
+    dtype: Dtype,
+    device: &Device,
+) -> Result<(Loaded, Vec<f32>), CheckpointError> {
+    let mut contents = Contents::of_classifier(dir)?;
+    let score = contents.score()?;
+    numbers::check(&score, dtype, dir, "score.weight")?;
+    Ok((fill(contents, dtype, device)?, score))
+}
+
 /// As [`read`], from the bytes of `config.json` and `model.safetensors`: for a checkpoint inside a binary.
 ///
 /// # Errors

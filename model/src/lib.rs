@@ -5,6 +5,7 @@ mod attend;
 mod attention;
 pub mod cache;
 pub mod checkpoint;
+pub mod classifier;
 pub mod config;
 mod cpu;
 pub mod device;

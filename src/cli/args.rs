@@ -133,6 +133,9 @@ pub struct TrainArgs {
     /// The run: a TOML file
     #[arg(value_name = "CONFIG.toml")]
     pub config: PathBuf,
+    /// Train on this many problems of each path only, the first ones, as `--set data.limit=N`
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub limit: Option<usize>,
     /// Options of everything that trains.
     #[command(flatten)]
     pub run: RunArgs,
@@ -259,6 +262,9 @@ pub struct EvalArgs {
     /// Compare two evaluations of the same problems: files, or directories of runs for their last ones
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["config", "model", "suites", "data", "samples", "out", "sets"])]
     pub compare: Vec<PathBuf>,
+    /// Ask only this many problems of each set, the first ones
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["regrade", "compare"])]
+    pub limit: Option<usize>,
     /// Answers to each problem
     #[arg(long, value_name = "K", value_parser = at_least_one)]
     pub samples: Option<usize>,

@@ -7,6 +7,7 @@ mod tables;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use burn::tensor::Device;
 use gcpo_model::inference::Inference;
 use indicatif::HumanCount;
 use jiff::Timestamp;
@@ -80,7 +81,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
             .display()
     );
     let reward = Reward::accuracy(&config.grader);
-    let mut rewards = rewards(&config, &sets, &reward)?;
+    check_golds(&config, &sets, &reward)?;
     let adapter = args.adapter.adapter.as_deref();
     let mut name = model.to_string();
     let mut files = open::checkpoint_digests(model)?;
@@ -102,6 +103,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
     }
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
+    let mut rewards = rewards(&config, &sets, &opened.device)?;
     let mut policy = open::load_adapted(model, adapter, &config.prompts(), dtype, &opened.device)?;
     // Nothing is written before a model is there to be measured.
     let (mut log, kept) = if args.resume && file.exists() {
@@ -129,29 +131,29 @@ fn measure(args: &EvalArgs) -> Result<()> {
     show(&name, &file, &reports, Some(work), None, args.json)
 }
 
-/// The run's own rewards, where they are to be measured; sees whether all sets can be judged.
-fn rewards(config: &Config, sets: &[Set], grader: &Reward) -> Result<Option<Reward>> {
-    let start = || Reward::start(&config.grader, &config.reward);
-    let mut rewards = config.eval.rewards.then(start).transpose()?;
+/// The run's own rewards, where they are to be measured; sees whether they can be asked about all sets.
+fn rewards(config: &Config, sets: &[Set], device: &Device) -> Result<Option<Reward>> {
+    if !config.eval.rewards {
+        return Ok(None);
+    }
+    let mut rewards = config.rewards(device)?;
     for set in sets {
         let problems = &set.loaded.problems;
-        let asks = config.reward.iter().any(RewardConfig::needs_verdict);
-        if rewards.is_none() || asks || has_gold(problems) {
-            check_golds(set, grader)?;
-        }
-        if let Some(rewards) = &mut rewards {
-            rewards.expect(problems, config.ahead(problems.len()))?;
-        }
+        rewards.expect(problems, config.ahead(problems.len()))?;
     }
-    Ok(rewards)
+    Ok(Some(rewards))
 }
 
-/// Whether all gold answers of a set can be read; asked before a model is loaded.
-fn check_golds(set: &Set, reward: &Reward) -> Result<()> {
-    for problem in &set.loaded.problems {
-        let gold = problem.answer.as_deref().unwrap_or_default();
-        let gold = reward.verdict("", Finish::Eos, &problem.id, gold);
-        gold.with_context(|| format!("{} ({})", set.name, set.data))?;
+/// Whether all gold answers can be read, of a set that has some or is asked for some; asked before a model is loaded.
+fn check_golds(config: &Config, sets: &[Set], reward: &Reward) -> Result<()> {
+    let asks = !config.eval.rewards || config.reward.iter().any(RewardConfig::needs_verdict);
+    let asked = sets.iter().filter(|set| asks || has_gold(&set.loaded.problems));
+    for set in asked {
+        for problem in &set.loaded.problems {
+            let gold = problem.answer.as_deref().unwrap_or_default();
+            let gold = reward.verdict("", Finish::Eos, &problem.id, gold);
+            gold.with_context(|| format!("{} ({})", set.name, set.data))?;
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::console::note;
 use crate::plan::{Part, Plan, Rates, Run};
 use crate::policy::{Policy, open};
 use crate::report::columns;
+use crate::reward::RewardKind;
 use gcpo_data::Problem;
 use gcpo_model::config::ModelConfig;
 use gcpo_model::device::DeviceSpec;
@@ -54,6 +55,14 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     }
     if let Err(error) = plan.check(&config) {
         note(&format!("warning: `gcpo train` would refuse it: {error}"));
+    }
+    for reward in &config.reward {
+        if let RewardKind::ModelReward(model) = &reward.kind {
+            note(&format!(
+                "warning: the reward model {} lies on the device, too, and its memory is not counted",
+                model.path.display()
+            ));
+        }
     }
     print_line(if args.json {
         serde_json::to_string(&plan)?

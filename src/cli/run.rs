@@ -19,7 +19,7 @@ use crate::run::{Inputs, RunDir, RunDirError, SavedStep};
 use crate::source;
 
 /// A training command, understood; nothing is written yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RunPlan {
     /// The run.
     pub config: Config,
@@ -37,7 +37,7 @@ pub struct RunPlan {
 }
 
 /// Where a run is written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Place {
     /// A directory that is made.
     New(PathBuf),

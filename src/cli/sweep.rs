@@ -44,11 +44,14 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode> {
         sets: args.sets.clone(),
         seeds: args.seeds as u64,
     };
-    let plan = Plan::new(&asked, |path, sets| {
+    let mut plan = Plan::new(&asked, |path, sets| {
         let config = train::load(path, sets)?;
         train::check(&config)?;
         Ok(config)
     })?;
+    plan.jobs
+        .iter_mut()
+        .try_for_each(|job| train::settle(&mut job.config))?;
     let baseline = baseline(&plan, args.baseline.as_deref())?;
     let first = &plan.jobs[0].config.run.name;
     let out = args

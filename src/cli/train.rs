@@ -39,7 +39,8 @@ pub fn quickstart(args: &RunArgs) -> Result<ExitCode> {
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    run(&RunPlan::new(load(&args.config, &args.run.sets)?, &args.run)?)
+    let config = limited(Draft::load(&args.config)?, args, RecipeName::Rl)?;
+    run(&RunPlan::new(config, &args.run)?)
 }
 
 /// Trains on demonstrations.
@@ -47,7 +48,7 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
 pub fn sft(args: &TrainArgs) -> Result<ExitCode> {
-    let config = config(Draft::load(&args.config)?, &args.run.sets, RecipeName::Sft)?;
+    let config = limited(Draft::load(&args.config)?, args, RecipeName::Sft)?;
     if let Some(other) = config.recipe.filter(|recipe| *recipe != RecipeName::Sft) {
         let what = format!("`gcpo sft` trains on demonstrations, and this run is \"{other}\"");
         return Err(config
@@ -73,6 +74,26 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Config, ConfigError> {
     config(Draft::load(path)?, sets, RecipeName::Rl)
 }
 
+/// Sets how many steps `train.num_train_epochs` are, for whoever must know it before the run begins.
+///
+/// # Errors
+/// The problems cannot be read.
+pub fn settle(config: &mut Config) -> Result<()> {
+    if config.train.num_train_epochs.is_some() {
+        let count = problems(config)?.len();
+        config.settle_epochs(count);
+    }
+    Ok(())
+}
+
+/// What is meant by a draft with the options of a command.
+fn limited(mut draft: Draft, args: &TrainArgs, recipe: RecipeName) -> Result<Config, ConfigError> {
+    if args.limit.is_some() {
+        draft.data.limit = args.limit;
+    }
+    config(draft, &args.run.sets, recipe)
+}
+
 /// What is meant by a draft with sets, where it says no recipe by this one.
 fn config(mut draft: Draft, sets: &[String], recipe: RecipeName) -> Result<Config, ConfigError> {
     draft.set_all(sets)?;
@@ -92,9 +113,7 @@ fn needs_base(plan: &RunPlan) -> bool {
     has_reference || plan.has_adapters()
 }
 
-fn demonstrated(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
-    warn_of_suite(&plan.config);
-    let problems = problems(&plan.config)?;
+fn demonstrated(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<dyn Recipe>> {
     let texts = || {
         problems
             .iter()
@@ -147,10 +166,8 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn rest(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
+fn rest(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<dyn Recipe>> {
     let config: &Config = &plan.config;
-    warn_of_suite(config);
-    let problems = problems(config)?;
     let policy = plan.policy(needs_base, Vec::new)?;
     Ok(Box::new(Rest::new(
         config.clone(),
@@ -160,7 +177,7 @@ fn rest(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
     )?))
 }
 
-fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
+fn rl(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<dyn Recipe>> {
     let config: &Config = &plan.config;
     if config.objective_row().needs_projection() && config.projection.integrations == 1 {
         say!(
@@ -168,8 +185,6 @@ fn rl(plan: &RunPlan, needs_base: bool) -> Result<Box<dyn Recipe>> {
              reference is π(q). That is the control without a collider, not GCPO"
         );
     }
-    warn_of_suite(config);
-    let problems = problems(config)?;
     let policy = plan.policy(needs_base, Vec::new)?;
     check_memory(plan, &policy, &problems)?;
     Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
@@ -284,7 +299,14 @@ fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, P
         RecipeName::Rest => rest,
         RecipeName::Sft => demonstrated,
     };
-    let mut recipe = make(plan, needs_base)?;
+    warn_of_suite(&plan.config);
+    let problems = problems(&plan.config)?;
+    let mut plan = plan.clone();
+    if let Some(epochs) = plan.config.settle_epochs(problems.len()) {
+        note(&epochs);
+    }
+    let plan = &plan;
+    let mut recipe = make(plan, needs_base, problems)?;
     say_instruction(&plan.config, recipe.problems());
     let start = plan.start(recipe.as_mut(), needs_base)?;
     let run = &start.run;

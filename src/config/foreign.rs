@@ -44,7 +44,7 @@ const NAMES: &[(&str, Here)] = &[
     ("logging_strategy",            Note("every step is written to metrics.jsonl: leave it out")),
     ("report_to",                   Note("metrics are in metrics.jsonl of the run directory: leave it out")),
     ("max_prompt_length",           Note("prompts are never cut: a problem that does not fit the model's positions is an error, so leave it out")),
-    ("num_train_epochs",            Note("a run is as long as `train.max_steps` says; an epoch is the number of problems / `train.prompts_per_step`")),
+    ("num_train_epochs",            Key("train.num_train_epochs")),
     ("per_device_eval_batch_size",  Note("rows that are decoded together are bounded by `rollout.max_rows`")),
     ("gradient_checkpointing",      Key("train.gradient_checkpointing")),
     ("save_strategy",               Note("set `checkpoint.every`, 0 for the end only")),
@@ -76,7 +76,11 @@ const NAMES: &[(&str, Here)] = &[
     ("default_local_dir",           Key("run.dir")),
     ("experiment_name",             Key("run.name")),
     ("val_kwargs.n",                Key("eval.samples")),
-    ("total_epochs",                Note("a run is as long as `train.max_steps` says; an epoch is the number of problems / `train.prompts_per_step`")),
+    ("total_epochs",                Key("train.num_train_epochs")),
+    ("dataset_train_split",         Key("data.split")),
+    ("dataset_test_split",          Key("eval.split")),
+    ("train_max_samples",           Key("data.limit")),
+    ("val_max_samples",             Key("eval.size")),
     ("ppo_mini_batch_size",         Note("`train.mini_batches` says how many there are in a step, not how large they are")),
 ];
 

@@ -7,8 +7,8 @@ use gcpo_model::checkpoint::Format;
 
 use super::{Config, RecipeName};
 use crate::objective::Objective;
-use crate::policy::{Policy, PromptChoice, open};
-use crate::reward::Ahead;
+use crate::policy::{Policy, PromptChoice, Scorer, open};
+use crate::reward::{Ahead, ModelReward, Reward, RewardError};
 use crate::source;
 
 impl Config {
@@ -18,6 +18,16 @@ impl Config {
     /// The file is missing or malformed, or there is none.
     pub fn problems(&self) -> Result<Vec<Problem>> {
         source::training(&self.data, self.seed, self.asks_for_golds().as_deref())
+    }
+
+    /// Sets how many steps `train.num_train_epochs` are of so many problems, where it is given; then what is to be said of it.
+    pub fn settle_epochs(&mut self, problems: usize) -> Option<String> {
+        let train = &self.train;
+        let per_step = match self.recipe {
+            Some(RecipeName::Sft) => train.per_device_train_batch_size * train.gradient_accumulation_steps,
+            _ => train.prompts_per_step,
+        };
+        self.train.settle_epochs(problems, per_step)
     }
 
     /// Who asks for gold answers of the training problems; nobody, where no reward does.
@@ -41,6 +51,18 @@ impl Config {
     /// Which prompts are used, and where completions stop.
     pub fn prompts(&self) -> PromptChoice {
         PromptChoice::of(&self.prompt, &self.rollout)
+    }
+
+    /// The rewards, ready to be asked; their models are on `device`.
+    ///
+    /// # Errors
+    /// A program cannot be started, or a function or a model not be loaded.
+    pub fn rewards(&self, device: &Device) -> Result<Reward, RewardError> {
+        let open = |model: &ModelReward| {
+            let device = device.clone().without_autodiff();
+            Scorer::load(&model.path, self.train.dtype, &device)
+        };
+        Reward::start(&self.grader, &self.reward, open)
     }
 
     /// What the rewards are told of a run over so many problems.

@@ -5,7 +5,7 @@ use gcpo_data::dataset;
 use super::Draft;
 use crate::console::note;
 use crate::policy::PromptStyle;
-use crate::source::rows_of;
+use crate::source::{Paths, rows_of};
 
 impl Draft {
     /// Sets `prompt.style` to `"chat"` where it is not given and the prompts of a file are lists of messages, which nothing else can
@@ -15,15 +15,20 @@ impl Draft {
             return;
         }
         let places = [
-            (self.data.path.as_ref(), self.data.preset.as_ref()),
             (
-                self.eval.path.as_ref(),
+                self.data.path.as_ref().map(Paths::first),
+                self.data.split.as_deref().unwrap_or("train"),
+                self.data.preset.as_ref(),
+            ),
+            (
+                self.eval.path.as_deref(),
+                self.eval.split.as_deref().unwrap_or("test"),
                 self.eval.preset.as_ref().or(self.data.preset.as_ref()),
             ),
         ];
-        let of_messages = places.into_iter().find_map(|(path, preset)| {
+        let of_messages = places.into_iter().find_map(|(path, split, preset)| {
             let (path, rows) = (path?, rows_of(preset).ok()?);
-            dataset::begins_with_messages(path, rows).then_some(path)
+            dataset::begins_with_messages(path, split, rows).then_some(path)
         });
         if let Some(path) = of_messages {
             note(&format!(

@@ -6,15 +6,17 @@ use gcpo_data::dataset::{Answers, Suite};
 
 use crate::rollout::{Rollout, check_sampling, check_temperature};
 use crate::section::{Check, ConfigError, MANY, ROWS, complete_all, count, impossible, required, section};
-use crate::source::{Generator, Preset, Source, check_place};
+use crate::source::{Generator, Paths, Preset, Source, check_place};
 
 section! {
     /// `[eval]`: how pass@1 is measured while training, and by `gcpo eval CONFIG.toml`.
     pub struct Eval from EvalDraft(data: &Source, rollout: &Rollout) {
         /// Evaluate before the first step, after each so many steps and after the last one; 0 = never. Source: this project.
         pub every: usize = 0,
-        /// A file of held-out problems, as `data.path`. Source: this project.
+        /// A file or directory of held-out problems, as `data.path`. Source: this project.
         pub path: Option<PathBuf>,
+        /// Which split, as `data.split`. Default: of a directory `"test"`. Source: TRL (`dataset_test_split`).
+        pub split: Option<String>,
         /// How the file's rows are read, as `data.preset`. Default: `data.preset`. Source: this project.
         pub preset: Option<Preset> => path.as_ref().and(data.preset.clone()),
         /// Built-in held-out problems; no training set holds one of them. Default: `data.generator`, unless `path` is given.
@@ -51,9 +53,16 @@ section! {
 
 impl Check for Eval {
     fn check(&self) -> Result<(), ConfigError> {
-        check_place("eval", self.path.as_ref(), self.preset.as_ref(), self.generator)?;
+        check_place("eval", self.path.is_some(), self.preset.as_ref(), self.generator)?;
         if self.generator.is_some() {
             count("size", self.size, 1, ROWS)?;
+        }
+        if self.split.is_some() && self.path.is_none() {
+            return impossible(
+                "split",
+                "only files have splits",
+                "add `path = …` to [eval], or remove the key",
+            );
         }
         count("samples", self.samples, 1, MANY)?;
         count("max_completion_length", self.max_completion_length, 1, ROWS)?;
@@ -98,7 +107,9 @@ impl Eval {
     /// The held-out problems as a source of the same kind as `[data]`: `size` of them, in the file's order.
     pub fn source(&self) -> Source {
         Source {
-            path: self.path.clone(),
+            path: self.path.clone().map(Paths::from),
+            split: self.split.clone(),
+            weights: Vec::new(),
             preset: self.preset.clone(),
             generator: self.generator,
             count: self.size,
@@ -111,7 +122,7 @@ impl Eval {
 }
 
 section! {
-    /// `[[eval.suite]]`: a set of problems that models are compared on. All of its problems are asked; the rest is as `[eval]` says.
+    /// `[[eval.suite]]`: a set of problems that models are compared on. The rest is as `[eval]` says.
     pub struct EvalSuite from EvalSuiteDraft(answers: usize) {
         /// Its name: `"aime24"`, `"aime25"`, `"amc23"`, `"math500"`, `"minerva"`, `"olympiadbench"`, `"gsm8k"`, `"svamp"`, `"mawps"`; or
         /// any other with a `preset`. Default: none, it must be given. Source: this project.
@@ -120,6 +131,8 @@ section! {
         pub path: Option<PathBuf>,
         /// How the file's rows are read, as `data.preset`. Default: the suite's own. Source: this project.
         pub preset: Option<Preset>,
+        /// Ask only this many problems, the first ones; 0 asks all. Source: lm-evaluation-harness (`--limit`).
+        pub limit: usize = 0,
         /// Answers to each problem. Default: 16 of `aime24`, `aime25` and `amc23`, 4 of `math500`, `minerva` and `olympiadbench`, 1 of
         /// others; `eval.samples` where that is more. Source: this project (the paper says pass@1, and not of how many samples).
         pub samples: usize => answers,

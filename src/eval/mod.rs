@@ -142,8 +142,7 @@ pub fn evaluate(
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
     let started = std::time::Instant::now();
-    let positions = policy.model.config().positions();
-    let (asked, too_long) = fitting(policy, problems, plan, positions)?;
+    let (asked, too_long) = fitting(policy, problems, plan)?;
     let stops = policy.stops();
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
     let Judges { grader, mut rewards } = judges;
@@ -159,8 +158,10 @@ pub fn evaluate(
     let mut records = kept;
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
-    let wrong = |&at| record(at, RecordKind::TooLong).none();
-    let missing: Vec<Record> = too_long.iter().skip(done).map(wrong).collect();
+    let missing = too_long.iter().skip(done);
+    let missing: Vec<Record> = missing
+        .map(|&at| record(at, RecordKind::TooLong).none())
+        .collect();
     if !missing.is_empty() {
         keep(too_long.len(), &missing)?;
         records.extend(missing);
@@ -295,7 +296,7 @@ impl Grading<'_> {
         let graded = completions.enumerate().map(|(sample, completion)| {
             let mut record = Record {
                 sample,
-                completion: self.policy.decode(completion),
+                completion: self.problem.answered(self.policy.decode(completion)),
                 tokens: completion.tokens.len(),
                 finish: Some(completion.finish),
                 ..self.none()
@@ -361,8 +362,8 @@ fn fitting(
     policy: &Policy,
     problems: &[Problem],
     plan: &EvalPlan,
-    positions: usize,
 ) -> Result<(Vec<Asked>, Vec<usize>), EvalError> {
+    let positions = policy.model.config().positions();
     if problems.is_empty() {
         return Err(EvalError::NoProblems);
     }

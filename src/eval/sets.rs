@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use gcpo_data::dataset::Loaded;
 
 use super::{Eval, EvalSuite};
-use crate::source::{Preset, Source, held_out};
+use crate::source::{Paths, Preset, Source, held_out};
 
 /// A set of problems to measure on.
 #[derive(Debug)]
@@ -57,10 +57,11 @@ impl Eval {
     /// A whole suite.
     fn set(&self, suite: &EvalSuite) -> Result<Set> {
         let whole = Source {
-            path: suite.path.clone(),
+            path: suite.path.clone().map(Paths::from),
+            split: None,
             preset: suite.preset.clone(),
             generator: None,
-            limit: 0,
+            limit: suite.limit,
             ..self.source()
         };
         let data = suite.path.as_ref().map(|path| path.display().to_string());

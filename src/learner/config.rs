@@ -8,8 +8,12 @@ use crate::section::{Check, ConfigError, MANY, ROWS, count, impossible, positive
 section! {
     /// `[train]`: steps, batches and the optimiser, for `gcpo train` and `gcpo sft`.
     pub struct Train from TrainDraft {
-        /// Number of steps: rollouts in `gcpo train`, optimiser updates in `gcpo sft`. Source: this project.
-        pub max_steps: usize = 100,
+        /// Passes over the training problems, 2.5 perhaps; a run has as many steps as they take, and no more than `max_steps`, if that is
+        /// given too. Default: none, `max_steps` alone says. Source: TRL (where it is 3).
+        pub num_train_epochs: Option<f64>,
+        /// Number of steps: rollouts in `gcpo train`, optimiser updates in `gcpo sft`. Default: 100; without a bound where
+        /// `num_train_epochs` is given. Source: this project.
+        pub max_steps: usize => if num_train_epochs.is_some() { MOST_STEPS } else { 100 },
         /// Queries a step (`gcpo train`). Source: paper, section 5.
         pub prompts_per_step: usize = 256,
         /// Optimiser updates in one pass over a rollout; each takes whole groups (`gcpo train`). Source: this project.
@@ -60,9 +64,32 @@ section! {
     }
 }
 
+/// More steps than any run has.
+const MOST_STEPS: usize = 1_000_000_000;
+
+impl Train {
+    /// Sets how many steps the epochs are, where they are given, of `problems` problems with `per_step` of them in a step; then what is
+    /// to be said of it.
+    pub fn settle_epochs(&mut self, problems: usize, per_step: usize) -> Option<String> {
+        let epochs = self.num_train_epochs?;
+        let steps = (epochs * problems as f64 / per_step as f64).ceil().max(1.0) as usize;
+        let said = format!("{epochs} epochs of {problems} problems, {per_step} a step, are {steps} steps");
+        let bound = self.max_steps;
+        self.max_steps = steps.min(bound);
+        Some(match steps > bound {
+            true => format!("{said}; train.max_steps = {bound} ends the run before that"),
+            false => said,
+        })
+    }
+}
+
 impl Check for Train {
     fn check(&self) -> Result<(), ConfigError> {
-        count("max_steps", self.max_steps, 0, 1_000_000_000)?;
+        count("max_steps", self.max_steps, 0, MOST_STEPS)?;
+        if let Some(epochs) = self.num_train_epochs {
+            positive("num_train_epochs", epochs)?;
+            within("num_train_epochs", epochs, 0.0, 1e6)?;
+        }
         count("prompts_per_step", self.prompts_per_step, 1, ROWS)?;
         count("mini_batches", self.mini_batches, 1, MANY)?;
         count("num_iterations", self.num_iterations, 1, MANY)?;

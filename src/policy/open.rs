@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use bytesize::ByteSize;
+use gcpo_data::dataset::hub_name;
 use gcpo_data::{Tokenizer, arithmetic};
 use gcpo_model::checkpoint::{self, CheckpointError, Loaded};
 use gcpo_model::config::ModelConfig;
@@ -95,6 +96,7 @@ pub fn adapter_digests(dir: &Path) -> Result<Digests> {
 /// # Errors
 /// A file is missing or wrong.
 pub fn load(path: &ModelPath, choice: &PromptChoice, dtype: Dtype, device: &Device) -> Result<Policy> {
+    check_here(path)?;
     Ok(match path {
         ModelPath::Quickstart => Policy::quickstart(choice, dtype, device)?,
         ModelPath::Dir(dir) => Policy::load(dir, choice, dtype, device)?,
@@ -113,12 +115,28 @@ pub fn network(dir: &Path, dtype: Dtype, device: &Device) -> Result<Loaded, Chec
     Ok(loaded)
 }
 
+/// Refuses the name of a model that is on the hub and not here, with how to get it; what else is wrong with a path is said by whoever
+/// reads it.
+fn check_here(path: &ModelPath) -> Result<()> {
+    if let ModelPath::Dir(dir) = path
+        && let Some((name, revision)) = hub_name(dir)
+    {
+        let option = revision.map_or_else(String::new, |revision| format!(" --revision {revision}"));
+        bail!(
+            "{path}: no directory here. If it is a model on the Hugging Face hub, download it (`hf download {name}{option} --local-dir \
+             DIR`) and give DIR: this program fetches no models"
+        );
+    }
+    Ok(())
+}
+
 /// The number format that a checkpoint is written again in: the one that most of its numbers have. The console says so where that is
 /// not plain.
 ///
 /// # Errors
 /// The checkpoint cannot be read.
 pub fn own_dtype(path: &ModelPath) -> Result<Dtype> {
+    check_here(path)?;
     let described = match path {
         ModelPath::Dir(dir) => checkpoint::describe(dir)?,
         ModelPath::Quickstart => checkpoint::describe_bytes(quickstart::CONFIG, quickstart::WEIGHTS)?,
@@ -146,6 +164,7 @@ pub fn save_dtype(model: &Model) -> Result<Dtype> {
 /// # Errors
 /// A file is missing or wrong.
 pub fn tokenizer(path: &ModelPath) -> Result<Tokenizer> {
+    check_here(path)?;
     Ok(match path {
         ModelPath::Quickstart => Policy::quickstart_tokenizer()?,
         ModelPath::Dir(dir) => Tokenizer::load(dir)?,
@@ -191,6 +210,7 @@ pub fn digests(model: &Model) -> Result<Digests> {
 /// # Errors
 /// A file cannot be read.
 pub fn checkpoint_digests(path: &ModelPath) -> Result<Digests> {
+    check_here(path)?;
     let dir = match path {
         ModelPath::Dir(dir) => dir,
         ModelPath::Quickstart => {
@@ -236,6 +256,7 @@ pub fn prompt_style(tokenizer: &Tokenizer) -> (PromptStyle, &'static str) {
 pub fn outline(model: &Model, choice: &PromptChoice, device: &Device) -> Result<(Policy, ModelConfig)> {
     let (tokenizer, network) = match &model.path {
         Some(path) => {
+            check_here(path)?;
             let described = match path {
                 ModelPath::Dir(dir) => checkpoint::describe(dir)?,
                 ModelPath::Quickstart => checkpoint::describe_bytes(quickstart::CONFIG, quickstart::WEIGHTS)?,

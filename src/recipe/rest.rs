@@ -38,7 +38,7 @@ impl Rest {
     /// # Errors
     /// As of reinforcement learning ([`super::Rl::new`]).
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        let mut reward = Reward::start(&config.grader, &config.reward)?;
+        let mut reward = config.rewards(&policy.model.device())?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let held_out = HeldOut::of(&config, &problems)?;
         let ahead = config.ahead(problems.len());

@@ -5,7 +5,8 @@ use crate::learner::LrSchedulerType;
 use crate::run::{Inputs, LOGS, RunDir, RunDirError, SavedStep, log::JsonLog};
 
 /// Keys that change how long a run lasts, or memory and speed, and nothing else; and files, which are known by their content.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
+    "train.num_train_epochs",
     "train.max_steps",
     "train.per_device_train_batch_size",
     "train.gradient_checkpointing",
@@ -84,7 +85,7 @@ fn changes(saved: &Config, config: &Config, free: &[String]) -> Vec<String> {
     let mut notes = Vec::new();
     let (before, now) = (&saved.train, &config.train);
     let scheduled = now.lr_scheduler_type != LrSchedulerType::Constant;
-    if before.max_steps != now.max_steps && scheduled {
+    if before.max_steps != now.max_steps && now.num_train_epochs.is_none() && scheduled {
         notes.push(format!(
             "train.max_steps was {} and is {}: the learning rate goes on as in a run of {} steps, and no longer falls as it did",
             before.max_steps, now.max_steps, now.max_steps

@@ -41,7 +41,7 @@ impl Rl {
     /// A problem's contexts cannot fit the model, its gold answer or the held-out problems cannot be read, or a reward's
     /// program cannot be started.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        let mut reward = Reward::start(&config.grader, &config.reward)?;
+        let mut reward = config.rewards(&policy.model.device())?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let held_out = HeldOut::of(&config, &problems)?;
         let ahead = config.ahead(problems.len());

@@ -45,6 +45,7 @@ impl Sft {
             })?;
         }
         let updates = config.train.max_steps;
+        let device = policy.model.device();
         let learner = Learner::new(
             &config.train,
             config.format(),
@@ -54,8 +55,10 @@ impl Sft {
             others,
         );
         let held_out = HeldOut::of(&config, &problems)?;
-        let start = || Reward::start(&config.grader, &config.reward);
-        let mut reward = held_out.asks_rewards().then(start).transpose()?;
+        let mut reward = held_out
+            .asks_rewards()
+            .then(|| config.rewards(&device))
+            .transpose()?;
         if let Some(reward) = &mut reward {
             held_out.expect(reward, config.ahead(problems.len()))?;
         }

@@ -76,7 +76,11 @@ impl Sample {
                 .iter()
                 .map(|candidate| candidate.text.clone())
                 .collect(),
-            integrations: group.integrations.iter().map(|y_n| policy.decode(y_n)).collect(),
+            integrations: group
+                .integrations
+                .iter()
+                .map(|y_n| group.problem.answered(policy.decode(y_n)))
+                .collect(),
             finish: candidates
                 .iter()
                 .map(|candidate| candidate.completion.finish)

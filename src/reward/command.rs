@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::entry::Measured;
 use super::process::{Process, Reply, unset};
-use super::{Case, Measured, secret};
+use super::{Case, secret};
 use crate::group::Score;
 use crate::rollout::Finish;
 use crate::section::{Check, ConfigError, at_least, impossible, positive, required, section, within};

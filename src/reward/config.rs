@@ -7,6 +7,7 @@ use super::accuracy::{Accuracy, AccuracyDraft};
 use super::command::{Command, CommandDraft};
 use super::format::{Format, FormatDraft};
 use super::length::{Curve, Length, LengthDraft};
+use super::model::{ModelReward, ModelRewardDraft};
 use super::python::{Python, PythonDraft};
 use super::repetition::{Repetition, RepetitionDraft};
 use crate::section::{Check, ConfigError, complete_all, impossible, section, variants, within, words};
@@ -113,6 +114,8 @@ variants! {
         Command = "command" of CommandDraft(),
         /// What a Python function says.
         Python = "python" of PythonDraft(),
+        /// What a reward model says.
+        ModelReward = "model" of ModelRewardDraft(),
     }
 }
 

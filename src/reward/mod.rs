@@ -5,94 +5,38 @@
 mod accuracy;
 mod command;
 mod config;
+mod entry;
+mod error;
 mod format;
 mod length;
+mod model;
 mod process;
 mod python;
 mod repetition;
 mod said;
 mod secret;
 
-use std::collections::BTreeMap;
-
-use gcpo_data::{GradeError, Grader, Problem, Rule, Verdict};
-use thiserror::Error;
+use gcpo_data::{Grader, Problem, Rule, Verdict};
 
 use crate::console::note;
 use crate::group::{Candidate, Group, Score};
+use crate::policy::{Scorer, ScorerError};
 use crate::rollout::{Completion, Finish};
-use command::Program;
 pub use command::ProgramError;
 pub use config::{
     GraderConfig, GraderDraft, GraderKind, RewardConfig, RewardDraft, RewardKind, RewardKindDraft,
     Unfinished, complete,
 };
+pub use entry::Ahead;
+use entry::Entry;
+pub use error::RewardError;
 use format::Format;
+pub use model::ModelReward;
 pub use python::PythonError;
 use python::Worker;
 
 /// The largest reward. Advantages are computed in 32 bits, which tell every whole number from the next up to here.
 const LARGEST: f64 = 16_777_216.0;
-
-/// Why there is no reward.
-#[derive(Debug, Error)]
-pub enum RewardError {
-    /// A gold answer cannot be graded against.
-    #[error("problem `{id}`: {source}")]
-    Gold {
-        /// The problem.
-        id: String,
-        /// What is wrong with it.
-        source: GradeError,
-    },
-    /// There is no gold answer.
-    #[error("problem {problem}: it has no gold answer, and a reward asks for one")]
-    NoAnswer {
-        /// The problem.
-        problem: String,
-    },
-    /// Gold answers of the training problems cannot be graded against. Nothing has been sampled.
-    #[error("problem `{id}`{others}: {source}; `--set data.skip_unreadable=true` leaves such problems out")]
-    Golds {
-        /// The first such problem.
-        id: String,
-        /// How many more there are, in words.
-        others: String,
-        /// What is wrong with the first.
-        source: GradeError,
-    },
-    /// There is nothing left to train on.
-    #[error("none of the {count} problems can be graded: problem `{id}`: {source}; check [grader]")]
-    NoGold {
-        /// How many problems there are.
-        count: usize,
-        /// The first.
-        id: String,
-        /// What is wrong with it.
-        source: GradeError,
-    },
-    /// A program failed.
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-    /// A Python function failed.
-    #[error(transparent)]
-    Python(#[from] PythonError),
-    /// A reward is so large that advantages lose their meaning.
-    #[error(
-        "problem `{id}`, completion {number}: {what} is {value}, but advantages are computed in 32 bits and take rewards up to \
-         ±16777216; scale it down"
-    )]
-    TooLarge {
-        /// The problem.
-        id: String,
-        /// The candidate, from 1.
-        number: usize,
-        /// The reward's label, or the sum.
-        what: String,
-        /// How large.
-        value: f64,
-    },
-}
 
 /// Problems that can be graded, and those that cannot.
 pub struct Gradable {
@@ -114,56 +58,6 @@ impl Case<'_> {
     fn has(&self, format: &Format) -> bool {
         !self.unfinished && format.holds(&self.group.prompt, &self.candidate.text)
     }
-}
-
-/// What a run is, as far as its rewards are told.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Ahead {
-    /// The run's seed.
-    pub seed: u64,
-    /// `train.max_steps`.
-    pub max_steps: usize,
-    /// Problems of a step, as a share of all.
-    pub epochs_per_step: f64,
-}
-
-impl Ahead {
-    /// What TRL calls the state of the trainer: before a step, so many have been done.
-    fn trainer_state(&self, step: usize) -> serde_json::Value {
-        let done = step.saturating_sub(1);
-        serde_json::json!({
-            "global_step": done,
-            "max_steps": self.max_steps,
-            "epoch": done as f64 * self.epochs_per_step,
-            "is_local_process_zero": true,
-            "is_world_process_zero": true,
-        })
-    }
-
-    /// What a function's own random numbers begin with in a step.
-    fn seed_of(&self, step: usize) -> u32 {
-        (self.seed.wrapping_mul(1_000_003).wrapping_add(step as u64)) as u32
-    }
-}
-
-/// Numbers that a reward gives beside its values, by their names; one name may come often.
-type Measured = Vec<(String, f64)>;
-
-/// One `[[reward]]` at work.
-#[derive(Debug)]
-struct Entry {
-    config: RewardConfig,
-    outside: Outside,
-    /// Sum and number of what it measured beside its values since that was last taken.
-    measured: BTreeMap<String, (f64, usize)>,
-}
-
-/// What of a reward is not in this program.
-#[derive(Debug)]
-enum Outside {
-    Nothing,
-    Program(Box<Program>),
-    Python(Box<Worker>),
 }
 
 /// What a completion is worth.
@@ -188,41 +82,28 @@ impl Reward {
             unfinished: grader.unfinished,
             said_none: false,
             asks: true,
-            parts: vec![Entry {
-                config,
-                outside: Outside::Nothing,
-                measured: BTreeMap::new(),
-            }],
+            parts: vec![Entry::inside(config)],
         }
     }
 
-    /// What `[grader]` and the `[[reward]]`s say; starts their programs and loads their functions.
+    /// What `[grader]` and the `[[reward]]`s say; starts their programs, loads their functions, and has `open` open their models.
     ///
     /// # Errors
-    /// A program cannot be started, or a function not be loaded.
-    pub fn start(grader: &GraderConfig, rewards: &[RewardConfig]) -> Result<Self, RewardError> {
-        let part = |config: &RewardConfig| -> Result<Entry, RewardError> {
-            let outside = match &config.kind {
-                RewardKind::Command(command) => {
-                    Outside::Program(Box::new(Program::start(command, &config.label)?))
-                }
-                RewardKind::Python(python) => {
-                    Outside::Python(Box::new(Worker::start(python, &config.label)?))
-                }
-                _ => Outside::Nothing,
-            };
-            Ok(Entry {
-                config: config.clone(),
-                outside,
-                measured: BTreeMap::new(),
-            })
-        };
+    /// A program cannot be started, or a function or a model not be loaded.
+    pub fn start(
+        grader: &GraderConfig,
+        rewards: &[RewardConfig],
+        open: impl Fn(&ModelReward) -> Result<Scorer, ScorerError>,
+    ) -> Result<Self, RewardError> {
         let mut reward = Self {
             grader: grader.grader(),
             unfinished: grader.unfinished,
             said_none: false,
             asks: rewards.iter().any(RewardConfig::needs_verdict),
-            parts: rewards.iter().map(part).collect::<Result<_, _>>()?,
+            parts: rewards
+                .iter()
+                .map(|config| Entry::start(config, &open))
+                .collect::<Result<_, _>>()?,
         };
         // They were all started before one is waited for.
         reward.functions().try_for_each(Worker::loaded)?;
@@ -230,10 +111,7 @@ impl Reward {
     }
 
     fn functions(&mut self) -> impl Iterator<Item = &mut Worker> {
-        self.parts.iter_mut().filter_map(|part| match &mut part.outside {
-            Outside::Python(worker) => Some(&mut **worker),
-            _ => None,
-        })
+        self.parts.iter_mut().filter_map(Entry::function)
     }
 
     /// Sees whether the rewards can be asked about problems, before anything is sampled for them.
@@ -247,12 +125,7 @@ impl Reward {
 
     /// What the rewards measured beside their values since this was last asked: the mean of each number, as `LABEL/NAME`.
     pub fn take_measured(&mut self) -> Vec<(String, f64)> {
-        let of_part = |part: &mut Entry| {
-            let label = part.config.label.clone();
-            let measured = std::mem::take(&mut part.measured).into_iter();
-            measured.map(move |(name, (sum, count))| (format!("{label}/{name}"), sum / count as f64))
-        };
-        self.parts.iter_mut().flat_map(of_part).collect()
+        self.parts.iter_mut().flat_map(Entry::take_measured).collect()
     }
 
     /// Whether a completion that ended so is wrong for that, whatever stands in it.
@@ -299,14 +172,7 @@ impl Reward {
     /// # Errors
     /// One has ended.
     pub fn check(&mut self) -> Result<(), RewardError> {
-        let check = |part: &mut Entry| -> Result<(), RewardError> {
-            match &mut part.outside {
-                Outside::Nothing => Ok(()),
-                Outside::Program(program) => Ok(program.check()?),
-                Outside::Python(worker) => Ok(worker.check()?),
-            }
-        };
-        self.parts.iter_mut().try_for_each(check)
+        self.parts.iter_mut().try_for_each(Entry::check)
     }
 
     /// Grades every candidate of step `step`: fills in its text, by `text`, its scores and its reward.
@@ -321,8 +187,10 @@ impl Reward {
         step: usize,
         text: impl Fn(&Completion) -> String,
     ) -> Result<(), RewardError> {
-        for candidate in groups.iter_mut().flat_map(|group| &mut group.candidates) {
-            candidate.text = text(&candidate.completion);
+        for group in groups.iter_mut() {
+            for candidate in &mut group.candidates {
+                candidate.text = group.problem.answered(text(&candidate.completion));
+            }
         }
         let cases: Vec<Case> = groups
             .iter()
@@ -428,7 +296,9 @@ impl Reward {
                 RewardKind::Repetition(repetition) => {
                     each(&|case, _| repetition.value(case.candidate.tokens()))
                 }
-                RewardKind::Command(_) | RewardKind::Python(_) => part.ask_outside(cases, step)?,
+                RewardKind::Command(_) | RewardKind::Python(_) | RewardKind::ModelReward(_) => {
+                    part.ask_outside(cases, step)?
+                }
             });
         }
         Ok(found)
@@ -475,31 +345,6 @@ pub fn gradable(
             source,
         }),
         _ => Ok(found),
-    }
-}
-
-impl Entry {
-    /// What a program or a function says.
-    fn ask_outside(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Score>, RewardError> {
-        let (scores, measured) = match &mut self.outside {
-            Outside::Program(program) => program.ask(cases, step)?,
-            Outside::Python(worker) => worker.judged()?,
-            Outside::Nothing => unreachable!("it was started"),
-        };
-        for (name, value) in measured {
-            let (sum, count) = self.measured.entry(name).or_default();
-            *sum += value;
-            *count += 1;
-        }
-        Ok(scores)
-    }
-
-    /// Whether a right answer may count, as far as this reward is concerned.
-    fn lets_pass(&self, case: &Case<'_>) -> bool {
-        match &self.config.kind {
-            RewardKind::Format(format) if format.gates => case.has(format),
-            _ => true,
-        }
     }
 }
 

@@ -104,12 +104,12 @@ impl Search {
             problem,
             number,
             prompt,
-            messages,
+            asked,
             contexts,
             ..
         } = &self.group;
         Group {
-            messages: messages.clone(),
+            asked: asked.clone(),
             ..Group::new(problem.clone(), *number, prompt.clone(), contexts.clone())
         }
     }

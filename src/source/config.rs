@@ -1,17 +1,25 @@
 //! `[data]`: where problems come from.
 
-use std::path::PathBuf;
-
 use gcpo_data::dataset::{AnswerRule, BadRows, DatasetError, Preset as Rows};
 use toml::{Table, Value as Toml};
 
-use crate::section::{Check, ConfigError, MANY, ROWS, Unknown, Value, count, impossible, section, words};
+use super::Paths;
+use crate::section::{
+    Check, ConfigError, MANY, ROWS, Unknown, Value, count, impossible, positive, section, words,
+};
 
 section! {
     /// `[data]`: where problems come from: a file (`path`, `preset`) or the built-in generator (`generator`, `count`).
     pub struct Source from SourceDraft {
-        /// A file of problems: JSONL, JSON or CSV. Either this or `generator`. Source: this project.
-        pub path: Option<PathBuf>,
+        /// A file of problems, JSONL, JSON, CSV or Parquet; a directory of such files; or a list of these. Either this or `generator`.
+        /// Source: this project.
+        pub path: Option<Paths>,
+        /// Which split, of a directory (by the words of its files' names) or of a file of JSON, `{"train": [ … ]}`. Default: of a directory
+        /// `"train"`. Source: TRL (`dataset_train_split`).
+        pub split: Option<String>,
+        /// How much of an epoch is of which of several paths, `[3, 1]`: an epoch has as many problems as there are, a path's in turn.
+        /// Default: all of each, once. Source: this project (TRL: `datasets.interleave_datasets`).
+        pub weights: Vec<f64> = Vec::<f64>::new(),
         /// How the file's rows are read: a preset's name (`"gsm8k"`, `"svamp"`, `"math"`, …) or a table of field names,
         /// `{ answer = "gold" }`. Default: what is asked is in `prompt`, `question` or `problem` (text, or a list of messages), the gold
         /// answer in `answer`, `solution`, `ground_truth`, `label` or `reward_model.ground_truth` (docs/data.md). Source: TRL, verl.
@@ -20,7 +28,7 @@ section! {
         pub generator: Option<Generator>,
         /// How many problems the generator makes. Source: this project.
         pub count: usize = 4096,
-        /// Use only this many problems of the file, the first ones; 0 takes all. Source: this project.
+        /// Use only this many problems of each path, or of the generator's, the first ones; 0 takes all. Source: this project.
         pub limit: usize = 0,
         /// Train also on so many copies of each problem with other numbers in it, drawn from `seed`, where the file gives the
         /// numbers and the equation (`"mawps"`, `"svamp"`). Source: this project.
@@ -43,11 +51,47 @@ impl Check for Source {
                 "add `path = …` to [data], or remove the key and raise `count`",
             );
         }
-        check_place("data", self.path.as_ref(), self.preset.as_ref(), self.generator)?;
+        self.check_parts()?;
+        check_place("data", self.path.is_some(), self.preset.as_ref(), self.generator)?;
         match self.generator {
             Some(_) => count("count", self.count, 1, ROWS),
             None => Ok(()),
         }
+    }
+}
+
+impl Source {
+    /// What is of a file only, and what must fit several.
+    fn check_parts(&self) -> Result<(), ConfigError> {
+        let paths = self.path.as_ref().map_or(0, |paths| paths.all().len());
+        if self.path.is_none() && self.split.is_some() {
+            return impossible(
+                "split",
+                "only files have splits",
+                "add `path = …` to [data], or remove the key",
+            );
+        }
+        if self.split.is_some() && self.variants > 0 {
+            return impossible(
+                "variants",
+                "they are made of whole files, and `split` takes a part",
+                "name the split's file in `path` and remove `split`",
+            );
+        }
+        if self.weights.is_empty() {
+            return Ok(());
+        }
+        if paths < 2 || self.weights.len() != paths {
+            let what = format!("{} weights for {paths} paths", self.weights.len());
+            return impossible(
+                "weights",
+                what,
+                "give one for each of several paths, or remove the key",
+            );
+        }
+        self.weights
+            .iter()
+            .try_for_each(|weight| positive("weights", *weight))
     }
 }
 
@@ -57,20 +101,20 @@ impl Check for Source {
 /// They do not say one place.
 pub fn check_place(
     section: &str,
-    path: Option<&PathBuf>,
+    has_path: bool,
     preset: Option<&Preset>,
     generator: Option<Generator>,
 ) -> Result<(), ConfigError> {
     if let Some(Err(error)) = preset.map(Preset::rows) {
         return impossible("preset", error.to_string(), "or give a table of field names");
     }
-    match (path, generator) {
-        (Some(_), Some(_)) => impossible(
+    match (has_path, generator) {
+        (true, Some(_)) => impossible(
             "generator",
             "problems come from a file (`path`) or a generator, not both",
             "remove one of the two",
         ),
-        (None, _) if preset.is_some() => impossible(
+        (false, _) if preset.is_some() => impossible(
             "preset",
             "a preset is for a file",
             format!("add `path = …` to [{section}] or remove the key"),

@@ -16,6 +16,21 @@ pub fn is_on_hub(path: &Path) -> bool {
     path.to_str().is_some_and(|path| path.starts_with("hf://"))
 }
 
+/// The name and the revision that a path is on the hub, if it is written like one, `OWNER/NAME` or `OWNER/NAME@REVISION`, and is nothing here.
+pub fn hub_name(path: &Path) -> Option<(&str, Option<&str>)> {
+    let text = path.to_str()?;
+    let (name, revision) = match text.split_once('@') {
+        Some((name, revision)) => (name, Some(revision)),
+        None => (text, None),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_part =
+        |part: &str| part.chars().all(plain) && part.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let (owner, own) = name.split_once('/')?;
+    let is_file = ["jsonl", "ndjson", "json", "csv", "parquet"].contains(&format(path).0.as_str());
+    (is_part(owner) && is_part(own) && !is_file && !path.exists()).then_some((name, revision))
+}
+
 /// The path itself, or that of the local copy of a file on the hub.
 pub(super) fn local(path: &Path) -> Result<Cow<'_, Path>, DatasetError> {
     if !is_on_hub(path) {
@@ -209,6 +224,28 @@ mod tests {
             error.contains("--features hub") && error.contains("download"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_name_on_the_hub_has_an_owner_and_is_nothing_here() {
+        let named = |text| hub_name(Path::new(text));
+        assert_eq!(
+            named("trl-lib/DeepMath-103K"),
+            Some(("trl-lib/DeepMath-103K", None))
+        );
+        assert_eq!(named("Qwen/Qwen3-0.6B@v1"), Some(("Qwen/Qwen3-0.6B", Some("v1"))));
+        for none in [
+            "a",
+            "./a/b",
+            "../b",
+            "/a/b",
+            "a/b/c",
+            "data/train.jsonl",
+            "a/x.json.gz",
+            "src/dataset",
+        ] {
+            assert_eq!(named(none), None, "{none}");
+        }
     }
 
     #[test]

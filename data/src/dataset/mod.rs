@@ -9,6 +9,7 @@ mod file;
 mod parquet;
 mod preset;
 mod rows;
+mod split;
 mod suite;
 mod turns;
 mod unique;
@@ -16,8 +17,9 @@ mod vary;
 
 pub use code::{CodeProblem, load_code};
 pub use error::DatasetError;
-pub use file::{HUB, is_on_hub};
+pub use file::{HUB, hub_name, is_on_hub};
 pub use preset::{AnswerRule, BadRows, Preset};
+pub use split::files_of;
 pub use suite::{Answers, Suite};
 
 use crate::grade::{after_hashes, equation, last_boxed};
@@ -41,7 +43,7 @@ pub struct Skipped {
 }
 
 /// A file's problems, and what was left out of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// In the order of the file; at least one.
     pub problems: Vec<Problem>,
@@ -90,10 +92,23 @@ pub fn load_all(path: &Path, preset: &Preset) -> Result<Loaded, DatasetError> {
 /// # Errors
 /// As [`load`].
 pub fn load_for(path: &Path, preset: &Preset, asking: Option<&str>) -> Result<Loaded, DatasetError> {
+    load_split(path, None, preset, asking)
+}
+
+/// As [`load_for`], of a file that holds several splits the one that is named.
+///
+/// # Errors
+/// As [`load`]; also if the file has no such split.
+pub fn load_split(
+    path: &Path,
+    split: Option<&str>,
+    preset: &Preset,
+    asking: Option<&str>,
+) -> Result<Loaded, DatasetError> {
     let (mut problems, mut skipped) = (Vec::new(), Vec::new());
     let stem = file::stem(path);
     let name: Arc<str> = path.display().to_string().into();
-    for (at, row) in rows::read(path)?.into_iter().enumerate() {
+    for (at, row) in rows::of_split(path, split)?.into_iter().enumerate() {
         let found = row.and_then(|row| {
             let line = row.line;
             let found = problem(&row, preset, asking, || format!("{stem}-{}", at + 1));
@@ -139,13 +154,21 @@ pub fn load_for(path: &Path, preset: &Preset, asking: Option<&str>) -> Result<Lo
     Ok(Loaded { problems, skipped })
 }
 
-/// Whether the prompt of a file's first row is a list of messages; not where the file cannot be read.
-pub fn begins_with_messages(path: &Path, preset: &Preset) -> bool {
+/// Whether the prompt of the first row of a split of a file or a directory is a list of messages; not where it cannot be read.
+pub fn begins_with_messages(path: &Path, split: &str, preset: &Preset) -> bool {
     let [field] = preset.question.as_slice() else {
         return false;
     };
-    let first = rows::first(path).ok().flatten();
-    first.is_some_and(|row| turns::of_messages(&row, field).is_ok_and(|found| found.is_some()))
+    let first = || {
+        let in_file = Some(split).filter(|_| !path.is_dir() && split::holds_splits(path));
+        let files = files_of(path, Some(split).filter(|_| path.is_dir()), split).ok()?;
+        let of_split = in_file.and_then(|_| rows::of_split(path, in_file).ok());
+        match of_split {
+            Some(rows) => rows.into_iter().flatten().next(),
+            None => rows::first(files.first()?).ok()?,
+        }
+    };
+    first().is_some_and(|row| turns::of_messages(&row, field).is_ok_and(|found| found.is_some()))
 }
 
 /// The first row that was left out, for people.
@@ -183,7 +206,11 @@ pub fn variants(
             key[8..16].copy_from_slice(&(at as u64).to_le_bytes());
             key[16..24].copy_from_slice(&(copy as u64).to_le_bytes());
             let mut rng = ChaCha8Rng::from_seed(key);
-            varied.extend(variant(row, preset, format!("{}~{copy}", problem.id), &mut rng));
+            let of_row = variant(row, preset, format!("{}~{copy}", problem.id), &mut rng);
+            varied.extend(of_row.map(|varied| Problem {
+                place: problem.place.clone(),
+                ..varied
+            }));
         }
     }
     if varied.is_empty() {

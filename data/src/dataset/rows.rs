@@ -37,6 +37,31 @@ pub fn read(path: &Path) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
     read(path, &file::text(path)?)
 }
 
+/// As [`read`], of a split of a file of JSON that is `{"train": [ … ], "test": [ … ]}`; a row's line is its number in the split.
+pub fn of_split(path: &Path, split: Option<&str>) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
+    let rows = read(path)?;
+    let Some(split) = split.filter(|_| !path.is_dir()) else {
+        return Ok(rows);
+    };
+    let splits: Vec<&Row> = rows.iter().flatten().collect();
+    let whole = match splits.as_slice() {
+        [only] if only.fields.values().all(Value::is_array) => &only.fields,
+        _ => {
+            let what = format!(
+                "split {split:?} is asked for, and this file has none; remove the key, or write {{\"{split}\": [ … ]}}"
+            );
+            return Err(bad(path, 1, what));
+        }
+    };
+    let Some(Value::Array(items)) = whole.get(split) else {
+        let known: Vec<&str> = whole.keys().map(String::as_str).collect();
+        let what = format!("no split {split:?} in it; there are {}", known.join(" and "));
+        return Err(bad(path, 1, what));
+    };
+    let rows = items.iter().enumerate();
+    Ok(rows.map(|(at, item)| object(at + 1, item.clone())).collect())
+}
+
 /// The first row of a file that can be read, without the rest where its format has a row a line.
 pub fn first(path: &Path) -> Result<Option<Row>, DatasetError> {
     if let ("jsonl" | "ndjson", false) = (file::format(path).0.as_str(), file::format(path).1)

@@ -22,6 +22,7 @@ use crate::rope::{base_frequencies, inverse_frequencies};
 
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
+const SCORE: &str = "score.weight";
 const FREQUENCIES: &str = "rotary_emb.inv_freq";
 
 /// Numbers of two tensors that are compared at a time.
@@ -37,6 +38,9 @@ pub(super) struct Contents<'a> {
     /// What the user should know, a line each.
     pub warnings: Vec<String>,
     tensors: BTreeMap<String, Place>,
+    /// Whether it is a classifier's, which has a head that scores in the place of the language model's.
+    scores: bool,
+    score: Option<Place>,
     /// The weights file, or the directory of several.
     place: PathBuf,
 }
@@ -66,6 +70,7 @@ struct Place {
 struct Config {
     config: ModelConfig,
     json: ConfigJson,
+    scores: bool,
 }
 
 impl Config {
@@ -75,6 +80,7 @@ impl Config {
         Ok(Self {
             json: ConfigJson::new(map, &config),
             config,
+            scores: false,
         })
     }
 }
@@ -82,11 +88,23 @@ impl Config {
 impl<'a> Contents<'a> {
     /// Of a directory in Hugging Face layout.
     pub fn of_dir(dir: &Path) -> Result<Self, CheckpointError> {
+        Self::of_kind(dir, false)
+    }
+
+    /// Of a sequence classifier's directory.
+    pub fn of_classifier(dir: &Path) -> Result<Self, CheckpointError> {
+        Self::of_kind(dir, true)
+    }
+
+    fn of_kind(dir: &Path, scores: bool) -> Result<Self, CheckpointError> {
         if dir.join(ADAPTER).is_file() && !dir.join("config.json").exists() {
             return Err(CheckpointError::Adapter(dir.into()));
         }
         let path = dir.join("config.json");
-        let config = Config::read(&fields::read(&path)?, &path)?;
+        let mut config = Config::read(&fields::read(&path)?, &path)?;
+        config.scores = scores;
+        // It has no head of a language model.
+        config.config.tie_word_embeddings |= scores;
         let (weights, index) = (dir.join(WEIGHTS), dir.join(INDEX));
         if weights.exists() {
             let mut contents = Self::new(config, vec![Weights::open(weights.clone())?], None, weights)?;
@@ -133,12 +151,18 @@ impl<'a> Contents<'a> {
                 file.check_listed(names, path, &config.config)?;
             }
         }
+        let has_score = |file: &Weights| file.header.tensors.contains_key(SCORE);
+        if config.scores && !files.iter().any(has_score) {
+            return Err(CheckpointError::NoScore(place));
+        }
         let mut contents = Self {
             config: config.config,
             config_json: config.json,
             files,
             warnings: Vec::new(),
             tensors: BTreeMap::new(),
+            scores: config.scores,
+            score: None,
             place,
         };
         contents.collect()?;
@@ -150,7 +174,7 @@ impl<'a> Contents<'a> {
     fn collect(&mut self) -> Result<(), CheckpointError> {
         // A head of its own has a place even where the configuration ties it: what becomes of it is decided by its values.
         let untied = ModelConfig {
-            tie_word_embeddings: false,
+            tie_word_embeddings: self.scores,
             ..self.config.clone()
         };
         let expected = Expected::new(&untied);
@@ -163,9 +187,10 @@ impl<'a> Contents<'a> {
                     entry: entry.clone(),
                 };
                 let Some((name, shape)) = expected.find(name) else {
-                    match is_frequencies(name) {
-                        true => frequencies.push((name.clone(), place)),
-                        false => extra.push(json::shorten(name)),
+                    match (is_frequencies(name), self.scores && name == SCORE) {
+                        (true, _) => frequencies.push((name.clone(), place)),
+                        (_, true) => self.score = Some(place),
+                        _ => extra.push(json::shorten(name)),
                     }
                     continue;
                 };
@@ -278,6 +303,24 @@ impl<'a> Contents<'a> {
         let count = place.entry.shape.iter().map(|&size| size as u64).product();
         let values = self.part(&place, 0, count)?;
         Ok((values, &self.files[place.file].path))
+    }
+
+    /// `[d]`: the head of a classifier of one label.
+    pub fn score(&mut self) -> Result<Vec<f32>, CheckpointError> {
+        let place = self
+            .score
+            .clone()
+            .ok_or(CheckpointError::NoScore(self.place.clone()))?;
+        let (file, shape) = (&self.files[place.file], [1, self.config.hidden_size]);
+        if place.entry.shape != shape {
+            return Err(CheckpointError::Labels {
+                path: file.path.clone(),
+                found: place.entry.shape,
+                size: shape[1],
+            });
+        }
+        file.check(SCORE, &place.entry, &shape)?;
+        self.part(&place, 0, shape[1] as u64)
     }
 
     /// `count` numbers of a tensor from number `from` on.

@@ -60,6 +60,24 @@ pub enum CheckpointError {
         /// What is wrong.
         problem: String,
     },
+    /// A reward model has no head that scores.
+    #[error(
+        "{0} has no score.weight: a reward model is a sequence classifier (LlamaForSequenceClassification, \
+         Qwen2ForSequenceClassification, …), and this is another model"
+    )]
+    NoScore(PathBuf),
+    /// A classifier has more labels than a reward model.
+    #[error(
+        "{path}: score.weight has shape {found:?}: a reward model has one label (num_labels=1), which makes it [1, {size}]"
+    )]
+    Labels {
+        /// The weights file.
+        path: PathBuf,
+        /// As Hugging Face stores it.
+        found: Vec<usize>,
+        /// Features of the network.
+        size: usize,
+    },
     /// Tensors that the configuration asks for are not there.
     #[error("{path} lacks {}; config.json asks for {}", list(.names, *.count), if *.count == 1 { "it" } else { "them" })]
     Missing {

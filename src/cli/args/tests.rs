@@ -92,7 +92,10 @@ fn what_is_missing_extra_or_wrong_is_refused() {
         ("gcpo compare runs/a", ErrorKind::MissingRequiredArgument),
         ("gcpo compare runs/a runs/b runs/c", ErrorKind::UnknownArgument),
         ("gcpo eval --model m", ErrorKind::MissingRequiredArgument),
-        ("gcpo eval --model m --data f", ErrorKind::MissingRequiredArgument),
+        (
+            "gcpo eval --model m --data f --suite s",
+            ErrorKind::ArgumentConflict,
+        ),
         ("gcpo eval a.toml", ErrorKind::MissingRequiredArgument),
         ("gcpo eval --compare a b --model m", ErrorKind::ArgumentConflict),
         (

@@ -57,6 +57,12 @@ pub fn config(args: &EvalArgs, model: &ModelPath) -> Result<Config> {
     for suite in &args.suites {
         add_suite(&mut eval.suite, suite);
     }
+    if let Some(limit) = args.limit {
+        eval.size = Some(limit);
+        for suite in &mut eval.suite {
+            suite.limit = Some(limit);
+        }
+    }
     if let Some(samples) = args.samples {
         eval.samples = Some(samples);
         for suite in &mut eval.suite {

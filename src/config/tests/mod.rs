@@ -109,7 +109,9 @@ fn an_unknown_key_names_line_and_nearest() {
     );
     let far = error(&FILE.replace("learning_rate", "zzz"), &[]);
     assert!(
-        far.starts_with("configs/a.toml:16: `train.zzz`: no such key; known here: max_steps, "),
+        far.starts_with(
+            "configs/a.toml:16: `train.zzz`: no such key; known here: num_train_epochs, max_steps, "
+        ),
         "{far}"
     );
 }
@@ -184,6 +186,11 @@ fn each_impossible_value_is_refused() {
         ("eval.size=0", "eval.size"),
         ("eval.temperature=-1", "eval.temperature"),
         ("data.path=a.jsonl", "data.generator"),
+        ("data.split=test", "data.split"),
+        ("data.weights=[1,2]", "data.weights"),
+        ("eval.split=test", "eval.split"),
+        ("train.num_train_epochs=0", "train.num_train_epochs"),
+        ("prompt.instruction=Think.", "prompt.instruction"),
         ("data.preset=gsm8k", "data.preset"),
         ("eval.preset=gsm9k", "eval.preset"),
         ("model.init=random", "model.init"),
@@ -429,4 +436,32 @@ fn what_is_for_chat_templates_is_for_chat_prompts_only() {
     assert!(
         error(FILE, &["prompt.style=chat", "prompt.date=yesterday"]).contains("give a date, \"2025-01-31\"")
     );
+}
+
+#[test]
+fn epochs_are_steps_once_the_problems_are_known() {
+    let settled = |text: &str, problems: usize| {
+        let mut config = Config::from_str(text, "a.toml", &[]).unwrap();
+        let said = config.settle_epochs(problems);
+        (config.train.max_steps, said.unwrap_or_default())
+    };
+    let text = "[train]\nnum_train_epochs = 2\nprompts_per_step = 8";
+    let (steps, said) = settled(text, 101);
+    assert_eq!(
+        (steps, said.as_str()),
+        (26, "2 epochs of 101 problems, 8 a step, are 26 steps")
+    );
+    let (steps, said) = settled(&format!("{text}\nmax_steps = 5"), 101);
+    assert!(
+        steps == 5 && said.ends_with("train.max_steps = 5 ends the run before that"),
+        "{said}"
+    );
+    assert_eq!(settled(&text.replace("= 2", "= 0.01"), 101).0, 1);
+    assert_eq!(settled("", 101), (100, String::new()));
+    let sft = "recipe = \"sft\"\n[train]\nnum_train_epochs = 1\nper_device_train_batch_size = 2\ngradient_accumulation_steps = 5";
+    assert_eq!(settled(sft, 101).0, 11);
+    // What a run writes repeats it.
+    let mut config = Config::from_str(text, "a.toml", &[]).unwrap();
+    config.settle_epochs(101);
+    assert_eq!(settled(&config.to_toml(), 101).0, 26);
 }

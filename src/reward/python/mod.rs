@@ -9,13 +9,14 @@ use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gcpo_data::{Message, Problem};
+use gcpo_data::{Asked, Message, Problem};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::entry::Measured;
 use super::process::{Process, Reply, unset};
-use super::{Ahead, Case, Measured, secret};
+use super::{Ahead, Case, secret};
 use crate::group::Score;
 use crate::section::{Arguments, Check, ConfigError, impossible, positive, required, section, within};
 use function::{Function, Interpreter};
@@ -231,7 +232,7 @@ impl Worker {
             (name.clone(), values.collect())
         };
         let messages = self.config.conversational;
-        let asked = Asked {
+        let asked = Questions {
             prompts: cases.iter().map(|case| Said::prompt(case, messages)).collect(),
             completions: cases
                 .iter()
@@ -357,7 +358,7 @@ impl Worker {
 
 /// What the bridge is asked.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct Questions<'a> {
     prompts: Vec<Said<'a>>,
     completions: Vec<Said<'a>>,
     completion_ids: Vec<&'a [u32]>,
@@ -383,27 +384,32 @@ struct Turn<'a> {
 
 impl<'a> Said<'a> {
     fn prompt(case: &Case<'a>, messages: Option<bool>) -> Self {
-        let text = case.group.prompt.as_str();
-        match (&case.group.messages, messages) {
-            (_, Some(false)) | (None, None) => Self::Text(text),
-            (Some(messages), _) => Self::Messages(messages),
-            (None, Some(true)) => Self::Message([Turn {
-                role: "user",
-                content: text,
-            }]),
+        let (written, asked) = (case.group.prompt.as_str(), case.group.asked.as_ref());
+        match (asked, messages.unwrap_or(is_conversation(case))) {
+            (Some(Asked::Messages(messages)), true) => Self::Messages(messages),
+            // As the chat template wrote it.
+            (Some(Asked::Messages(_)) | None, false) => Self::Text(written),
+            (Some(Asked::Text(text)), false) => Self::Text(text),
+            (Some(Asked::Text(text)), true) => Self::turn("user", text),
+            (None, true) => Self::turn("user", written),
         }
     }
 
     fn completion(case: &Case<'a>, messages: Option<bool>) -> Self {
         let text = case.candidate.text.as_str();
-        match messages.unwrap_or(case.group.messages.is_some()) {
+        match messages.unwrap_or(is_conversation(case)) {
             false => Self::Text(text),
-            true => Self::Message([Turn {
-                role: "assistant",
-                content: text,
-            }]),
+            true => Self::turn("assistant", text),
         }
     }
+
+    fn turn(role: &'static str, content: &'a str) -> Self {
+        Self::Message([Turn { role, content }])
+    }
+}
+
+fn is_conversation(case: &Case<'_>) -> bool {
+    matches!(case.group.asked, Some(Asked::Messages(_)))
 }
 
 /// Columns that TRL gives no function, as they are given in another form.

@@ -247,14 +247,18 @@ fn the_first_row_says_whether_prompts_are_messages() {
     let begins = |name: &str, text: &str| {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
-        begins_with_messages(&path, Preset::found())
+        begins_with_messages(&path, "train", Preset::found())
     };
     let row = r#"{"prompt": [{"role": "user", "content": "a"}]}"#;
     assert!(begins("a.jsonl", &format!("\n{row}\n")));
     assert!(begins("a.json", &format!("[{row}]")));
     assert!(!begins("b.jsonl", r#"{"prompt": "a"}"#));
     assert!(!begins("c.jsonl", "x"));
-    assert!(!begins_with_messages(Path::new("nowhere.jsonl"), Preset::found()));
+    assert!(!begins_with_messages(
+        Path::new("nowhere.jsonl"),
+        "train",
+        Preset::found()
+    ));
 }
 
 /// Files of public repositories, without a preset.

@@ -1,0 +1,158 @@
+//! One `[[reward]]` at work, and what of it is not in this program.
+
+use std::collections::BTreeMap;
+
+use super::command::Program;
+use super::model::{self, ModelReward};
+use super::python::Worker;
+use super::{Case, RewardConfig, RewardError, RewardKind};
+use crate::group::Score;
+use crate::policy::{Scorer, ScorerError};
+
+/// What a run is, as far as its rewards are told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ahead {
+    /// The run's seed.
+    pub seed: u64,
+    /// `train.max_steps`.
+    pub max_steps: usize,
+    /// Problems of a step, as a share of all.
+    pub epochs_per_step: f64,
+}
+
+impl Ahead {
+    /// What TRL calls the state of the trainer: before a step, so many have been done.
+    pub(super) fn trainer_state(&self, step: usize) -> serde_json::Value {
+        let done = step.saturating_sub(1);
+        serde_json::json!({
+            "global_step": done,
+            "max_steps": self.max_steps,
+            "epoch": done as f64 * self.epochs_per_step,
+            "is_local_process_zero": true,
+            "is_world_process_zero": true,
+        })
+    }
+
+    /// What a function's own random numbers begin with in a step.
+    pub(super) fn seed_of(&self, step: usize) -> u32 {
+        (self.seed.wrapping_mul(1_000_003).wrapping_add(step as u64)) as u32
+    }
+}
+
+/// Numbers that a reward gives beside its values, by their names; one name may come often.
+pub type Measured = Vec<(String, f64)>;
+
+/// One `[[reward]]` at work.
+#[derive(Debug)]
+pub struct Entry {
+    pub config: RewardConfig,
+    outside: Outside,
+    /// Sum and number of what it measured beside its values since that was last taken.
+    measured: BTreeMap<String, (f64, usize)>,
+}
+
+/// What of a reward is not in this program.
+#[derive(Debug)]
+enum Outside {
+    Nothing,
+    Program(Box<Program>),
+    Python(Box<Worker>),
+    Model(ModelReward, Box<Scorer>),
+}
+
+impl Entry {
+    /// One that is in this program.
+    pub fn inside(config: RewardConfig) -> Self {
+        Self {
+            config,
+            outside: Outside::Nothing,
+            measured: BTreeMap::new(),
+        }
+    }
+
+    /// Starts what it needs; `open` opens a model. [`Worker::loaded`] waits for a function.
+    ///
+    /// # Errors
+    /// A program cannot be started, or a model not be loaded.
+    pub fn start(
+        config: &RewardConfig,
+        open: &impl Fn(&ModelReward) -> Result<Scorer, ScorerError>,
+    ) -> Result<Self, RewardError> {
+        let label = &config.label;
+        let outside = match &config.kind {
+            RewardKind::Command(command) => Outside::Program(Box::new(Program::start(command, label)?)),
+            RewardKind::Python(python) => Outside::Python(Box::new(Worker::start(python, label)?)),
+            RewardKind::ModelReward(model) => {
+                let opened = open(model).map_err(|source| RewardError::Scorer {
+                    label: label.clone(),
+                    problem: String::new(),
+                    source: Box::new(source),
+                });
+                Outside::Model(model.clone(), Box::new(opened?))
+            }
+            _ => Outside::Nothing,
+        };
+        Ok(Self {
+            outside,
+            ..Self::inside(config.clone())
+        })
+    }
+
+    /// Its function, if it is one.
+    pub fn function(&mut self) -> Option<&mut Worker> {
+        match &mut self.outside {
+            Outside::Python(worker) => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// Sees whether its program is still there.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn check(&mut self) -> Result<(), RewardError> {
+        match &mut self.outside {
+            Outside::Nothing | Outside::Model(..) => Ok(()),
+            Outside::Program(program) => Ok(program.check()?),
+            Outside::Python(worker) => Ok(worker.check()?),
+        }
+    }
+
+    /// The mean of each number that was measured since this was last asked, as `LABEL/NAME`.
+    pub fn take_measured(&mut self) -> Vec<(String, f64)> {
+        let measured = std::mem::take(&mut self.measured).into_iter();
+        measured
+            .map(|(name, (sum, count))| (format!("{}/{name}", self.config.label), sum / count as f64))
+            .collect()
+    }
+
+    /// What a program, a function or a model says.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn ask_outside(&mut self, cases: &[Case<'_>], step: usize) -> Result<Vec<Score>, RewardError> {
+        let (scores, measured) = match &mut self.outside {
+            Outside::Program(program) => program.ask(cases, step)?,
+            Outside::Python(worker) => worker.judged()?,
+            Outside::Model(config, scorer) => (
+                model::scores(config, scorer, &self.config.label, cases)?,
+                Vec::new(),
+            ),
+            Outside::Nothing => unreachable!("it was started"),
+        };
+        for (name, value) in measured {
+            let (sum, count) = self.measured.entry(name).or_default();
+            *sum += value;
+            *count += 1;
+        }
+        Ok(scores)
+    }
+
+    /// Whether a right answer may count, as far as this reward is concerned.
+    pub fn lets_pass(&self, case: &Case<'_>) -> bool {
+        match &self.config.kind {
+            RewardKind::Format(format) if format.gates => case.has(format),
+            _ => true,
+        }
+    }
+}
