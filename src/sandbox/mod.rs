@@ -5,6 +5,8 @@
 //! (`inside.rs`) is the first process of the new ones: it makes the view, gives up every right, and becomes the program. So nothing
 //! here needs `unsafe`, or a process of many threads that forks.
 
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 #[cfg(target_os = "linux")]
 mod enter;
 #[cfg(target_os = "linux")]
@@ -18,6 +20,8 @@ mod start;
 mod view;
 
 pub use spec::{Ended, Isolation, Limits, SandboxError, Spec};
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Running, start};
 #[cfg(target_os = "linux")]
 pub use start::{Running, start};
 

@@ -70,7 +70,8 @@ pub enum SandboxError {
     /// The system does not allow it.
     #[error(
         "programs that a model wrote are run in a sandbox, and this system does not allow one: {0}. See docs/code.md for what it needs; \
-         `code.isolation = \"partial\"` does with limits and a filter of system calls only, which keeps no file of yours from being read"
+         `isolation = \"partial\"` of the reward, `--isolation partial` of `gcpo grade`, does with limits and a filter of system calls only, and keeps no \
+         file of yours from being read or spoilt"
     )]
     Refused(String),
     /// This program could not be started once more.

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{getegid, geteuid};
 
 use super::spec::{Ended, Isolation, SandboxError, Spec};
@@ -92,26 +95,34 @@ impl Running {
         input.flush()
     }
 
-    /// Closes the program's standard input.
-    pub fn close(&mut self) {
-        self.input = None;
-    }
-
-    /// A line of what the program writes, without its end; none where that is longer than `most` bytes, or there is none.
-    pub fn line(&mut self, most: u64) -> Option<Vec<u8>> {
+    /// A line of what the program writes, without its end; none where that is longer than `most` bytes, takes longer than `within`, or
+    /// there is none.
+    pub fn line(&mut self, most: u64, within: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + within;
         let mut line = Vec::new();
-        self.output.by_ref().take(most).read_until(b'\n', &mut line).ok()?;
-        (line.pop()? == b'\n').then_some(line)
+        loop {
+            if self.output.buffer().is_empty() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+                let mut watched = [PollFd::new(self.output.get_ref().as_fd(), PollFlags::POLLIN)];
+                if poll(&mut watched, timeout) == Ok(0) {
+                    return None;
+                }
+            }
+            let found = self.output.fill_buf().ok()?;
+            let end = found.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(found.len(), |end| end + 1);
+            line.extend_from_slice(&found[..end.unwrap_or(taken)]);
+            self.output.consume(taken);
+            match end {
+                Some(_) => return Some(line),
+                None if taken == 0 || line.len() as u64 > most => return None,
+                None => {}
+            }
+        }
     }
 
-    /// All that the program writes, up to `most` bytes; none where it is more.
-    pub fn all(&mut self, most: u64) -> Option<Vec<u8>> {
-        let mut all = Vec::new();
-        self.output.by_ref().take(most + 1).read_to_end(&mut all).ok()?;
-        (all.len() as u64 <= most).then_some(all)
-    }
-
-    /// Waits for its end, and says how that was.
+    /// Waits for its end, which comes at its time limit at the latest, and says how that was. What it still writes is not read.
     pub fn wait(mut self) -> Ended {
         self.input = None;
         let mut said = String::new();
