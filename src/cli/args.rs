@@ -357,7 +357,7 @@ pub struct MergeArgs {
 
 /// `gcpo grade`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["gold", "cases"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["gold", "cases", "suite"]))]
 pub struct GradeArgs {
     /// The gold answer, bare, in \boxed{} or behind ####
     #[arg(long, value_name = "TEXT", requires = "pred", allow_hyphen_values = true)]
