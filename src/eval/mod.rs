@@ -109,7 +109,7 @@ pub struct Judges<'a> {
 
 /// Whether any problem has a gold answer.
 pub fn has_gold(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| !problem.answer.is_empty())
+    problems.iter().any(|problem| problem.answer.is_some())
 }
 
 impl EvalError {

@@ -125,8 +125,10 @@ pub fn evaluations(runs: &[Seen]) -> String {
                 escaped(&report.suite),
                 report.problems.to_string(),
                 report.samples.to_string(),
-                estimate(report.pass_at_1),
-                format!("{:.4} to {:.4}", report.interval[0], report.interval[1]),
+                report.pass_at_1.map_or_else(|| cell(None, 4), estimate),
+                report
+                    .interval
+                    .map_or_else(|| cell(None, 4), |[low, high]| format!("{low:.4} to {high:.4}")),
                 cell(at_k.map(|of| of.mean), 4),
                 cell(report.majority.map(|of| of.mean), 4),
                 cell(report.candidates.map(|of| of.mean), 4),

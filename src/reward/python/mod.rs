@@ -421,7 +421,7 @@ type Own = (&'static str, fn(&Problem) -> Option<&String>);
 const OWN: [Own; 6] = [
     ("id", |problem| Some(&problem.id)),
     ("question", |problem| Some(&problem.question)),
-    ("answer", |problem| Some(&problem.answer)),
+    ("answer", |problem| problem.answer.as_ref()),
     ("solution", |problem| problem.solution.as_ref()),
     ("subject", |problem| problem.subject.as_ref()),
     ("level", |problem| problem.level.as_ref()),
