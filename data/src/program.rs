@@ -12,7 +12,9 @@
 /// What defines the function at the beginning of a line is a program, behind the imports and helpers; anything else goes on from the
 /// head, to the letter, as in HumanEval's own harness.
 pub fn of_completion(head: Option<(&str, &str)>, completion: &str) -> String {
-    let said = completion.rsplit_once("</think>").map_or(completion, |(_, said)| said);
+    let said = completion
+        .rsplit_once("</think>")
+        .map_or(completion, |(_, said)| said);
     let defines = |text: &str| head.is_none_or(|(_, entry)| is_defined(text, entry));
     let blocks = blocks(said);
     let found = blocks.iter().rev().find(|block| defines(block)).or(blocks.last());
@@ -74,7 +76,10 @@ fn blocks(text: &str) -> Vec<String> {
             None => {}
         }
     }
-    found.extend(open.filter(|(_, is_python, _)| *is_python).map(|(block, ..)| block));
+    found.extend(
+        open.filter(|(_, is_python, _)| *is_python)
+            .map(|(block, ..)| block),
+    );
     found
 }
 
@@ -91,7 +96,9 @@ mod tests {
             program,
             "import math\n\ndef f(x):\n    \"\"\"Twice.\"\"\"\n    return 2 * x\n"
         );
-        assert!(of_completion(HEAD, "```python\n    return 2 * x\n```").ends_with("\"\"\"\n    return 2 * x\n"));
+        assert!(
+            of_completion(HEAD, "```python\n    return 2 * x\n```").ends_with("\"\"\"\n    return 2 * x\n")
+        );
     }
 
     #[test]

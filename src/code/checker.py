@@ -78,6 +78,10 @@ def decoded(value):
     if kind == "q":
         from fractions import Fraction
         return Fraction(int(rest[0], 16), int(rest[1], 16))
+    if kind == "T":
+        found = getattr(builtins, rest[0])
+        if isinstance(found, type):
+            return found
     if kind == "o":
         return Remote(int(rest[0]), str(rest[1]))
     raise ValueError(f"no value: {kind}")
@@ -91,6 +95,8 @@ def encoded(value, depth=0):
         return repr(value)
     if kind is float:
         return f"F({value.hex()!r})"
+    if kind is type and getattr(builtins, value.__name__, None) is value:
+        return value.__name__
     if kind is Remote:
         return f"R({value._number})"
     if kind in (list, set, tuple, frozenset):

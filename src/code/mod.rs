@@ -25,7 +25,7 @@ const CHECKER: &str = include_str!("checker.py");
 const MESSAGE: u64 = 16 << 20;
 
 /// Time by the clock for each second of the processor: a busy machine must not make a program wrong.
-const PATIENCE: f64 = 4.0;
+const PATIENCE: f64 = 10.0;
 
 /// Why programs cannot be judged.
 #[derive(Debug, Error)]
@@ -34,7 +34,9 @@ pub enum CodeError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// There is no Python.
-    #[error("programs are run by the Python `{name}`, which does not do: {why}; name another one (docs/code.md)")]
+    #[error(
+        "programs are run by the Python `{name}`, which does not do: {why}; name another one (docs/code.md)"
+    )]
     Python {
         /// How it was called.
         name: String,
@@ -51,7 +53,7 @@ pub enum CodeError {
 pub struct How {
     /// The Python that runs them, a name or a path.
     pub python: String,
-    /// Seconds of the processor for each; by the clock it has four times as much.
+    /// Seconds of the processor for each; by the clock it has ten times as much.
     pub timeout: f64,
     /// Memory of each, in bytes.
     pub memory: u64,
@@ -131,7 +133,9 @@ impl Judge {
     /// # Errors
     /// The sandbox fails.
     pub fn judge_all(&self, jobs: &[Job<'_>]) -> Result<Vec<Outcome>, CodeError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(jobs.len());
         let next = AtomicUsize::new(0);
         let work = || -> Result<Vec<(usize, Outcome)>, CodeError> {
             let mut found = Vec::new();
@@ -145,7 +149,9 @@ impl Judge {
         };
         let mut all: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let found = threads.into_iter().map(|thread| thread.join().expect("judging does not panic"));
+            let found = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("judging does not panic"));
             found.collect::<Result<Vec<_>, _>>()
         })?
         .into_iter()
@@ -231,7 +237,10 @@ impl Judge {
                     checker.write(&answer).map_err(gone)?;
                 }
                 Said::Done { passed, why } => {
-                    self.checkers.lock().expect("no thread panics with it").push(checker);
+                    self.checkers
+                        .lock()
+                        .expect("no thread panics with it")
+                        .push(checker);
                     return Ok((passed, why));
                 }
             }
@@ -241,7 +250,10 @@ impl Judge {
     /// How a program ended that should have gone on.
     fn ended(&self, worker: Running) -> Result<String, CodeError> {
         Ok(match worker.wait() {
-            Ended::Cpu => format!("timed out: more than {} s of the processor", self.how.timeout.ceil()),
+            Ended::Cpu => format!(
+                "timed out: more than {} s of the processor",
+                self.how.timeout.ceil()
+            ),
             Ended::Wall => format!("timed out: more than {} s", self.wall()),
             Ended::Exit(code) => format!("the program ended itself with code {code}"),
             Ended::Signal(signal) => format!("the program was ended by signal {signal}"),

@@ -58,11 +58,18 @@ impl Python {
         probe.args(["-c", PROBE]).stdin(Stdio::null());
         let output = probe.output().map_err(|error| no(error.to_string()))?;
         let found: Option<Self> = serde_json::from_slice(&output.stdout).ok();
-        let said = || no(format!("it said {:?}", String::from_utf8_lossy(&output.stderr).trim()));
+        let said = || {
+            no(format!(
+                "it said {:?}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ))
+        };
         let found = found.ok_or_else(said)?;
         if found.version < OLDEST {
             let (major, minor) = found.version;
-            return Err(no(format!("it is Python {major}.{minor}, and programs are run by 3.8 or later")));
+            return Err(no(format!(
+                "it is Python {major}.{minor}, and programs are run by 3.8 or later"
+            )));
         }
         Ok(found)
     }

@@ -51,6 +51,8 @@ def main():
             return '["q","%x","%x"]' % (value.numerator, value.denominator)
         if kind.__module__ == "numpy" and hasattr(value, "dtype") and not hasattr(value, "__len__"):
             return encode(value.item(), depth + 1)
+        if kind is type and value.__module__ == "builtins":
+            return '["T",%s]' % quoted(value.__name__)
         objects.append(value)
         return '["o",%d,%s]' % (len(objects) - 1, quoted(kind.__name__))
 

@@ -45,17 +45,27 @@ fn run(spec: &Spec) -> Result<Ended, String> {
     let nothing = nothing.map_err(|error| format!("/dev/null: {error}"))?;
     let mut inside = Command::new("/proc/self/exe");
     inside.args([super::INSIDE, &argument]).stderr(Stdio::inherit());
-    let mut child = inside.spawn().map_err(|error| format!("the process inside: {error}"))?;
+    let mut child = inside
+        .spawn()
+        .map_err(|error| format!("the process inside: {error}"))?;
     let begun = Instant::now();
     // The program alone holds its ends of the pipes.
     let given = dup2_stdin(&nothing).and_then(|()| dup2_stdout(&nothing));
     given.map_err(|error| format!("dup2: {error}"))?;
-    let deadline = spec.limits.wall_secs.map(|secs| begun + Duration::from_secs_f64(secs));
+    let deadline = spec
+        .limits
+        .wall_secs
+        .map(|secs| begun + Duration::from_secs_f64(secs));
     watch(&mut child, &ends, deadline, spec)
 }
 
 /// Waits for the program's end, its time, or that nobody reads standard error any more.
-fn watch(child: &mut Child, ends: &SignalFd, deadline: Option<Instant>, spec: &Spec) -> Result<Ended, String> {
+fn watch(
+    child: &mut Child,
+    ends: &SignalFd,
+    deadline: Option<Instant>,
+    spec: &Spec,
+) -> Result<Ended, String> {
     let stderr = std::io::stderr();
     loop {
         if let Some(status) = child.try_wait().map_err(|error| format!("wait: {error}"))? {
@@ -73,7 +83,9 @@ fn watch(child: &mut Child, ends: &SignalFd, deadline: Option<Instant>, spec: &S
                 ];
                 // A signal that interrupts is looked at in the next turn.
                 let _ = poll(&mut watched, timeout);
-                let gone = watched[1].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
+                let gone = watched[1]
+                    .revents()
+                    .is_some_and(|events| events.contains(PollFlags::POLLERR));
                 gone.then_some(Ended::Stopped)
             }
         };
@@ -96,7 +108,11 @@ fn ended(status: ExitStatus, spec: &Spec) -> Ended {
     });
     let over = spec.limits.cpu_secs.is_some_and(|most| used >= most as f64 - 0.1);
     let of_time = signal == Signal::SIGKILL as i32 || signal == Signal::SIGXCPU as i32;
-    if of_time && over { Ended::Cpu } else { Ended::Signal(signal) }
+    if of_time && over {
+        Ended::Cpu
+    } else {
+        Ended::Signal(signal)
+    }
 }
 
 /// Namespaces of users, mounts, processes, network, IPC and names; waits until its parent has said which users are in it.

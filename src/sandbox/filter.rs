@@ -52,18 +52,32 @@ pub fn apply() -> Result<(), String> {
 fn programs() -> Result<[BpfProgram; 2], String> {
     let rule = |at, compare, value| {
         let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, compare, value);
-        SeccompRule::new(vec![condition.map_err(|error| error.to_string())?]).map_err(|error| error.to_string())
+        SeccompRule::new(vec![condition.map_err(|error| error.to_string())?])
+            .map_err(|error| error.to_string())
     };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN.iter().chain(FORKS).map(|&call| (call, vec![])).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN
+        .iter()
+        .chain(FORKS)
+        .map(|&call| (call, vec![]))
+        .collect();
     // A thread is made, a process is not.
     let thread = libc::CLONE_THREAD as u64;
     rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(thread), 0)?]);
     // Neither a network of any kind, nor a machine's host (vsock), which no namespace hides.
-    rules.insert(libc::SYS_socket, vec![rule(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?]);
-    rules.insert(libc::SYS_prctl, vec![rule(0, SeccompCmpOp::Eq, SET_DEATH_SIGNAL)?]);
+    rules.insert(
+        libc::SYS_socket,
+        vec![rule(0, SeccompCmpOp::Ne, libc::AF_UNIX as u64)?],
+    );
+    rules.insert(
+        libc::SYS_prctl,
+        vec![rule(0, SeccompCmpOp::Eq, SET_DEATH_SIGNAL)?],
+    );
     #[cfg(target_arch = "x86_64")]
     {
-        let others: Vec<_> = rules.iter().map(|(call, rules)| (call | OTHER, rules.clone())).collect();
+        let others: Vec<_> = rules
+            .iter()
+            .map(|(call, rules)| (call | OTHER, rules.clone()))
+            .collect();
         rules.extend(others);
     }
     let denied = program(rules, libc::EPERM)?;
@@ -75,7 +89,12 @@ fn programs() -> Result<[BpfProgram; 2], String> {
 fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, error: i32) -> Result<BpfProgram, String> {
     let arch = std::env::consts::ARCH.try_into();
     let arch = arch.map_err(|error| format!("the filter of system calls: {error}"))?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error as u32), arch);
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(error as u32),
+        arch,
+    );
     let program = filter.and_then(TryInto::try_into);
     program.map_err(|error| format!("the filter of system calls: {error}"))
 }

@@ -34,10 +34,16 @@ pub fn main(spec: &Spec) -> ExitCode {
 
 fn become_program(spec: &Spec) -> Result<std::convert::Infallible, String> {
     let full = spec.isolation == Isolation::Full;
-    SigSet::all().thread_unblock().map_err(|error| format!("signals: {error}"))?;
+    SigSet::all()
+        .thread_unblock()
+        .map_err(|error| format!("signals: {error}"))?;
     if full {
         // Of the old view, for what is left to be said of users.
-        let proc = open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        let proc = open(
+            "/proc",
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        );
         let proc = proc.map_err(|error| format!("/proc: {error}"))?;
         view::make(&spec.view, spec.limits.disk)?;
         drop_user(&proc)?;
@@ -72,7 +78,12 @@ fn drop_user(proc: &OwnedFd) -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| format!("a second namespace of users: {error}"))?;
     let write = |file: &str, text: String| {
         let path = format!("self/{file}");
-        let opened = openat(proc, path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let opened = openat(
+            proc,
+            path.as_str(),
+            OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        );
         let opened = opened.map_err(|error| format!("{file}: {error}"))?;
         let written = std::fs::File::from(opened).write_all(text.as_bytes());
         written.map_err(|error| format!("{file} of the second namespace: {error}"))

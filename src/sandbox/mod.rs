@@ -19,9 +19,9 @@ mod start;
 #[cfg(target_os = "linux")]
 mod view;
 
-pub use spec::{Ended, Isolation, Limits, SandboxError, Spec};
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{Running, start};
+pub use spec::{Ended, Isolation, Limits, SandboxError, Spec};
 #[cfg(target_os = "linux")]
 pub use start::{Running, start};
 
@@ -43,7 +43,11 @@ pub fn main() -> Option<std::process::ExitCode> {
     {
         let spec = spec.and_then(|spec| serde_json::from_str::<Spec>(&spec).ok())?;
         let outside = first == OUTSIDE;
-        Some(if outside { enter::main(&spec) } else { inside::main(&spec) })
+        Some(if outside {
+            enter::main(&spec)
+        } else {
+            inside::main(&spec)
+        })
     }
     #[cfg(not(target_os = "linux"))]
     {

@@ -37,7 +37,10 @@ pub fn start(spec: &Spec) -> Result<Running, SandboxError> {
     let argument = serde_json::to_string(spec).expect("a spec is plain data");
     let mut outside = Command::new("/proc/self/exe");
     outside.args([super::OUTSIDE, &argument]).env_clear();
-    let pipes = outside.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let pipes = outside
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = pipes.spawn().map_err(SandboxError::Start)?;
     let (input, output, status) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(output), Some(status)) = (output, status) else {

@@ -26,7 +26,10 @@ pub fn make(view: &[PathBuf], disk: u64) -> Result<(), String> {
     };
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).map_err(of("private mounts"))?;
     let clear = |place: &&&str| Path::new(place).is_dir() && !view.iter().any(|path| path.starts_with(place));
-    let root = PLACES.iter().find(clear).ok_or("no directory to build the view on")?;
+    let root = PLACES
+        .iter()
+        .find(clear)
+        .ok_or("no directory to build the view on")?;
     let root = Path::new(root);
     memory(root, 1 << 20).map_err(of("a tmpfs"))?;
     let mounted = mount_points()?;
@@ -49,7 +52,8 @@ pub fn make(view: &[PathBuf], disk: u64) -> Result<(), String> {
     pivot_root(".", ".").map_err(of("pivot_root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(of("the old root"))?;
     chdir("/").map_err(of("chdir"))?;
-    let fixed = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let fixed =
+        MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(NONE, "/", NONE, fixed, NONE).map_err(of("a root that cannot be written"))
 }
 
@@ -86,7 +90,9 @@ fn show(path: &Path, root: &Path, mounted: &[PathBuf]) -> Result<(), String> {
     let of = |error: nix::Error| format!("{} in the view: {error}", path.display());
     mount(Some(path), &to, NONE, bind, NONE).map_err(of)?;
     // What is mounted below it came along, and each is made read-only by itself.
-    let below = mounted.iter().filter(|point| point.starts_with(path) && *point != path);
+    let below = mounted
+        .iter()
+        .filter(|point| point.starts_with(path) && *point != path);
     for point in below.map(PathBuf::as_path).chain([path]) {
         read_only(&root.join(point.strip_prefix("/").unwrap_or(point))).map_err(of)?;
     }
@@ -96,7 +102,8 @@ fn show(path: &Path, root: &Path, mounted: &[PathBuf]) -> Result<(), String> {
 /// Keeps what is forbidden there already: it cannot be allowed again from within.
 fn read_only(point: &Path) -> nix::Result<()> {
     let has = statvfs(point)?.flags();
-    let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let mut flags =
+        MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let pairs = [
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
         (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
@@ -112,6 +119,10 @@ fn read_only(point: &Path) -> nix::Result<()> {
 /// Where something is mounted.
 fn mount_points() -> Result<Vec<PathBuf>, String> {
     let text = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mountinfo: {error}"))?;
-    let point = |line: &str| line.split(' ').nth(4).map(|point| PathBuf::from(point.replace("\\040", " ")));
+    let point = |line: &str| {
+        line.split(' ')
+            .nth(4)
+            .map(|point| PathBuf::from(point.replace("\\040", " ")))
+    };
     Ok(text.lines().filter_map(point).collect())
 }

@@ -108,7 +108,10 @@ impl CodeProblem {
 
     /// The program that a completion is ([`program::of_completion`]).
     pub fn program(&self, completion: &str) -> String {
-        let head = self.entry_point.as_deref().map(|entry| (self.prompt.as_str(), entry));
+        let head = self
+            .entry_point
+            .as_deref()
+            .map(|entry| (self.prompt.as_str(), entry));
         program::of_completion(head, completion)
     }
 }
@@ -166,7 +169,10 @@ mod tests {
         let problems = load_code(&path).unwrap();
         assert_eq!(problems[0].id, "T/0");
         assert_eq!(problems[0].reference(), "def f(x):\n    return x");
-        assert_eq!(problems[0].tests, ["def check(c):\n    assert c(1) == 1\n\ncheck(f)"]);
+        assert_eq!(
+            problems[0].tests,
+            ["def check(c):\n    assert c(1) == 1\n\ncheck(f)"]
+        );
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         let error = load_code(&path).unwrap_err().to_string();
         assert!(error.contains("not a whole gzip file"), "{error}");
@@ -179,7 +185,10 @@ mod tests {
         );
         std::fs::write(&path, [ROW, ROW].join("\n")).unwrap();
         let error = load_code(&path).unwrap_err().to_string();
-        assert!(error.contains("h.jsonl:2: another problem is called `T/0`"), "{error}");
+        assert!(
+            error.contains("h.jsonl:2: another problem is called `T/0`"),
+            "{error}"
+        );
     }
 
     #[test]

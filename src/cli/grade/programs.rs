@@ -95,7 +95,10 @@ pub fn run(suite: &str, completions: &Path, args: &GradeArgs) -> Result<()> {
 /// The completions of a file, each with its problem.
 fn jobs<'a>(path: &Path, problems: &HashMap<&str, &'a CodeProblem>) -> Result<Vec<Job<'a>>> {
     let text = read_input(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let jobs = lines.map(|(at, line)| {
         let place = format!("{}:{}", path.display(), at + 1);
         let row: Map<String, Value> = serde_json::from_str(line)
@@ -128,7 +131,9 @@ fn summary<'a>(suite: &'a str, verdicts: Vec<Judged<'a>>, secs: f64) -> Output<'
         of.0 += usize::from(verdict.outcome.passed);
         of.1 += 1;
     }
-    let shares = by_problem.values().map(|(passed, all)| *passed as f64 / *all as f64);
+    let shares = by_problem
+        .values()
+        .map(|(passed, all)| *passed as f64 / *all as f64);
     Output {
         suite,
         programs: verdicts.len(),
@@ -144,9 +149,18 @@ fn summary<'a>(suite: &'a str, verdicts: Vec<Judged<'a>>, secs: f64) -> Output<'
 fn in_words(output: &Output) -> String {
     let mut lines = vec![format!(
         "{}: {} of {} programs pass their tests; pass@1 {:.4} of {} problems; {:.0} programs/s",
-        output.suite, output.passed, output.programs, output.pass_at_1, output.problems, output.programs_per_sec
+        output.suite,
+        output.passed,
+        output.programs,
+        output.pass_at_1,
+        output.problems,
+        output.programs_per_sec
     )];
-    let failed: Vec<_> = output.verdicts.iter().filter(|verdict| !verdict.outcome.passed).collect();
+    let failed: Vec<_> = output
+        .verdicts
+        .iter()
+        .filter(|verdict| !verdict.outcome.passed)
+        .collect();
     for verdict in failed.iter().take(SHOWN) {
         let outcome = &verdict.outcome;
         lines.push(format!(
