@@ -270,7 +270,7 @@ fn loops_end() {
 #[test]
 fn memory_and_output_end() {
     let why = fails("    a = []\n    while True: a.append(bytearray(1 << 24))\n");
-    assert!(why.is_none_or(|why| why.contains("MemoryError")));
+    assert!(why.is_none_or(|why| why.contains("MemoryError") || why.contains("timed out")));
     fails("    while True: print('x' * 1000)\n");
     fails(
         "    import os\n    while True:\n        for fd in range(3, 10):\n            try: os.write(fd, b'x' * 1000)\n            except OSError: pass\n",

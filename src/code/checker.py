@@ -219,7 +219,7 @@ def run(job):
                 passed += not state["dead"]
             except Exception as error:
                 first = first or state["at"] or f"{type(error).__name__}: {error}".rstrip(": ")
-                first += f" in {test.strip()}" if len(test) < 200 and " in " not in first else ""
+                first += f" in {test.strip()}" if len(test) < 200 and "\n" not in test and " in " not in first else ""
     except Dead as error:
         first = first or str(error)
     except Exception as error:

@@ -85,7 +85,7 @@ impl Code {
     ///
     /// # Errors
     /// A problem has no tests, or the sandbox fails.
-    pub fn scores(&self, judge: &Judge, cases: &[Case<'_>]) -> Result<Vec<Score>, RewardError> {
+    pub(super) fn scores(&self, judge: &Judge, cases: &[Case<'_>]) -> Result<Vec<Score>, RewardError> {
         let problems = cases.iter().map(|case| tests(&case.group.problem));
         let problems = problems.collect::<Result<Vec<_>, _>>()?;
         let whole = cases.iter().zip(&problems).filter(|(case, _)| !case.unfinished);
