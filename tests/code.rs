@@ -410,7 +410,16 @@ fn whole_suites() {
             let suite = format!("{suite}={}", file.display());
             let output = gcpo(
                 dir.path(),
-                &["grade", "--suite", &suite, "--completions", "c.jsonl", "--json"],
+                &[
+                    "grade",
+                    "--suite",
+                    &suite,
+                    "--completions",
+                    "c.jsonl", // One of MBPP's own takes long.
+                    "--timeout",
+                    "30",
+                    "--json",
+                ],
             );
             let found: Value = serde_json::from_slice(&output.stdout).unwrap();
             let expected = if right { problems.len() } else { 0 };
