@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod code;
 pub mod config;
 pub mod console;
 pub mod curve;
@@ -24,6 +25,7 @@ pub mod reward;
 pub mod rollout;
 pub mod run;
 pub mod sample;
+pub mod sandbox;
 pub mod search;
 pub mod section;
 pub mod show;

@@ -11,6 +11,7 @@ pub mod grade;
 mod jinja;
 mod nearest;
 mod problem;
+pub mod program;
 pub mod prompt;
 mod solution;
 #[cfg(test)]

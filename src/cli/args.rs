@@ -368,7 +368,7 @@ pub struct MergeArgs {
 
 /// `gcpo grade`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["gold", "cases"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["gold", "cases", "suite"]))]
 pub struct GradeArgs {
     /// The gold answer, bare, in \boxed{} or behind ####
     #[arg(long, value_name = "TEXT", requires = "pred", allow_hyphen_values = true)]
@@ -385,6 +385,24 @@ pub struct GradeArgs {
     /// Labelled cases, one `{"gold": …, "pred": …, "equal": …}` a line
     #[arg(long, value_name = "FILE.jsonl")]
     pub cases: Option<PathBuf>,
+    /// A suite whose answers are programs, humaneval=FILE or mbpp=FILE, by whose tests --completions are run in a sandbox
+    #[arg(long, value_name = "NAME=FILE", requires = "completions", conflicts_with_all = ["gold", "cases"])]
+    pub suite: Option<String>,
+    /// What to run, one `{"id": …, "completion": …}` a line
+    #[arg(long, value_name = "FILE.jsonl", requires = "suite")]
+    pub completions: Option<PathBuf>,
+    /// The Python that runs programs
+    #[arg(long, value_name = "PROGRAM", default_value = "python3", requires = "suite")]
+    pub python: String,
+    /// Seconds of the processor for each program
+    #[arg(long, value_name = "SECS", default_value_t = 3.0, requires = "suite")]
+    pub timeout: f64,
+    /// Memory of each program
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", requires = "suite")]
+    pub memory: ByteSize,
+    /// What is hidden from programs: full, or partial where the system does not allow it (docs/code.md)
+    #[arg(long, value_name = "HOW", default_value = "full", value_parser = ["full", "partial"], requires = "suite")]
+    pub isolation: String,
     /// Take numbers only, as the quickstart does
     #[arg(long)]
     pub numbers: bool,

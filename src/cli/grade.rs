@@ -1,5 +1,7 @@
 //! `gcpo grade`: whether an answer is right, and why; or how a grader does on labelled cases.
 
+mod programs;
+
 use anyhow::{Context as _, Result};
 use gcpo_data::grade::cases::{self, CasesReport};
 use gcpo_data::{Grader, Rule, Verdict};
@@ -27,6 +29,9 @@ struct Explained<'a> {
 /// # Errors
 /// The gold answer cannot be checked against; the file cannot be read, or a line of it is no case.
 pub fn run(args: &GradeArgs) -> Result<()> {
+    if let (Some(suite), Some(completions)) = (&args.suite, &args.completions) {
+        return programs::run(suite, completions, args);
+    }
     let grader = if args.numbers {
         Grader::new()
     } else {

@@ -165,9 +165,11 @@ impl Check for EvalSuite {
                 return impossible(
                     "name",
                     format!(
-                        "the answers of {name:?} are programs, which must be run to be graded, and this program runs none"
+                        "the answers of {name:?} are programs, which must be run to be graded, and `gcpo eval` runs none"
                     ),
-                    "sample with `gcpo generate`, and run what gcpo_data::dataset::CodeProblem puts together where it can do no harm",
+                    format!(
+                        "sample with `gcpo generate`, and run its completions by `gcpo grade --suite {name}=FILE --completions FILE.jsonl`"
+                    ),
                 );
             }
             (None, Err(error)) => {

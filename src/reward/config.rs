@@ -4,6 +4,7 @@ use gcpo_data::Rule;
 
 use super::LARGEST;
 use super::accuracy::{Accuracy, AccuracyDraft};
+use super::code::{Code, CodeDraft};
 use super::command::{Command, CommandDraft};
 use super::format::{Format, FormatDraft};
 use super::length::{Curve, Length, LengthDraft};
@@ -114,6 +115,8 @@ variants! {
         Command = "command" of CommandDraft(),
         /// What a Python function says.
         Python = "python" of PythonDraft(),
+        /// Whether its program passes tests.
+        Code = "code" of CodeDraft(),
         /// What a reward model says.
         ModelReward = "model" of ModelRewardDraft(),
     }

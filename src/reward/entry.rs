@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::code::Code;
 use super::command::Program;
 use super::model::{self, ModelReward};
 use super::python::Worker;
 use super::{Case, RewardConfig, RewardError, RewardKind};
+use crate::code::Judge;
 use crate::group::Score;
 use crate::policy::{Scorer, ScorerError};
 
@@ -22,6 +24,7 @@ pub struct Entry {
 #[derive(Debug)]
 enum Outside {
     Nothing,
+    Code(Code, Box<Judge>),
     Program(Box<Program>),
     Python(Box<Worker>),
     Model(ModelReward, Box<Scorer>),
@@ -48,6 +51,7 @@ impl Entry {
         let label = &config.label;
         let outside = match &config.kind {
             RewardKind::Command(command) => Outside::Program(Box::new(Program::start(command, label)?)),
+            RewardKind::Code(code) => Outside::Code(code.clone(), Box::new(code.judge()?)),
             RewardKind::Python(python) => Outside::Python(Box::new(Worker::start(python, label)?)),
             RewardKind::ModelReward(model) => {
                 let opened = open(model).map_err(|source| RewardError::Scorer {
@@ -65,6 +69,11 @@ impl Entry {
         })
     }
 
+    /// Whether it runs the tests of problems.
+    pub fn runs_tests(&self) -> bool {
+        matches!(self.outside, Outside::Code(..))
+    }
+
     /// Its function, if it is one.
     pub fn function(&mut self) -> Option<&mut Worker> {
         match &mut self.outside {
@@ -79,7 +88,7 @@ impl Entry {
     /// It has ended.
     pub fn check(&mut self) -> Result<(), RewardError> {
         match &mut self.outside {
-            Outside::Nothing | Outside::Model(..) => Ok(()),
+            Outside::Nothing | Outside::Model(..) | Outside::Code(..) => Ok(()),
             Outside::Program(program) => Ok(program.check()?),
             Outside::Python(worker) => Ok(worker.check()?),
         }
@@ -101,6 +110,7 @@ impl Entry {
         let (scores, measured) = match &mut self.outside {
             Outside::Program(program) => program.ask(cases, step)?,
             Outside::Python(worker) => worker.judged()?,
+            Outside::Code(config, judge) => (config.scores(judge, cases)?, Vec::new()),
             Outside::Model(config, scorer) => (
                 model::scores(config, scorer, &self.config.label, cases)?,
                 Vec::new(),

@@ -3,6 +3,8 @@
 use gcpo_data::GradeError;
 use thiserror::Error;
 
+use crate::code::CodeError;
+
 use super::{ProgramError, PythonError};
 use crate::policy::ScorerError;
 
@@ -43,6 +45,17 @@ pub enum RewardError {
         /// What is wrong with it.
         source: GradeError,
     },
+    /// A problem whose program is to be tested has no tests.
+    #[error("problem {problem}: the reward \"code\" runs tests, and its row has none: {reason}")]
+    NoTests {
+        /// The problem.
+        problem: String,
+        /// What its row lacks.
+        reason: String,
+    },
+    /// Programs cannot be judged.
+    #[error(transparent)]
+    Code(#[from] CodeError),
     /// A program failed.
     #[error(transparent)]
     Program(#[from] ProgramError),

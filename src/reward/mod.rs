@@ -3,6 +3,7 @@
 //! `p` prompts of a step, `g` candidates of a prompt.
 
 mod accuracy;
+mod code;
 mod command;
 mod config;
 mod entry;
@@ -151,6 +152,11 @@ impl Reward {
     /// # Errors
     /// A function takes other arguments than it is given.
     pub fn expect(&mut self, problems: &[Problem], ahead: Ahead) -> Result<(), RewardError> {
+        if self.parts.iter().any(Entry::runs_tests) {
+            problems
+                .iter()
+                .try_for_each(|problem| code::tests(problem).map(drop))?;
+        }
         let mut functions = self.functions();
         Ok(functions.try_for_each(|function| function.expect(problems, ahead))?)
     }
@@ -328,9 +334,10 @@ impl Reward {
                 RewardKind::Repetition(repetition) => {
                     each(&|case, _| repetition.value(case.candidate.tokens()))
                 }
-                RewardKind::Command(_) | RewardKind::Python(_) | RewardKind::ModelReward(_) => {
-                    part.ask_outside(cases, step)?
-                }
+                RewardKind::Code(_)
+                | RewardKind::Command(_)
+                | RewardKind::Python(_)
+                | RewardKind::ModelReward(_) => part.ask_outside(cases, step)?,
             });
         }
         Ok(found)

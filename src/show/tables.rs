@@ -119,17 +119,16 @@ pub fn evaluations(runs: &[Seen]) -> String {
                 .pass_at_k
                 .get(&report.samples)
                 .filter(|_| report.samples > 1);
-            let interval = report
-                .interval
-                .map(|[low, high]| format!("{low:.4} to {high:.4}"));
             rows.push(vec![
                 named(at, run),
                 escaped(evaluated.step()),
                 escaped(&report.suite),
                 report.problems.to_string(),
                 report.samples.to_string(),
-                report.pass_at_1.map_or_else(String::new, estimate),
-                interval.unwrap_or_default(),
+                report.pass_at_1.map_or_else(|| cell(None, 4), estimate),
+                report
+                    .interval
+                    .map_or_else(|| cell(None, 4), |[low, high]| format!("{low:.4} to {high:.4}")),
                 cell(at_k.map(|of| of.mean), 4),
                 cell(report.majority.map(|of| of.mean), 4),
                 cell(report.candidates.map(|of| of.mean), 4),

@@ -13,11 +13,13 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 28] = [
+const FLOW: [&str; 30] = [
     "section",
     "console",
     "curve",
     "stream",
+    "sandbox",
+    "code",
     "objective",
     "run",
     "rollout",

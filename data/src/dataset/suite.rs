@@ -33,7 +33,7 @@ impl Suite {
     /// pass@1 and does not say of how many samples. With 16, the standard error that is due to sampling alone is below
     /// 0.023 on 30 problems.
     #[rustfmt::skip]
-    pub const NAMED: [Suite; 10] = [
+    pub const NAMED: [Suite; 11] = [
         suite("aime24",        Answers::Mathematics("aime"),          16, true,  Some("hf://datasets/HuggingFaceH4/aime_2024/data/train-00000-of-00001.parquet"), "HuggingFaceH4/aime_2024 on the Hugging Face hub, or QwenLM/Qwen2.5-Math on GitHub, evaluation/data/aime24/test.jsonl"),
         suite("aime25",        Answers::Mathematics("aime"),          16, true,  Some("hf://datasets/math-ai/aime25/test.jsonl"),                                 "math-ai/aime25 on the Hugging Face hub, or QwenLM/QwQ on GitHub, eval/data/aime25.jsonl"),
         suite("amc23",         Answers::Mathematics("amc"),           16, true,  Some("hf://datasets/math-ai/amc23/test-00000-of-00001.parquet"),                 "math-ai/amc23 on the Hugging Face hub, or QwenLM/Qwen2.5-Math on GitHub, evaluation/data/amc23/test.jsonl"),
@@ -44,6 +44,7 @@ impl Suite {
         suite("svamp",         Answers::Mathematics("svamp"),          1, false, Some("hf://datasets/ChilleD/SVAMP/test.json"),                                   "ChilleD/SVAMP on the Hugging Face hub (its 300 for testing), or arkilpatel/SVAMP on GitHub, SVAMP.json (all 1,000)"),
         suite("mawps",         Answers::Mathematics("mawps"),          1, false, None,                                                                            "QwenLM/Qwen2.5-Math on GitHub, evaluation/data/mawps/test.jsonl"),
         suite("humaneval",     Answers::Programs,                      1, true,  None,                                                                            "openai/human-eval on GitHub, data/HumanEval.jsonl.gz"),
+        suite("mbpp",          Answers::Programs,                      1, false, None,                                                                            "google-research/google-research on GitHub, mbpp/mbpp.jsonl"),
     ];
 
     /// The suite of this name.
