@@ -84,7 +84,7 @@ fn a_wrong_reward_names_its_line() {
         (
             "[[reward]]\nname = \"acuracy\"",
             "configs/a.toml:10: `reward.2.name`: \"acuracy\" is not one of its values; did you mean \"accuracy\"? \
-             It takes \"accuracy\", \"format\", \"length\", \"repetition\", \"command\", \"python\", \"model\"",
+             It takes \"accuracy\", \"format\", \"length\", \"repetition\", \"command\", \"python\", \"code\", \"model\"",
         ),
         (
             "[[reward]]\nname = \"repetition\"\nngram_sise = 3",
