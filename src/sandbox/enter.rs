@@ -22,7 +22,7 @@ const TURN: Duration = Duration::from_secs(10);
 /// Runs the program and writes how it ended to standard error, which whoever started this reads. Standard input and output are the
 /// program's.
 pub fn main(spec: &Spec) -> ExitCode {
-    let ended = run(spec).unwrap_or_else(|error| Ended::Failed(error));
+    let ended = run(spec).unwrap_or_else(Ended::Failed);
     let line = serde_json::to_string(&ended).unwrap_or_default();
     // Nobody is there to be told of an error.
     let _ = writeln!(std::io::stderr(), "{line}");
