@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use bytesize::ByteSize;
 use gcpo_data::Problem;
 use gcpo_model::checkpoint;
+use gcpo_model::config::ModelConfig;
 use gcpo_model::device::{Opened, is_processor};
 use indicatif::HumanCount;
 use toml::Value as Toml;
@@ -17,14 +18,13 @@ use super::plan::of_run;
 use super::run::{open_device, print_line};
 use crate::config::{Config, Draft};
 use crate::plan::Plan;
-use crate::policy::{ModelPath, PromptStyle, open};
+use crate::policy::{ModelPath, Policy, PromptStyle, open};
 use crate::section::Value as _;
 
 /// Problems whose lengths are measured.
 const MEASURED: usize = 200;
 /// Tokens of a completion where no worked solution says how long one is.
 const COMPLETION: usize = 512;
-
 /// Candidates of a problem.
 const CANDIDATES: usize = 4;
 /// Room for what the prompts of integration and projection say around the candidates, in tokens.
@@ -76,13 +76,21 @@ pub fn run(args: &InitArgs) -> Result<()> {
     }
     let dtype = open::own_dtype(&ModelPath::Dir(args.model.clone()))?;
     let opened = open_device(&args.device.device, dtype)?;
-    let found = look(args, &opened)?;
+    let (found, policy, network) = look(args, &opened)?;
     check_golds(args, &found.problems)?;
     let mut chosen = None;
     for fit in FITS {
         let text = write(args, &found, fit);
         let config = read(&text, out)?;
-        let plan = planned(&config, &found.problems, &opened)?;
+        let plan = of_run(
+            &config,
+            &network,
+            &policy,
+            &found.problems,
+            None,
+            opened.memory,
+            0,
+        )?;
         let fits = plan.check(&config).is_ok();
         chosen = Some((text, plan, fits));
         if fits {
@@ -111,8 +119,8 @@ fn check_golds(args: &InitArgs, problems: &[Problem]) -> Result<()> {
     );
 }
 
-/// Looks at the checkpoint and the problems.
-fn look(args: &InitArgs, opened: &Opened) -> Result<Found> {
+/// Looks at the checkpoint and the problems; gives the policy but for its network, and what that is, too.
+fn look(args: &InitArgs, opened: &Opened) -> Result<(Found, Policy, ModelConfig)> {
     let described = checkpoint::describe(&args.model)?;
     let path = ModelPath::Dir(args.model.clone());
     let (style, why) = open::prompt_style(&open::tokenizer(&path)?);
@@ -162,7 +170,7 @@ fn look(args: &InitArgs, opened: &Opened) -> Result<Found> {
     };
     let room = network.positions().saturating_sub(beside) / at_once;
     found.completion = asked.min(room).max(1);
-    Ok(found)
+    Ok((found, policy, network))
 }
 
 /// The number that so large a share of numbers is not above.
@@ -178,12 +186,6 @@ fn at(numbers: &[usize], share: f64) -> usize {
 
 fn read(text: &str, out: &Path) -> Result<Config> {
     Ok(Draft::read(text, &out.display().to_string())?.finish()?)
-}
-
-fn planned(config: &Config, problems: &[Problem], opened: &Opened) -> Result<Plan> {
-    let device = opened.device.clone().autodiff();
-    let (policy, network) = open::outline(&config.model, &config.prompts(), &device)?;
-    of_run(config, &network, &policy, problems, None, opened.memory, 0)
 }
 
 /// A path or a text as TOML has it.

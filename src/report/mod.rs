@@ -20,7 +20,7 @@ pub use step::{
     Discarded, Done, Evaluation, RestReport, RlReport, RolloutReport, SftReport, StepReport, Stopwatch,
     Taught,
 };
-pub use table::{columns, grid, summary};
+pub use table::{columns, grid, paired, summary};
 
 /// The live line of a run or a job, on standard error: rewritten in place on a terminal, lines that stay elsewhere.
 pub struct Progress {

@@ -5,6 +5,7 @@ use indicatif::HumanCount;
 
 use super::line::duration;
 use super::{RlReport, RolloutReport, StepReport};
+use crate::eval::report::Difference;
 use crate::projection::Summary;
 
 /// What a run came to, and where things were written (`places`: what, where).
@@ -21,6 +22,25 @@ pub fn summary(steps: &[StepReport], places: &[(&str, String)]) -> String {
             .map(|(what, place)| ((*what).to_owned(), place.clone())),
     );
     columns(&rows)
+}
+
+/// How two evaluations differ, a row a suite below `heads`: the suite, its problems, pass@1 of the first and of the second, the paired
+/// difference, its interval, and on how many problems the second is better and worse.
+pub fn paired(found: &[Difference], heads: [String; 8]) -> String {
+    let mut rows = vec![heads.to_vec()];
+    rows.extend(found.iter().map(|of| {
+        vec![
+            of.suite.clone(),
+            of.problems.to_string(),
+            format!("{:.4}", of.first),
+            format!("{:.4}", of.second),
+            format!("{:+.4} ± {:.4}", of.difference.mean, of.difference.stderr),
+            format!("{:+.4} to {:+.4}", of.interval[0], of.interval[1]),
+            of.better.to_string(),
+            of.worse.to_string(),
+        ]
+    }));
+    grid(&rows)
 }
 
 /// pass@1 before and after.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::evaluations::paired;
 use super::seen::{Seen, differences};
 use crate::eval::report::Difference;
-use crate::report::{duration, grid};
+use crate::report::{self, duration, grid};
 use crate::run::metrics::step_of;
 use crate::sweep::result::RunResult;
 
@@ -227,20 +227,7 @@ impl Comparison {
             "better".to_owned(),
             "worse".to_owned(),
         ];
-        let mut rows = vec![heads.to_vec()];
-        rows.extend(found.iter().map(|of| {
-            vec![
-                of.suite.clone(),
-                of.problems.to_string(),
-                format!("{:.4}", of.first),
-                format!("{:.4}", of.second),
-                format!("{:+.4} ± {:.4}", of.difference.mean, of.difference.stderr),
-                format!("{:+.4} to {:+.4}", of.interval[0], of.interval[1]),
-                of.better.to_string(),
-                of.worse.to_string(),
-            ]
-        }));
-        Some(grid(&rows))
+        Some(report::paired(found, heads))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::eval::report::{Breakdown, Difference, Mean, SuiteReport};
 use crate::eval::stats::Estimate;
-use crate::report::grid;
+use crate::report::{grid, paired};
 
 fn estimate(of: Estimate) -> String {
     format!("{:.4} ± {:.4}", of.mean, of.stderr)
@@ -142,18 +142,5 @@ pub fn differences(found: &[Difference]) -> String {
         "better",
         "worse",
     ];
-    let mut rows = vec![heads.map(str::to_owned).to_vec()];
-    rows.extend(found.iter().map(|of| {
-        vec![
-            of.suite.clone(),
-            of.problems.to_string(),
-            format!("{:.4}", of.first),
-            format!("{:.4}", of.second),
-            format!("{:+.4} ± {:.4}", of.difference.mean, of.difference.stderr),
-            format!("{:+.4} to {:+.4}", of.interval[0], of.interval[1]),
-            of.better.to_string(),
-            of.worse.to_string(),
-        ]
-    }));
-    grid(&rows)
+    paired(found, heads.map(str::to_owned))
 }
