@@ -263,7 +263,15 @@ def formula(batch, options):
         s = torch.exp(((logp - old) * mask).sum(1) / lengths).detach()[:, None] * torch.exp(logp - logp.detach())
         value = clip(s, 3e-4, 4e-4, advantage[:, None])
     else:  # REINFORCE++, and other estimators with GRPO
-        if name == "reinforce_pp":
+        if name == "reinforce_pp" and options.get("use_kl_in_reward"):
+            # A_t = r − β Σ_{i ≥ t} KL(i), normalised over the tokens of the batch.
+            own = ref - old
+            own = {"k1": -own, "k2": own**2 / 2, "k3": torch.exp(own) - own - 1}[estimator or "k1"] * mask
+            to_come = own.flip(1).cumsum(1).flip(1)
+            returns = (rewards[:, None] - beta * to_come)
+            counted = returns[mask.bool()]
+            advantage = torch.where(mask.bool(), (returns - counted.mean()) / (counted.std() + 1e-4), 0.0)
+        elif name == "reinforce_pp":
             advantage = (rewards - torch.nanmean(rewards)) / (nanstd(rewards) + 1e-4)
         elif name == "reinforce_pp_baseline":
             advantage = rewards - mean
@@ -276,10 +284,11 @@ def formula(batch, options):
                 mean = torch.nanmean(rewards.view(-1, N), 1).repeat_interleave(N)
             advantage = (rewards - mean) / (nanstd(rewards.view(-1, N), 1).repeat_interleave(N) + 1e-4)
         advantage = torch.nan_to_num(advantage)
-        value = clip(torch.exp(logp - old), 0.2, 0.2, advantage[:, None])
+        advantage = advantage if advantage.ndim == 2 else advantage[:, None]
+        value = clip(torch.exp(logp - old), 0.2, 0.2, advantage)
     if beta and not options.get("use_kl_in_reward"):
         value = value - beta * kls[estimator or ("k2" if name.startswith("reinforce") else "k3")]
-    return finish({"advantage": advantage.tolist()}, -per_sequence(value), (logp, f64(0.0)), {})
+    return finish({"advantage": advantage.flatten().tolist()}, -per_sequence(value), (logp, f64(0.0)), {})
 
 
 def causal(batch, options):
@@ -332,7 +341,9 @@ def row_cases():
     for name in ["reinforce_pp", "reinforce_pp_baseline"]:
         yield formula, {"name": name}
         yield formula, {"name": name, "beta": 0.04}
+    yield formula, {"name": "reinforce_pp", "beta": 0.04, "use_kl_in_reward": True}
     for estimator in ["k1", "k2", "k3"]:
+        yield formula, {"name": "reinforce_pp", "beta": 0.4, "kl_estimator": estimator, "use_kl_in_reward": True}
         yield formula, {"name": "grpo", "beta": 0.04, "kl_estimator": estimator}
         yield formula, {"name": "grpo", "beta": 0.04, "kl_estimator": estimator, "use_kl_in_reward": True}
     for base in ["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo"]:

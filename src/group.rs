@@ -53,6 +53,8 @@ pub struct Candidate {
     pub upsilon: Option<f64>,
     /// `B_i`, or `A_i`: its weight in the policy gradient (eq. 8); none before it is weighed, and where it is left out of the loss.
     pub weight: Option<f64>,
+    /// `[t]`: the same of each of its tokens, where these have weights of their own, and `weight` is their mean.
+    pub token_weights: Option<Vec<f32>>,
     /// What the κ term needs, where there is one.
     pub collider: Option<Collider>,
     /// `[t]`: log-probabilities of its tokens under the reference model, in nats, where there is one.
@@ -171,6 +173,7 @@ impl Candidate {
             reward: None,
             upsilon: None,
             weight: None,
+            token_weights: None,
             collider: None,
             logp_ref: None,
             logp_trainer: None,

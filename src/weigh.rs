@@ -13,7 +13,7 @@ use crate::rollout::Finish;
 ///
 /// Candidates without a reward get no weight, and count for no advantage. Those that were cut at the longest length get none
 /// where the objective says so; their rewards count as any other. Where the objective subtracts a KL from the rewards, the candidates
-/// have been scored by the reference model.
+/// have been scored by the reference model. Where each token has a weight of its own, the candidate's is their mean.
 ///
 /// # Errors
 /// [`ObjectiveError`] if the objective needs what was not projected.
@@ -23,6 +23,9 @@ pub fn weigh(
     weights: &[f64],
     device: &Device,
 ) -> Result<(), ObjectiveError> {
+    if objective.weighs_tokens() {
+        return weigh_tokens(groups, objective, device);
+    }
     let (p, g) = (
         groups.len(),
         groups.first().map_or(0, |group| group.candidates.len()),
@@ -30,7 +33,10 @@ pub fn weigh(
     let table = |flat: Vec<f64>| Tensor::<2>::from_data(TensorData::new(flat, [p, g]), device);
     let penalised = |candidate: &Candidate| {
         let kl = match &candidate.logp_ref {
-            Some(logp_ref) => objective.kl_penalty(&candidate.completion.logp, logp_ref),
+            Some(logp_ref) => {
+                let to_come = objective.kl_to_come(&candidate.completion.logp, logp_ref);
+                to_come.first().copied().unwrap_or(0.0)
+            }
             None => 0.0,
         };
         candidate.reward.map(|reward| reward - kl)
@@ -67,8 +73,52 @@ pub fn weigh(
     let found = found.try_into_vec::<f64>().expect("converted to f64");
     let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
     for (candidate, weight) in candidates.zip(found) {
-        let cut = objective.mask_truncated && candidate.completion.finish == Finish::Length;
-        candidate.weight = (candidate.reward.is_some() && !cut).then_some(weight);
+        candidate.weight = is_in_loss(candidate, objective).then_some(weight);
+    }
+    Ok(())
+}
+
+fn is_in_loss(candidate: &Candidate, objective: &Objective) -> bool {
+    let cut = objective.mask_truncated && candidate.completion.finish == Finish::Length;
+    candidate.reward.is_some() && !cut
+}
+
+/// The same where each token has a weight of its own.
+fn weigh_tokens(groups: &mut [Group], objective: &Objective, device: &Device) -> Result<(), ObjectiveError> {
+    let candidates = || groups.iter().flat_map(|group| &group.candidates);
+    let t = candidates().map(|candidate| candidate.tokens().len()).max();
+    let (b, t) = (candidates().count(), t.unwrap_or(0));
+    let (mut returns, mut keep) = (Vec::with_capacity(b * t), Vec::with_capacity(b * t));
+    for (row, candidate) in candidates().enumerate() {
+        if let Some(reward) = candidate.reward {
+            let logp_ref = candidate
+                .logp_ref
+                .as_deref()
+                .ok_or(ObjectiveError::MissingInput {
+                    objective: objective.name,
+                    input: "the reference model's log-probabilities",
+                    because: "the KL in the reward",
+                })?;
+            let to_come = objective.kl_to_come(&candidate.completion.logp, logp_ref);
+            returns.extend(to_come.into_iter().map(|kl| reward - kl));
+        }
+        keep.resize(returns.len(), true);
+        returns.resize((row + 1) * t, 0.0);
+        keep.resize((row + 1) * t, false);
+    }
+    let return_bt = Tensor::from_data(TensorData::new(returns, [b, t]), device);
+    let keep_bt = Tensor::from_data(TensorData::new(keep, [b, t]), device);
+    let weight_bt = objective.weigh_tokens(return_bt, keep_bt)?.into_data();
+    let found = weight_bt.convert::<f32>().try_into_vec::<f32>();
+    let found = found.expect("converted to f32");
+    let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
+    for (candidate, row) in candidates.zip(found.chunks(t.max(1))) {
+        if is_in_loss(candidate, objective) {
+            let row = &row[..candidate.tokens().len()];
+            let sum: f64 = row.iter().map(|&weight| f64::from(weight)).sum();
+            candidate.weight = Some(sum / row.len().max(1) as f64);
+            candidate.token_weights = Some(row.to_vec());
+        }
     }
     Ok(())
 }

@@ -189,7 +189,7 @@ fn check(place: &str, case: &Case, dtype: DType, tolerance: f64) {
     report.close("b", &values(b_pg.clone()), &expect.b);
     report.close_kept("pi_ref", &values(on.pi_ref_bt()), &expect.pi_ref);
 
-    let whole = run(&on, b_pg.clone().reshape([case.n]), on.keep_bt());
+    let whole = run(&on, b_pg.clone().reshape([case.n, 1]), on.keep_bt());
     report.close("loss", &[whole.loss], &[expect.loss]);
     report.close("loss metric", &[whole.metrics.loss], &[expect.loss]);
     report.close("grad_logp", &whole.grad_logp, &expect.grad_logp.concat());
@@ -208,7 +208,7 @@ fn check(place: &str, case: &Case, dtype: DType, tolerance: f64) {
             only[row * width + t] = true;
             let only = TensorData::new(only, [case.n, width]);
             let only_bt = Tensor::from_data(only, &on.device);
-            let metrics = run(&on, b_pg.clone().reshape([case.n]), only_bt).metrics;
+            let metrics = run(&on, b_pg.clone().reshape([case.n, 1]), only_bt).metrics;
             let place = format!("[{row}][{t}]");
             let kl = [metrics.kl_ref().unwrap()];
             report.close(&format!("kl{place}"), &kl, &[expect.kl[row][t]]);
@@ -226,7 +226,7 @@ struct Ran {
     grad_logp_x: Vec<f64>,
 }
 
-fn run(on: &OnDevice, advantage_b: Tensor<1>, keep_bt: Tensor<2, Bool>) -> Ran {
+fn run(on: &OnDevice, advantage_b1: Tensor<2>, keep_bt: Tensor<2, Bool>) -> Ran {
     let case = on.case;
     let logp_bt = on.grid(&case.logp).autodiff().require_grad();
     let logp_x_bt = on.grid(&case.logp_x).autodiff().require_grad();
@@ -236,7 +236,7 @@ fn run(on: &OnDevice, advantage_b: Tensor<1>, keep_bt: Tensor<2, Bool>) -> Ran {
             logp_x_bt: logp_x_bt.clone(),
             pi_ref_bt: on.pi_ref_bt(),
         }),
-        ..LossInputs::new(logp_bt.clone(), on.grid(&case.logp_old), advantage_b, keep_bt)
+        ..LossInputs::new(logp_bt.clone(), on.grid(&case.logp_old), advantage_b1, keep_bt)
     };
     let totals = BatchTotals::of(case.lengths.iter().copied(), case.logp[0].len());
     let output = on.objective().loss(&inputs, &totals).unwrap();

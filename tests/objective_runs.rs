@@ -87,18 +87,20 @@ fn every_objective_trains() {
 #[test]
 fn the_size_of_a_pass_changes_no_result() {
     let dir = start();
-    // Each by itself: a threshold that two of them move can fall between a token and its copy.
-    let cases = [
-        ("gvpo", None),
-        ("vespo", None),
-        ("dapo", Some("objective.entropy_coef=0.01")),
-        ("dapo", Some("objective.top_entropy_quantile=0.3")),
-        ("dapo", Some("objective.off_policy_mask_threshold=0.01")),
-        ("dapo", Some("objective.vllm_importance_sampling_correction=true")),
+    let options = [
+        "objective.entropy_coef=0.01",
+        "objective.top_entropy_quantile=0.3",
+        "objective.off_policy_mask_threshold=0.01",
+        "objective.vllm_importance_sampling_correction=true",
     ];
-    for (number_of, (name, more)) in cases.into_iter().enumerate() {
+    let each = options.iter().map(std::slice::from_ref);
+    let of_dapo = each.chain([&options[..]]).map(|more| ("dapo", more));
+    let kl_of_tokens = &["objective.beta=0.1", "objective.use_kl_in_reward=true"][..];
+    let others = [("gvpo", &[][..]), ("vespo", &[]), ("reinforce_pp", kl_of_tokens)];
+    let cases = others.into_iter().chain(of_dapo);
+    for (number_of, (name, more)) in cases.enumerate() {
         let name_set = format!("objective={{name=\"{name}\"}}");
-        let sets: Vec<&str> = [name_set.as_str()].into_iter().chain(more).collect();
+        let sets = [&[name_set.as_str()], more].concat();
         let whole = train(dir.path(), &format!("{number_of}-whole"), &sets);
         let parts = train(
             dir.path(),

@@ -66,15 +66,19 @@ impl Batch {
         self.lengths.len()
     }
 
-    /// The weighted sum of the rewards that apply, without what a KL takes from it.
-    fn reward(&self, row: usize, objective: &Objective) -> Option<f64> {
+    /// The weighted sum of the rewards that apply.
+    fn summed(&self, row: usize) -> Option<f64> {
         let parts = self.rewards[row].iter().zip(&self.reward_weights);
         let parts: Vec<f64> = parts
             .filter_map(|(reward, weight)| reward.map(|reward| reward * weight))
             .collect();
+        (!parts.is_empty()).then(|| parts.iter().sum())
+    }
+
+    /// What a KL takes from the reward, as each token sees it.
+    fn kl_to_come(&self, row: usize, objective: &Objective) -> Vec<f64> {
         let kept = ..self.lengths[row];
-        let kl = objective.kl_penalty(&self.logp_old[row][kept], &self.logp_ref[row][kept]);
-        (!parts.is_empty()).then(|| parts.iter().sum::<f64>() - kl)
+        objective.kl_to_come(&self.logp_old[row][kept], &self.logp_ref[row][kept])
     }
 
     /// How many tokens of a row the loss sees.
@@ -139,7 +143,11 @@ impl<'a> On<'a> {
     /// The weights of the rows, by the objective, Υ being the batch's.
     fn weights(&self, objective: &Objective) -> Vec<f64> {
         let rows = self.batch.rows();
-        let rewards: Vec<Option<f64>> = (0..rows).map(|row| self.batch.reward(row, objective)).collect();
+        if objective.weighs_tokens() {
+            return self.token_weights(objective);
+        }
+        let reward = |row| Some(self.batch.summed(row)? - self.batch.kl_to_come(row, objective)[0]);
+        let rewards: Vec<Option<f64>> = (0..rows).map(reward).collect();
         let shape = [rows / N, N];
         let earned_pg = self.flags(rewards.iter().map(Option::is_some).collect(), shape);
         let rewards_pg = self.floats(
@@ -156,6 +164,25 @@ impl<'a> On<'a> {
                 .weigh(rewards_pg, Some(earned_pg), Some(upsilon_pg))
                 .unwrap(),
         )
+    }
+
+    /// The weights of the tokens, where each has its own.
+    fn token_weights(&self, objective: &Objective) -> Vec<f64> {
+        let batch = self.batch;
+        let (rows, width) = (batch.rows(), batch.logp[0].len());
+        let (mut returns, mut keep) = (Vec::new(), Vec::new());
+        for row in 0..rows {
+            if let Some(reward) = batch.summed(row) {
+                let kl = batch.kl_to_come(row, objective);
+                returns.extend(kl.into_iter().map(|kl| reward - kl));
+            }
+            keep.resize(returns.len(), true);
+            returns.resize((row + 1) * width, 7.0);
+            keep.resize((row + 1) * width, false);
+        }
+        let shape = [rows, width];
+        let weights = objective.weigh_tokens(self.floats(returns, shape), self.flags(keep, shape));
+        values(weights.unwrap())
     }
 
     /// Which tokens have the highest entropy, where only these count.
@@ -199,7 +226,7 @@ impl<'a> On<'a> {
             ..LossInputs::new(
                 logp_bt.clone(),
                 self.grid(&batch.logp_old),
-                self.floats(weights.to_vec(), [rows]),
+                self.floats(weights.to_vec(), [rows, weights.len() / rows]),
                 self.flags(keep, [rows, width]),
             )
         };

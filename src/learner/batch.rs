@@ -101,7 +101,7 @@ pub fn micro_batch(
     let logp_trainer_bt = known(|row| row.logp_trainer.as_deref());
     let selected: Option<Vec<&[bool]>> = rows.iter().map(|row| row.selected.as_deref()).collect();
     let weights: Vec<f64> = rows.iter().map(|row| row.weight.unwrap_or(0.0)).collect();
-    let advantage_b = Tensor::from_data(TensorData::new(weights, [rows.len()]), &device);
+    let advantage_b1 = || Tensor::from_data(TensorData::new(weights, [rows.len(), 1]), &device);
     let inputs = LossInputs {
         logp_ref_bt: known(|row| row.logp_ref.as_deref()),
         projected,
@@ -112,7 +112,7 @@ pub fn micro_batch(
         ..LossInputs::new(
             logp_bt,
             logp_trainer_bt.unwrap_or(logp_old_bt),
-            advantage_b,
+            known(|row| row.token_weights.as_deref()).unwrap_or_else(advantage_b1),
             keep_bt,
         )
     };
@@ -173,7 +173,7 @@ mod tests {
             inputs: LossInputs::new(
                 bt([[-1.0, -2.0], [-3.0, -900.0]]),
                 bt([[-1.0, -2.00001], [-2.5, -1.0]]),
-                Tensor::from_floats([0.0, 0.0], &device),
+                Tensor::from_floats([[0.0], [0.0]], &device),
                 keep(&[2, 1], 2, &device),
             ),
             entropy_bt: bt([[0.5, 0.25], [1.0, 7.0]]),

@@ -9,17 +9,48 @@ use super::{Baseline, Objective, ObjectiveError, Scale, Weight};
 pub const ADVANTAGE_EPS: f64 = 1e-4;
 
 impl Objective {
-    /// What is subtracted from the reward of a completion: β times the sum over its tokens of the KL from the reference model to the
-    /// policy that sampled them, in nats. 0 where the KL is in the loss.
-    pub fn kl_penalty<T: Copy + Into<f64>>(&self, logp_old: &[T], logp_ref: &[T]) -> f64 {
-        if self.kl_in_reward() == 0.0 {
-            return 0.0;
-        }
-        let tokens = logp_old.iter().zip(logp_ref);
-        let kl: f64 = tokens
-            .map(|(&old, &of_ref)| self.kl.estimator.of(of_ref.into() - old.into()))
-            .sum();
-        self.kl_in_reward() * kl
+    /// What is subtracted from the reward of a completion, as each of its tokens sees it: β times the sum over this token and those after it
+    /// of the KL from the reference model to the policy that sampled them, in nats. The first is the whole completion's. 0 where the
+    /// KL is in the loss.
+    ///
+    /// # Shapes
+    /// - `logp_old`, `logp_ref`: `[t]`
+    /// - returns `[t]`
+    pub fn kl_to_come<T: Copy + Into<f64>>(&self, logp_old: &[T], logp_ref: &[T]) -> Vec<f64> {
+        let mut penalty = 0.0;
+        let tokens = logp_old.iter().zip(logp_ref).rev();
+        let mut to_come: Vec<f64> = tokens
+            .map(|(&old, &of_ref)| {
+                penalty += self.kl_in_reward() * self.kl.estimator.of(of_ref.into() - old.into());
+                penalty
+            })
+            .collect();
+        to_come.reverse();
+        to_come
+    }
+
+    /// The weight of every token, where each has its own ([`Objective::weighs_tokens`]): `(G − mean G) / (std G + ε_A)` over the tokens of a
+    /// step, `G` the reward of its completion less [`Objective::kl_to_come`] (REINFORCE++, arXiv 2501.03262, as OpenRLHF has it).
+    /// Detached.
+    ///
+    /// # Shapes
+    /// - `return_bt`: `[b, t]`, all completions of the step
+    /// - `keep_bt`: `[b, t]`, true where there is a token, of a completion that has a reward
+    /// - returns `[b, t]`, 0 elsewhere; for [`LossInputs::advantage_br`](super::LossInputs::advantage_br)
+    ///
+    /// # Errors
+    /// [`ObjectiveError::Shape`] where the two do not fit.
+    pub fn weigh_tokens(
+        &self,
+        return_bt: Tensor<2>,
+        keep_bt: Tensor<2, Bool>,
+    ) -> Result<Tensor<2>, ObjectiveError> {
+        shape("keep_bt", &keep_bt.dims(), &return_bt.dims())?;
+        Ok(whiten(
+            return_bt.inner(),
+            keep_bt.inner().bool_not(),
+            self.baseline,
+        ))
     }
 
     /// The weight of every candidate in the loss: its advantage `A` times `Υ`, α or 1
@@ -34,7 +65,7 @@ impl Objective {
     /// - `rewards_pg`: `[p, g]`, all rewards of the step, any float dtype
     /// - `earned_pg`: `[p, g]`, true where there is a reward; none where all are
     /// - `upsilon_pg`: `[p, g]`
-    /// - returns `[p, g]`; reshape to `[p·g]` for [`LossInputs::advantage_b`](super::LossInputs::advantage_b)
+    /// - returns `[p, g]`; reshape to `[p·g, 1]` for [`LossInputs::advantage_br`](super::LossInputs::advantage_br)
     ///
     /// # Errors
     /// [`ObjectiveError::MissingInput`] without an `upsilon_pg` that is needed,

@@ -13,8 +13,8 @@ pub struct LossInputs {
     pub logp_old_bt: Tensor<2>,
     /// The same under the reference model, `[b, t]`. Needed where β is not 0.
     pub logp_ref_bt: Option<Tensor<2>>,
-    /// Each completion's weight, `[b]`, from [`Objective::weigh`].
-    pub advantage_b: Tensor<1>,
+    /// Each completion's weight, `[b, 1]`, from [`Objective::weigh`]; or each token's, `[b, t]`, from [`Objective::weigh_tokens`].
+    pub advantage_br: Tensor<2>,
     /// True where a token belongs to the completion (its EOS included), `[b, t]`; nowhere in a row that is left out of the loss.
     pub keep_bt: Tensor<2, Bool>,
     /// The inputs of the second KL term. Needed where κ is not 0.
@@ -85,14 +85,14 @@ impl LossInputs {
     pub fn new(
         logp_bt: Tensor<2>,
         logp_old_bt: Tensor<2>,
-        advantage_b: Tensor<1>,
+        advantage_br: Tensor<2>,
         keep_bt: Tensor<2, Bool>,
     ) -> Self {
         Self {
             logp_bt,
             logp_old_bt,
             logp_ref_bt: None,
-            advantage_b,
+            advantage_br,
             keep_bt,
             projected: None,
             entropy_bt: None,
@@ -110,7 +110,8 @@ impl LossInputs {
         let bt = |input: &'static str, actual: [usize; 2]| shape(input, &actual, &[b, t]);
         bt("logp_old_bt", self.logp_old_bt.dims())?;
         bt("keep_bt", self.keep_bt.dims())?;
-        shape("advantage_b", &self.advantage_b.dims(), &[b])?;
+        let r = if objective.weighs_tokens() { t } else { 1 };
+        shape("advantage_br", &self.advantage_br.dims(), &[b, r])?;
         if let Some(logp_ref_bt) = &self.logp_ref_bt {
             bt("logp_ref_bt", logp_ref_bt.dims())?;
         } else if objective.kl_in_loss() != 0.0 {

@@ -90,7 +90,7 @@ mod tests {
             ..LossInputs::new(
                 logp_bt.clone(),
                 rows(&OLD),
-                tensor2(&[&ADVANTAGES]).reshape([3]),
+                tensor2(&[&ADVANTAGES]).reshape([3, 1]),
                 Tensor::<2, Bool>::from_data(TensorData::new(keep, [3, 3]), &device()),
             )
         };

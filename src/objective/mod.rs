@@ -199,6 +199,14 @@ impl Objective {
         compares && self.kl_in_reward() == 0.0
     }
 
+    /// Whether each token has a weight of its own: nothing is compared inside a group, and from the reward the KL of a token and of those
+    /// after it is subtracted (REINFORCE++, arXiv 2501.03262).
+    pub fn weighs_tokens(&self) -> bool {
+        self.baseline == Baseline::None
+            && self.rewards == Rewards::SumThenNormalize
+            && self.kl_in_reward() != 0.0
+    }
+
     /// β, where the KL is subtracted from the reward and not part of the loss; else 0.
     pub fn kl_in_reward(&self) -> f64 {
         if self.kl.in_reward { self.kl.beta } else { 0.0 }

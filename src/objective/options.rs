@@ -140,6 +140,9 @@ impl Estimator {
 
 /// The least of the highest entropies, which are this `share` of all: `torch.quantile` at `1 − share`, in float32 as TRL has it.
 /// Infinite without any.
+///
+/// It is lowered by more than entropies differ by rounding: copies of a token are all among the highest or none is, however the passes
+/// are cut that they were computed in.
 pub fn highest_entropies(mut entropies: Vec<f32>, share: f64) -> f32 {
     entropies.sort_by(f32::total_cmp);
     let Some(last) = entropies.len().checked_sub(1) else {
@@ -150,12 +153,16 @@ pub fn highest_entropies(mut entropies: Vec<f32>, share: f64) -> f32 {
     let (a, b) = (entropies[below], entropies[(below + 1).min(last)]);
     let weight = at - below as f32;
     // The two forms of an interpolation that torch chooses between.
-    if weight < 0.5 {
+    let quantile = if weight < 0.5 {
         a + weight * (b - a)
     } else {
         b - (b - a) * (1.0 - weight)
-    }
+    };
+    quantile - ENTROPY_ROUNDING
 }
+
+/// By how much the entropies of copies of a token may differ, in nats.
+const ENTROPY_ROUNDING: f32 = 1e-5;
 
 /// Importance sampling between the engine that sampled and the trainer, which need not agree to the last bit: the policy term
 /// is multiplied by `π_old` of the trainer over that of the engine.

@@ -33,13 +33,13 @@ section! {
         /// nothing, `"none"`. Not of `"reinforce_pp"`, which normalises over the step. Default: `"group"`; `dr_grpo`, `rloo`, `gvpo`: `"none"`.
         /// Source: TRL.
         pub scale_rewards: Option<ScaleRewards> => kind.scale().filter(|_| multi_objective_aggregation != Some(Rewards::NormalizeThenSum)),
+        /// Whether the KL, summed over a completion, is subtracted from its reward and not part of the loss; with `"reinforce_pp"` from each token
+        /// that of the tokens from it on. Default: `false`; `rloo`: `true`. Source: verl (OpenRLHF).
+        pub use_kl_in_reward: Option<bool> => kind.kl(beta, |kl| kl.in_reward),
         /// How the KL is estimated from a token (Schulman's k1, k2, k3), where `beta` is not 0. In the loss k1 has a gradient of mean 0 on what the
         /// policy itself sampled, without `use_bias_correction_kl`. Default: `"k3"`; `rloo`: `"k1"`; `reinforce_pp`, `reinforce_pp_baseline`:
-        /// `"k2"`. Source: OpenRLHF (TRL: k3, and k1 for RLOO).
-        pub kl_estimator: Option<Estimator> => kind.kl(beta, |kl| kl.estimator),
-        /// Whether the KL, summed over a completion, is subtracted from its reward and not part of the loss. Default: `false`; `rloo`: `true`.
-        /// Source: verl.
-        pub use_kl_in_reward: Option<bool> => kind.kl(beta, |kl| kl.in_reward),
+        /// `"k2"`, and in `reinforce_pp`'s reward `"k1"`. Source: OpenRLHF (TRL: k3, and k1 for RLOO).
+        pub kl_estimator: Option<Estimator> => kind.kl(beta, |kl| kind.estimator(kl, use_kl_in_reward)),
         /// Whether the KL in the loss is multiplied by the ratio, which makes its gradient that of the reverse KL. Default: `false`.
         /// Source: DeepSeek-V3.2 (TRL: true).
         pub use_bias_correction_kl: Option<bool> => kind.kl(beta, |_| false).filter(|_| use_kl_in_reward == Some(false)),
@@ -276,10 +276,11 @@ impl Settings {
                 "has its KL in the reward, which has no gradient",
             );
         }
-        if in_reward && matches!(self.kind, Which::ReinforcePp(_)) {
-            let what = "REINFORCE++ subtracts from each token the KL of the tokens to come, and this is the whole completion's";
-            let help = "leave it out: the KL is then in the loss, by k2, as in REINFORCE++ with baseline";
-            return impossible("use_kl_in_reward", what, help);
+        let is_of_tokens = in_reward && matches!(self.kind, Which::ReinforcePp(_));
+        if is_of_tokens && self.importance_sampling_level == Some(Level::Sequence) {
+            let what = "REINFORCE++ with the KL in the reward has an advantage for each token, which one ratio for the completion cannot weigh";
+            let help = "leave it out, or leave the KL in the loss";
+            return impossible("importance_sampling_level", what, help);
         }
         Ok(())
     }

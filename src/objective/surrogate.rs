@@ -39,23 +39,23 @@ impl PolicyTerm {
             Surrogate::ClippedWeight { high } => {
                 term.high_br = term.above(1.0, high, rows);
                 let (weight_br, _) = bound(term.ratio_br.clone().detach(), 0.0, high);
-                weight_br * rows.advantage_b1.clone() * rows.logp_bt.clone()
+                weight_br * rows.advantage_br.clone() * rows.logp_bt.clone()
             }
             Surrogate::SoftGate { positive, negative } => {
-                let is_positive_b1 = rows.advantage_b1.clone().greater_scalar(0.0);
+                let is_positive_b1 = rows.advantage_br.clone().greater_scalar(0.0);
                 let tau_b1 = either(is_positive_b1, positive, negative, rows);
                 let gate_br = sigmoid((term.ratio_br.clone() - 1.0) * tau_b1.clone());
-                gate_br.mul_scalar(4.0) / tau_b1 * rows.advantage_b1.clone()
+                gate_br.mul_scalar(4.0) / tau_b1 * rows.advantage_br.clone()
             }
             Surrogate::Gamma(gamma) => {
                 let phi_b1 = phi_b1(rows, &gamma, correction_br.clone());
-                phi_b1 * rows.advantage_b1.clone() * rows.logp_bt.clone()
+                phi_b1 * rows.advantage_br.clone() * rows.logp_bt.clone()
             }
             Surrogate::Squares { beta } => squares_b1(rows, log_ratio_br, beta, group_b),
         };
         term.value_bt = value_br.expand(rows.pad_bt.shape());
         if let Some(threshold) = objective.off_policy_mask_threshold {
-            term.value_bt = term.value_bt * on_policy_b1(rows, threshold);
+            term.value_bt = term.value_bt * on_policy_br(rows, threshold);
         }
         if let Some(selected_bt) = &rows.selected_bt {
             term.value_bt = term.value_bt * selected_bt.clone();
@@ -74,15 +74,15 @@ impl PolicyTerm {
     /// that of the branch taken, without a rule for ties, and NaN in `R` stays NaN.
     fn clipped_br(&mut self, rows: &Rows, clip: Clip, delta: Option<f64>) -> Tensor<2> {
         let Clip { low, high } = clip;
-        let (advantage_b1, shape) = (rows.advantage_b1.clone(), self.ratio_br.shape());
+        let (advantage_br, shape) = (rows.advantage_br.clone(), self.ratio_br.shape());
         self.low_br = self
             .ratio_br
             .clone()
             .lower_scalar(1.0 - low)
-            .bool_and(advantage_b1.clone().lower_scalar(0.0).expand(shape.clone()));
+            .bool_and(advantage_br.clone().lower_scalar(0.0).expand(shape.clone()));
         self.high_br = self.above(1.0, 1.0 + high, rows);
-        let at = |bound: f64| advantage_b1.clone().mul_scalar(bound).expand(shape.clone());
-        let value_br = (self.ratio_br.clone() * advantage_b1.clone())
+        let at = |bound: f64| advantage_br.clone().mul_scalar(bound).expand(shape.clone());
+        let value_br = (self.ratio_br.clone() * advantage_br.clone())
             .mask_where(self.low_br.clone(), at(1.0 - low))
             .mask_where(self.high_br.clone(), at(1.0 + high));
         match delta {
@@ -94,8 +94,8 @@ impl PolicyTerm {
     /// Where the ratio is above a bound and the weight of this sign.
     fn above(&self, sign: f64, bound: f64, rows: &Rows) -> Tensor<2, Bool> {
         let signed_b1 = match sign > 0.0 {
-            true => rows.advantage_b1.clone().greater_scalar(0.0),
-            false => rows.advantage_b1.clone().lower_scalar(0.0),
+            true => rows.advantage_br.clone().greater_scalar(0.0),
+            false => rows.advantage_br.clone().lower_scalar(0.0),
         };
         let above_br = self.ratio_br.clone().greater_scalar(bound);
         above_br.bool_and(signed_b1.expand(self.ratio_br.shape()))
@@ -104,7 +104,7 @@ impl PolicyTerm {
 
 /// One of two numbers for each row.
 fn either(is_first_b1: Tensor<2, Bool>, first: f64, second: f64, rows: &Rows) -> Tensor<2> {
-    let second_b1 = rows.advantage_b1.zeros_like().add_scalar(second);
+    let second_b1 = rows.advantage_br.zeros_like().add_scalar(second);
     second_b1.mask_fill(is_first_b1, first)
 }
 
@@ -122,7 +122,7 @@ fn phi_b1(rows: &Rows, gamma: &Gamma, correction_bt: Option<Tensor<2>>) -> Tenso
         log_w_b1 = log_w_b1 + log_bt.sum_dim(1);
     }
     let (log_w_b1, _) = bound(log_w_b1, LOG_W.0, LOG_W.1);
-    let is_positive_b1 = rows.advantage_b1.clone().greater_equal_scalar(0.0);
+    let is_positive_b1 = rows.advantage_br.clone().greater_equal_scalar(0.0);
     let k_b1 = either(is_positive_b1.clone(), gamma.k_pos, gamma.k_neg, rows);
     let lambda_b1 = either(is_positive_b1, gamma.lambda_pos, gamma.lambda_neg, rows);
     let log_phi_b1 = lambda_b1.clone() + k_b1 * log_w_b1.clone() - lambda_b1 * log_w_b1.exp();
@@ -144,25 +144,26 @@ fn squares_b1(rows: &Rows, log_w_b1: Tensor<2>, beta: f64, group_b: &[usize]) ->
     );
     let same_bb = constant(same_bb, like);
     let out_b1 = rows.pad_bt.clone().all_dim(1);
-    let kept_b1 = rows.advantage_b1.ones_like().mask_fill(out_b1.clone(), 0.0);
+    let kept_b1 = rows.advantage_br.ones_like().mask_fill(out_b1.clone(), 0.0);
     let (n_b1, all_b1) = (same_bb.clone().matmul(kept_b1), same_bb.clone().sum_dim(1));
     let implicit_b1 = log_w_b1.mul_scalar(beta);
     let mean_b1 = same_bb.matmul(implicit_b1.clone()) / n_b1.clone().clamp_min(1.0);
-    let off_b1 = (implicit_b1 - mean_b1 - rows.advantage_b1.clone()).mask_fill(out_b1, 0.0);
+    let off_b1 = (implicit_b1 - mean_b1 - rows.advantage_br.clone()).mask_fill(out_b1, 0.0);
     let share_b1 = all_b1 / (n_b1 - 1.0).clamp_min(1.0).mul_scalar(-2.0);
     off_b1.square() * share_b1
 }
 
-/// 1 for a row that has a policy term, 0 for one of a negative weight whose log-probability has fallen by more than
+/// 1 for what has a policy term, 0 for what has a negative weight in a row whose log-probability has fallen by more than
 /// `threshold` in the mean over its tokens (DeepSeek-V3.2, arXiv 2512.02556, eq. 9).
-fn on_policy_b1(rows: &Rows, threshold: f64) -> Tensor<2> {
+fn on_policy_br(rows: &Rows, threshold: f64) -> Tensor<2> {
     let sampled_bt = rows.logp_sampled_bt.as_ref().unwrap_or(&rows.logp_old_bt);
     let fallen_b = rows.token_mean_b(sampled_bt.clone() - rows.logp_bt.clone().detach());
-    let is_far_b1 = fallen_b.greater_scalar(threshold).unsqueeze_dim(1);
-    let is_negative_b1 = rows.advantage_b1.clone().lower_scalar(0.0);
-    rows.advantage_b1
+    let is_far_b1: Tensor<2, Bool> = fallen_b.greater_scalar(threshold).unsqueeze_dim(1);
+    let is_negative_br = rows.advantage_br.clone().lower_scalar(0.0);
+    let is_far_br = is_far_b1.expand(is_negative_br.shape());
+    rows.advantage_br
         .ones_like()
-        .mask_fill(is_far_b1.bool_and(is_negative_b1), 0.0)
+        .mask_fill(is_far_br.bool_and(is_negative_br), 0.0)
 }
 
 /// `π_old` of the trainer over that of the engine, bounded; 1 in the padding. None without the engine's.

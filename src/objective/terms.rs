@@ -21,7 +21,8 @@ pub(super) struct Rows {
     pub entropy_bt: Option<Tensor<2>>,
     /// 1 where a token is among those of the highest entropy; none where all count.
     pub selected_bt: Option<Tensor<2>>,
-    pub advantage_b1: Tensor<2>,
+    /// `[b, 1]`, or `[b, t]` where each token has its own.
+    pub advantage_br: Tensor<2>,
     pub pad_bt: Tensor<2, Bool>,
     /// Kept tokens of a row, at least 1.
     length_b: Tensor<1>,
@@ -44,7 +45,7 @@ impl Rows {
             logp_ref_bt: inputs.logp_ref_bt.clone().map(fill),
             entropy_bt: entropy_bt.map(|of_bt| of_bt.cast(dtype).mask_fill(pad_bt.clone(), 0.0)),
             selected_bt: selected_bt.map(|of_bt| of_bt.mask_fill(pad_bt.clone(), 0.0)),
-            advantage_b1: float_constant(inputs.advantage_b.clone(), &logp_bt).unsqueeze_dim(1),
+            advantage_br: float_constant(inputs.advantage_br.clone(), &logp_bt),
             length_b: length_b.clamp_min(1.0),
             // Filled before any arithmetic: its gradient is then zero there, whatever follows.
             logp_bt: logp_bt.mask_fill(pad_bt.clone(), 0.0),

@@ -71,7 +71,7 @@ impl Host {
         let keep: Vec<bool> = (0..rows * WIDTH)
             .map(|i| i % WIDTH < self.lengths[i / WIDTH])
             .collect();
-        let advantage = TensorData::new(self.advantage.clone(), [rows]);
+        let advantage = TensorData::new(self.advantage.clone(), [rows, 1]);
         LossInputs {
             logp_ref_bt: Some(put(&self.logp_ref)),
             projected: Some(Projected {
@@ -495,10 +495,10 @@ fn what_is_missing_is_named() {
     assert!(error(some_gcpo(), &inputs, &totals).contains("with kappa > 0 needs"));
     assert!(some_grpo().loss(&inputs, &totals).is_ok());
     let mut inputs = full.clone();
-    inputs.advantage_b = inputs.advantage_b.narrow(0, 0, 2);
+    inputs.advantage_br = inputs.advantage_br.narrow(0, 0, 2);
     assert_eq!(
         error(some_grpo(), &inputs, &totals),
-        "objective: `advantage_b` has shape [2], expected [6]"
+        "objective: `advantage_br` has shape [2, 1], expected [6, 1]"
     );
     let none = BatchTotals::of([], 8);
     assert_eq!(

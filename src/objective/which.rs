@@ -1,7 +1,9 @@
 //! The names of `[objective]`, what each takes beside what all take, and the values that it starts from.
 
 use super::table;
-use super::{Baseline, Clip, Gamma, Kl, Level, Objective, Ratio, Rewards, Scale, ScaleRewards, Surrogate};
+use super::{
+    Baseline, Clip, Estimator, Gamma, Kl, Level, Objective, Ratio, Rewards, Scale, ScaleRewards, Surrogate,
+};
 use crate::section::{Check, ConfigError, section, variants, within, words};
 
 /// The paper's α (figure 3).
@@ -141,6 +143,14 @@ impl Which {
     /// Whether the ratio of its completions is made in the loss, and takes corrections of tokens only.
     pub(super) fn is_vespo(&self) -> bool {
         matches!(self, Self::Vespo(_))
+    }
+
+    /// How the KL is estimated: what REINFORCE++ subtracts from a reward is the logarithm of the ratio itself.
+    pub(super) fn estimator(&self, kl: Kl, in_reward: Option<bool>) -> Estimator {
+        match (self, in_reward) {
+            (Self::ReinforcePp(_), Some(true)) => Estimator::K1,
+            _ => kl.estimator,
+        }
     }
 
     /// Something of the KL term, where there is one.

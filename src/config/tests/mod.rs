@@ -359,7 +359,7 @@ fn an_objective_takes_its_own_keys_only() {
     assert_eq!(
         error(&file, &["objective.name=grpo"]),
         "configs/a.toml:14: `objective.kappa`: `grpo` has no such key; it belongs to `gcpo`; remove it; `grpo` takes name, beta, epsilon, \
-         epsilon_high, delta, importance_sampling_level, multi_objective_aggregation, scale_rewards, kl_estimator, use_kl_in_reward, \
+         epsilon_high, delta, importance_sampling_level, multi_objective_aggregation, scale_rewards, use_kl_in_reward, kl_estimator, \
          use_bias_correction_kl, sync_ref_model, ref_model_mixup_alpha, ref_model_sync_steps, entropy_coef, top_entropy_quantile, \
          off_policy_mask_threshold, vllm_importance_sampling_correction, vllm_importance_sampling_mode, \
          vllm_importance_sampling_clip_max, vllm_importance_sampling_clip_min, mask_truncated_completions"

@@ -173,8 +173,13 @@ fn an_option_without_effect_is_refused_and_says_why() {
             "VESPO takes the ratios of tokens",
         ),
         (
-            &["name=reinforce_pp", "beta=0.1", "use_kl_in_reward=true"],
-            "the KL of the tokens to come",
+            &[
+                "name=reinforce_pp",
+                "beta=0.1",
+                "use_kl_in_reward=true",
+                "importance_sampling_level=sequence",
+            ],
+            "an advantage for each token",
         ),
     ] {
         let sets: Vec<String> = sets.iter().map(|set| format!("objective.{set}")).collect();

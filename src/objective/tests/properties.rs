@@ -275,7 +275,7 @@ fn what_can_be_worked_out_by_hand() {
     let batch = |logp: &[&[f64]], weights: Vec<f64>| {
         let [b, t] = [logp.len(), logp[0].len()];
         let keep = Tensor::<2, Bool>::from_data(TensorData::new(vec![true; b * t], [b, t]), &device());
-        let weights = Tensor::from_data(TensorData::new(weights, [b]), (&device(), DType::F64));
+        let weights = Tensor::from_data(TensorData::new(weights, [b, 1]), (&device(), DType::F64));
         let logp_bt = tensor2(logp).autodiff().require_grad();
         let old_bt = tensor2(&vec![vec![0.0; t]; b]);
         let inputs = LossInputs::new(logp_bt, old_bt, weights, keep);
@@ -311,7 +311,7 @@ fn the_highest_entropies_are_torchs_quantile() {
     let entropies = vec![0.5, 3.0, 1.0, 2.0, 0.0];
     for (share, least) in [(1.0, 0.0), (0.5, 1.0), (0.2, 2.2), (0.0, 3.0)] {
         let found = highest_entropies(entropies.clone(), share);
-        assert!((found - least).abs() < 1e-6, "{share}: {found}");
+        assert!((found - least).abs() < 2e-5 && found < least, "{share}: {found}");
     }
     assert_eq!(highest_entropies(vec![], 0.5), f32::INFINITY);
 }
