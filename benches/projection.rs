@@ -1,11 +1,15 @@
-//! What GCPO's projection loses where it is given less to do, on the checkpoint in the binary: `cargo bench --bench projection`, or, in the
-//! build of `cargo run`, `cargo bench --profile dev --bench projection`. Statistics, not seconds: what is run is counted in tokens.
+//! What GCPO's projection loses where it is given less to do, on the checkpoint in the binary or on a run's: `cargo bench --bench projection`, or, in
+//! the build of `cargo run`, `cargo bench --profile dev --bench projection -- [CONFIG] [--set KEY=VALUE]… [--groups N] [--repeats N] [--truth N] [--only TEXT]…`.
+//! Statistics, not seconds: what is run is counted in tokens.
 //!
 //! Of every group candidates are drawn once. Then stages 2 and 3 are repeated with other random numbers, in each way of doing less and,
 //! with the same numbers and so the same `y_n = y_{n,0}`, with many integrations and samples, which stand for the truth.
 //! Of candidate 0 nothing is counted: the truth holds some of its samples.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
 use gcpo::config::Config;
 use gcpo::group::Group;
 use gcpo::policy::Policy;
@@ -25,16 +29,35 @@ const RUN: &str = r#"
     [rollout]
     num_generations = 4
     max_completion_length = 16
-    [projection]
-    skip_flat_groups = false
 "#;
 
-/// Groups, and repeats of each.
-const GROUPS: usize = 32;
-const REPEATS: u64 = 8;
+/// Which run, and how much of it.
+#[derive(Parser)]
+struct Args {
+    /// The run; without one, the quickstart's checkpoint.
+    config: Option<PathBuf>,
+    /// Changes a key of it.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Groups of four candidates.
+    #[arg(long, default_value_t = 32)]
+    groups: usize,
+    /// Times that stages 2 and 3 are run of each.
+    #[arg(long, default_value_t = 8)]
+    repeats: u64,
+    /// Integrations, and samples of each context, that stand for the truth.
+    #[arg(long, default_value_t = 32)]
+    truth: usize,
+    /// Only ways whose names hold one of these.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
-/// Integrations and samples that stand for the truth.
-const TRUTH: &[&str] = &["integrations=32", "samples=32"];
+/// What all ways begin with: what the paper has.
+const PAPERS: [&str; 3] = ["skip_flat_groups=false", "integrations=4", "samples=4"];
 
 /// Ways of doing less, and what to call them.
 const WAYS: &[(&str, &[&str])] = &[
@@ -81,20 +104,23 @@ struct Found {
 }
 
 fn main() -> Result<()> {
+    let args = Args::parse();
     let device = device::open(&DeviceSpec::Auto)?.device;
-    let policy = config(&[])?.policy(Vec::new, &device)?;
+    let policy = args.config(&[])?.policy(Vec::new, &device)?;
     let model = Inference::new(&policy.model);
-    let truth = found(&policy, &model, TRUTH)?;
+    let [integrations, samples] = ["integrations", "samples"].map(|key| format!("{key}={}", args.truth));
+    let truth = args.found(&policy, &model, &[&integrations, &samples])?;
     println!(
-        "{GROUPS} groups of 4, {REPEATS} repeats; the truth: {}",
-        TRUTH.join(", ")
+        "{} groups of 4, {} repeats; the truth: {integrations}, {samples}",
+        args.groups, args.repeats
     );
     println!(
         "{:<30}| Υ: bias | rms error | correlation | π'_ref: bias | rms error | tokens sampled | tokens run",
         ""
     );
-    for (name, sets) in WAYS {
-        let found = found(&policy, &model, sets)?;
+    let is_wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|text| name.contains(text));
+    for (name, sets) in WAYS.iter().filter(|(name, _)| is_wanted(name)) {
+        let found = args.found(&policy, &model, sets)?;
         let [bias, error, correlation] = compare(&found.upsilon, &truth.upsilon)?;
         let [ref_bias, ref_error, _] = compare(&found.reference, &truth.reference)?;
         println!(
@@ -108,38 +134,44 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The run with keys of `[projection]` set.
-fn config(sets: &[&str]) -> Result<Config> {
-    let sets: Vec<String> = sets.iter().map(|set| format!("projection.{set}")).collect();
-    Ok(Config::from_str(RUN, "benches/projection.rs", &sets)?)
-}
-
-/// Stages 2 and 3 of all groups, over all repeats.
-fn found(policy: &Policy, model: &Inference, sets: &[&str]) -> Result<Found> {
-    let config = config(sets)?;
-    let objective = config.objective_row();
-    let mut found = Found::default();
-    for seed in 1..=REPEATS {
-        let plan = |seed| ProjectionPlan {
-            projection: &config.projection,
-            features: &config.features,
-            objective: &objective,
-            seed,
-            step: 1,
-        };
-        let problems = config.problems()?;
-        let group = |(number, problem)| policy.group(problem, number, Some((4, 0)));
-        let groups = problems.iter().take(GROUPS).enumerate().map(group);
-        let mut groups: Vec<Group> = groups.collect::<Result<_, _>>()?;
-        ensure!(groups.len() == GROUPS, "there are not enough problems");
-        let engine = Engine::new(model, &policy.eos, &config.rollout);
-        // The candidates are the same every time.
-        sample(&engine, &mut groups, &plan(0).answers(4))?;
-        let before = engine.work();
-        project(&engine, &mut groups, &plan(seed))?;
-        found.add(&groups, before, engine.work())?;
+impl Args {
+    /// The run with keys of `[projection]` set.
+    fn config(&self, sets: &[&str]) -> Result<Config> {
+        let sets = PAPERS.iter().chain(sets).map(|set| format!("projection.{set}"));
+        let sets: Vec<String> = self.set.iter().cloned().chain(sets).collect();
+        Ok(match &self.config {
+            None => Config::from_str(RUN, "benches/projection.rs", &sets)?,
+            Some(path) => Config::load(path, &sets)?,
+        })
     }
-    Ok(found)
+
+    /// Stages 2 and 3 of all groups, over all repeats.
+    fn found(&self, policy: &Policy, model: &Inference, sets: &[&str]) -> Result<Found> {
+        let config = self.config(sets)?;
+        let objective = config.objective_row();
+        let problems = config.problems()?;
+        let mut found = Found::default();
+        for seed in 1..=self.repeats {
+            let plan = |seed| ProjectionPlan {
+                projection: &config.projection,
+                features: &config.features,
+                objective: &objective,
+                seed,
+                step: 1,
+            };
+            let group = |(number, problem)| policy.group(problem, number, Some((4, 0)));
+            let groups = problems.iter().take(self.groups).enumerate().map(group);
+            let mut groups: Vec<Group> = groups.collect::<Result<_, _>>()?;
+            ensure!(groups.len() == self.groups, "there are not enough problems");
+            let engine = Engine::new(model, &policy.eos, &config.rollout);
+            // The candidates are the same every time.
+            sample(&engine, &mut groups, &plan(0).answers(4))?;
+            let before = engine.work();
+            project(&engine, &mut groups, &plan(seed))?;
+            found.add(&groups, before, engine.work())?;
+        }
+        Ok(found)
+    }
 }
 
 impl Found {

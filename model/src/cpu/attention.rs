@@ -184,14 +184,19 @@ impl WithSimd for Group<'_> {
                 &self.q[at..at + e]
             })
             .collect();
-        each_segment(queries, |from, to, base, segment, len| {
-            let lines = &lines[from * groups..to * groups];
-            let blocks = segment.head(shape, layer, self.head).take(len.div_ceil(PANEL));
-            for (index, (keys, _)) in blocks.enumerate().skip(unseen(&queries[from..to], base)) {
-                let out = &mut scores[from * groups * width + base + index * PANEL..];
-                product(simd, lines, keys, PANEL, false, out, width);
-            }
-        });
+        // A closure that is called is compiled for any processor; one that is not inlined is called.
+        each_segment(
+            queries,
+            #[inline(always)]
+            |from, to, base, segment, len| {
+                let lines = &lines[from * groups..to * groups];
+                let blocks = segment.head(shape, layer, self.head).take(len.div_ceil(PANEL));
+                for (index, (keys, _)) in blocks.enumerate().skip(unseen(&queries[from..to], base)) {
+                    let out = &mut scores[from * groups * width + base + index * PANEL..];
+                    product(simd, lines, keys, PANEL, false, out, width);
+                }
+            },
+        );
         softmax_lines(
             scores
                 .chunks_exact_mut(width)
@@ -209,20 +214,24 @@ impl WithSimd for Group<'_> {
                     (scores, inverse)
                 }),
         );
-        each_segment(queries, |from, to, base, segment, len| {
-            let mut lines: Vec<&[f32]> = Vec::with_capacity((to - from) * groups);
-            let blocks = segment.head(shape, layer, self.head).take(len.div_ceil(PANEL));
-            for (index, (_, values)) in blocks.enumerate().skip(unseen(&queries[from..to], base)) {
-                let slots = PANEL.min(len - index * PANEL);
-                lines.clear();
-                lines.extend((from * groups..to * groups).map(|line| {
-                    let at = line * width + base + index * PANEL;
-                    &scores[at..at + slots]
-                }));
-                let out = &mut mixed[from * groups * mixed_width..];
-                product(simd, &lines, values, mixed_width, true, out, mixed_width);
-            }
-        });
+        each_segment(
+            queries,
+            #[inline(always)]
+            |from, to, base, segment, len| {
+                let mut lines: Vec<&[f32]> = Vec::with_capacity((to - from) * groups);
+                let blocks = segment.head(shape, layer, self.head).take(len.div_ceil(PANEL));
+                for (index, (_, values)) in blocks.enumerate().skip(unseen(&queries[from..to], base)) {
+                    let slots = PANEL.min(len - index * PANEL);
+                    lines.clear();
+                    lines.extend((from * groups..to * groups).map(|line| {
+                        let at = line * width + base + index * PANEL;
+                        &scores[at..at + slots]
+                    }));
+                    let out = &mut mixed[from * groups * mixed_width..];
+                    product(simd, &lines, values, mixed_width, true, out, mixed_width);
+                }
+            },
+        );
         for (line, mixed) in mixed.chunks_exact(mixed_width).enumerate() {
             let at = line / groups * self.out_stride + (self.head * groups + line % groups) * e;
             for (out, mixed) in self.out[at..at + e].iter_mut().zip(mixed) {
@@ -249,10 +258,13 @@ fn each_segment<'a>(queries: &[Query<'a>], mut visit: impl FnMut(usize, usize, u
                     .count()
                     .max(1);
             let base = query.chain.iter().take(depth).map(|segment| segment.len()).sum();
-            if let Some(segment) = query.chain.get(depth) {
-                visit(from, to, base, segment, segment.len());
-            } else if depth == query.chain.len() {
-                visit(from, to, base, query.own, queries[to - 1].own_seen);
+            let seen = match query.chain.get(depth) {
+                Some(segment) => Some((&**segment, segment.len())),
+                None if depth == query.chain.len() => Some((query.own, queries[to - 1].own_seen)),
+                None => None,
+            };
+            if let Some((segment, len)) = seen {
+                visit(from, to, base, segment, len);
             }
             from = to;
         }

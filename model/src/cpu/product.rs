@@ -59,7 +59,7 @@ impl<T: Copy> Part<'_, T> {
         match *self {
             Self::Rows { values, stride, .. } => {
                 for (line, row) in panel.chunks_exact_mut(PANEL).zip(values.chunks(stride)) {
-                    line[..width].copy_from_slice(&row[from..from + width]);
+                    copy_first::<PANEL, _>(&row[from..], width, line);
                 }
             }
             Self::Transposed { values, stride, .. } => {
@@ -76,6 +76,15 @@ impl<T: Copy> Part<'_, T> {
                 }
             }
         }
+    }
+}
+
+/// Copies `width` numbers. All `N` of them, as nearly always, are a few instructions, where a number that the compiler does not know is a call.
+#[inline(always)]
+fn copy_first<const N: usize, T: Copy>(from: &[T], width: usize, to: &mut [T]) {
+    match (from.first_chunk::<N>(), to.first_chunk_mut::<N>()) {
+        (Some(from), Some(to)) if width == N => *to = *from,
+        _ => to[..width].copy_from_slice(&from[..width]),
     }
 }
 
@@ -266,7 +275,7 @@ impl<'a> Columns<'a> {
             let first = number * TILE;
             let width = TILE.min(count - first);
             for (line, x) in block.chunks_exact_mut(TILE).zip(values.chunks(stride)) {
-                line[..width].copy_from_slice(&x[first..first + width]);
+                copy_first::<TILE, _>(&x[first..], width, line);
             }
         }
         let (stride, step) = (TILE, k * TILE);

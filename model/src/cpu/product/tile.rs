@@ -45,6 +45,7 @@ pub(crate) fn product<S: Simd>(
             // As many sums as there are registers, less three: twelve lines of two vectors where there are 32 of them, six where there are 16.
             if S::F32_LANES >= 16 {
                 next!(tile_12, 12);
+                next!(tile_8, 8);
             }
             next!(tile_6, 6);
             next!(tile_4, 4);
@@ -100,6 +101,7 @@ macro_rules! tile {
 }
 
 tile!(tile_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
+tile!(tile_8, 8, 0 1 2 3 4 5 6 7);
 tile!(tile_6, 6, 0 1 2 3 4 5);
 tile!(tile_4, 4, 0 1 2 3);
 tile!(tile_2, 2, 0 1);
@@ -129,6 +131,7 @@ pub(super) fn product_of_columns<S: Simd>(
         }
         if S::F32_LANES >= 16 {
             next!(columns_12, 12);
+            next!(columns_8, 8);
         }
         next!(columns_6, 6);
         next!(columns_4, 4);
@@ -178,6 +181,7 @@ macro_rules! columns {
 }
 
 columns!(columns_12, 12, 0 1 2 3 4 5 6 7 8 9 10 11);
+columns!(columns_8, 8, 0 1 2 3 4 5 6 7);
 columns!(columns_6, 6, 0 1 2 3 4 5);
 columns!(columns_4, 4, 0 1 2 3);
 columns!(columns_2, 2, 0 1);
