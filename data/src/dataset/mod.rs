@@ -261,16 +261,16 @@ fn problem(
         (Err(_), None) => None,
         (Err(reason), Some(asking)) => return Err(format!("{reason}; {asking} asks for a gold answer")),
     };
-    let (answer, worked) = gold.map_or((None, None), |gold| (Some(gold.answer), gold.solution));
-    let mut solution = optional(row, preset.solution.as_deref())?;
+    let mut solution = solution_text(row, preset.solution.as_deref())?;
     if preset.answer_rule == AnswerRule::AfterHashes {
         solution = solution.map(|text| without_calculator(&text));
     }
-    solution = solution.or(worked);
+    solution = solution.or_else(|| gold.as_ref()?.solution.clone());
     let equation = optional(row, preset.equation.as_deref())?;
-    if let (Some(text), Some(answer)) = (equation.filter(|_| given || preset.numbers.is_none()), &answer) {
-        solution = solution.or(Some(work_out(&text, &numbers, answer, preset)?));
+    if let (Some(text), Some(gold)) = (equation.filter(|_| given || preset.numbers.is_none()), &gold) {
+        solution = solution.or(Some(work_out(&text, &numbers, gold, preset)?));
     }
+    let answer = gold.map(|gold| gold.answer);
     let texts = [
         ("question", Some(&question)),
         ("answer", answer.as_ref()),
@@ -310,6 +310,8 @@ fn asked(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Result<
 
 /// A row's gold answer.
 struct GoldText {
+    /// As it stands.
+    taken: String,
     /// A plain number in its shortest form; anything else as it stands.
     answer: String,
     /// The whole field, where that is more than the answer and the rule takes it for a worked solution.
@@ -324,19 +326,24 @@ fn gold(row: &Row, preset: &Preset) -> Result<GoldText, String> {
     let answer = equation::plain(taken).map_or_else(|| taken.to_owned(), |value| equation::exact(&value));
     let is_worked = preset.answer_rule == AnswerRule::Marked && taken.len() < raw.trim().len();
     let solution = is_worked.then(|| without_calculator(&raw));
-    Ok(GoldText { answer, solution })
+    let taken = taken.to_owned();
+    Ok(GoldText {
+        taken,
+        answer,
+        solution,
+    })
 }
 
-/// The worked solution that a row's equation is; what it comes to must be the answer.
-fn work_out(text: &str, numbers: &[BigRational], answer: &str, preset: &Preset) -> Result<String, String> {
+/// The worked solution that a row's equation is; what it comes to must be the answer, in as many places as that is written with.
+fn work_out(text: &str, numbers: &[BigRational], gold: &GoldText, preset: &Preset) -> Result<String, String> {
     let worked = equation::work(text, numbers).map_err(|what| format!("equation {text:?}: {what}"))?;
-    if !equation::agrees(&worked.value, answer) {
-        let (value, field) = (equation::exact(&worked.value), &preset.answer);
+    if !equation::agrees(&worked.value, &gold.taken) {
+        let (value, field, answer) = (equation::exact(&worked.value), &preset.answer, &gold.taken);
         return Err(format!(
             "the equation {text:?} gives {value}, but `{field}` says {answer}; correct one of them"
         ));
     }
-    Ok(worked.solution(answer))
+    Ok(worked.solution(&gold.answer))
 }
 
 /// What travels with a problem: the row as it is in the file. `prompt` is left out, as TRL does, for the problem itself holds it.
@@ -446,6 +453,17 @@ fn empty(preset: &Preset) -> String {
 
 fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
     field.map_or(Ok(None), |field| text(row, field))
+}
+
+/// A worked solution; of a list of them the first.
+fn solution_text(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
+    match field.and_then(|field| find(row, field)) {
+        Some((_, Value::Array(all))) if all.iter().all(Value::is_string) => {
+            let first = all.first().and_then(Value::as_str).unwrap_or_default().trim();
+            Ok(Some(first.to_owned()).filter(|text| !text.is_empty()))
+        }
+        _ => optional(row, field),
+    }
 }
 
 fn numbers(text: &str) -> Result<Vec<BigRational>, String> {

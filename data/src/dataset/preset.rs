@@ -71,7 +71,7 @@ pub enum AnswerRule {
 /// Where a prompt is looked for in rows of no known data set.
 const PROMPTS: &str = "prompt|question|problem|query|instruction";
 /// Where a gold answer is looked for there.
-const GOLDS: &str = "answer|solution|ground_truth|label|gold|target|final_answer|reward_model.ground_truth";
+const GOLDS: &str = "answer|final_answer|solution|ground_truth|label|gold|target|reward_model.ground_truth";
 
 fn found_question() -> Vec<String> {
     vec![PROMPTS.to_owned()]

@@ -97,6 +97,35 @@ fn presets_are_rows_of_field_names() {
     }
 }
 
+/// The gold answer's short form, 4/3 and 1.5, is not what the equation is compared with.
+#[test]
+fn an_equation_is_compared_with_the_answer_as_it_stands() {
+    for (given, equation, answer, kept) in [
+        (
+            "1.0 2.3333333333333335",
+            "- number1 number0",
+            "1.3333333333333333",
+            Some("4/3"),
+        ),
+        ("3.0 2.0", "/ number0 number1", "1.50", Some("1.5")),
+        // Rounded to the places that it is written with.
+        ("2.0 3.0", "/ number0 number1", "0.67", Some("0.67")),
+        ("2.0 3.0", "/ number0 number1", "0.670", None),
+    ] {
+        let row =
+            format!("Question,Numbers,Equation,Answer\nnumber0 number1 ?,{given},{equation},{answer}\n");
+        let loaded = from("e.csv", &row, named("mawps"));
+        match kept {
+            Some(kept) => assert_eq!(
+                loaded.unwrap().problems[0].answer.as_deref(),
+                Some(kept),
+                "{answer}"
+            ),
+            None => assert!(loaded.is_err(), "{answer}"),
+        }
+    }
+}
+
 #[test]
 fn a_preset_of_ones_own_is_a_table() {
     let preset: Preset =

@@ -207,7 +207,7 @@ fn what_is_no_conversation_is_refused_with_its_place() {
         (of(r#"[{"role": "user", "content": " "}]"#), "the question (prompt|question|problem|query|instruction) is empty"),
         (
             r#"{"prompt": "a"}"#.into(),
-            "no field `answer` or `solution` or `ground_truth` or `label`",
+            "no field `answer` or `final_answer` or `solution` or `ground_truth` or `label`",
         ),
         (
             r#"{"prompt": "a", "solution": "First.\nThen."}"#.into(),
