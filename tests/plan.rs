@@ -70,7 +70,17 @@ fn planned(dir: &Path, args: &[&str]) -> Value {
 fn memory_is_as_predicted() {
     let dir = temp();
     fs::write(dir.path().join("run.toml"), RUN).unwrap();
-    let cases: [&[&str]; 3] = [
+    let cases: [&[&str]; 6] = [
+        &["--set", "recipe=sft"],
+        &[
+            "--set",
+            "recipe=sft",
+            "--set",
+            "train.per_device_train_batch_size=64",
+            "--set",
+            "sft.integrate_frac=0.5",
+        ],
+        &["--set", "recipe=rest", "--set", "rest.threshold=0.0"],
         &["--set", "objective={name = \"grpo\"}"],
         &[
             "--set",

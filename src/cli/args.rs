@@ -188,7 +188,7 @@ pub struct SweepArgs {
 /// `gcpo plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// The run: a TOML file for `gcpo train`
+    /// The run: a TOML file for `gcpo train`, or with `--set recipe=sft` for `gcpo sft`
     #[arg(value_name = "CONFIG.toml")]
     pub config: PathBuf,
     /// Set a key of the config, by its dotted path; may be repeated

@@ -122,6 +122,8 @@ fn demonstrated(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Res
             .collect()
     };
     let policy = plan.policy(needs_base, texts)?;
+    Sft::check(&plan.config, &problems)?;
+    check_memory(plan, &policy, &problems)?;
     let sft = Sft::new(plan.config.clone(), policy, problems, &plan.others)?;
     Ok(Box::new(sft))
 }
@@ -169,6 +171,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 fn rest(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<dyn Recipe>> {
     let config: &Config = &plan.config;
     let policy = plan.policy(needs_base, Vec::new)?;
+    check_memory(plan, &policy, &problems)?;
     Ok(Box::new(Rest::new(
         config.clone(),
         policy,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Facts;
 use super::work::MicroBatch;
-use crate::config::Config;
+use crate::config::{Config, RecipeName};
 
 /// Pieces of memory of so many bytes go back to the system when they are freed.
 const LARGE: u128 = 32 << 20;
@@ -163,13 +163,17 @@ impl Facts<'_> {
         let update = vec![self.trained("new weights", new), self.trained("new optimiser", 8)];
         let state = self.trained("optimiser as bytes", 8);
         let file = Part::whole("optimiser as a file", u128::from(state.bytes));
-        let phases = vec![
-            phase("sampling", sampling),
+        let mut phases = vec![
             phase("training", self.of_a_pass(micro)),
             phase("update", update),
             phase("saving", vec![state, file]),
         ];
-        MemoryPlan::of(phases, self.on_processor, self.run.device_bytes)
+        if self.recipe != RecipeName::Sft || self.evaluates() {
+            phases.insert(0, phase("sampling", sampling));
+        }
+        // Without sampling nothing is left between what a pass took and the end of the heap, and all of it goes back.
+        let stays = self.on_processor && self.recipe != RecipeName::Sft;
+        MemoryPlan::of(phases, stays, self.run.device_bytes)
     }
 
     /// Numbers of the adapters in float32, where these are trained.
@@ -201,7 +205,9 @@ impl Facts<'_> {
     /// What is held all the time.
     fn held(&self) -> Vec<Part> {
         let (adapters, short) = (self.adapters(), self.dtype_bytes());
-        let has_reference = self.run.config.objective_row().needs_reference_model() && adapters.is_none();
+        let needs_reference =
+            self.recipe == RecipeName::Rl && self.run.config.objective_row().needs_reference_model();
+        let has_reference = needs_reference && adapters.is_none();
         vec![
             Part::of("process", u128::from(self.run.process_bytes), 0),
             self.like_weights("weights", short + if self.has_master() { 4 } else { 0 }),
@@ -261,7 +267,10 @@ impl Facts<'_> {
     /// Forward and backward passes of an update, about.
     fn passes(&self, micro: &MicroBatch) -> usize {
         let config = self.run.config;
-        let rows = self.prompts * config.rollout.num_generations / config.train.mini_batches;
+        let rows = match self.recipe {
+            RecipeName::Rl => self.prompts * config.rollout.num_generations / config.train.mini_batches,
+            RecipeName::Rest | RecipeName::Sft => self.shown_rows(),
+        };
         rows.div_ceil(micro.rows.max(1))
     }
 
@@ -280,6 +289,11 @@ impl Facts<'_> {
         both * self.dtype_bytes() / 4
     }
 
+    fn evaluates(&self) -> bool {
+        let eval = &self.run.config.eval;
+        eval.every > 0 && eval.size > 0
+    }
+
     /// Logits of the rows that are decoded together.
     fn logits(&self) -> Part {
         let config = self.run.config;
@@ -288,7 +302,12 @@ impl Facts<'_> {
             true => n * config.projection.integrations * config.projection.samples,
             false => 0,
         };
-        let rows = (self.prompts * n.max(projections)).min(config.rollout.max_rows);
+        let rows = match self.recipe {
+            RecipeName::Rl => self.prompts * n.max(projections),
+            RecipeName::Rest => self.prompts * config.rest.width,
+            RecipeName::Sft => config.eval.size * config.eval.samples,
+        };
+        let rows = rows.min(config.rollout.max_rows);
         Part::whole(
             "logits of sampling",
             bytes::f32s(&[rows, self.run.network.vocab_size]),
@@ -326,16 +345,23 @@ impl Facts<'_> {
             let each = self.lengths.iter().map(nodes).max().unwrap_or(0);
             (each * prompts as u128).min((budget / 2).max(each))
         };
-        let mut most = lanes(self.prompts * n, self.completion);
+        let rows = match self.recipe {
+            RecipeName::Rest => self.prompts * config.rest.width,
+            RecipeName::Rl | RecipeName::Sft => self.prompts * n,
+        };
+        let mut most = lanes(rows, self.completion);
         if self.projects {
             let samples = self.prompts * n * j * m;
             most = most.max(lanes(samples, self.projection.max(self.completion)));
         }
-        let step = prefixes(self.prompts) + most;
+        let step = match self.recipe {
+            RecipeName::Sft => 0,
+            RecipeName::Rl | RecipeName::Rest => prefixes(self.prompts) + most,
+        };
         let eval = &config.eval;
-        let evaluation = match (eval.every, eval.size) {
-            (0, _) | (_, 0) => 0,
-            (_, size) => {
+        let evaluation = match (self.evaluates(), eval.size) {
+            (false, _) => 0,
+            (true, size) => {
                 let shortest = self
                     .lengths
                     .iter()

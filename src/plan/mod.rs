@@ -13,12 +13,15 @@ use gcpo_model::device::is_processor;
 use gcpo_model::dtype::Dtype;
 use serde::Serialize;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, RecipeName};
+use crate::demonstrate::demonstration;
 use crate::policy::Policy;
+use crate::source::Problems;
+use crate::stream::{Stage, StreamKey};
 pub use calibrate::Rates;
 pub use memory::{MemoryPlan, Part, Phase};
-use work::Lengths;
 pub use work::{Kind, StageWork};
+use work::{Lengths, Shown};
 
 /// Problems whose contexts are looked at; of more, so many with equal distances.
 const PROBLEMS: usize = 2000;
@@ -63,8 +66,11 @@ pub struct Plan {
 /// What the parts of a plan share.
 struct Facts<'a> {
     run: &'a Run<'a>,
+    recipe: RecipeName,
     /// Of the problems that were looked at.
     lengths: Vec<Lengths>,
+    /// Of what supervised training is shown in its first steps, each the shortest first; none with reinforcement learning.
+    shown: Vec<Vec<Shown>>,
     /// Tokens of a completion.
     completion: usize,
     /// Of stage 3.
@@ -91,7 +97,7 @@ impl Plan {
             completion_length: facts.completion,
             problems: facts.lengths.len(),
             micro_batch_tokens: micro.tokens,
-            longest_row_tokens: facts.lengths.iter().map(|of| facts.row(of)).max().unwrap_or(0),
+            longest_row_tokens: facts.longest_row(),
             memory: facts.memory(&micro),
             stages: facts.stages(),
             step_secs: None,
@@ -135,9 +141,11 @@ impl Plan {
 impl<'a> Facts<'a> {
     fn of(run: &'a Run) -> Result<Self> {
         let (config, objective) = (run.config, run.config.objective_row());
+        let recipe = config.recipe.unwrap_or(RecipeName::Rl);
+        let is_rl = recipe == RecipeName::Rl;
         let most = config.rollout.max_completion_length;
         let completion = run.completion_length.unwrap_or(most).min(most);
-        let integrates = objective.needs_integration();
+        let integrates = is_rl && objective.needs_integration();
         let (n, j) = (config.rollout.num_generations, config.projection.integrations);
         let step = run.problems.len().div_ceil(PROBLEMS).max(1);
         let lengths = run.problems.iter().step_by(step).map(|problem| {
@@ -156,13 +164,24 @@ impl<'a> Facts<'a> {
         });
         let lengths: Result<Vec<Lengths>> = lengths.collect();
         let mut lengths = lengths?;
+        let shown = match recipe {
+            RecipeName::Rl => Ok(Vec::new()),
+            RecipeName::Rest => Ok(vec![found(config, &lengths, completion)]),
+            RecipeName::Sft => demonstrated(run),
+        };
+        let mut shown = shown?;
+        for rows in &mut shown {
+            rows.sort_by_key(Shown::tokens);
+        }
         lengths.sort_by_key(|of| std::cmp::Reverse(of.projected().max(of.asked())));
         let on_processor = is_processor(&run.policy.model.device());
         let is_f32 = config.train.dtype == Dtype::F32;
         let has_dora = config.model.lora.as_ref().is_some_and(|lora| lora.use_dora);
         Ok(Self {
             run,
+            recipe,
             lengths,
+            shown,
             completion,
             projection: config.projection.max_completion_length.min(completion),
             prompts: config
@@ -172,8 +191,44 @@ impl<'a> Facts<'a> {
             on_processor,
             is_fused: on_processor && is_f32 && !has_dora && run.network.is_plain_llama(),
             integrates,
-            projects: objective.needs_projection(),
-            has_kappa: objective.needs_projected_reference(),
+            projects: is_rl && objective.needs_projection(),
+            has_kappa: is_rl && objective.needs_projected_reference(),
         })
     }
+}
+
+/// The solutions that a round may find: as many as it may, of the problems with the longest prompts, as long as a completion may be.
+fn found(config: &Config, lengths: &[Lengths], completion: usize) -> Vec<Shown> {
+    let mut asked: Vec<usize> = lengths.iter().map(Lengths::asked).collect();
+    asked.sort_by_key(|&asked| std::cmp::Reverse(asked));
+    let prompts = config.train.prompts_per_step.div_ceil(config.train.mini_batches);
+    // A step may have more groups than there are problems.
+    let prompts = asked.iter().cycle().take(prompts);
+    prompts
+        .flat_map(|&asked| std::iter::repeat_n(Shown::new(asked, completion), config.rest.solutions))
+        .collect()
+}
+
+/// The demonstrations of the first steps, as the run will have them.
+fn demonstrated(run: &Run) -> Result<Vec<Vec<Shown>>> {
+    let (config, train) = (run.config, &run.config.train);
+    let size = train.per_device_train_batch_size * train.gradient_accumulation_steps;
+    let problems = Problems::new(run.problems.to_vec(), &config.data, config.seed);
+    let of_step = |step: usize| {
+        let rows = problems.of_step(step, size).map(|(index, problem)| {
+            let key = StreamKey {
+                seed: config.seed,
+                step: step as u64,
+                prompt: index as u64,
+                stage: Stage::Demonstrate,
+                sample: 0,
+            };
+            let shown = demonstration(run.policy, problem, &config.sft, key)?;
+            Ok(Shown::new(shown.context.len(), shown.target.len()))
+        });
+        rows.collect::<Result<Vec<Shown>>>()
+    };
+    (1..=train.max_steps.min(PROBLEMS.div_ceil(size)))
+        .map(of_step)
+        .collect()
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Facts;
+use crate::config::RecipeName;
 use crate::projection::{Estimator, FeatureContext};
 use crate::rollout::Contexts;
 
@@ -41,6 +42,25 @@ impl Lengths {
     }
 }
 
+/// Tokens of what supervised training is shown of a problem.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    context: usize,
+    target: usize,
+}
+
+impl Shown {
+    /// What stands in front, and what is learnt.
+    pub fn new(context: usize, target: usize) -> Self {
+        Self { context, target }
+    }
+
+    /// Of the row; the last token is not run.
+    pub fn tokens(&self) -> usize {
+        (self.context + self.target).saturating_sub(1)
+    }
+}
+
 /// How tokens are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +86,17 @@ pub struct StageWork {
     pub kind: Kind,
     /// Seconds; none where nothing was measured.
     pub secs: Option<f64>,
+}
+
+impl StageWork {
+    fn new(name: &'static str, kind: Kind, tokens: usize) -> Self {
+        Self {
+            name,
+            tokens,
+            kind,
+            secs: None,
+        }
+    }
 }
 
 /// The largest forward and backward pass.
@@ -98,13 +129,55 @@ impl Facts<'_> {
         asked + if self.has_kappa { projected } else { 0 }
     }
 
-    /// Tokens of a row alone.
-    pub(super) fn row(&self, of: &Lengths) -> usize {
-        self.of_group(of, 1)
+    /// Tokens of the longest row, alone in a pass.
+    pub(super) fn longest_row(&self) -> usize {
+        match self.recipe {
+            RecipeName::Rl => self.lengths.iter().map(|of| self.of_group(of, 1)).max(),
+            RecipeName::Rest | RecipeName::Sft => self.shown.iter().flatten().map(Shown::tokens).max(),
+        }
+        .unwrap_or(0)
     }
 
     /// The pass with the longest rows that there are.
     pub(super) fn micro_batch(&self) -> MicroBatch {
+        match self.recipe {
+            RecipeName::Rl => self.of_candidates(),
+            RecipeName::Rest | RecipeName::Sft => self.of_shown(),
+        }
+    }
+
+    /// Rows of supervised training that an update is of.
+    pub(super) fn shown_rows(&self) -> usize {
+        self.shown.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    fn of_shown(&self) -> MicroBatch {
+        let train = &self.run.config.train;
+        let (size, limit) = (
+            train.per_device_train_batch_size,
+            train.max_tokens_per_micro_batch,
+        );
+        let mut most = MicroBatch::default();
+        for rows in &self.shown {
+            let mut micro = MicroBatch::default();
+            for of in rows {
+                let is_full = micro.rows == size || limit > 0 && micro.tokens + of.tokens() > limit;
+                if micro.rows > 0 && is_full {
+                    micro = MicroBatch::default();
+                }
+                micro.rows += 1;
+                micro.tokens += of.tokens();
+                micro.longest[0] = micro.longest[0].max(of.tokens());
+                micro.states += of.target;
+                if micro.tokens > most.tokens {
+                    most = micro;
+                }
+            }
+        }
+        most
+    }
+
+    fn of_candidates(&self) -> MicroBatch {
         let config = self.run.config;
         let (size, n) = (
             config.train.per_device_train_batch_size,
@@ -140,23 +213,38 @@ impl Facts<'_> {
     /// are all equal.
     pub(super) fn stages(&self) -> Vec<StageWork> {
         let config = self.run.config;
+        let trained: usize = self.shown.iter().flatten().map(Shown::tokens).sum();
+        let trained = trained / self.shown.len().max(1);
+        match self.recipe {
+            RecipeName::Rl => self.of_reinforcement(),
+            RecipeName::Sft => vec![StageWork::new("training", Kind::Train, trained)],
+            RecipeName::Rest => {
+                let completions = config.train.prompts_per_step * config.rest.expansions * config.rest.width;
+                let updates = config.train.num_iterations * config.train.mini_batches;
+                vec![
+                    StageWork::new("prompts", Kind::Prefill, self.of_prompts(Lengths::asked)),
+                    StageWork::new("search", Kind::Decode, completions * self.completion),
+                    StageWork::new("training", Kind::Train, updates * trained),
+                ]
+            }
+        }
+    }
+
+    /// What the mean problem takes, times the prompts of a step.
+    fn of_prompts(&self, tokens: impl Fn(&Lengths) -> usize) -> usize {
+        let sum: usize = self.lengths.iter().map(tokens).sum();
         let problems = self.lengths.len().max(1) as f64;
+        (self.run.config.train.prompts_per_step as f64 * sum as f64 / problems).round() as usize
+    }
+
+    fn of_reinforcement(&self) -> Vec<StageWork> {
+        let config = self.run.config;
         let (p, n) = (config.train.prompts_per_step, config.rollout.num_generations);
         let (j, m) = (config.projection.integrations, config.projection.samples);
-        let mean = |tokens: &dyn Fn(&Lengths) -> usize| {
-            let sum: usize = self.lengths.iter().map(tokens).sum();
-            (p as f64 * sum as f64 / problems).round() as usize
-        };
+        let mean = |tokens: &dyn Fn(&Lengths) -> usize| self.of_prompts(tokens);
         let (y, o) = (self.completion, self.projection);
         let mut stages = Vec::new();
-        let mut add = |name, kind, tokens| {
-            stages.push(StageWork {
-                name,
-                tokens,
-                kind,
-                secs: None,
-            });
-        };
+        let mut add = |name, kind, tokens| stages.push(StageWork::new(name, kind, tokens));
         add("prompts", Kind::Prefill, mean(&Lengths::asked));
         add("candidates", Kind::Decode, p * n * y);
         if self.integrates {

@@ -35,15 +35,7 @@ impl Sft {
     /// # Errors
     /// A problem has no worked solution, or wrong ones are asked for and cannot be made; the held-out problems cannot be read.
     pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
-        for problem in &problems {
-            demonstrate::check(problem, &config.sft).map_err(|(key, missing)| match key {
-                Some(key) => {
-                    let error = config.blame(key, missing.to_string(), "set it to 0 for this source");
-                    anyhow::Error::new(error)
-                }
-                None => missing.into(),
-            })?;
-        }
+        Self::check(&config, &problems)?;
         let updates = config.train.max_steps;
         let device = policy.model.device();
         let learner = Learner::new(
@@ -69,6 +61,23 @@ impl Sft {
             learner,
             config,
         })
+    }
+
+    /// Refuses problems that no demonstration can be made of.
+    ///
+    /// # Errors
+    /// A problem has no worked solution, or wrong ones are asked for and cannot be made.
+    pub fn check(config: &Config, problems: &[Problem]) -> Result<()> {
+        for problem in problems {
+            demonstrate::check(problem, &config.sft).map_err(|(key, missing)| match key {
+                Some(key) => {
+                    let error = config.blame(key, missing.to_string(), "set it to 0 for this source");
+                    anyhow::Error::new(error)
+                }
+                None => missing.into(),
+            })?;
+        }
+        Ok(())
     }
 
     /// The demonstrations of a step, the shortest first, each with its problem's name.

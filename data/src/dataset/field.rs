@@ -73,3 +73,19 @@ pub(super) fn absent(row: &Row, field: &str) -> Option<String> {
         has.join(", ")
     ))
 }
+
+/// The text of a field that a preset may not have.
+pub(super) fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
+    field.map_or(Ok(None), |field| text(row, field))
+}
+
+/// A worked solution; of a list of them the first.
+pub(super) fn solution_text(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
+    match field.and_then(|field| find(row, field)) {
+        Some((_, Value::Array(all))) if all.iter().all(Value::is_string) => Ok(all
+            .first()
+            .and_then(Value::as_str)
+            .map(|text| text.trim().to_owned())),
+        _ => optional(row, field),
+    }
+}

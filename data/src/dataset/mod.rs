@@ -24,7 +24,7 @@ pub use suite::{Answers, Suite};
 
 use crate::grade::{after_hashes, equation, last_boxed};
 use crate::problem::{Place, Problem, Turns};
-use field::{find, text};
+use field::{find, optional, solution_text, text};
 use num_rational::BigRational;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -449,21 +449,6 @@ fn question(row: &Row, preset: &Preset, numbers: Option<&[BigRational]>) -> Resu
 fn empty(preset: &Preset) -> String {
     let fields = preset.question.join(", ");
     format!("the question ({fields}) is empty; fill it or drop the row")
-}
-
-fn optional(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
-    field.map_or(Ok(None), |field| text(row, field))
-}
-
-/// A worked solution; of a list of them the first.
-fn solution_text(row: &Row, field: Option<&str>) -> Result<Option<String>, String> {
-    match field.and_then(|field| find(row, field)) {
-        Some((_, Value::Array(all))) if all.iter().all(Value::is_string) => {
-            let first = all.first().and_then(Value::as_str).unwrap_or_default().trim();
-            Ok(Some(first.to_owned()).filter(|text| !text.is_empty()))
-        }
-        _ => optional(row, field),
-    }
 }
 
 fn numbers(text: &str) -> Result<Vec<BigRational>, String> {
