@@ -354,7 +354,9 @@ fn a_quiet_run_says_what_it_is_asked_for_only() {
     ];
     let (_, said) = success(dir.path(), &args(&completions));
     assert!(
-        said.starts_with("step 2: 4 of 8 completions\n") && said.contains(", candidate 2: reward "),
+        said.starts_with("step 2: 4 of 8 completions\n")
+            && said.contains("advantage")
+            && said.contains(", 2  "),
         "{said}"
     );
     let sft = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/quickstart_sft.toml");

@@ -16,6 +16,7 @@ use crate::bench::{Size, Workload};
 use crate::objective::WhichDraft;
 use crate::policy::ModelPath;
 use crate::sweep::Axis;
+pub use values::When;
 use values::{at_least_one, completions, shard_size};
 
 mod setup;
@@ -35,6 +36,30 @@ pub struct Cli {
     /// The quickstart's own options.
     #[command(flatten)]
     pub quickstart: RunArgs,
+    /// What is said, and how.
+    #[command(flatten)]
+    pub talk: TalkArgs,
+}
+
+/// What is said on standard error, and how. Every command takes these.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TalkArgs {
+    /// Do not say how far it is: only what goes wrong, warnings, and what was asked for
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more of a run: each step with the time of its stages, and each checkpoint
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Colours: always, never, or auto: on a terminal, unless NO_COLOR, CLICOLOR=0 or TERM=dumb says otherwise
+    #[arg(
+        long,
+        value_name = "WHEN",
+        global = true,
+        default_value = "auto",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pub color: When,
 }
 
 /// The version, and what the binary was built with.
@@ -127,9 +152,6 @@ pub struct RunArgs {
     /// Go on with the run in DIR (or from a checkpoint in it), or with the last one of this config that is not under way
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub resume: Option<Option<PathBuf>>,
-    /// Do not say how far the run is: only what went wrong, warnings, and the table at its end
-    #[arg(long)]
-    pub quiet: bool,
     /// Start a new run from a checkpoint of another one, the last or the named one, with its weights, optimiser and step
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     pub from: Option<PathBuf>,

@@ -23,11 +23,11 @@ pub mod train;
 
 use std::process::ExitCode;
 
-use crate::console::say;
 use anyhow::Result;
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
-use args::{Cli, Command};
+use crate::console::{Level, say, set_colour, set_level};
+use args::{Cli, Command, When};
 
 /// Does what the command line says. A mistake is one message on standard error.
 pub fn main() -> ExitCode {
@@ -37,7 +37,15 @@ pub fn main() -> ExitCode {
             report(panic);
         }
     }));
-    let cli = Cli::parse();
+    let color = When::of_arguments(std::env::args_os().skip(1));
+    let matches = Cli::command().color(color.into()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    set_colour(color.decided());
+    set_level(match (cli.talk.quiet, cli.talk.verbose) {
+        (true, _) => Level::Quiet,
+        (_, true) => Level::Verbose,
+        _ => Level::Usual,
+    });
     match dispatch(&cli) {
         Ok(code) => code,
         // Whoever read the output has had enough: that is no failure.

@@ -199,7 +199,7 @@ impl Watch {
     fn start(leader: &Child) -> io::Result<Self> {
         let mut start = Command::new("/bin/sh");
         start
-            .args(["-c", WATCH, "gcpo-reward-watch", &leader.id().to_string()])
+            .args(["-c", WATCH, "gcpo-watch", &leader.id().to_string()])
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
