@@ -16,19 +16,21 @@ use crate::bench::{Size, Workload};
 use crate::objective::WhichDraft;
 use crate::policy::ModelPath;
 use crate::sweep::Axis;
-pub use values::When;
+
 use values::{at_least_one, completions, shard_size};
 
+mod read;
 mod setup;
 mod values;
 
+pub use read::TalkArgs;
 pub use setup::{CompletionsArgs, InitArgs, ManArgs};
 
 /// Group Causal Policy Optimization: RL post-training of language models.
 ///
 /// Without a command it trains the quickstart: a tiny bundled model on generated arithmetic, in minutes on a CPU.
 #[derive(Debug, Parser)]
-#[command(name = "gcpo", version, long_version = BUILT_WITH.as_str(), args_conflicts_with_subcommands = true)]
+#[command(name = "gcpo", version, long_version = BUILT_WITH.as_str())]
 pub struct Cli {
     /// What to do; nothing is the quickstart.
     #[command(subcommand)]
@@ -39,27 +41,6 @@ pub struct Cli {
     /// What is said, and how.
     #[command(flatten)]
     pub talk: TalkArgs,
-}
-
-/// What is said on standard error, and how. Every command takes these.
-#[derive(Debug, Clone, Default, Args)]
-pub struct TalkArgs {
-    /// Do not say how far it is: only what goes wrong, warnings, and what was asked for
-    #[arg(long, short, global = true)]
-    pub quiet: bool,
-    /// Say more of a run: each step with the time of its stages, and each checkpoint
-    #[arg(long, short, global = true, conflicts_with = "quiet")]
-    pub verbose: bool,
-    /// Colours: always, never, or auto: on a terminal, unless NO_COLOR, CLICOLOR=0 or TERM=dumb says otherwise
-    #[arg(
-        long,
-        value_name = "WHEN",
-        global = true,
-        default_value = "auto",
-        value_enum,
-        hide_possible_values = true
-    )]
-    pub color: When,
 }
 
 /// The version, and what the binary was built with.

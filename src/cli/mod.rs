@@ -24,10 +24,9 @@ pub mod train;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::console::{Level, say, set_colour, set_level};
-use args::{Cli, Command, When};
+use args::{Cli, Command};
 
 /// Does what the command line says. A mistake is one message on standard error.
 pub fn main() -> ExitCode {
@@ -37,10 +36,8 @@ pub fn main() -> ExitCode {
             report(panic);
         }
     }));
-    let color = When::of_arguments(std::env::args_os().skip(1));
-    let matches = Cli::command().color(color.into()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    set_colour(color.decided());
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    set_colour(cli.talk.color.decided());
     set_level(match (cli.talk.quiet, cli.talk.verbose) {
         (true, _) => Level::Quiet,
         (_, true) => Level::Verbose,
