@@ -273,10 +273,8 @@ fn what_is_missing_is_said_before_anything_is_written() {
         said.contains("ValueError: no room left") && said.contains("WANDB_MODE=offline"),
         "{said}"
     );
-    assert!(
-        !dir.join("run/metrics.jsonl").exists()
-            || fs::read(dir.join("run/metrics.jsonl")).unwrap().is_empty()
-    );
+    // So that the next try finds the place free.
+    assert!(!dir.join("run").exists());
 }
 
 #[test]

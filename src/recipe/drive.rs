@@ -1,6 +1,7 @@
 //! What every training run has in common: steps, metrics, evaluations, checkpoints, signals and resuming.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -136,7 +137,14 @@ impl<'a> Drive<'a> {
         let written = metrics::read(metrics.path())
             .with_context(|| metrics.path().display().to_string())?
             .lines;
-        trackers.open(&config.run, run.path(), &config.to_json(), &written)?;
+        if let Err(error) = trackers.open(&config.run, run.path(), &config.to_json(), &written) {
+            if start.from.is_none() {
+                // Only what this process made is there, and the next try is to find the place free.
+                drop((metrics, samples));
+                let _ = fs::remove_dir_all(run.path());
+            }
+            return Err(error.into());
+        }
         Ok(Self {
             recipe,
             config,
@@ -168,6 +176,7 @@ impl<'a> Drive<'a> {
         if self.metrics.is_empty() && self.config.eval.every > 0 {
             self.evaluate_first(first)?;
         }
+        self.progress.begin();
         for step in first + 1..=self.config.train.max_steps {
             self.step(step, stop)?;
             if self.outcome.interrupted {

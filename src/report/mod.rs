@@ -48,6 +48,13 @@ impl Progress {
         }
     }
 
+    /// Shows that the first step is being done, where a line is rewritten in place: it may take long.
+    pub fn begin(&self) {
+        if self.line.is_live() {
+            self.line.show(&format!("step {}/{}", self.first, self.steps));
+        }
+    }
+
     /// Shows a step that was just done; `done` counts all of them.
     pub fn step(&self, done: usize, report: &StepReport) {
         let secs = self.started.elapsed().as_secs_f64();
