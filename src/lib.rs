@@ -5,6 +5,7 @@
 //! gradient. The [`learner`] makes a better policy of them. [`recipe::rl`] tells the whole; README.md has the map.
 
 pub mod bench;
+pub mod bridge;
 pub mod check;
 pub mod cli;
 pub mod code;

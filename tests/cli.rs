@@ -354,7 +354,9 @@ fn a_quiet_run_says_what_it_is_asked_for_only() {
     ];
     let (_, said) = success(dir.path(), &args(&completions));
     assert!(
-        said.starts_with("step 2: 4 of 8 completions\n") && said.contains(", candidate 2: reward "),
+        said.starts_with("step 2: 4 of 8 completions\n")
+            && said.contains("advantage")
+            && said.contains(", 2  "),
         "{said}"
     );
     let sft = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/quickstart_sft.toml");
@@ -366,4 +368,49 @@ fn a_quiet_run_says_what_it_is_asked_for_only() {
         said.contains("run.log_completions") && said.contains("samples nothing"),
         "{said}"
     );
+}
+
+#[test]
+fn more_or_less_is_said_and_in_colours_where_they_are_asked_for() {
+    let dir = temp();
+    let said = |args: &[&str]| String::from_utf8(gcpo(dir.path(), args).stderr).unwrap();
+    for args in [
+        ["--color", "always", "train", "none.toml"],
+        ["train", "none.toml", "--color", "always"],
+    ] {
+        assert!(
+            said(&args).starts_with("\u{1b}[1;31merror:\u{1b}[0m none.toml"),
+            "{args:?}"
+        );
+    }
+    assert!(said(&["--color", "always", "trian"]).contains("\u{1b}["));
+    for args in [
+        &["train", "none.toml"][..],
+        &["trian"],
+        &["--color", "never", "trian"],
+    ] {
+        assert!(!said(args).contains('\u{1b}'), "{args:?}");
+    }
+    assert!(said(&["--seed", "1", "--color", "sometimes"]).contains("error:"));
+    let run = [
+        "--verbose",
+        "--device",
+        "cpu",
+        "--run-dir",
+        "run",
+        "--set",
+        "train.max_steps=1",
+        "--set",
+        "eval.every=0",
+        "--set",
+        "train.prompts_per_step=1",
+    ];
+    let said = said(&run);
+    for part in [
+        "for 1 step: ",
+        "generations sampled; learning rate",
+        "saved run/checkpoints/step-1",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }

@@ -5,7 +5,7 @@ mod program;
 use std::fs;
 use std::path::Path;
 
-use program::{failure, quickstart, success, temp};
+use program::{failure, gcpo, quickstart, success, temp};
 
 /// Problems as TRL has them.
 fn rows(path: &Path, with_answers: bool) {
@@ -79,6 +79,72 @@ fn what_is_written_is_planned_and_trained() {
         &[&args[..], &["--objective", "grp", "--out", "x.toml"]].concat(),
     );
     assert!(text.contains("grp") && text.contains("gspo_token"), "{text}");
+}
+
+#[test]
+fn completions_have_the_room_that_the_prompts_leave_and_no_more() {
+    let dir = temp();
+    let dir = dir.path();
+    rows(&dir.join("train.jsonl"), true);
+    let args = [
+        "init",
+        "--model",
+        "quickstart",
+        "--data",
+        "train.jsonl",
+        "--device",
+        "cpu",
+    ];
+    success(dir, &args);
+    let text = fs::read_to_string(dir.join("run.toml")).unwrap();
+    assert!(
+        text.contains("path = \"quickstart\"") && text.contains("do not fit the model"),
+        "{text}"
+    );
+    let (_, room) = text.split_once("max_completion_length = ").unwrap();
+    let room: usize = room.lines().next().unwrap().parse().unwrap();
+    let train = |length: usize| {
+        let sets = [
+            format!("rollout.max_completion_length={length}"),
+            "train.max_steps=1".to_owned(),
+            "train.prompts_per_step=1".to_owned(),
+        ];
+        let args = ["train", "run.toml", "--device", "cpu", "--run-dir", "run"];
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        gcpo(dir, &args.into_iter().chain(sets).collect::<Vec<&str>>())
+    };
+    let said = String::from_utf8(train(room + 1).stderr).unwrap();
+    assert!(said.contains("256 positions"), "{said}");
+    assert!(train(room).status.success());
+    // Nothing fits behind this one; GRPO quotes no candidates, and has room behind the next.
+    let long = |digits: usize| {
+        let row = format!(
+            "{{\"prompt\": \"{}+1\", \"answer\": \"2\"}}\n",
+            "1".repeat(digits)
+        );
+        fs::write(dir.join("long.jsonl"), row).unwrap();
+    };
+    let args = [
+        "init",
+        "--model",
+        "quickstart",
+        "--data",
+        "long.jsonl",
+        "--device",
+        "cpu",
+        "--out",
+        "long.toml",
+    ];
+    long(300);
+    let said = failure(dir, &args);
+    assert!(
+        said.contains("no room for a completion") && said.contains("256 positions"),
+        "{said}"
+    );
+    long(250);
+    let said = failure(dir, &args);
+    assert!(said.contains("--objective grpo"), "{said}");
+    success(dir, &[&args[..], &["--objective", "grpo"]].concat());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use gcpo::config::Config;
 use gcpo::recipe::{Outcome, Rl, Start, drive, resume};
-use gcpo::run::{Inputs, RunDir, Stop};
+use gcpo::run::{Inputs, RunDir, Stop, Trackers};
 use gcpo_model::device::of_tests;
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ fn run_config(dir: &Path, config: &Config, goes_on: bool, stop: &Stop) -> Result
         forks: false,
         inputs: Inputs::default(),
     };
-    drive(&mut rl, config, &start, stop)
+    drive(&mut rl, config, &start, Trackers::default(), stop)
 }
 
 /// Every file of a checkpoint, by its path in it.

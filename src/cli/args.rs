@@ -16,18 +16,21 @@ use crate::bench::{Size, Workload};
 use crate::objective::WhichDraft;
 use crate::policy::ModelPath;
 use crate::sweep::Axis;
+
 use values::{at_least_one, completions, shard_size};
 
+mod read;
 mod setup;
 mod values;
 
+pub use read::TalkArgs;
 pub use setup::{CompletionsArgs, InitArgs, ManArgs};
 
 /// Group Causal Policy Optimization: RL post-training of language models.
 ///
 /// Without a command it trains the quickstart: a tiny bundled model on generated arithmetic, in minutes on a CPU.
 #[derive(Debug, Parser)]
-#[command(name = "gcpo", version, long_version = BUILT_WITH.as_str(), args_conflicts_with_subcommands = true)]
+#[command(name = "gcpo", version, long_version = BUILT_WITH.as_str())]
 pub struct Cli {
     /// What to do; nothing is the quickstart.
     #[command(subcommand)]
@@ -35,6 +38,9 @@ pub struct Cli {
     /// The quickstart's own options.
     #[command(flatten)]
     pub quickstart: RunArgs,
+    /// What is said, and how.
+    #[command(flatten)]
+    pub talk: TalkArgs,
 }
 
 /// The version, and what the binary was built with.
@@ -127,9 +133,6 @@ pub struct RunArgs {
     /// Go on with the run in DIR (or from a checkpoint in it), or with the last one of this config that is not under way
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub resume: Option<Option<PathBuf>>,
-    /// Do not say how far the run is: only what went wrong, warnings, and the table at its end
-    #[arg(long)]
-    pub quiet: bool,
     /// Start a new run from a checkpoint of another one, the last or the named one, with its weights, optimiser and step
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     pub from: Option<PathBuf>,

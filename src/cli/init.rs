@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use bytesize::ByteSize;
 use gcpo_data::Problem;
-use gcpo_model::checkpoint;
 use gcpo_model::config::ModelConfig;
 use gcpo_model::device::{Opened, is_processor};
 use indicatif::HumanCount;
@@ -18,7 +17,7 @@ use super::plan::of_run;
 use super::run::{open_device, print_line};
 use crate::config::{Config, Draft};
 use crate::plan::Plan;
-use crate::policy::{ModelPath, Policy, PromptStyle, open};
+use crate::policy::{Policy, PromptStyle, open};
 use crate::section::Value as _;
 
 /// Problems whose lengths are measured.
@@ -27,8 +26,8 @@ const MEASURED: usize = 200;
 const COMPLETION: usize = 512;
 /// Candidates of a problem.
 const CANDIDATES: usize = 4;
-/// Room for what the prompts of integration and projection say around the candidates, in tokens.
-const INSTRUCTIONS: usize = 160;
+/// Problems beside them, the longest in bytes, that completions must have room for, too.
+const LONGEST: usize = 20;
 
 /// What was found.
 struct Found {
@@ -44,6 +43,8 @@ struct Found {
     solution: Option<usize>,
     /// Tokens that a completion may have.
     completion: usize,
+    /// Whether it would have more, if the model had room for them.
+    is_cut: bool,
     on_processor: bool,
     /// Whether the objective has answers integrated.
     integrates: bool,
@@ -74,7 +75,7 @@ pub fn run(args: &InitArgs) -> Result<()> {
     if out.exists() {
         bail!("{} is there already: give another file with --out", out.display());
     }
-    let dtype = open::own_dtype(&ModelPath::Dir(args.model.clone()))?;
+    let dtype = open::own_dtype(&args.model)?;
     let opened = open_device(&args.device.device, dtype)?;
     let (found, policy, network) = look(args, &opened)?;
     check_golds(args, &found.problems)?;
@@ -121,9 +122,8 @@ fn check_golds(args: &InitArgs, problems: &[Problem]) -> Result<()> {
 
 /// Looks at the checkpoint and the problems; gives the policy but for its network, and what that is, too.
 fn look(args: &InitArgs, opened: &Opened) -> Result<(Found, Policy, ModelConfig)> {
-    let described = checkpoint::describe(&args.model)?;
-    let path = ModelPath::Dir(args.model.clone());
-    let (style, why) = open::prompt_style(&open::tokenizer(&path)?);
+    let described = open::describe(&args.model)?;
+    let (style, why) = open::prompt_style(&open::tokenizer(&args.model)?);
     let config = &described.config;
     let mut found = Found {
         problems: Vec::new(),
@@ -138,6 +138,7 @@ fn look(args: &InitArgs, opened: &Opened) -> Result<(Found, Policy, ModelConfig)
         prompt: [0, 0],
         solution: None,
         completion: COMPLETION,
+        is_cut: false,
         on_processor: is_processor(&opened.device),
         integrates: false,
         // Asks for no gold answers, so that rows without are counted and named.
@@ -163,14 +164,55 @@ fn look(args: &InitArgs, opened: &Opened) -> Result<(Found, Policy, ModelConfig)
     let asked = found
         .solution
         .map_or(COMPLETION, |tokens| (2 * tokens).max(32).next_multiple_of(32));
-    // An integration stands behind all candidates.
-    let (beside, at_once) = match found.integrates {
-        true => (found.prompt[1] + INSTRUCTIONS, CANDIDATES + 1),
-        false => (found.prompt[1], 1),
-    };
-    let room = network.positions().saturating_sub(beside) / at_once;
-    found.completion = asked.min(room).max(1);
+    let some = some.into_iter().chain(longest(&found.problems));
+    let quoted = (CANDIDATES, config.projection.candidate_tokens);
+    found.completion = room(some, &policy, &network, found.integrates.then_some(quoted), asked)?;
+    found.is_cut = found.completion < asked;
     Ok((found, policy, network))
+}
+
+/// The problems with the most text.
+fn longest(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
+    let bytes = |problem: &Problem| {
+        let before: usize = problem.turns.before.iter().map(|turn| turn.content.len()).sum();
+        before + problem.question.len()
+    };
+    let mut sorted: Vec<&Problem> = problems.iter().collect();
+    sorted.sort_by_key(|problem| std::cmp::Reverse(bytes(problem)));
+    sorted.into_iter().take(LONGEST)
+}
+
+/// Tokens of a completion, as many as are asked for at most, with which every context of these problems fits the network. `quoted` as in
+/// [`Policy::contexts`], where answers are integrated.
+fn room<'a>(
+    problems: impl Iterator<Item = &'a Problem>,
+    policy: &Policy,
+    network: &ModelConfig,
+    quoted: Option<(usize, usize)>,
+    asked: usize,
+) -> Result<usize> {
+    let mut room = asked;
+    for problem in problems {
+        let contexts = match quoted {
+            Some((n, tokens)) => policy.contexts(problem, n, tokens)?,
+            None => policy.answer_contexts(problem)?,
+        };
+        room = contexts.longest_completion(room, network.positions());
+        if room == 0 {
+            let help = match quoted {
+                Some(_) => {
+                    "take a model of more, leave such problems out, or take `--objective grpo`, whose prompts hold no candidates"
+                }
+                None => "take a model of more, or leave such problems out",
+            };
+            bail!(
+                "the prompts of {} leave no room for a completion in the model's {} positions: {help}",
+                problem.named(),
+                network.positions()
+            );
+        }
+    }
+    Ok(room)
 }
 
 /// The number that so large a share of numbers is not above.
@@ -210,7 +252,7 @@ fn reward(args: &InitArgs) -> String {
 /// The config.
 fn write(args: &InitArgs, found: &Found, Fit(lora, checkpointing, rows): Fit) -> String {
     let [median, largest] = found.prompt;
-    let [model, data] = [&args.model, &args.data].map(|path| quoted(path.display()));
+    let (model, data) = (quoted(&args.model), quoted(args.data.display()));
     let mut text = format!("# {}.\n[model]\npath = {model}\n", found.model);
     if lora {
         text += "\n# Adapters in the model's place: training all weights does not fit.\n[model.lora]\nr = 16\nlora_alpha = 32\n\
@@ -223,8 +265,15 @@ fn write(args: &InitArgs, found: &Found, Fit(lora, checkpointing, rows): Fit) ->
         Some(tokens) => format!("Worked solutions have up to {tokens} tokens, but for one in twenty"),
         None => "No solution says how long one is".to_owned(),
     };
+    let cut = match (found.is_cut, found.integrates) {
+        (false, _) => "",
+        (true, false) => " Longer completions do not fit the model behind the prompts.",
+        (true, true) => {
+            " Longer completions do not fit the model beside\n# the candidates that the prompts of integration and projection hold."
+        }
+    };
     text += &format!(
-        "\n# Prompts have {median} tokens, {largest} at most. {why}.\n[rollout]\nnum_generations = {CANDIDATES}\nmax_completion_length = {}\n",
+        "\n# Prompts have {median} tokens, {largest} at most. {why}.{cut}\n[rollout]\nnum_generations = {CANDIDATES}\nmax_completion_length = {}\n",
         found.completion
     );
     text += &format!("\n[objective]\nname = {}\n", quoted(&args.objective));

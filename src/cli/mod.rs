@@ -23,10 +23,9 @@ pub mod train;
 
 use std::process::ExitCode;
 
-use crate::console::say;
 use anyhow::Result;
-use clap::Parser as _;
 
+use crate::console::{Level, say, set_colour, set_level};
 use args::{Cli, Command};
 
 /// Does what the command line says. A mistake is one message on standard error.
@@ -37,7 +36,13 @@ pub fn main() -> ExitCode {
             report(panic);
         }
     }));
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    set_colour(cli.talk.color.decided());
+    set_level(match (cli.talk.quiet, cli.talk.verbose) {
+        (true, _) => Level::Quiet,
+        (_, true) => Level::Verbose,
+        _ => Level::Usual,
+    });
     match dispatch(&cli) {
         Ok(code) => code,
         // Whoever read the output has had enough: that is no failure.

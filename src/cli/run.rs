@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::args::RunArgs;
 use crate::config::Config;
-use crate::console::{be_quiet, for_stdout, note, say};
+use crate::console::{for_stdout, note, say};
 use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::{Recipe, Start, compare_inputs, resume};
 use crate::run::{Inputs, RunDir, RunDirError, SavedStep};
@@ -53,9 +53,6 @@ impl RunPlan {
     /// # Errors
     /// A mistake in an option, or no such device.
     pub fn new(mut config: Config, args: &RunArgs) -> Result<Self> {
-        if args.quiet {
-            be_quiet();
-        }
         let place = place(&config, args, Path::new("runs"))?;
         if let (Place::Resumed(run, _), None) = (&place, config.model.save_dtype) {
             config.model.save_dtype = Config::of_run(&run.config())?.model.save_dtype;
@@ -296,7 +293,6 @@ mod tests {
             sets: Vec::new(),
             run_dir: run_dir.map(Into::into),
             resume: resume.map(|dir| dir.map(Into::into)),
-            quiet: false,
             from: None,
             device: DeviceArgs {
                 device: DeviceSpec::Auto,

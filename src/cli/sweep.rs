@@ -265,7 +265,6 @@ fn run_one(job: &Job, found: &Found, dir: &Path, args: &SweepArgs, stop: &Stop) 
         sets: Vec::new(),
         run_dir,
         resume,
-        quiet: false,
         from: None,
         device: args.device.clone(),
     };

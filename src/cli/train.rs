@@ -16,7 +16,7 @@ use crate::policy::{Policy, TokenizerSource};
 use crate::recipe::{Outcome, Recipe, Rest, Rl, Sft, drive};
 use crate::report::summary;
 use crate::reward::gradable;
-use crate::run::Stop;
+use crate::run::{Stop, Trackers};
 use crate::source;
 
 /// Problems left out that are named one by one; the rest is counted.
@@ -303,6 +303,7 @@ fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, P
         RecipeName::Sft => demonstrated,
     };
     warn_of_suite(&plan.config);
+    let mut trackers = Trackers::start(&plan.config.run)?;
     let problems = problems(&plan.config)?;
     let mut plan = plan.clone();
     if let Some(epochs) = plan.config.settle_epochs(problems.len()) {
@@ -311,6 +312,7 @@ fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, P
     let plan = &plan;
     let mut recipe = make(plan, needs_base, problems)?;
     say_instruction(&plan.config, recipe.problems());
+    trackers.loaded()?;
     let start = plan.start(recipe.as_mut(), needs_base)?;
     let run = &start.run;
     let stop = stop()?;
@@ -320,6 +322,6 @@ fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, P
         plan.device_name,
         run.path().display()
     ));
-    let outcome = drive(recipe.as_mut(), &plan.config, &start, &stop)?;
+    let outcome = drive(recipe.as_mut(), &plan.config, &start, trackers, &stop)?;
     Ok((outcome, run.path().to_owned()))
 }

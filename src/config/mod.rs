@@ -225,6 +225,11 @@ impl Config {
         toml::to_string(&self.table()).expect("a config holds only what TOML can write")
     }
 
+    /// The same as JSON, for programs of others.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self.table()).expect("a config holds only what JSON can say")
+    }
+
     /// Dotted paths of the keys in which two runs differ, in the file's order. Where they are written is left out.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         set::differences(&self.table(), &other.table())

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use bytesize::ByteSize;
 use gcpo_data::dataset::hub_name;
 use gcpo_data::{Tokenizer, arithmetic};
-use gcpo_model::checkpoint::{self, CheckpointError, Loaded};
+use gcpo_model::checkpoint::{self, CheckpointError, Described, Loaded};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
@@ -130,18 +130,25 @@ fn check_here(path: &ModelPath) -> Result<()> {
     Ok(())
 }
 
+/// What can be known of a checkpoint without loading it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn describe(path: &ModelPath) -> Result<Described> {
+    check_here(path)?;
+    Ok(match path {
+        ModelPath::Dir(dir) => checkpoint::describe(dir)?,
+        ModelPath::Quickstart => checkpoint::describe_bytes(quickstart::CONFIG, quickstart::WEIGHTS)?,
+    })
+}
+
 /// The number format that a checkpoint is written again in: the one that most of its numbers have. The console says so where that is
 /// not plain.
 ///
 /// # Errors
 /// The checkpoint cannot be read.
 pub fn own_dtype(path: &ModelPath) -> Result<Dtype> {
-    check_here(path)?;
-    let described = match path {
-        ModelPath::Dir(dir) => checkpoint::describe(dir)?,
-        ModelPath::Quickstart => checkpoint::describe_bytes(quickstart::CONFIG, quickstart::WEIGHTS)?,
-    };
-    let (dtype, doubt) = described.dtype();
+    let (dtype, doubt) = describe(path)?.dtype();
     if let Some(doubt) = doubt {
         note(&format!("note: {path}: {doubt}; what is saved is in {dtype}"));
     }
@@ -255,14 +262,7 @@ pub fn prompt_style(tokenizer: &Tokenizer) -> (PromptStyle, &'static str) {
 /// A file is missing or wrong, or the parts do not belong together.
 pub fn outline(model: &Model, choice: &PromptChoice, device: &Device) -> Result<(Policy, ModelConfig)> {
     let (tokenizer, network) = match &model.path {
-        Some(path) => {
-            check_here(path)?;
-            let described = match path {
-                ModelPath::Dir(dir) => checkpoint::describe(dir)?,
-                ModelPath::Quickstart => checkpoint::describe_bytes(quickstart::CONFIG, quickstart::WEIGHTS)?,
-            };
-            (self::tokenizer(path)?, described.config)
-        }
+        Some(path) => (self::tokenizer(path)?, describe(path)?.config),
         None => {
             let shape = model.shape.as_ref();
             let shape = shape.context("model.init = \"random\" needs [model.shape]")?;

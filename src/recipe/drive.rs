@@ -1,6 +1,7 @@
 //! What every training run has in common: steps, metrics, evaluations, checkpoints, signals and resuming.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -8,13 +9,13 @@ use anyhow::{Context, Result};
 use super::Recipe;
 use super::resume::Start;
 use crate::config::Config;
-use crate::console::say;
+use crate::console::{detail, say};
 use crate::eval::report::SuiteReport;
 use crate::eval::stats::Estimate;
 use crate::report::{Evaluation, Health, Progress, Sample, StepReport, Stopwatch, completions};
 use crate::run::log::JsonLog;
 use crate::run::metrics::{self, Line};
-use crate::run::{EventLog, LOGS, ReportTo, SavedStep, Stop, TENSORBOARD, TrainerState};
+use crate::run::{EventLog, LOGS, ReportTo, SavedStep, Stop, TENSORBOARD, Trackers, TrainerState};
 
 /// How a run went.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,8 @@ struct Drive<'a> {
     samples: JsonLog,
     /// For TensorBoard, where it is asked for.
     events: Option<EventLog>,
+    /// wandb and trackio, where they are asked for.
+    trackers: Trackers,
     progress: Progress,
     health: Health,
     outcome: Outcome,
@@ -57,31 +60,32 @@ struct Saves {
     at: Instant,
 }
 
-/// Runs a recipe to its last step, or to a signal, from where it starts.
+/// Runs a recipe to its last step, or to a signal, from where it starts. Its numbers go to `trackers`, too, which are loaded.
 ///
 /// # Errors
 /// Whatever stops the recipe: the state of the last whole step is saved first.
-pub fn drive(recipe: &mut dyn Recipe, config: &Config, start: &Start, stop: &Stop) -> Result<Outcome> {
+pub fn drive(
+    recipe: &mut dyn Recipe,
+    config: &Config,
+    start: &Start,
+    trackers: Trackers,
+    stop: &Stop,
+) -> Result<Outcome> {
     let mut clock = Stopwatch::start();
     let first = start.from.as_ref().map_or(0, |saved| saved.step);
     if let Some(saved) = &start.from {
         recipe.parts().0.restore(&saved.path)?;
     }
-    let mut drive = Drive::new(recipe, config, start, first)?;
-    if start.forks {
-        // From here on it goes on without the run that it came from.
-        drive.save(first)?;
-    }
-    if drive.metrics.is_empty() && config.eval.every > 0 {
-        drive.evaluate_first(first)?;
-    }
-    for step in first + 1..=config.train.max_steps {
-        drive.step(step, stop)?;
-        if drive.outcome.interrupted {
-            break;
-        }
-    }
+    let mut drive = Drive::new(recipe, config, start, trackers, first)?;
+    let ended = drive.go(first, stop);
     drive.progress.finish();
+    let code = match (&ended, drive.outcome.interrupted) {
+        (Err(_), _) => 1,
+        (Ok(()), true) => stop.exit_code(),
+        (Ok(()), false) => 0,
+    };
+    drive.trackers.finish(code);
+    ended?;
     drive.outcome.secs = clock.lap();
     Ok(drive.outcome)
 }
@@ -113,7 +117,13 @@ fn events(config: &Config, start: &Start, written: &[Line]) -> Result<Option<Eve
 }
 
 impl<'a> Drive<'a> {
-    fn new(recipe: &'a mut dyn Recipe, config: &'a Config, start: &'a Start, first: usize) -> Result<Self> {
+    fn new(
+        recipe: &'a mut dyn Recipe,
+        config: &'a Config,
+        start: &'a Start,
+        mut trackers: Trackers,
+        first: usize,
+    ) -> Result<Self> {
         let run = &start.run;
         let own = start.from.clone().filter(|_| !start.forks);
         let state = own.as_ref().map(SavedStep::state).transpose()?;
@@ -127,12 +137,21 @@ impl<'a> Drive<'a> {
         let written = metrics::read(metrics.path())
             .with_context(|| metrics.path().display().to_string())?
             .lines;
+        if let Err(error) = trackers.open(&config.run, run.path(), &config.to_json(), &written) {
+            if start.from.is_none() {
+                // Only what this process made is there, and the next try is to find the place free.
+                drop((metrics, samples));
+                let _ = fs::remove_dir_all(run.path());
+            }
+            return Err(error.into());
+        }
         Ok(Self {
             recipe,
             config,
             start,
             health: health(config, &written),
             events: events(config, start, &written)?,
+            trackers,
             metrics,
             samples,
             progress: Progress::new(config.train.max_steps, first),
@@ -146,6 +165,25 @@ impl<'a> Drive<'a> {
                 at: Instant::now(),
             },
         })
+    }
+
+    /// All steps that are left, or up to a signal.
+    fn go(&mut self, first: usize, stop: &Stop) -> Result<()> {
+        if self.start.forks {
+            // From here on it goes on without the run that it came from.
+            self.save(first)?;
+        }
+        if self.metrics.is_empty() && self.config.eval.every > 0 {
+            self.evaluate_first(first)?;
+        }
+        self.progress.begin();
+        for step in first + 1..=self.config.train.max_steps {
+            self.step(step, stop)?;
+            if self.outcome.interrupted {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The evaluation before the first step that is done, as a line of its own.
@@ -225,6 +263,7 @@ impl<'a> Drive<'a> {
         for what in self.health.after(&line) {
             say!("warning: step {}: {what}", report.step);
         }
+        self.trackers.append(&line);
         match &mut self.events {
             Some(events) => Ok(events.append(&line)?),
             None => Ok(()),
@@ -281,6 +320,7 @@ impl<'a> Drive<'a> {
             .run
             .save(&state, |dir| learner.save(dir))
             .with_context(|| format!("the checkpoint of step {step}"))?;
+        detail(&format!("saved {}", saved.path.display()));
         self.saves.last = Some(saved);
         Ok(())
     }

@@ -1,21 +1,28 @@
 //! A few completions of a step with what they earned, for people who watch a run.
 
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde_json::Value;
+
 use super::Sample;
-use crate::console::harmless;
+use crate::console::{harmless, width};
 use crate::rollout::Finish;
 
 /// Characters of a completion that are shown.
 const MOST_CHARS: usize = 1_000;
 
-/// The first candidates of as many problems as `count` takes, then their second ones, and so on: each with its reward, Υ and advantage,
-/// and its text below. Nothing where nothing was sampled.
+/// Columns of a table that no terminal limits, and the fewest that one has.
+const COLUMNS: [usize; 2] = [120, 60];
+
+/// The first candidates of as many problems as `count` takes, then their second ones, and so on, as a table: each with its reward (and what
+/// that is the sum of), Υ, advantage and text. Nothing where nothing was sampled.
 pub fn completions(samples: &[Sample], count: usize) -> String {
-    let most = samples
-        .iter()
-        .map(|sample| sample.completions.len())
-        .max()
-        .unwrap_or(0);
-    let all = (0..most).flat_map(|at| samples.iter().map(move |sample| (sample, at)));
+    let [columns, least] = COLUMNS;
+    table(samples, count, width().map_or(columns, |width| width.max(least)))
+}
+
+fn table(samples: &[Sample], count: usize, columns: usize) -> String {
+    let most = samples.iter().map(|sample| sample.completions.len()).max();
+    let all = (0..most.unwrap_or(0)).flat_map(|at| samples.iter().map(move |sample| (sample, at)));
     let there: Vec<(&Sample, usize)> = all
         .filter(|(sample, at)| *at < sample.completions.len())
         .collect();
@@ -23,47 +30,84 @@ pub fn completions(samples: &[Sample], count: usize) -> String {
         return String::new();
     }
     let shown = count.min(there.len());
-    let mut lines = vec![format!(
-        "step {}: {shown} of {} completions",
-        samples[0].step,
-        there.len()
-    )];
-    for (sample, at) in there.into_iter().take(shown) {
-        lines.push(format!(
-            "  {}, candidate {}: {}",
-            sample.problem,
-            at + 1,
-            numbers(sample, at)
-        ));
-        let text: String = sample.completions[at].chars().take(MOST_CHARS).collect();
-        let left = sample.completions[at].chars().count().saturating_sub(MOST_CHARS);
-        lines.extend(text.lines().map(|line| format!("    {line}")));
-        if left > 0 {
-            lines.push(format!("    … {left} more characters"));
-        }
+    let head = format!("step {}: {shown} of {} completions", samples[0].step, there.len());
+    let rows: Vec<Row> = there[..shown]
+        .iter()
+        .map(|(sample, at)| row(sample, *at))
+        .collect();
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(u16::try_from(columns).unwrap_or(u16::MAX));
+    // A column that says nothing in any row is not there.
+    let is_said = |at: usize| rows.iter().any(|row| !row[at].1.is_empty());
+    let kept: Vec<usize> = (0..rows[0].len()).filter(|at| is_said(*at)).collect();
+    table.set_header(kept.iter().map(|at| harmless(&rows[0][*at].0).into_owned()));
+    for row in &rows {
+        table.add_row(kept.iter().map(|at| {
+            let cell = Cell::new(plain(&row[*at].1));
+            match row[*at].2 {
+                true => cell.set_alignment(CellAlignment::Right),
+                false => cell,
+            }
+        }));
     }
-    harmless(&lines.join("\n")).into_owned()
+    format!("{head}\n{}", table.trim_fmt())
 }
 
-/// What is known of a candidate.
-fn numbers(sample: &Sample, at: usize) -> String {
-    let mut parts = vec![match sample.rewards.get(at).copied().flatten() {
-        Some(reward) => format!("reward {reward:.3}"),
-        None => "no reward".to_owned(),
-    }];
-    parts.extend(sample.upsilon.get(at).map(|upsilon| format!("Υ {upsilon:.2}")));
-    let advantage = sample.advantages.get(at).copied().flatten();
-    parts.extend(advantage.map(|advantage| format!("advantage {advantage:+.2}")));
-    parts.extend(sample.lengths.get(at).map(|length| format!("{length} tokens")));
-    parts.extend(sample.finish.get(at).map(|finish| {
-        let word = match finish {
-            Finish::Eos => "eos",
-            Finish::Stop => "stop",
-            Finish::Length => "length",
-        };
-        word.to_owned()
-    }));
-    parts.join(", ")
+/// A candidate: what each column is called, what it says, and whether that is a number.
+type Row = Vec<(String, String, bool)>;
+
+fn row(sample: &Sample, at: usize) -> Row {
+    let optional = |values: &[Option<f64>]| values.get(at).copied().flatten();
+    let number = |name: &str, text: Option<String>| (name.to_owned(), text.unwrap_or_default(), true);
+    let mut row = vec![
+        (
+            "problem".to_owned(),
+            format!("{}, {}", sample.problem, at + 1),
+            false,
+        ),
+        number(
+            "reward",
+            Some(optional(&sample.rewards).map_or("none".to_owned(), |reward| format!("{reward:.3}"))),
+        ),
+    ];
+    if sample.components.len() > 1 {
+        row.extend(sample.components.iter().map(|(label, values)| {
+            let value = values.get(at).and_then(Value::as_f64);
+            number(
+                label,
+                Some(value.map_or("none".to_owned(), |value| format!("{value:.3}"))),
+            )
+        }));
+    }
+    let finish = sample.finish.get(at).map(|finish| match finish {
+        Finish::Eos => "eos",
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+    });
+    row.extend([
+        number("Υ", sample.upsilon.get(at).map(|upsilon| format!("{upsilon:.2}"))),
+        number(
+            "advantage",
+            optional(&sample.advantages).map(|advantage| format!("{advantage:+.2}")),
+        ),
+        number("tokens", sample.lengths.get(at).map(usize::to_string)),
+        ("end".to_owned(), finish.unwrap_or_default().to_owned(), false),
+    ]);
+    let mut text: String = sample.completions[at].chars().take(MOST_CHARS).collect();
+    let left = sample.completions[at].chars().count().saturating_sub(MOST_CHARS);
+    if left > 0 {
+        text += &format!("\n… {left} more characters");
+    }
+    row.push(("completion".to_owned(), text, false));
+    row
+}
+
+/// A text that keeps its place in a table.
+fn plain(text: &str) -> String {
+    harmless(&text.replace('\t', "    ")).into_owned()
 }
 
 #[cfg(test)]
@@ -75,7 +119,7 @@ mod tests {
         let sample = |problem: &str| Sample {
             step: 7,
             problem: problem.into(),
-            completions: vec!["one\ntwo".into(), format!("\u{1b}[2J{}", "x".repeat(1_010))],
+            completions: vec!["one\n\ttwo".into(), format!("\u{1b}[2J{}", "x".repeat(1_010))],
             rewards: vec![Some(1.0), None],
             upsilon: vec![1.5, 0.5],
             advantages: vec![Some(-0.5), None],
@@ -83,19 +127,44 @@ mod tests {
             finish: vec![Finish::Eos, Finish::Length],
             ..Sample::default()
         };
-        let text = completions(&[sample("a"), sample("b")], 3);
-        let expected = "\
-step 7: 3 of 4 completions
-  a, candidate 1: reward 1.000, Υ 1.50, advantage -0.50, 3 tokens, eos
-    one
-    two
-  b, candidate 1: reward 1.000, Υ 1.50, advantage -0.50, 3 tokens, eos
-    one
-    two
-  a, candidate 2: no reward, Υ 0.50, 99 tokens, length
-    \\u{1b}[2Jxxx";
-        assert!(text.starts_with(expected), "{text}");
-        assert!(text.ends_with("\n    … 14 more characters"), "{text}");
+        let text = table(&[sample("a"), sample("b")], 3, 80);
+        assert!(text.starts_with("step 7: 3 of 4 completions\n"), "{text}");
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        for line in [
+            "problem reward Υ advantage tokens end completion",
+            "a, 1 1.000 1.50 -0.50 3 eos one",
+            "b, 1 1.000 1.50 -0.50 3 eos one",
+            "two",
+        ] {
+            assert!(lines.iter().any(|found| found == line), "{line}: {text}");
+        }
+        assert!(
+            text.contains("a, 2      none") && text.contains("\\u{1b}[2Jxxx"),
+            "{text}"
+        );
+        assert!(text.contains("… 14 more characters"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert_eq!(completions(&[], 3), "");
+    }
+
+    #[test]
+    fn rewards_that_are_summed_have_columns_and_what_is_unknown_has_none() {
+        let sample = Sample {
+            problem: "p".into(),
+            completions: vec!["x".into()],
+            rewards: vec![Some(1.5)],
+            components: serde_json::from_str("{\"accuracy\": [1.0], \"format\": [null]}").unwrap(),
+            ..Sample::default()
+        };
+        let text = table(&[sample], 4, 80);
+        let head: Vec<&str> = text.lines().nth(2).unwrap().split_whitespace().collect();
+        assert_eq!(
+            head,
+            ["problem", "reward", "accuracy", "format", "completion"],
+            "{text}"
+        );
     }
 }

@@ -11,7 +11,7 @@ mod table;
 use std::cell::Cell;
 use std::time::Instant;
 
-use crate::console::{LiveLine, tell};
+use crate::console::{Level, LiveLine, detail, says, tell};
 pub use completions::completions;
 pub use health::Health;
 pub use line::{count_line, duration, progress_line};
@@ -20,6 +20,7 @@ pub use step::{
     Discarded, Done, Evaluation, RestReport, RlReport, RolloutReport, SftReport, StepReport, Stopwatch,
     Taught,
 };
+use table::details;
 pub use table::{columns, grid, paired, summary};
 
 /// The live line of a run or a job, on standard error: rewritten in place on a terminal, lines that stay elsewhere.
@@ -47,12 +48,26 @@ impl Progress {
         }
     }
 
+    /// Shows that the first step is being done, where a line is rewritten in place: it may take long.
+    pub fn begin(&self) {
+        if self.line.is_live() {
+            self.line.show(&format!("step {}/{}", self.first, self.steps));
+        }
+    }
+
     /// Shows a step that was just done; `done` counts all of them.
     pub fn step(&self, done: usize, report: &StepReport) {
         let secs = self.started.elapsed().as_secs_f64();
         let timed = done.saturating_sub(self.first);
-        self.line
-            .show(&progress_line(done, self.steps, timed, secs, report));
+        let line = |width| progress_line(done, self.steps, timed, secs, report, width);
+        if self.line.is_live() {
+            // What a line that stays would say.
+            detail(&line(None));
+        }
+        self.line.show(&line(self.line.width()));
+        if says(Level::Verbose) {
+            detail(&details(report));
+        }
     }
 
     /// Shows how far a job is that counts `what`: `done` of them, with a `note` on it. Where lines stay, one every few seconds.

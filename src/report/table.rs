@@ -178,6 +178,24 @@ fn time(steps: &[StepReport]) -> Option<(String, String)> {
     ))
 }
 
+/// What a step did, for those who want to know more than its numbers: seconds by stage, what was sampled, the learning rate.
+pub fn details(step: &StepReport) -> String {
+    let one = std::slice::from_ref(step);
+    let mut parts: Vec<String> = time(one).map(|(_, text)| text).into_iter().collect();
+    let is_sampled = |(name, _): &(String, String)| name == "sampled";
+    parts.extend(
+        sampled(one)
+            .into_iter()
+            .find(is_sampled)
+            .map(|(_, text)| format!("{text} sampled")),
+    );
+    parts.extend(
+        step.update()
+            .map(|update| format!("learning rate {:.3e}", update.learning_rate)),
+    );
+    format!("  {}", parts.join("; "))
+}
+
 /// Two columns, the first as wide as its longest entry; every line ends.
 pub fn columns(rows: &[(String, String)]) -> String {
     let rows = rows.iter().map(|(name, value)| [name, value]);

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::process::{Process, Reply, unset};
 use super::{Case, Measured, secret};
+use crate::bridge::{Process, Reply, unset};
 use crate::group::Score;
 use crate::rollout::Finish;
 use crate::section::{Check, ConfigError, at_least, impossible, positive, required, section, within};

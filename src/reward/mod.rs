@@ -11,10 +11,8 @@ mod error;
 mod format;
 mod length;
 mod model;
-mod process;
 mod python;
 mod repetition;
-mod said;
 mod secret;
 
 use gcpo_data::{Grader, Problem, Rule, Verdict};

@@ -169,6 +169,12 @@ impl Contexts {
         Ok(())
     }
 
+    /// The longest completion, `most` tokens at most, with which [`Contexts::check_fits`] finds nothing too long; 0 where there is none.
+    pub fn longest_completion(&self, most: usize, max_positions: usize) -> usize {
+        let fits = |length: &usize| self.check_fits(*length, max_positions).is_ok();
+        (1..=most).rev().find(fits).unwrap_or(0)
+    }
+
     /// Lengths, at most, of all prefixes that the stages of one query run, in tokens of their own: `(q)` and what is
     /// below it for `n` candidates and `integrations` of them.
     pub fn prefixes(&self, n: usize, integrations: usize, max_completion_length: usize) -> Vec<usize> {
@@ -290,6 +296,9 @@ mod tests {
     fn contexts_that_cannot_fit_are_refused_by_name() {
         let contexts = contexts(0);
         assert!(contexts.check_fits(4, 3 + 3 * 5 + 1 + 4).is_ok());
+        assert_eq!(contexts.longest_completion(4, 3 + 3 * 5 + 1 + 4), 4);
+        assert_eq!(contexts.longest_completion(9, 3 + 3 * 5 + 1 + 3), 3);
+        assert_eq!(contexts.longest_completion(9, 3), 0);
         let error = contexts.check_fits(4, 20).unwrap_err().to_string();
         assert!(
             error.contains("integrated answer takes 23 tokens") && error.contains("20 positions"),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 
+use crate::bridge::Interpreter;
 use crate::section::{Check, ConfigError, at_least, impossible, section, within, words};
 
 section! {
@@ -18,8 +19,15 @@ section! {
         /// like (docs/runs.md#health). 0 says nothing. Source: this project.
         pub health_steps: usize = 10,
         /// What the numbers of each step are written for beside `metrics.jsonl`: "tensorboard" writes its event files into `tensorboard/` in
-        /// the run directory. Source: TRL, whose default is none, too.
+        /// the run directory; "wandb" and "trackio" get them by their Python packages (docs/report.md#wandb-and-trackio). Source: TRL, whose
+        /// default is none, too.
         pub report_to: Vec<ReportTo> = Vec::<ReportTo>::new(),
+        /// The project that wandb and trackio file the run under. Default: `WANDB_PROJECT` or `TRACKIO_PROJECT` of the environment, else
+        /// "gcpo". Source: TRL.
+        pub project: Option<String>,
+        /// The Python that has these packages, 3.8 or later: a path, or a name in `PATH`. Default: that of the active virtual environment
+        /// (`VIRTUAL_ENV`), else `python3`. Source: this project.
+        pub python: Option<Interpreter>,
         /// Show a few completions with their rewards, Υ and advantages on standard error. Source: TRL.
         pub log_completions: bool = false,
         /// How many. Source: this project; TRL shows all of them.
@@ -34,6 +42,10 @@ words! {
     ReportTo {
         /// TensorBoard.
         TensorBoard = "tensorboard",
+        /// Weights & Biases.
+        Wandb = "wandb",
+        /// Trackio.
+        Trackio = "trackio",
     }
 }
 
@@ -42,6 +54,25 @@ impl Check for Run {
         let is_part_of_a_path = |c: char| c.is_control() || "/\\".contains(c);
         at_least("num_completions_to_print", self.num_completions_to_print, 1)?;
         at_least("logging_steps", self.logging_steps, 1)?;
+        if let Some((at, _)) =
+            (self.report_to.iter().enumerate()).find(|(at, of)| self.report_to[..*at].contains(of))
+        {
+            return impossible(
+                "report_to",
+                format!("{} is named twice", self.report_to[at]),
+                "name it once",
+            );
+        }
+        let has_packages = self.report_to.iter().any(|of| *of != ReportTo::TensorBoard);
+        for (key, given) in [
+            ("project", self.project.is_some()),
+            ("python", self.python.is_some()),
+        ] {
+            if given && !has_packages {
+                let what = "it is for \"wandb\" and \"trackio\", and report_to names neither";
+                return impossible(key, what, "leave it out, or name one: `report_to = [\"wandb\"]`");
+            }
+        }
         let name = &self.name;
         if name.is_empty()
             || [".", ".."].contains(&name.as_str())

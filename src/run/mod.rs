@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 mod saved;
 mod stop;
+mod tracker;
 
 pub use config::{Checkpoint, CheckpointDraft, ReportTo, Run, RunDraft};
 pub use dir::{EVALUATION, LOGS, RunDir};
@@ -17,3 +18,4 @@ pub use events::{EventLog, TENSORBOARD};
 pub use metrics::Metrics;
 pub use saved::{Inputs, SavedStep, TrainerState};
 pub use stop::Stop;
+pub use tracker::{TrackerError, Trackers};

@@ -33,7 +33,7 @@ pub enum DatasetError {
         /// The feature of the build.
         feature: &'static str,
         /// What to do without it.
-        instead: &'static str,
+        instead: String,
     },
     /// The file is damaged, or not what its extension says.
     #[error("{path}: {message}")]

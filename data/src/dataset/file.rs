@@ -52,7 +52,6 @@ pub(super) fn local(path: &Path) -> Result<Cow<'_, Path>, DatasetError> {
 
 /// A file of a data set on the hub.
 #[derive(Debug, PartialEq)]
-#[cfg_attr(not(feature = "hub"), allow(dead_code))] // parsed in any case, so that a wrong address is said to be one
 struct Address {
     repo: String,
     revision: String,
@@ -95,12 +94,19 @@ fn fetch(path: &Path, address: &Address) -> Result<PathBuf, DatasetError> {
 }
 
 #[cfg(not(feature = "hub"))]
-fn fetch(path: &Path, _: &Address) -> Result<PathBuf, DatasetError> {
+fn fetch(path: &Path, address: &Address) -> Result<PathBuf, DatasetError> {
+    let Address { repo, revision, file } = address;
+    let option = match revision.as_str() {
+        "main" => String::new(),
+        revision => format!(" --revision {revision}"),
+    };
     Err(DatasetError::Feature {
         path: path.to_owned(),
         what: "a data set on the Hugging Face hub",
         feature: "hub",
-        instead: "download it yourself and give the file's path",
+        instead: format!(
+            "download it (`hf download --repo-type dataset {repo} {file}{option} --local-dir DIR`) and give DIR/{file}"
+        ),
     })
 }
 
@@ -223,7 +229,8 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("--features hub") && error.contains("download"),
+            error.contains("--features hub")
+                && error.contains("`hf download --repo-type dataset a/b c.jsonl --local-dir DIR`"),
             "{error}"
         );
     }

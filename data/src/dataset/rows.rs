@@ -89,7 +89,9 @@ fn parquet(path: &Path) -> Result<Vec<Result<Row, Skipped>>, DatasetError> {
         path: path.to_owned(),
         what: "a Parquet file",
         feature: "parquet",
-        instead: "turn it into JSONL",
+        instead:
+            "turn it into JSONL (pandas: `read_parquet(FILE).to_json(NEW, orient=\"records\", lines=True)`)"
+                .into(),
     })
 }
 

@@ -7,13 +7,14 @@ use clap::builder::PossibleValuesParser;
 
 use super::DeviceArgs;
 use crate::objective::Which;
+use crate::policy::ModelPath;
 
 /// `gcpo init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Model directory in Hugging Face layout
+    /// Model directory in Hugging Face layout, or `quickstart`
     #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
+    pub model: ModelPath,
     /// Problems to train on: a file or a directory, as `data.path` takes them
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,

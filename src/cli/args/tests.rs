@@ -3,10 +3,11 @@
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
+use super::read::When;
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(line.split_whitespace())
+    Cli::read(line.split_whitespace().map(Into::into))
 }
 
 #[test]
@@ -21,7 +22,8 @@ fn nothing_is_the_quickstart_with_a_runs_options() {
     assert_eq!(cli.quickstart.sets, ["train.max_steps=2", "seed=1"]);
     assert_eq!(cli.quickstart.run_dir, Some("r".into()));
     assert_eq!(parse("gcpo").unwrap().quickstart.device.device, DeviceSpec::Auto);
-    assert!(parse("gcpo --set seed=1 train a.toml").is_err());
+    let error = parse("gcpo --set seed=1 train a.toml").unwrap_err().to_string();
+    assert!(error.contains("--set stands before `train`"), "{error}");
 }
 
 #[test]
@@ -134,4 +136,27 @@ fn what_is_missing_extra_or_wrong_is_refused() {
     ] {
         assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");
     }
+}
+
+#[test]
+fn what_is_said_is_an_option_of_every_command() {
+    for line in [
+        "gcpo -q --color never devices",
+        "gcpo devices --color=never --quiet",
+    ] {
+        let talk = parse(line).unwrap().talk;
+        assert!(talk.quiet && !talk.verbose && talk.color == When::Never, "{line}");
+    }
+    assert!(parse("gcpo -v").unwrap().talk.verbose);
+    assert!(parse("gcpo -q -v").is_err() && parse("gcpo --color sometimes").is_err());
+    let of = |line: &str| {
+        let words: Vec<std::ffi::OsString> = line.split_whitespace().map(Into::into).collect();
+        When::of_arguments(words.iter())
+    };
+    assert_eq!(of("train --color always --nonsense"), When::Always);
+    assert_eq!(of("--color=never"), When::Never);
+    assert_eq!(
+        (of("--color"), of("--color x"), of("-- --color never")),
+        (When::Auto, When::Auto, When::Auto)
+    );
 }

@@ -1,13 +1,12 @@
 //! `python`: a function of Python, called as TRL's trainers call theirs, so that one written for them runs unchanged.
 //!
-//! Each has a Python of its own ([`Process`]), which runs `bridge.py`, and is asked about all completions of a step at once. All
+//! Each has a Python of its own ([`Process`]), which runs `reward.py`, and is asked about all completions of a step at once. All
 //! functions of a step run at the same time.
 
 mod function;
 
 use std::io;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use gcpo_data::{Asked, Message, Problem};
@@ -15,14 +14,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::process::{Process, Reply, unset};
 use super::{Ahead, Case, Measured, secret};
+use crate::bridge::{Interpreter, NoPython, Process, Reply, start_python, unset};
 use crate::group::Score;
 use crate::section::{Arguments, Check, ConfigError, impossible, positive, required, section, within};
-use function::{Function, Interpreter};
+use function::Function;
 
 /// What runs in Python.
-const BRIDGE: &str = include_str!("bridge.py");
+const SCRIPT: &str = include_str!("reward.py");
 
 section! {
     /// A Python function, as TRL's trainers take it.
@@ -143,7 +142,6 @@ impl Worker {
     /// # Errors
     /// There is no Python, or its environment lacks something.
     pub fn start(config: &Python, label: &str) -> Result<Self, PythonError> {
-        let python = config.python.clone().unwrap_or_else(Interpreter::found).0;
         let failed = |what| PythonError {
             label: label.to_owned(),
             function: config.function.to_string(),
@@ -154,19 +152,10 @@ impl Worker {
         if !unset.is_empty() {
             return Err(failed(Failure::Unset(unset)));
         }
-        let mut start = Command::new(&python);
-        start.args(["-c", BRIDGE]);
         // So that sets have one order, and a resumed run gives the same numbers.
-        if std::env::var_os("PYTHONHASHSEED").is_none() {
-            start.env("PYTHONHASHSEED", "0");
-        }
-        let process = Process::start(start, label).map_err(|error| {
-            let python = match config.python.is_none() && std::env::var_os("VIRTUAL_ENV").is_some() {
-                true => format!("{python}` (of VIRTUAL_ENV), `"),
-                false => python.clone(),
-            };
-            failed(Failure::NoPython { python, error })
-        })?;
+        let env = [("PYTHONHASHSEED", "0")];
+        let (process, python) = start_python(config.python.as_ref(), SCRIPT, label, &env)
+            .map_err(|NoPython { python, error }| failed(Failure::NoPython { python, error }))?;
         let worker = Self {
             config: config.clone(),
             label: label.to_owned(),

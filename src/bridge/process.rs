@@ -199,7 +199,7 @@ impl Watch {
     fn start(leader: &Child) -> io::Result<Self> {
         let mut start = Command::new("/bin/sh");
         start
-            .args(["-c", WATCH, "gcpo-reward-watch", &leader.id().to_string()])
+            .args(["-c", WATCH, "gcpo-watch", &leader.id().to_string()])
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -255,7 +255,8 @@ fn lines_of(stdout: ChildStdout) -> Receiver<io::Result<Vec<u8>>> {
 
 /// A thread that shows the program's standard error under its name. It reads to the end, whatever comes.
 fn show(name: String, mut stderr: ChildStderr, said: Arc<Mutex<Said>>) -> JoinHandle<()> {
-    let show = move |line: String| note(&format!("[{name}] {line}"));
+    // Colours of its own would be spelled out.
+    let show = move |line: String| note(&format!("[{name}] {}", ::console::strip_ansi_codes(&line)));
     thread::spawn(move || {
         let mut buffer = [0; 8192];
         loop {
