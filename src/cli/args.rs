@@ -391,18 +391,21 @@ pub struct GradeArgs {
     /// What to run, one `{"id": …, "completion": …}` a line
     #[arg(long, value_name = "FILE.jsonl", requires = "suite")]
     pub completions: Option<PathBuf>,
-    /// The Python that runs programs
-    #[arg(long, value_name = "PROGRAM", default_value = "python3", requires = "suite")]
-    pub python: String,
-    /// Seconds of the processor for each program
-    #[arg(long, value_name = "SECS", default_value_t = 3.0, requires = "suite")]
-    pub timeout: f64,
-    /// Memory of each program
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", requires = "suite")]
-    pub memory: ByteSize,
-    /// What is hidden from programs: full, or partial where the system does not allow it (docs/code.md)
-    #[arg(long, value_name = "HOW", default_value = "full", value_parser = ["full", "partial"], requires = "suite")]
-    pub isolation: String,
+    /// The Python that runs programs, code.python [default: python3]
+    #[arg(long, value_name = "PROGRAM", requires = "suite")]
+    pub python: Option<String>,
+    /// Seconds of the processor for each program, code.timeout [default: 3]
+    #[arg(long, value_name = "SECS", requires = "suite")]
+    pub timeout: Option<f64>,
+    /// Memory of each program, code.memory [default: 1GiB]
+    #[arg(long, value_name = "SIZE", requires = "suite")]
+    pub memory: Option<ByteSize>,
+    /// What programs are run in, code.isolation: full, partial, docker or podman (docs/code.md) [default: full]
+    #[arg(long, value_name = "HOW", requires = "suite")]
+    pub isolation: Option<String>,
+    /// Set a key of [code], by its dotted path; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "suite")]
+    pub sets: Vec<String>,
     /// Take numbers only, as the quickstart does
     #[arg(long)]
     pub numbers: bool,
