@@ -123,8 +123,8 @@ fn load_path(
         Split::Train => "train",
         Split::Test => "test",
     };
-    let of_row = preset.programs && path.is_file();
-    let named = source.split.as_deref().filter(|_| !of_row);
+    let of_programs = preset.programs && path.is_file();
+    let named = source.split.as_deref().filter(|_| !of_programs);
     let files = dataset::files_of(path, named, by_default)?;
     if path.is_dir() {
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -134,7 +134,7 @@ fn load_path(
     for file in &files {
         let in_file = named.filter(|_| !path.is_dir());
         let mut loaded = dataset::load_split(file, in_file, preset, asking)?;
-        if of_row {
+        if of_programs {
             let split = source.split.as_deref();
             take_part(&mut loaded.problems, file, split, by_default)?;
         }

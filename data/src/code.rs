@@ -95,7 +95,11 @@ impl CodeProblem {
     /// What a model that only goes on with a text is given: the examples, and the beginning of a program; of a task what MBPP's
     /// authors write.
     pub fn continuation(&self) -> String {
-        let shots: String = self.shots.iter().map(|shot| shot.shown_before(self.form)).collect();
+        let shots: String = self
+            .shots
+            .iter()
+            .map(|shot| shot.shown_before(self.form))
+            .collect();
         match self.form {
             CodeForm::Function | CodeForm::File => format!("{shots}{}", self.prompt),
             CodeForm::Task => format!("{shots}{}", self.task("\n[BEGIN]\n")),
@@ -119,7 +123,12 @@ impl CodeProblem {
         match (form, self.form) {
             (CodeForm::Task, _) => format!("{}{program}\n[DONE]\n\n", self.task("\n[BEGIN]\n")),
             (_, CodeForm::Task) => {
-                let lines: Vec<String> = self.prompt.trim().lines().map(|line| format!("# {line}")).collect();
+                let lines: Vec<String> = self
+                    .prompt
+                    .trim()
+                    .lines()
+                    .map(|line| format!("# {line}"))
+                    .collect();
                 format!("{}\n{program}\n\n\n", lines.join("\n"))
             }
             _ => format!("{program}\n\n\n"),

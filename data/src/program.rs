@@ -105,10 +105,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
             None => {}
         }
     }
-    found.extend(
-        open.filter(|(_, is_own, _)| *is_own)
-            .map(|(block, ..)| block),
-    );
+    found.extend(open.filter(|(_, is_own, _)| *is_own).map(|(block, ..)| block));
     found
 }
 
@@ -116,7 +113,10 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const HEAD: Option<Head<'_>> = Some(Head::Function("import math\n\ndef f(x):\n    \"\"\"Twice.\"\"\"\n", "f"));
+    const HEAD: Option<Head<'_>> = Some(Head::Function(
+        "import math\n\ndef f(x):\n    \"\"\"Twice.\"\"\"\n",
+        "f",
+    ));
 
     #[test]
     fn a_body_goes_on_from_the_head_to_the_letter() {
@@ -126,7 +126,8 @@ mod tests {
             "import math\n\ndef f(x):\n    \"\"\"Twice.\"\"\"\n    return 2 * x\n"
         );
         assert!(
-            of_completion(HEAD, "python", "```python\n    return 2 * x\n```").ends_with("\"\"\"\n    return 2 * x\n")
+            of_completion(HEAD, "python", "```python\n    return 2 * x\n```")
+                .ends_with("\"\"\"\n    return 2 * x\n")
         );
     }
 
@@ -142,7 +143,9 @@ mod tests {
             assert_eq!(program, "import math\n\ndef f(x):\n    return 2 * x\n", "{said}");
         }
         // Another function of a longer name is another function.
-        assert!(of_completion(HEAD, "python", "def f2(x):\n    pass").starts_with("import math\n\ndef f(x):"));
+        assert!(
+            of_completion(HEAD, "python", "def f2(x):\n    pass").starts_with("import math\n\ndef f(x):")
+        );
     }
 
     #[test]
@@ -155,8 +158,16 @@ mod tests {
     fn a_file_is_gone_on_with_or_written_whole() {
         let head = Some(Head::File("//Twice.\nfunction f(x){\n"));
         let of = |said| of_completion(head, "javascript", said);
-        assert_eq!(of("  return 2 * x;\n}"), "//Twice.\nfunction f(x){\n  return 2 * x;\n}");
+        assert_eq!(
+            of("  return 2 * x;\n}"),
+            "//Twice.\nfunction f(x){\n  return 2 * x;\n}"
+        );
         let whole = "function f(x) { return 2 * x; }\n";
-        assert_eq!(of(&format!("So:\n```js\n{whole}```\nRun it:\n```bash\nnode f.js\n```")), whole);
+        assert_eq!(
+            of(&format!(
+                "So:\n```js\n{whole}```\nRun it:\n```bash\nnode f.js\n```"
+            )),
+            whole
+        );
     }
 }

@@ -303,7 +303,10 @@ impl Prompts {
         let code = query.and_then(|query| query.code);
         let shots = code.iter().flat_map(|code| &code.shots).flat_map(|shot| {
             let answer = shot.answer().unwrap_or_default();
-            [Message::new("user", shot.question()), Message::new("assistant", answer)]
+            [
+                Message::new("user", shot.question()),
+                Message::new("assistant", answer),
+            ]
         });
         let system = self.system.as_ref();
         let system = system.filter(|_| !around.is_some_and(Turns::has_system));
@@ -378,7 +381,11 @@ impl Prompts {
             ("question", Value::from(question)),
             (
                 "instruction",
-                Value::from(query.as_ref().map_or(&*self.instruction, |query| self.instruction_behind(query))),
+                Value::from(
+                    query
+                        .as_ref()
+                        .map_or(&*self.instruction, |query| self.instruction_behind(query)),
+                ),
             ),
         ]);
         if let Some(count) = candidates {

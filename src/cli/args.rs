@@ -252,13 +252,13 @@ pub struct EvalArgs {
     /// What is put on the model.
     #[command(flatten)]
     pub adapter: AdapterArgs,
-    /// A suite: aime24, aime25, amc23, math500, minerva, olympiadbench, gsm8k, svamp or mawps, and its file; may be repeated
+    /// A suite: aime24, aime25, amc23, math500, minerva, olympiadbench, gsm8k, svamp, mawps, humaneval or mbpp, and its file; may be repeated
     #[arg(long = "suite", value_name = "NAME[=FILE]", conflicts_with_all = ["data", "preset"])]
     pub suites: Vec<String>,
     /// File of problems: JSONL, JSON or CSV
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
-    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva, olympiadbench, verl [default: by the names of their fields]
+    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva, olympiadbench, verl, humaneval, mbpp [default: by the names of their fields]
     #[arg(long, value_name = "NAME", requires = "data")]
     pub preset: Option<String>,
     /// Where the completions are kept [default: runs/eval-TIMESTAMP.jsonl]

@@ -16,11 +16,11 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use super::train::say_instruction;
+use crate::code::Judge;
 use crate::config::{Config, Draft};
 use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
-use crate::code::Judge;
 use crate::eval::{EvalPlan, Judges, Set, evaluate, has_gold, has_programs, programs};
 use crate::policy::{Policy, open};
 use crate::recipe::eval_plan;
@@ -136,7 +136,9 @@ fn judge(config: &Config, sets: &[Set]) -> Result<Option<Judge>> {
     let some = sets.iter().any(|set| has_programs(&set.loaded.problems));
     let judge = some.then(|| Judge::start(&config.code)).transpose()?;
     for problem in sets.iter().flat_map(|set| &set.loaded.problems) {
-        judge.iter().try_for_each(|judge| judge.expect(problem.code.as_deref()))?;
+        judge
+            .iter()
+            .try_for_each(|judge| judge.expect(problem.code.as_deref()))?;
     }
     Ok(judge)
 }
@@ -366,9 +368,8 @@ fn run_again(
             continue;
         }
         let asked = header.suites.iter().find(|of| of.name == name);
-        let set = of_suite(&name).filter(|set| {
-            asked.is_some_and(|asked| asked.fingerprint == fingerprint(&set.loaded.problems))
-        });
+        let set = of_suite(&name)
+            .filter(|set| asked.is_some_and(|asked| asked.fingerprint == fingerprint(&set.loaded.problems)));
         let set = set.with_context(|| {
             format!(
                 "{}: its programs cannot be run again: the problems of {name} are other ones now than they were",

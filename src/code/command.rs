@@ -84,9 +84,9 @@ impl Runner {
                     cut(last)
                 )),
             },
-            (CodeReport::Exit, Ended::Exit(code)) => failed(match last {
+            (CodeReport::Exit, Ended::Exit(code)) => failed(match said(&output).unwrap_or(last) {
                 "" => format!("exit code {code}"),
-                _ => format!("exit code {code}: {}", cut(last)),
+                line => format!("exit code {code}: {}", cut(line)),
             }),
             (_, Ended::Failed(why)) => return Err(SandboxError::Refused(why).into()),
             (_, ended) => failed(how.in_words(&ended)),
@@ -161,6 +161,12 @@ fn failed(why: String) -> Outcome {
         tests: 1,
         why,
     }
+}
+
+/// The last line that names an error, as most languages write one.
+fn said(output: &str) -> Option<&str> {
+    let mut lines = output.lines().rev();
+    lines.find(|line| line.contains("Error") || line.contains("error:"))
 }
 
 fn cut(text: &str) -> String {

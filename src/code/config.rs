@@ -83,18 +83,32 @@ impl CodeConfig {
                 ("processes", self.processes > 1),
             ];
             return match given.iter().find(|(_, given)| *given) {
-                Some((key, _)) => impossible(key, "it is of a `command`, and there is none", "remove the key"),
+                Some((key, _)) => {
+                    impossible(key, "it is of a `command`, and there is none", "remove the key")
+                }
                 None => Ok(()),
             };
         };
         if command.first().is_none_or(String::is_empty) {
-            return impossible("command", "there is nothing to run", "give a program and its arguments");
+            return impossible(
+                "command",
+                "there is nothing to run",
+                "give a program and its arguments",
+            );
         }
         if !reads_program(command) {
-            return impossible("command", "it never reads the program", "write \"{file}\" or \"{program}\" in it");
+            return impossible(
+                "command",
+                "it never reads the program",
+                "write \"{file}\" or \"{program}\" in it",
+            );
         }
         if self.python.is_some() {
-            return impossible("python", "`command` says what runs programs", "remove one of the two");
+            return impossible(
+                "python",
+                "`command` says what runs programs",
+                "remove one of the two",
+            );
         }
         if self.processes > 1 && self.isolation == CodeIsolation::Partial {
             return impossible(
@@ -110,7 +124,11 @@ impl CodeConfig {
         let in_image = self.isolation().engine().is_some();
         match (in_image, &self.image) {
             (true, None) => {
-                return impossible("image", "a container is of an image, and none is named", "add `image = …`");
+                return impossible(
+                    "image",
+                    "a container is of an image, and none is named",
+                    "add `image = …`",
+                );
             }
             (false, Some(_)) => {
                 let help = "set `isolation = \"docker\"` or \"podman\", or remove the key";
@@ -127,7 +145,11 @@ impl CodeConfig {
             return impossible("view", "only namespaces have a view that is put together", help);
         }
         match self.view.iter().find(|path| path.is_relative()) {
-            Some(path) => impossible("view", format!("{} is no absolute path", path.display()), "begin it with /"),
+            Some(path) => impossible(
+                "view",
+                format!("{} is no absolute path", path.display()),
+                "begin it with /",
+            ),
             None => Ok(()),
         }
     }

@@ -27,6 +27,9 @@ const PATIENCE: f64 = 10.0;
 /// What a program may write to its own `/tmp`, in bytes.
 const DISK: u64 = 16 << 20;
 
+/// The signal by which an engine ends what is over a limit.
+const KILL: i32 = 9;
+
 /// Threads of a program, over its one process or its many.
 const THREADS: u64 = 32;
 
@@ -234,6 +237,9 @@ impl CodeConfig {
             Ended::Wall => format!("timed out: more than {} s", self.wall()),
             Ended::Memory => format!("more memory than {}, all its processes together", self.memory),
             Ended::Exit(code) => format!("the program ended itself with code {code}"),
+            Ended::Signal(KILL) if self.isolation().engine().is_some() => {
+                "killed at a limit, of time or of memory".to_owned()
+            }
             Ended::Signal(signal) => format!("the program was ended by signal {signal}"),
             Ended::Stopped => "more output than is allowed, or none".to_owned(),
             Ended::Failed(why) => why.clone(),

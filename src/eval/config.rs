@@ -98,8 +98,15 @@ impl Check for Eval {
 
 impl Eval {
     fn check_fewshot(&self) -> Result<(), ConfigError> {
-        if self.fewshot_path.is_some() && self.num_fewshot == 0 && self.suite.iter().all(|of| of.num_fewshot == 0) {
-            return impossible("fewshot_path", "no example is shown", "give `num_fewshot`, or remove the key");
+        if self.fewshot_path.is_some()
+            && self.num_fewshot == 0
+            && self.suite.iter().all(|of| of.num_fewshot == 0)
+        {
+            return impossible(
+                "fewshot_path",
+                "no example is shown",
+                "give `num_fewshot`, or remove the key",
+            );
         }
         let own = has_programs(self.preset.as_ref());
         let any = own || self.suite.iter().any(|suite| has_programs(suite.preset.as_ref()));

@@ -364,7 +364,8 @@ impl Record {
     /// [`RewardError::Gold`] if the gold answer cannot be read.
     pub fn grade(&mut self, reward: &Reward) -> Result<(), RewardError> {
         let is_program = self.tests.is_some();
-        if is_program || self.kind == RecordKind::TooLong || self.gold.is_empty() && !self.rewards.is_empty() {
+        if is_program || self.kind == RecordKind::TooLong || self.gold.is_empty() && !self.rewards.is_empty()
+        {
             return Ok(());
         }
         let finish = self.finish.unwrap_or(Finish::Eos);

@@ -18,7 +18,11 @@ pub(super) fn gold(code: &CodeProblem) -> String {
     let text = format!("{}\0{}", code.setup, code.tests.join("\0"));
     let sum = digest::of_bytes(text.as_bytes());
     let tests = code.tests.len();
-    format!("{tests} test{}, sha256 {}", if tests == 1 { "" } else { "s" }, &sum[..16])
+    format!(
+        "{tests} test{}, sha256 {}",
+        if tests == 1 { "" } else { "s" },
+        &sum[..16]
+    )
 }
 
 /// No test is passed yet.
@@ -48,7 +52,9 @@ pub fn run(
 ) -> Result<(), CodeError> {
     let (mut jobs, mut of) = (Vec::new(), Vec::new());
     for (at, record) in records.iter_mut().enumerate() {
-        let code = problems.get(record.problem).and_then(|problem| problem.code.as_deref());
+        let code = problems
+            .get(record.problem)
+            .and_then(|problem| problem.code.as_deref());
         let Some(code) = code.filter(|_| record.kind != RecordKind::TooLong) else {
             continue;
         };

@@ -31,7 +31,11 @@ impl Eval {
     pub fn held_out(&self) -> Result<Loaded> {
         let mut loaded = held_out(&self.source()).context("the held-out problems ([eval])")?;
         let own = self.path.as_ref();
-        show(&mut loaded.problems, self.num_fewshot, self.fewshot_path.as_ref().or(own))?;
+        show(
+            &mut loaded.problems,
+            self.num_fewshot,
+            self.fewshot_path.as_ref().or(own),
+        )?;
         Ok(loaded)
     }
 
@@ -74,7 +78,11 @@ impl Eval {
         let data = suite.path.as_ref().map(|path| path.display().to_string());
         let mut loaded = held_out(&whole).with_context(|| format!("the suite {}", suite.name))?;
         let shots = suite.fewshot_path.as_ref().or(self.fewshot_path.as_ref());
-        show(&mut loaded.problems, suite.num_fewshot, shots.or(suite.path.as_ref()))?;
+        show(
+            &mut loaded.problems,
+            suite.num_fewshot,
+            shots.or(suite.path.as_ref()),
+        )?;
         Ok(Set {
             name: suite.name.clone(),
             data: data.unwrap_or_default(),
@@ -90,7 +98,9 @@ fn show(problems: &mut [Problem], count: usize, path: Option<&PathBuf>) -> Resul
         return Ok(());
     };
     let from = load_code(path).context("the examples (num_fewshot)")?;
-    let asked = problems.iter_mut().filter_map(|problem| problem.code.as_deref_mut());
+    let asked = problems
+        .iter_mut()
+        .filter_map(|problem| problem.code.as_deref_mut());
     let names = take_shots(asked, &from, count).with_context(|| path.display().to_string())?;
     note(&format!(
         "{count}-shot: examples of {}: {}",

@@ -54,7 +54,9 @@ impl HeldOut {
         let programs = has_programs(&problems).then(|| Judge::start(&config.code));
         let programs = programs.transpose()?;
         for problem in &problems {
-            programs.iter().try_for_each(|judge| judge.expect(problem.code.as_deref()))?;
+            programs
+                .iter()
+                .try_for_each(|judge| judge.expect(problem.code.as_deref()))?;
         }
         Ok(Self {
             programs,

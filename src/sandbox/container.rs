@@ -118,7 +118,10 @@ fn arguments(name: &str, spec: &Spec, dir: Option<&Dir>) -> Vec<String> {
         all.extend(["--env".to_owned(), format!("{variable}={value}")]);
     }
     if let Some(dir) = dir {
-        all.extend(["--volume".to_owned(), format!("{}:{PLACE}:ro", dir.path().display())]);
+        all.extend([
+            "--volume".to_owned(),
+            format!("{}:{PLACE}:ro", dir.path().display()),
+        ]);
     }
     all.extend(spec.container_args.iter().cloned());
     all.push(spec.image.clone());
@@ -189,10 +192,12 @@ impl Drop for Running {
         if self.ended {
             return;
         }
-        let mut remove = Command::new(self.engine);
-        remove.args(["rm", "--force", &self.name]);
-        // It may not be there yet, or be gone.
-        let _ = remove.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // Killed first, for podman's `rm` gives it ten seconds. It may not be there yet, or be gone.
+        for arguments in [&["kill", &self.name][..], &["rm", "--force", &self.name]] {
+            let mut tell = Command::new(self.engine);
+            tell.args(arguments).stdin(Stdio::null());
+            let _ = tell.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

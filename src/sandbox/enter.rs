@@ -51,7 +51,10 @@ fn run(spec: &Spec) -> Result<Ended, String> {
     let seen = std::env::set_current_dir("/proc");
     seen.map_err(|error| format!("/proc: {error}"))?;
     let mut inside = Command::new("/proc/self/exe");
-    inside.args([super::INSIDE, &argument]).stderr(Stdio::inherit()).current_dir("/");
+    inside
+        .args([super::INSIDE, &argument])
+        .stderr(Stdio::inherit())
+        .current_dir("/");
     let mut child = inside
         .spawn()
         .map_err(|error| format!("the process inside: {error}"))?;

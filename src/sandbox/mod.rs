@@ -10,9 +10,9 @@ mod container;
 mod elsewhere;
 #[cfg(target_os = "linux")]
 mod enter;
+mod files;
 #[cfg(target_os = "linux")]
 mod filter;
-mod files;
 #[cfg(target_os = "linux")]
 mod inside;
 mod running;

@@ -4,11 +4,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::container;
+#[cfg(not(target_os = "linux"))]
+use super::elsewhere as native;
 use super::spec::{Ended, SandboxError, Spec};
 #[cfg(target_os = "linux")]
 use super::start as native;
-#[cfg(not(target_os = "linux"))]
-use super::elsewhere as native;
 
 /// A program in a sandbox. Dropped, it is killed.
 #[derive(Debug)]

@@ -42,7 +42,9 @@ pub fn start(spec: &Spec, files: &[&str]) -> Result<Running, SandboxError> {
         true => None,
         false => Some(Dir::with(&spec.files, files).map_err(SandboxError::Start)?),
     };
-    let place = dir.as_ref().map_or("/tmp".into(), |dir| dir.path().display().to_string());
+    let place = dir
+        .as_ref()
+        .map_or("/tmp".into(), |dir| dir.path().display().to_string());
     let spec = &Spec {
         command: spec.command_in(&place),
         place: place.into(),

@@ -24,7 +24,9 @@ pub fn used(pid: u32) -> Result<Used, String> {
     let mut below: HashMap<u32, Vec<u32>> = HashMap::new();
     let mut times = HashMap::new();
     let listed = fs::read_dir(".").map_err(|error| format!("/proc: {error}"))?;
-    let names = listed.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names = listed
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
     for process in names.filter_map(|name| name.parse::<u32>().ok()) {
         // It may have ended since.
         let stat = fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
@@ -50,7 +52,10 @@ pub fn used(pid: u32) -> Result<Used, String> {
 fn of_stat(stat: &str) -> Option<(u32, f64)> {
     let (_, behind) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = behind.split_whitespace().collect();
-    let ticks = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<f64>().ok());
+    let ticks = fields
+        .get(11..15)?
+        .iter()
+        .filter_map(|ticks| ticks.parse::<f64>().ok());
     Some((fields.get(1)?.parse().ok()?, ticks.sum()))
 }
 

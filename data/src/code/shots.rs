@@ -20,7 +20,9 @@ pub enum NoShots {
     #[error("the example `{0}` has no program that is right (canonical_solution, of MBPP code)")]
     NoSolution(String),
     /// MBPP's prompt shows tests.
-    #[error("a task is asked as MBPP's authors do, with tests, and the example `{0}` is no row of MBPP's form")]
+    #[error(
+        "a task is asked as MBPP's authors do, with tests, and the example `{0}` is no row of MBPP's form"
+    )]
     NoTask(String),
     /// A language is another one.
     #[error("problem `{id}` is in {language}, and the example `{example}` in {other}")]

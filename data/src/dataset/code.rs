@@ -28,7 +28,9 @@ pub(super) fn problem(row: &Row) -> Result<Problem, String> {
 
 /// MBPP's authors have no such part.
 #[derive(Debug, Error)]
-#[error("MBPP has no split {0:?}: its authors have \"prompt\", \"test\", \"validation\" and \"train\"; \"all\" takes the whole file")]
+#[error(
+    "MBPP has no split {0:?}: its authors have \"prompt\", \"test\", \"validation\" and \"train\"; \"all\" takes the whole file"
+)]
 pub struct NoSplit(String);
 
 /// Keeps the part of MBPP's own file that is a split, by task ids, as its authors divide it; then what is to be said of it. Nothing of

@@ -219,7 +219,9 @@ impl Preset {
     pub fn named(name: &str) -> Result<&'static Preset, DatasetError> {
         let suite = Suite::NAMED.iter().find(|suite| suite.name == name);
         let name_of_rows = suite.map(Suite::preset_name);
-        let found = PRESETS.iter().find(|(known, _)| *known == name_of_rows.unwrap_or(name));
+        let found = PRESETS
+            .iter()
+            .find(|(known, _)| *known == name_of_rows.unwrap_or(name));
         found
             .map(|(_, preset)| preset)
             .ok_or_else(|| DatasetError::unknown("preset", name, Self::names()))
