@@ -93,6 +93,9 @@ pub fn demonstration(
     let waver = |rng: &mut ChaCha8Rng, share: f64| -> Result<String, NoSolution> {
         if share > 0.0 && uniform(rng) < share {
             wrong_solution(problem, form, rng)
+        } else if let (Some(code), true) = (&problem.code, prompts.continues_programs()) {
+            let missing = || right_solution(problem, form);
+            code.continued().map_or_else(missing, Ok)
         } else {
             right_solution(problem, form)
         }

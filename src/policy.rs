@@ -5,6 +5,7 @@ mod config;
 mod lora;
 pub mod open;
 mod scorer;
+mod stops;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use config::{
     Init, Model, ModelDraft, ModelPath, Prompt, PromptDraft, PromptStyle, Shape, ShapeDraft, TokenizerSource,
 };
 pub use scorer::{Scorer, ScorerError};
+pub use stops::StopCheck;
 
 use crate::console::note;
 pub use lora::{LoraDraft, LoraSettings, TargetModules};
@@ -123,10 +125,9 @@ pub struct Policy {
     config_json: ConfigJson,
     prompts: Prompts,
     stop: Vec<String>,
+    /// What ends the programs that are trained on.
+    ends: Vec<String>,
 }
-
-/// Says whether a completion's tokens hold a stop string.
-pub type StopCheck<'a> = dyn Fn(&[u32]) -> bool + 'a;
 
 /// Which prompts to use with a checkpoint, and where their completions stop.
 #[derive(Debug, Clone)]
@@ -256,6 +257,7 @@ impl Policy {
         )?;
         Ok(Self {
             stop,
+            ends: Vec::new(),
             model,
             tokenizer,
             eos,
@@ -452,16 +454,6 @@ impl Policy {
     /// The text of tokens, special ones and those that the tokenizer does not know left out.
     pub fn text(&self, tokens: &[u32]) -> String {
         self.tokenizer.decode(tokens, true).unwrap_or_default()
-    }
-
-    /// What says whether a completion's tokens hold a stop string; none where there is no such string. It is asked
-    /// after every token, so it looks at the last ones only: no token is shorter than a byte.
-    pub fn stops(&self) -> Option<Box<StopCheck<'_>>> {
-        let longest = self.stop.iter().map(String::len).max()?;
-        Some(Box::new(move |tokens| {
-            let tail = self.text(&tokens[tokens.len().saturating_sub(longest + 1)..]);
-            self.stop.iter().any(|stop| tail.contains(stop))
-        }))
     }
 }
 

@@ -7,7 +7,7 @@ mod paths;
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gcpo_data::Problem;
 use gcpo_data::arithmetic::{self, Split};
 use gcpo_data::dataset::{self, Loaded, Suite};
@@ -123,15 +123,21 @@ fn load_path(
         Split::Train => "train",
         Split::Test => "test",
     };
-    let files = dataset::files_of(path, source.split.as_deref(), by_default)?;
+    let of_programs = preset.programs && path.is_file();
+    let named = source.split.as_deref().filter(|_| !of_programs);
+    let files = dataset::files_of(path, named, by_default)?;
     if path.is_dir() {
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         note(&format!("{}: reading {}", path.display(), names.join(", ")));
     }
     let mut all = Loaded::default();
     for file in &files {
-        let in_file = source.split.as_deref().filter(|_| !path.is_dir());
-        let loaded = dataset::load_split(file, in_file, preset, asking)?;
+        let in_file = named.filter(|_| !path.is_dir());
+        let mut loaded = dataset::load_split(file, in_file, preset, asking)?;
+        if of_programs {
+            let split = source.split.as_deref();
+            take_part(&mut loaded.problems, file, split, by_default)?;
+        }
         for line in loaded.left_out(&file.display().to_string()) {
             note(&line);
         }
@@ -155,6 +161,20 @@ fn load_path(
         }
     }
     Ok(all)
+}
+
+/// Keeps a split of MBPP's own file, whose rows are divided by their names, and says so.
+fn take_part(problems: &mut Vec<Problem>, file: &Path, split: Option<&str>, by_default: &str) -> Result<()> {
+    let part = dataset::of_mbpp(problems, split.unwrap_or(by_default));
+    match (part.with_context(|| file.display().to_string())?, split) {
+        (Some(said), _) => note(&format!("{}: {said}", file.display())),
+        (None, Some(split)) => bail!(
+            "{}: split {split:?} is asked for, and this is one file, which has no splits; remove the key",
+            file.display()
+        ),
+        (None, None) => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -40,7 +40,9 @@ fn entry(name: &str, more: &str) -> String {
 
 fn start(config: &str) -> Result<Reward, RewardError> {
     let config = Config::from_str(config, "test.toml", &[]).unwrap();
-    Reward::start(&config.grader, &config.reward, |_| unreachable!("no model"))
+    Reward::start(&config.grader, &config.code, &config.reward, |_| {
+        unreachable!("no model")
+    })
 }
 
 /// Two problems with three completions each, of 1 to 6 letters.

@@ -4,6 +4,7 @@
 
 pub mod arithmetic;
 pub mod chat;
+mod code;
 mod context;
 pub mod dataset;
 pub mod files;
@@ -19,6 +20,7 @@ mod testing;
 pub mod tokenizer;
 
 pub use chat::{ChatError, ChatOptions, ChatTemplate, Message};
+pub use code::{CodeForm, CodeProblem, NoShots, take_shots};
 pub use context::{Context, Part};
 pub use dataset::{AnswerRule, BadRows, DatasetError, Preset};
 pub use grade::{By, Gold, GradeError, Grader, Rule, Verdict};

@@ -1,6 +1,6 @@
 //! What is asked, and what counts as right.
 
-use crate::Message;
+use crate::{CodeProblem, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub struct Problem {
     /// What a chat template is given beside the question, where the row says something.
     #[serde(default, skip_serializing_if = "Turns::is_empty")]
     pub turns: Turns,
+    /// Tests, in the place of a gold answer, where the answer is a program; and how such a one is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Box<CodeProblem>>,
     /// The columns of its row as they are in the file, but `prompt`: what rewards that are programs are given.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub columns: Map<String, Value>,

@@ -4,16 +4,18 @@
 //! is rendered with the question and with markers in these places, and cut at them into pieces, and the texts between them are
 //! encoded one by one.
 
+mod query;
 mod templates;
 
 use crate::chat::{ChatError, ChatTemplate, Message};
 use crate::context::{Context, Part};
 use crate::jinja::{Jinja, said};
-use crate::{Problem, Tokenizer, TokenizerError, Turns};
+use crate::{Tokenizer, TokenizerError, Turns};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use std::collections::BTreeMap;
 
+pub use query::Query;
 pub use templates::{INSTRUCTION, Templates};
 
 /// A prompt as others than the model see it: without what a tokenizer puts before it.
@@ -84,9 +86,6 @@ pub enum PromptError {
     Tokenizer(#[from] TokenizerError),
 }
 
-/// Stands around the markers: a private-use character that no text has a reason to hold. A question that holds it gets another one.
-const FENCE: char = '\u{f8ff}';
-
 /// What stands for an assistant's message where only what follows it is of interest.
 const SAID: &str = "\u{f8ff}said\u{f8ff}";
 
@@ -98,53 +97,8 @@ pub struct Prompts {
     system: Option<String>,
     instruction: String,
     instructs_messages: bool,
-}
-
-/// A question, and what stands around it in a conversation.
-#[derive(Debug, Clone, Copy)]
-pub struct Query<'a> {
-    question: &'a str,
-    turns: Option<&'a Turns>,
-}
-
-impl<'a> From<&'a str> for Query<'a> {
-    fn from(question: &'a str) -> Self {
-        let turns = None;
-        Self { question, turns }
-    }
-}
-
-impl<'a> From<&'a Problem> for Query<'a> {
-    fn from(problem: &'a Problem) -> Self {
-        let turns = Some(&problem.turns).filter(|turns| !turns.is_empty());
-        Self {
-            question: &problem.question,
-            turns,
-        }
-    }
-}
-
-impl Query<'_> {
-    /// How the answer begins.
-    fn begun(&self) -> &str {
-        self.turns
-            .and_then(|turns| turns.begun.as_deref())
-            .unwrap_or_default()
-    }
-
-    /// What it has that only a chat template writes.
-    fn needs_chat(&self) -> Option<&'static str> {
-        let turns = self.turns?;
-        if turns.are_given {
-            Some("its prompt is a list of messages")
-        } else if turns.has_system() {
-            Some("its column `system` says what the system says")
-        } else if !turns.chat_template_kwargs.is_empty() {
-            Some("its column `chat_template_kwargs` has arguments for a chat template")
-        } else {
-            None
-        }
-    }
+    /// Whether the beginning of a program is gone on with as it stands, and not asked about in words.
+    continues: bool,
 }
 
 impl Prompts {
@@ -181,7 +135,10 @@ impl Prompts {
             system: system.map(str::to_owned),
             instruction: templates.instruction.clone(),
             instructs_messages: templates.instructs_messages,
+            continues: false,
         };
+        let continues = prompts.chat.is_none() && templates.are_for_text();
+        let prompts = Self { continues, ..prompts };
         prompts.render("answer", None, None, false)?;
         prompts.render("integrate", None, Some(3), false)?;
         prompts.render("project", None, Some(2), true)?;
@@ -237,26 +194,41 @@ impl Prompts {
     /// The template depends on more than [`Prompts::new`] could check.
     pub fn asked<'a>(&self, query: impl Into<Query<'a>>) -> Result<Asked, PromptError> {
         let query = query.into();
+        if let Some(text) = self.begun_program(&query) {
+            return Ok(Asked::Text(text));
+        }
         let context = BTreeMap::from([
             ("question", Value::from(query.question)),
-            ("instruction", Value::from(self.instruction_behind(query.turns))),
+            ("instruction", Value::from(self.instruction_behind(&query))),
         ]);
         let text = self.jinja.render("answer", context);
         let text = text.map_err(|error| template_error("answer", &error))?;
         if self.chat.is_none() {
             return Ok(Asked::Text(text));
         }
-        let mut messages = self.turns(text, query.turns);
+        let mut messages = self.turns(text, Some(&query));
         if query.turns.is_some_and(|turns| turns.begun.is_some()) {
             messages.pop();
         }
         Ok(Asked::Messages(messages))
     }
 
-    /// What is said behind a question: a prompt of messages says itself what it wants, unless the config does.
-    fn instruction_behind(&self, turns: Option<&Turns>) -> &str {
-        let is_instructed = self.instructs_messages || !turns.is_some_and(|turns| turns.are_given);
+    /// What is said behind a question: a prompt of messages, and one for a program, says itself what it wants, unless the config does.
+    fn instruction_behind(&self, query: &Query<'_>) -> &str {
+        let says_itself = query.code.is_some() || query.turns.is_some_and(|turns| turns.are_given);
+        let is_instructed = self.instructs_messages || !says_itself;
         if is_instructed { &self.instruction } else { "" }
+    }
+
+    /// Whether the beginning of a program is gone on with as it stands: without a chat template, where no prompt is given.
+    pub fn continues_programs(&self) -> bool {
+        self.continues
+    }
+
+    /// What is gone on with, if the answer is a program and it is asked for so.
+    fn begun_program(&self, query: &Query<'_>) -> Option<String> {
+        let code = query.code.filter(|_| self.continues)?;
+        Some(code.continuation())
     }
 
     /// A text in tokens as a model writes it behind a context: what the tokenizer puts in front of a text that stands alone (a space,
@@ -324,9 +296,18 @@ impl Prompts {
             .map_or_else(String::new, |(_, behind)| behind.to_owned()))
     }
 
-    /// What was said before, behind the system's turn, if there is one; the user's; and how the answer begins. A row's own system goes
-    /// before the config's.
-    fn turns(&self, text: String, around: Option<&Turns>) -> Vec<Message> {
+    /// What was said before, behind the system's turn, if there is one; examples; the user's; and how the answer begins. A row's own
+    /// system goes before the config's.
+    fn turns(&self, text: String, query: Option<&Query<'_>>) -> Vec<Message> {
+        let around = query.and_then(|query| query.turns);
+        let code = query.and_then(|query| query.code);
+        let shots = code.iter().flat_map(|code| &code.shots).flat_map(|shot| {
+            let answer = shot.answer().unwrap_or_default();
+            [
+                Message::new("user", shot.question()),
+                Message::new("assistant", answer),
+            ]
+        });
         let system = self.system.as_ref();
         let system = system.filter(|_| !around.is_some_and(Turns::has_system));
         let before = around.iter().flat_map(|turns| turns.before.iter().cloned());
@@ -335,6 +316,7 @@ impl Prompts {
             .map(|system| Message::new("system", system))
             .into_iter()
             .chain(before)
+            .chain(shots)
             .chain([Message::new("user", text)])
             .chain(begun.map(|begun| Message::new("assistant", begun)))
             .collect()
@@ -380,7 +362,11 @@ impl Prompts {
         if let (Some(what), None) = (query.and_then(|query| query.needs_chat()), &self.chat) {
             return Err(PromptError::TurnsWithoutChat { what });
         }
-        let fence = fence(query);
+        let own = query.as_ref().filter(|_| template == "answer");
+        if let Some(text) = own.and_then(|query| self.begun_program(query)) {
+            return Ok(vec![Piece::Text(text)]);
+        }
+        let fence = query::fence(query);
         let begun = query.as_ref().map_or("", Query::begun);
         let marker = |name: &str| format!("{fence}{name}{fence}");
         let quoted = |name: &str| format!("{begun}{}", marker(name));
@@ -393,7 +379,14 @@ impl Prompts {
         });
         let mut context = BTreeMap::from([
             ("question", Value::from(question)),
-            ("instruction", Value::from(self.instruction_behind(turns))),
+            (
+                "instruction",
+                Value::from(
+                    query
+                        .as_ref()
+                        .map_or(&*self.instruction, |query| self.instruction_behind(query)),
+                ),
+            ),
         ]);
         if let Some(count) = candidates {
             let names: Vec<String> = (0..count).map(|at| at.to_string()).collect();
@@ -413,25 +406,11 @@ impl Prompts {
             let nothing = serde_json::Map::new();
             let more = turns.map_or(&nothing, |turns| &turns.chat_template_kwargs);
             text = chat
-                .prompt(&self.turns(text, turns), more)
+                .prompt(&self.turns(text, query.as_ref()), more)
                 .map_err(|source| PromptError::Chat { template, source })?;
         }
         cut(&text, &parts, fence).map_err(|what| PromptError::Parts { template, what })
     }
-}
-
-/// The character around the markers: one that no text of the query holds.
-fn fence(query: Option<Query<'_>>) -> char {
-    let mut private = ('\u{e000}'..=FENCE).rev();
-    let turns = query.and_then(|query| query.turns);
-    let before = turns
-        .iter()
-        .flat_map(|turns| turns.before.iter().map(|turn| turn.content.as_str()));
-    let own = query.iter().flat_map(|query| [query.question, query.begun()]);
-    let texts: Vec<&str> = before.chain(own).collect();
-    private
-        .find(|c| !texts.iter().any(|text| text.contains(*c)))
-        .unwrap_or(FENCE)
 }
 
 /// Cuts a rendered prompt at its markers; they must be `parts`, in order.

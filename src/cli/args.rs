@@ -255,13 +255,13 @@ pub struct EvalArgs {
     /// What is put on the model.
     #[command(flatten)]
     pub adapter: AdapterArgs,
-    /// A suite: aime24, aime25, amc23, math500, minerva, olympiadbench, gsm8k, svamp or mawps, and its file; may be repeated
+    /// A suite: aime24, aime25, amc23, math500, minerva, olympiadbench, gsm8k, svamp, mawps, humaneval or mbpp, and its file; may be repeated
     #[arg(long = "suite", value_name = "NAME[=FILE]", conflicts_with_all = ["data", "preset"])]
     pub suites: Vec<String>,
     /// File of problems: JSONL, JSON or CSV
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
-    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva, olympiadbench, verl [default: by the names of their fields]
+    /// How the file's rows are read: gsm8k, svamp, mawps, math, aime, amc, minerva, olympiadbench, verl, humaneval, mbpp [default: by the names of their fields]
     #[arg(long, value_name = "NAME", requires = "data")]
     pub preset: Option<String>,
     /// Where the completions are kept [default: runs/eval-TIMESTAMP.jsonl]
@@ -394,18 +394,21 @@ pub struct GradeArgs {
     /// What to run, one `{"id": …, "completion": …}` a line
     #[arg(long, value_name = "FILE.jsonl", requires = "suite")]
     pub completions: Option<PathBuf>,
-    /// The Python that runs programs
-    #[arg(long, value_name = "PROGRAM", default_value = "python3", requires = "suite")]
-    pub python: String,
-    /// Seconds of the processor for each program
-    #[arg(long, value_name = "SECS", default_value_t = 3.0, requires = "suite")]
-    pub timeout: f64,
-    /// Memory of each program
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", requires = "suite")]
-    pub memory: ByteSize,
-    /// What is hidden from programs: full, or partial where the system does not allow it (docs/code.md)
-    #[arg(long, value_name = "HOW", default_value = "full", value_parser = ["full", "partial"], requires = "suite")]
-    pub isolation: String,
+    /// The Python that runs programs, code.python [default: python3]
+    #[arg(long, value_name = "PROGRAM", requires = "suite")]
+    pub python: Option<String>,
+    /// Seconds of the processor for each program, code.timeout [default: 3]
+    #[arg(long, value_name = "SECS", requires = "suite")]
+    pub timeout: Option<f64>,
+    /// Memory of each program, code.memory [default: 1GiB]
+    #[arg(long, value_name = "SIZE", requires = "suite")]
+    pub memory: Option<ByteSize>,
+    /// What programs are run in, code.isolation: full, partial, docker or podman (docs/code.md) [default: full]
+    #[arg(long, value_name = "HOW", requires = "suite")]
+    pub isolation: Option<String>,
+    /// Set a key of [code], by its dotted path; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "suite")]
+    pub sets: Vec<String>,
     /// Take numbers only, as the quickstart does
     #[arg(long)]
     pub numbers: bool,

@@ -16,11 +16,12 @@ use serde::Serialize;
 use super::args::EvalArgs;
 use super::run::{open_device, print_line};
 use super::train::say_instruction;
+use crate::code::Judge;
 use crate::config::{Config, Draft};
 use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
-use crate::eval::{EvalPlan, Judges, Set, evaluate, has_gold};
+use crate::eval::{EvalPlan, Judges, Set, evaluate, has_gold, has_programs, programs};
 use crate::policy::{Policy, open};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration};
@@ -98,6 +99,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
         record::RecordError::Exists(file.clone())
     );
 
+    let programs = judge(&config, &sets)?;
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let mut rewards = rewards(&config, &sets, &opened.device)?;
@@ -114,6 +116,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
         policy: &policy,
         model: &model,
         reward: &reward,
+        programs: programs.as_ref(),
         rewards: rewards.as_mut(),
         plan: eval_plan(&config),
         file: &file,
@@ -126,6 +129,18 @@ fn measure(args: &EvalArgs) -> Result<()> {
     let reports = reports.collect::<Result<Vec<SuiteReport>>>()?;
     work.tok_per_sec = work.tokens as f64 / work.secs;
     show(&name, &file, &reports, Some(work), None, args.json)
+}
+
+/// Who runs the answers that are programs, if any are.
+fn judge(config: &Config, sets: &[Set]) -> Result<Option<Judge>> {
+    let some = sets.iter().any(|set| has_programs(&set.loaded.problems));
+    let judge = some.then(|| Judge::start(&config.code)).transpose()?;
+    for problem in sets.iter().flat_map(|set| &set.loaded.problems) {
+        judge
+            .iter()
+            .try_for_each(|judge| judge.expect(problem.code.as_deref()))?;
+    }
+    Ok(judge)
 }
 
 /// The run's own rewards, where they are to be measured; sees whether they can be asked about all sets.
@@ -147,6 +162,15 @@ fn check_golds(config: &Config, sets: &[Set], reward: &Reward) -> Result<()> {
     let asks = !config.eval.rewards || config.reward.iter().any(RewardConfig::needs_verdict);
     for set in sets {
         say_instruction(config, &set.loaded.problems);
+        if has_programs(&set.loaded.problems) {
+            ensure!(
+                !config.eval.rewards || !asks,
+                "{}: its answers are programs, and a reward of the config asks for gold answers: give [[reward]] with name = \"code\" in \
+                 its place, or leave eval.rewards out",
+                set.name
+            );
+            continue;
+        }
         if !asks && !has_gold(&set.loaded.problems) {
             continue;
         }
@@ -166,6 +190,7 @@ struct Asking<'a> {
     policy: &'a Policy,
     model: &'a Inference,
     reward: &'a Reward,
+    programs: Option<&'a Judge>,
     rewards: Option<&'a mut Reward>,
     plan: EvalPlan,
     /// Where the completions go.
@@ -203,6 +228,7 @@ impl Asking<'_> {
         };
         let judges = Judges {
             grader: self.reward,
+            programs: self.programs,
             rewards: self.rewards.as_deref_mut().map(|rewards| (rewards, 0)),
         };
         let found = evaluate(policy, model, &set.name, problems, judges, &plan, kept, keep)?;
@@ -275,12 +301,13 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
     draft.set_all(&args.sets)?;
     let config = draft.finish()?;
     let reward = Reward::accuracy(&config.grader);
-    let mut changed = 0;
+    let before: Vec<bool> = records.iter().map(|record| record.right).collect();
     for record in &mut records {
-        let before = record.right;
         record.grade(&reward)?;
-        changed += usize::from(record.right != before);
     }
+    run_again(file, &header, &config, &mut records, &reward)?;
+    let pairs = records.iter().zip(before);
+    let changed = pairs.filter(|(record, before)| record.right != *before).count();
     if let Some(out) = &args.out {
         let header = Header {
             config: config.to_toml(),
@@ -308,6 +335,50 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
     }
     let file = args.out.as_deref().unwrap_or(file);
     show(&header.model, file, &reports, None, Some(changed), args.json)
+}
+
+/// Runs the programs of a file again, by the tests of their problems, which must be where they were.
+fn run_again(
+    file: &Path,
+    header: &Header,
+    config: &Config,
+    records: &mut [Record],
+    reward: &Reward,
+) -> Result<()> {
+    if records.iter().all(|record| record.tests.is_none()) {
+        return Ok(());
+    }
+    let sets = config.eval.sets().with_context(|| {
+        format!(
+            "{}: its programs are run again by the tests of their problems",
+            file.display()
+        )
+    })?;
+    let Some(judge) = judge(config, &sets)? else {
+        return Ok(());
+    };
+    // A run's own evaluations have another name than the set that they are of.
+    let of_suite = |name: &str| match sets.as_slice() {
+        [set] if header.suites.len() == 1 => Some(set),
+        sets => sets.iter().find(|set| set.name == name),
+    };
+    for records in records.chunk_by_mut(|a, b| a.suite == b.suite) {
+        let name = records[0].suite.clone();
+        if records.iter().all(|record| record.tests.is_none()) {
+            continue;
+        }
+        let asked = header.suites.iter().find(|of| of.name == name);
+        let set = of_suite(&name)
+            .filter(|set| asked.is_some_and(|asked| asked.fingerprint == fingerprint(&set.loaded.problems)));
+        let set = set.with_context(|| {
+            format!(
+                "{}: its programs cannot be run again: the problems of {name} are other ones now than they were",
+                file.display()
+            )
+        })?;
+        programs::run(&judge, &set.loaded.problems, records, reward)?;
+    }
+    Ok(())
 }
 
 /// A file of completions: the file itself, or that of a run's last evaluation.

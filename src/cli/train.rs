@@ -170,7 +170,8 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 
 fn rest(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<dyn Recipe>> {
     let config: &Config = &plan.config;
-    let policy = plan.policy(needs_base, Vec::new)?;
+    let mut policy = plan.policy(needs_base, Vec::new)?;
+    end_programs(&mut policy, &problems);
     check_memory(plan, &policy, &problems)?;
     Ok(Box::new(Rest::new(
         config.clone(),
@@ -188,9 +189,20 @@ fn rl(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<dy
              reference is π(q). That is the control without a collider, not GCPO"
         );
     }
-    let policy = plan.policy(needs_base, Vec::new)?;
+    let mut policy = plan.policy(needs_base, Vec::new)?;
+    end_programs(&mut policy, &problems);
     check_memory(plan, &policy, &problems)?;
     Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
+}
+
+/// Ends completions where programs end that are gone on with, and says so.
+fn end_programs(policy: &mut Policy, problems: &[Problem]) {
+    let ends = policy.end_programs(problems);
+    if !ends.is_empty() {
+        note(&format!(
+            "prompts are the beginnings of programs, and a completion ends at one of {ends:?} (prompt.style = \"chat\" asks in words)"
+        ));
+    }
 }
 
 /// Refuses a run that the device has no memory for.
@@ -213,7 +225,7 @@ fn check_memory(plan: &RunPlan, policy: &Policy, problems: &[Problem]) -> Result
 
 /// Says what is put behind questions that does not stand in the data.
 pub fn say_instruction(config: &Config, problems: &[Problem]) {
-    let is_text = |problem: &&Problem| !problem.turns.are_given;
+    let is_text = |problem: &&Problem| !problem.turns.are_given && problem.code.is_none();
     let Some(added) = config.prompt.added() else {
         return;
     };

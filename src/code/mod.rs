@@ -1,31 +1,49 @@
 //! Programs as answers: whether what a model wrote passes its tests.
 //!
-//! A program is loaded by `worker.py` in a sandbox of its own. Tests are run by `checker.py`, in another, where no code of a model ever
-//! comes: what a test calls goes to the program as plain data, through this process, and its result comes back as plain data. So a
-//! program sees neither tests nor expected values, and can say nothing but results.
+//! A program in Python is loaded in a sandbox of its own, and its tests are run in another, where no code of a model ever comes
+//! (`halves.rs`). With `code.command`, programs in any language are run together with their tests (`command.rs`).
 
+mod command;
+mod config;
+mod halves;
 mod python;
 
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use gcpo_data::dataset::CodeProblem;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use gcpo_data::{CodeForm, CodeProblem};
+use serde::Serialize;
 use thiserror::Error;
 
-use crate::sandbox::{Ended, Isolation, Limits, Running, SandboxError, Spec, start};
-use python::Python;
-
-const WORKER: &str = include_str!("worker.py");
-const CHECKER: &str = include_str!("checker.py");
-
-/// Longest message between a program and its tests, in bytes.
-const MESSAGE: u64 = 16 << 20;
+use crate::console::note;
+use crate::sandbox::{Ended, Limits, Running, SandboxError, Spec};
+use command::Runner;
+pub use config::{CodeConfig, CodeDraft, CodeIsolation, CodeReport};
+use halves::Halves;
 
 /// Time by the clock for each second of the processor: a busy machine must not make a program wrong.
 const PATIENCE: f64 = 10.0;
+
+/// What a program may write to its own `/tmp`, in bytes.
+const DISK: u64 = 16 << 20;
+
+/// The signal by which an engine ends what is over a limit.
+const KILL: i32 = 9;
+
+/// Threads of a program, over its one process or its many.
+const THREADS: u64 = 32;
+
+/// What every program needs to see: the loader, and the libraries of the system.
+const SYSTEM: [&str; 8] = [
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/bin",
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/nix/store",
+];
 
 /// Why programs cannot be judged.
 #[derive(Debug, Error)]
@@ -43,22 +61,23 @@ pub enum CodeError {
         /// What is wrong with it.
         why: String,
     },
+    /// The command is not there, or not seen.
+    #[error("code.command: {0}")]
+    Command(String),
     /// The half that runs tests did not begin.
     #[error("tests cannot be run in the sandbox: {0}")]
     Checker(String),
-}
-
-/// How programs are run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct How {
-    /// The Python that runs them, a name or a path.
-    pub python: String,
-    /// Seconds of the processor for each; by the clock it has ten times as much.
-    pub timeout: f64,
-    /// Memory of each, in bytes.
-    pub memory: u64,
-    /// What is hidden from them.
-    pub isolation: Isolation,
+    /// Nothing says how a problem's tests are run.
+    #[error(
+        "problem `{id}`: its tests are {language} that stands behind the program, and nothing says how that is run: set `code.command`, \
+         [\"node\", \"{{file}}\"] for instance (docs/code.md)"
+    )]
+    NoCommand {
+        /// The problem.
+        id: String,
+        /// Its language.
+        language: String,
+    },
 }
 
 /// A program, and what it is held to.
@@ -86,46 +105,75 @@ pub struct Outcome {
 /// Runs programs.
 #[derive(Debug)]
 pub struct Judge {
-    how: How,
-    python: Python,
-    /// Halves that run tests and wait for more.
-    checkers: Mutex<Vec<Running>>,
+    how: CodeConfig,
+    by: By,
 }
 
-/// What the half that runs tests says.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Said {
-    Ask { ask: String },
-    Done { passed: usize, why: String },
+/// What runs them.
+#[derive(Debug)]
+enum By {
+    Halves(Halves),
+    Command(Runner),
 }
 
 impl Judge {
-    /// Finds the Python, and sees whether this system allows a sandbox.
+    /// Finds what runs programs, and sees whether this system allows a sandbox.
     ///
     /// # Errors
-    /// It does not, or there is no Python.
-    pub fn start(how: &How) -> Result<Self, CodeError> {
+    /// It does not, or there is no Python, or no such command.
+    pub fn start(how: &CodeConfig) -> Result<Self, CodeError> {
+        if how.isolation == CodeIsolation::Partial {
+            note(
+                "warning: code.isolation = \"partial\": programs that the model writes read what you may read, and spoil what you may change",
+            );
+        }
         let judge = Self {
             how: how.clone(),
-            python: Python::find(&how.python)?,
-            checkers: Mutex::default(),
+            by: match &how.command {
+                Some(command) => By::Command(Runner::find(command, how)?),
+                None => By::Halves(Halves::find(how)?),
+            },
         };
         let problem = CodeProblem {
             id: String::new(),
+            form: CodeForm::Function,
             prompt: String::new(),
             entry_point: Some("f".to_owned()),
             setup: String::new(),
             tests: vec!["assert f(1) == 2".to_owned()],
             solution: "f = None".to_owned(),
+            language: "python".to_owned(),
+            stop: Vec::new(),
+            shots: Vec::new(),
         };
         let job = Job {
             problem: &problem,
             program: "def f(x):\n    return x + 1\n".to_owned(),
         };
+        // What a command says of it is nothing to go by: it may be one for another language.
         let found = judge.judge(&job)?;
-        let sure = found.passed.then_some(judge);
-        sure.ok_or(CodeError::Checker(found.why))
+        match (found.passed, &judge.by) {
+            (false, By::Halves(_)) => Err(CodeError::Checker(found.why)),
+            _ => Ok(judge),
+        }
+    }
+
+    /// Sees whether the tests of problems can be run.
+    ///
+    /// # Errors
+    /// Some are in another language, and there is no command.
+    pub fn expect<'a>(&self, problems: impl IntoIterator<Item = &'a CodeProblem>) -> Result<(), CodeError> {
+        if matches!(self.by, By::Command(_)) {
+            return Ok(());
+        }
+        let mut problems = problems.into_iter();
+        match problems.find(|problem| problem.form == CodeForm::File) {
+            None => Ok(()),
+            Some(problem) => Err(CodeError::NoCommand {
+                id: problem.id.clone(),
+                language: problem.language.clone(),
+            }),
+        }
     }
 
     /// What becomes of each program, in their order; as many at a time as there are cores.
@@ -166,139 +214,91 @@ impl Judge {
     /// # Errors
     /// The sandbox fails.
     pub fn judge(&self, job: &Job<'_>) -> Result<Outcome, CodeError> {
-        let tests = job.problem.tests.len();
-        let of = |tests_passed: usize, why: String| Outcome {
-            passed: tests_passed == tests,
-            tests_passed,
-            tests,
-            why,
-        };
-        let mut worker = start(&self.worker_spec())?;
-        let mut input = format!("{}\n", self.python.packages().len()).into_bytes();
-        for path in self.python.packages() {
-            input.extend(format!("{}\n", path.display()).into_bytes());
-        }
-        input.extend(format!("{}\n{}", job.program.len(), job.program).into_bytes());
-        // That it has ended is seen when it is read from.
-        let _ = worker.write(&input);
-        let wall = Duration::from_secs_f64(self.wall() + 5.0);
-        match worker.line(MESSAGE, wall) {
-            Some(line) if line == br#"["ok",null,null]"# => {}
-            Some(line) => return Ok(of(0, loading_error(&line))),
-            None => return self.ended(worker).map(|why| of(0, why)),
-        }
-        let (passed, why) = self.test(job, worker)?;
-        Ok(of(passed, why))
-    }
-
-    /// Runs the tests against a program that is loaded: how many it passes, and why not all.
-    fn test(&self, job: &Job<'_>, worker: Running) -> Result<(usize, String), CodeError> {
-        let waiting = self.checkers.lock().expect("no thread panics with it").pop();
-        let mut checker = match waiting {
-            Some(checker) => checker,
-            None => start(&self.checker_spec())?,
-        };
-        let problem = job.problem;
-        let helpers = problem.entry_point.as_ref().map(|_| problem.reference());
-        let wall = self.wall() + 5.0;
-        let order = json!({
-            "helpers": helpers.unwrap_or_default(),
-            "setup": problem.setup,
-            "tests": problem.tests,
-            "names": problem.entry_point.as_ref().map(|entry| [entry]),
-            "reference": problem.solution,
-            "secs": wall,
-        });
-        let mut order = order.to_string();
-        order.push('\n');
-        let gone = |_| CodeError::Checker("the half that runs tests has ended".to_owned());
-        checker.write(order.as_bytes()).map_err(gone)?;
-        let mut worker = Some(worker);
-        let deadline = Instant::now() + Duration::from_secs_f64(wall * 2.0);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = checker.line(MESSAGE, left);
-            let Some(said) = line.and_then(|line| serde_json::from_slice(&line).ok()) else {
-                // What came back from the program was too much for the tests. Another half is started for the next.
-                return Ok((0, "its results could not be tested within the limits".to_owned()));
-            };
-            match said {
-                Said::Ask { ask } => {
-                    let answer = match worker.take() {
-                        Some(mut running) => match ask_worker(&mut running, &ask, left) {
-                            Some(line) => {
-                                worker = Some(running);
-                                [b"+", line.as_slice(), b"\n"].concat()
-                            }
-                            None => format!("-{}\n", self.ended(running)?).into_bytes(),
-                        },
-                        None => b"-the program had ended\n".to_vec(),
-                    };
-                    checker.write(&answer).map_err(gone)?;
-                }
-                Said::Done { passed, why } => {
-                    self.checkers
-                        .lock()
-                        .expect("no thread panics with it")
-                        .push(checker);
-                    return Ok((passed, why));
-                }
-            }
+        match &self.by {
+            By::Halves(halves) => halves.judge(job, &self.how),
+            By::Command(runner) => runner.judge(job, &self.how),
         }
     }
+}
 
+impl CodeConfig {
     /// How a program ended that should have gone on.
-    fn ended(&self, worker: Running) -> Result<String, CodeError> {
-        Ok(match worker.wait() {
-            Ended::Cpu => format!(
-                "timed out: more than {} s of the processor",
-                self.how.timeout.ceil()
-            ),
+    fn ended(&self, program: Running) -> Result<String, CodeError> {
+        match program.wait() {
+            Ended::Failed(why) => Err(SandboxError::Refused(why).into()),
+            ended => Ok(self.in_words(&ended)),
+        }
+    }
+
+    /// How a program ended, for people.
+    fn in_words(&self, ended: &Ended) -> String {
+        match ended {
+            Ended::Cpu => format!("timed out: more than {} s of the processor", self.timeout.ceil()),
             Ended::Wall => format!("timed out: more than {} s", self.wall()),
+            Ended::Memory => format!("more memory than {}, all its processes together", self.memory),
             Ended::Exit(code) => format!("the program ended itself with code {code}"),
+            Ended::Signal(KILL) if self.isolation().engine().is_some() => {
+                "killed at a limit, of time or of memory".to_owned()
+            }
             Ended::Signal(signal) => format!("the program was ended by signal {signal}"),
             Ended::Stopped => "more output than is allowed, or none".to_owned(),
-            Ended::Failed(why) => return Err(SandboxError::Refused(why).into()),
-        })
+            Ended::Failed(why) => why.clone(),
+        }
     }
 
+    /// Seconds by the clock.
     fn wall(&self) -> f64 {
-        self.how.timeout * PATIENCE
+        self.timeout * PATIENCE
     }
 
-    fn worker_spec(&self) -> Spec {
-        let limits = Limits {
-            cpu_secs: Some((self.how.timeout.ceil() as u64).max(1)),
+    /// What a program may use.
+    fn limits(&self) -> Limits {
+        Limits {
+            cpu_secs: Some((self.timeout.ceil() as u64).max(1)),
             wall_secs: Some(self.wall()),
-            memory: self.how.memory,
-            disk: 16 << 20,
-            threads: 32,
-        };
-        self.python.spec(WORKER, limits, self.how.isolation)
+            memory: self.memory.as_u64(),
+            resident: false,
+            processes: 1,
+            disk: DISK,
+            threads: THREADS,
+        }
     }
 
-    fn checker_spec(&self) -> Spec {
-        let limits = Limits {
-            cpu_secs: None,
-            wall_secs: None,
-            memory: self.how.memory.max(2 << 30),
-            disk: 16 << 20,
-            threads: 32,
-        };
-        self.python.spec(CHECKER, limits, self.how.isolation)
+    /// What it sees: the system's programs and libraries, `more`, and what the config names; each once.
+    fn view(&self, more: &[PathBuf]) -> Vec<PathBuf> {
+        let mut view: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
+        let own = more.iter().chain(&self.view);
+        for path in own.map(PathBuf::as_path).filter(|path| *path != Path::new("/")) {
+            if !view.iter().any(|seen| path.starts_with(seen)) {
+                view.push(path.to_owned());
+            }
+        }
+        view
     }
-}
 
-/// One question to the program, and its answer.
-fn ask_worker(worker: &mut Running, ask: &str, left: Duration) -> Option<Vec<u8>> {
-    worker.write(format!("{ask}\n").as_bytes()).ok()?;
-    worker.line(MESSAGE, left)
-}
-
-/// Why a program was not loaded, from what it says.
-fn loading_error(line: &[u8]) -> String {
-    match serde_json::from_slice::<(String, String, String)>(line) {
-        Ok((_, kind, message)) => format!("{kind}: {message}"),
-        Err(_) => "the program wrote to where only results go".to_owned(),
+    /// A program in the sandbox that is asked for.
+    fn spec(&self, command: Vec<String>, more: &[PathBuf], limits: Limits) -> Spec {
+        // The same order of sets every time.
+        let env = [
+            ("PATH", "/usr/bin:/bin"),
+            ("HOME", "/tmp"),
+            ("LANG", "C.UTF-8"),
+            ("PYTHONHASHSEED", "0"),
+            ("OMP_NUM_THREADS", "1"),
+            ("OPENBLAS_NUM_THREADS", "1"),
+        ];
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Spec {
+            command,
+            env: env.map(own).to_vec(),
+            view: self.view(more),
+            limits,
+            isolation: self.isolation(),
+            place: "/tmp".into(),
+            files: Vec::new(),
+            errors: false,
+            image: self.image.clone().unwrap_or_default(),
+            container_args: self.container_args.clone(),
+        }
     }
 }

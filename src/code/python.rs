@@ -1,12 +1,11 @@
 //! The Python that runs programs: where it is, and what it needs to see.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
 use super::CodeError;
-use crate::sandbox::{Isolation, Limits, Spec};
 
 /// Asks a Python where it is. A virtual environment is its base with more paths.
 const PROBE: &str = r#"
@@ -19,18 +18,6 @@ print(json.dumps({
     "packages": sorted({real(path) for key, path in sysconfig.get_paths().items() if key in ("purelib", "platlib") and os.path.isdir(path)}),
 }))
 "#;
-
-/// What every program needs to see: the loader, and the libraries of the system.
-const SYSTEM: [&str; 8] = [
-    "/usr",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/bin",
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/nix/store",
-];
 
 /// The oldest that the programs' two halves are written for.
 const OLDEST: (u32, u32) = (3, 8);
@@ -74,27 +61,21 @@ impl Python {
         Ok(found)
     }
 
-    /// How it runs `code`.
-    pub fn spec(&self, code: &str, limits: Limits, isolation: Isolation) -> Spec {
-        let program = self.program.display().to_string();
-        // Neither the user's packages nor files that packages run at the start; the same order of sets every time.
-        let flags = ["-s", "-S", "-B", "-c", code].map(str::to_owned);
-        let env = [
-            ("PATH", "/usr/bin:/bin"),
-            ("HOME", "/tmp"),
-            ("LANG", "C.UTF-8"),
-            ("PYTHONHASHSEED", "0"),
-            ("OMP_NUM_THREADS", "1"),
-            ("OPENBLAS_NUM_THREADS", "1"),
-        ];
-        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Spec {
-            command: std::iter::once(program).chain(flags).collect(),
-            env: env.map(own).to_vec(),
-            view: self.view(),
-            limits,
-            isolation,
+    /// The Python of a container's image, of which nothing is known.
+    pub fn of_image(name: &str) -> Self {
+        Self {
+            program: name.into(),
+            version: OLDEST,
+            roots: Vec::new(),
+            packages: Vec::new(),
         }
+    }
+
+    /// How it runs `code`: neither with the user's packages nor with files that packages run at the start.
+    pub fn command(&self, code: &str) -> Vec<String> {
+        let program = self.program.display().to_string();
+        let flags = ["-s", "-S", "-B", "-c", code].map(str::to_owned);
+        std::iter::once(program).chain(flags).collect()
     }
 
     /// The directories of installed packages.
@@ -102,15 +83,8 @@ impl Python {
         &self.packages
     }
 
-    /// What it sees: the system's programs and libraries, its own, and its packages; each once.
-    fn view(&self) -> Vec<PathBuf> {
-        let mut view: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
-        let own = self.roots.iter().chain(&self.packages);
-        for path in own.map(PathBuf::as_path).filter(|path| *path != Path::new("/")) {
-            if !view.iter().any(|seen| path.starts_with(seen)) {
-                view.push(path.to_owned());
-            }
-        }
-        view
+    /// What it needs to see beside the system: its own files, and its packages.
+    pub fn view(&self) -> Vec<PathBuf> {
+        self.roots.iter().chain(&self.packages).cloned().collect()
     }
 }

@@ -22,6 +22,7 @@ use gcpo_data::files::{self, limit};
 use toml::Table;
 use toml::de::DeTable;
 
+use crate::code::{CodeConfig, CodeDraft};
 use crate::demonstrate::{Sft, SftDraft};
 use crate::eval::{Eval, EvalDraft};
 use crate::learner::{Train, TrainDraft};
@@ -67,6 +68,8 @@ section! {
         pub train: Train of TrainDraft => train.complete(),
         /// How a final answer is checked.
         pub grader: GraderConfig of GraderDraft => grader.complete(),
+        /// How programs are run.
+        pub code: CodeConfig of CodeDraft => code.complete(),
         /// What a completion earns: the weighted sum of these.
         pub reward: Vec<RewardConfig> of Vec<RewardDraft> => reward::complete(reward, rollout.max_completion_length),
         /// How solutions are searched for, and which are learnt.

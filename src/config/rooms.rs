@@ -65,7 +65,7 @@ impl Config {
             let device = device.clone().without_autodiff();
             Scorer::load(&model.path, self.train.dtype, &device)
         };
-        Reward::start(&self.grader, &self.reward, open)
+        Reward::start(&self.grader, &self.code, &self.reward, open)
     }
 
     /// SHA-256 of the files of rewards that are functions or models, by `LABEL/FILE`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gcpo_data::dataset::{Answers, Suite};
+use gcpo_data::dataset::Suite;
 
 use crate::rollout::{Rollout, check_sampling, check_temperature};
 use crate::section::{Check, ConfigError, MANY, ROWS, complete_all, count, impossible, required, section};
@@ -45,9 +45,15 @@ section! {
         /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
         /// is an error before anything is sampled. Source: this project.
         pub skip_too_long: bool = false,
+        /// Show so many examples before each problem whose answer is a program, as earlier turns of a chat, or as text before it. Source:
+        /// lm-evaluation-harness (`--num_fewshot`).
+        pub num_fewshot: usize = 0,
+        /// The file that these examples are from: the first of it that are not the problem itself; of MBPP's own file those that its authors
+        /// keep for prompts, 2, 3 and 4 first. Default: of MBPP its own file. Source: this project.
+        pub fewshot_path: Option<PathBuf>,
         /// The sets of problems that `gcpo eval CONFIG.toml` measures, in place of `path` and `generator`, which are what training
         /// is judged by.
-        pub suite: Vec<EvalSuite> of Vec<EvalSuiteDraft> => complete_all(suite, |draft| draft.of_suite(samples)),
+        pub suite: Vec<EvalSuite> of Vec<EvalSuiteDraft> => complete_all(suite, |draft| draft.of_suite(samples, num_fewshot)),
     }
 }
 
@@ -70,6 +76,7 @@ impl Check for Eval {
             check_temperature(self.temperature)?;
         }
         check_sampling(self.top_p, self.min_p, self.repetition_penalty)?;
+        self.check_fewshot()?;
         for (number, suite) in self.suite.iter().enumerate() {
             let name = &suite.name;
             if self.suite[..number].iter().any(|other| other.name == *name) {
@@ -90,6 +97,33 @@ impl Check for Eval {
 }
 
 impl Eval {
+    fn check_fewshot(&self) -> Result<(), ConfigError> {
+        if self.fewshot_path.is_some()
+            && self.num_fewshot == 0
+            && self.suite.iter().all(|of| of.num_fewshot == 0)
+        {
+            return impossible(
+                "fewshot_path",
+                "no example is shown",
+                "give `num_fewshot`, or remove the key",
+            );
+        }
+        let own = has_programs(self.preset.as_ref());
+        let any = own || self.suite.iter().any(|suite| has_programs(suite.preset.as_ref()));
+        if self.num_fewshot > 0 && !any {
+            return impossible("num_fewshot", NO_SHOTS, "remove the key");
+        }
+        if own && self.suite.is_empty() {
+            check_shots(self.num_fewshot, self.fewshot_path.as_ref(), self.preset.as_ref())?;
+        }
+        let mut suites = self.suite.iter().enumerate();
+        suites.try_for_each(|(number, suite)| {
+            let path = suite.fewshot_path.as_ref().or(self.fewshot_path.as_ref());
+            check_shots(suite.num_fewshot, path, suite.preset.as_ref())
+                .map_err(|error| error.under(&format!("suite.{number}")))
+        })
+    }
+
     /// How evaluation samples: `[rollout]` with what `[eval]` says instead; `num_generations` is `eval.samples`.
     pub fn rollout(&self, rollout: &Rollout) -> Rollout {
         Rollout {
@@ -124,8 +158,8 @@ impl Eval {
 section! {
     /// `[[eval.suite]]`: a set of problems that models are compared on. The rest is as `[eval]` says.
     pub struct EvalSuite from EvalSuiteDraft(answers: usize) {
-        /// Its name: `"aime24"`, `"aime25"`, `"amc23"`, `"math500"`, `"minerva"`, `"olympiadbench"`, `"gsm8k"`, `"svamp"`, `"mawps"`; or
-        /// any other with a `preset`. Default: none, it must be given. Source: this project.
+        /// Its name: `"aime24"`, `"aime25"`, `"amc23"`, `"math500"`, `"minerva"`, `"olympiadbench"`, `"gsm8k"`, `"svamp"`, `"mawps"`, `"humaneval"`,
+        /// `"mbpp"`; or any other with a `preset`. Default: none, it must be given. Source: this project.
         pub name: String => required("name", "add `name = …`")?,
         /// Its file. Default: the suite's on the Hugging Face hub, in a build with `--features hub`. Source: this project.
         pub path: Option<PathBuf>,
@@ -136,17 +170,50 @@ section! {
         /// Answers to each problem. Default: 16 of `aime24`, `aime25` and `amc23`, 4 of `math500`, `minerva` and `olympiadbench`, 1 of
         /// others; `eval.samples` where that is more. Source: this project (the paper says pass@1, and not of how many samples).
         pub samples: usize => answers,
+        /// As `eval.num_fewshot`. Default: `eval.num_fewshot` where the answers are programs. Source: lm-evaluation-harness.
+        pub num_fewshot: usize = 0,
+        /// As `eval.fewshot_path`. Default: `eval.fewshot_path`. Source: this project.
+        pub fewshot_path: Option<PathBuf>,
     }
+}
+
+/// Why no examples are shown before other problems.
+const NO_SHOTS: &str = "examples are shown before problems whose answers are programs only (humaneval, mbpp)";
+
+fn has_programs(preset: Option<&Preset>) -> bool {
+    preset.is_some_and(|preset| preset.rows().is_ok_and(|rows| rows.programs))
+}
+
+/// Examples can be shown, and come from somewhere.
+fn check_shots(count: usize, path: Option<&PathBuf>, preset: Option<&Preset>) -> Result<(), ConfigError> {
+    if count == 0 {
+        return Ok(());
+    }
+    if !has_programs(preset) {
+        return impossible("num_fewshot", NO_SHOTS, "remove the key");
+    }
+    let is_mbpp = matches!(preset, Some(Preset::Named(name)) if name == "mbpp");
+    if path.is_none() && !is_mbpp {
+        return impossible(
+            "num_fewshot",
+            "nobody says which examples are shown: HumanEval has none of its own",
+            "give `fewshot_path`: MBPP's file, or one with HumanEval's fields",
+        );
+    }
+    Ok(())
 }
 
 impl EvalSuiteDraft {
     /// The whole suite: what the program knows of its name, unless a preset makes it another one.
-    fn of_suite(mut self, samples: usize) -> Result<EvalSuite, ConfigError> {
+    fn of_suite(mut self, samples: usize, num_fewshot: usize) -> Result<EvalSuite, ConfigError> {
         let named = self.name.as_ref().and_then(|name| Suite::named(name).ok());
         if let (Some(suite), None) = (named, &self.preset) {
             self.samples.get_or_insert(suite.samples.max(samples));
             self.path = self.path.or_else(|| suite.hub.map(Into::into));
-            self.preset = suite.preset_name().map(|rows| Preset::Named(rows.into()));
+            self.preset = Some(Preset::Named(suite.preset_name().into()));
+        }
+        if has_programs(self.preset.as_ref()) {
+            self.num_fewshot.get_or_insert(num_fewshot);
         }
         self.complete(samples)
     }
@@ -160,17 +227,6 @@ impl Check for EvalSuite {
                 if let Err(error) = preset.rows() {
                     return impossible("preset", error.to_string(), "or give a table of field names");
                 }
-            }
-            (None, Ok(suite)) if suite.answers == Answers::Programs => {
-                return impossible(
-                    "name",
-                    format!(
-                        "the answers of {name:?} are programs, which must be run to be graded, and `gcpo eval` runs none"
-                    ),
-                    format!(
-                        "sample with `gcpo generate`, and run its completions by `gcpo grade --suite {name}=FILE --completions FILE.jsonl`"
-                    ),
-                );
             }
             (None, Err(error)) => {
                 return impossible("name", error.to_string(), "or give its `path` and `preset`");

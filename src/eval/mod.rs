@@ -2,6 +2,7 @@
 //! ([`record`]), and what can be said of them ([`report`], [`stats`]).
 
 mod config;
+pub mod programs;
 pub mod record;
 pub mod report;
 mod sets;
@@ -12,6 +13,7 @@ use gcpo_model::inference::Inference;
 use serde_json::Map;
 use thiserror::Error;
 
+use crate::code::{CodeError, Judge};
 use crate::group::{Candidate, Group, waves};
 use crate::policy::{Policy, PolicyError};
 use crate::reward::{Reward, RewardError};
@@ -79,6 +81,15 @@ pub enum EvalError {
     /// A prompt cannot be made.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A program cannot be run.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// What is integrated is no beginning of a program.
+    #[error(
+        "eval.integrated: prompts are the beginnings of programs here (no chat template), and no answer integrated from several goes on from \
+         one; take prompt.style = \"chat\", or leave it out"
+    )]
+    IntegratedPrograms,
     /// A completion cannot be kept.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -103,13 +114,22 @@ pub struct Evaluated {
 pub struct Judges<'a> {
     /// Says whether they are right.
     pub grader: &'a Reward,
+    /// Runs those that are programs; needed where there are some.
+    pub programs: Option<&'a Judge>,
     /// The run's own rewards, where these are measured, and the step that they are told.
     pub rewards: Option<(&'a mut Reward, usize)>,
 }
 
-/// Whether any problem has a gold answer.
+/// Whether any problem has a gold answer, or tests.
 pub fn has_gold(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| problem.answer.is_some())
+    problems
+        .iter()
+        .any(|problem| problem.answer.is_some() || problem.code.is_some())
+}
+
+/// Whether the answer to any problem is a program, which must be run.
+pub fn has_programs(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.code.is_some())
 }
 
 impl EvalError {
@@ -142,10 +162,18 @@ pub fn evaluate(
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
     let started = std::time::Instant::now();
+    let continues = policy.prompts().continues_programs() && has_programs(problems);
+    if continues && plan.integrate.is_some() {
+        return Err(EvalError::IntegratedPrograms);
+    }
     let (asked, too_long) = fitting(policy, problems, plan)?;
-    let stops = policy.stops();
+    let stops = policy.stops_for(problems);
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
-    let Judges { grader, mut rewards } = judges;
+    let Judges {
+        grader,
+        programs,
+        mut rewards,
+    } = judges;
     let graded = rewards.is_none() || has_gold(problems);
     let record = |at: usize, kind| Grading {
         suite,
@@ -154,6 +182,7 @@ pub fn evaluate(
         at,
         problem: &problems[at],
         kind,
+        continues,
     };
     let mut records = kept;
     let done = by_problem(&records).len();
@@ -178,6 +207,9 @@ pub fn evaluate(
         for (p, asked) in chunk.iter().enumerate() {
             let of = |kind| record(asked.at, kind);
             records.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
+        }
+        if let Some(judge) = programs {
+            programs::run(judge, problems, &mut records[before..], grader)?;
         }
         first += chunk.len();
         keep(too_long.len() + first, &records[before..])?;
@@ -262,6 +294,8 @@ struct Grading<'a> {
     at: usize,
     problem: &'a Problem,
     kind: RecordKind,
+    /// Whether the beginning of a program is gone on with.
+    continues: bool,
 }
 
 impl Grading<'_> {
@@ -273,7 +307,10 @@ impl Grading<'_> {
             id: self.problem.id.clone(),
             kind: self.kind,
             sample: 0,
-            gold: self.problem.answer.clone().unwrap_or_default(),
+            gold: match &self.problem.code {
+                Some(code) => programs::gold(code),
+                None => self.problem.answer.clone().unwrap_or_default(),
+            },
             subject: self.problem.subject.clone(),
             level: self.problem.level.clone(),
             completion: String::new(),
@@ -283,6 +320,8 @@ impl Grading<'_> {
             right: false,
             tokens: 0,
             finish: None,
+            tests: self.problem.code.as_deref().map(programs::none_run),
+            why: None,
             reward: None,
             rewards: Map::new(),
         }
@@ -297,6 +336,7 @@ impl Grading<'_> {
                 completion: self.problem.answered(self.policy.decode(completion)),
                 tokens: completion.tokens.len(),
                 finish: Some(completion.finish),
+                rule: programs::rule(self.problem, self.continues, self.kind),
                 ..self.none()
             };
             if let Some(grader) = self.grader {
@@ -318,12 +358,14 @@ impl Record {
             .collect();
     }
 
-    /// Grades the completion, as if it had not been graded before; not one that only rewards were asked about.
+    /// Grades the completion, as if it had not been graded before; not one that only rewards were asked about, and no program.
     ///
     /// # Errors
     /// [`RewardError::Gold`] if the gold answer cannot be read.
     pub fn grade(&mut self, reward: &Reward) -> Result<(), RewardError> {
-        if self.kind == RecordKind::TooLong || self.gold.is_empty() && !self.rewards.is_empty() {
+        let is_program = self.tests.is_some();
+        if is_program || self.kind == RecordKind::TooLong || self.gold.is_empty() && !self.rewards.is_empty()
+        {
             return Ok(());
         }
         let finish = self.finish.unwrap_or(Finish::Eos);

@@ -48,7 +48,7 @@ pub struct Record {
     pub kind: RecordKind,
     /// Which of the problem's completions of its kind.
     pub sample: usize,
-    /// The gold answer.
+    /// The gold answer; of a program how many tests there are, and which.
     pub gold: String,
     /// The problem's subject, where its file says one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct Record {
     pub level: Option<String>,
     /// The text.
     pub completion: String,
-    /// The answer that was found in it.
+    /// The answer that was found in it; the program that was run.
     pub answer: Option<String>,
     /// By what rule it was found.
     pub rule: Option<String>,
@@ -70,12 +70,27 @@ pub struct Record {
     pub tokens: usize,
     /// Why it ended; none where there is no completion.
     pub finish: Option<Finish>,
+    /// Of a program: the tests that it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestsRun>,
+    /// Of a program that did not pass: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// What it earns, where that was measured and a reward applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward: Option<f64>,
     /// What each reward says of it, where that was measured: null of one that does not apply.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub rewards: Map<String, Value>,
+}
+
+/// Tests of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestsRun {
+    /// How many it passed.
+    pub passed: usize,
+    /// Of how many.
+    pub of: usize,
 }
 
 /// A set of problems in an evaluation.

@@ -37,7 +37,8 @@ pub struct SuiteReport {
     /// The unbiased estimate of pass@k, by k: powers of 2, and all answers.
     #[serde(rename = "pass@k")]
     pub pass_at_k: BTreeMap<usize, Estimate>,
-    /// maj@k of all k answers: the answer that most agree on, right or wrong; with one answer it is left out.
+    /// maj@k of all k answers: the answer that most agree on, right or wrong; with one answer it is left out, and of
+    /// programs.
     #[serde(rename = "maj@k", skip_serializing_if = "Option::is_none")]
     pub majority: Option<Estimate>,
     /// pass@1 of integrated answers `y_n`, where measured.
@@ -136,7 +137,7 @@ impl SuiteReport {
                     )
                 })
                 .collect(),
-            majority: (samples > 1 && graded)
+            majority: (samples > 1 && graded && records.iter().all(|record| record.tests.is_none()))
                 .then(|| estimate(&|row| f64::from(u8::from(majority_right(row, &same))))),
             integrated: estimate_of(RecordKind::Integrated),
             candidates: estimate_of(RecordKind::Candidate),

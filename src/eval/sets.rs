@@ -1,9 +1,13 @@
 //! What `gcpo eval` measures on.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result};
-use gcpo_data::dataset::Loaded;
+use gcpo_data::dataset::{Loaded, load_code};
+use gcpo_data::{Problem, take_shots};
 
 use super::{Eval, EvalSuite};
+use crate::console::note;
 use crate::source::{Paths, Preset, Source, held_out};
 
 /// A set of problems to measure on.
@@ -25,7 +29,14 @@ impl Eval {
     /// # Errors
     /// The file is missing or malformed.
     pub fn held_out(&self) -> Result<Loaded> {
-        held_out(&self.source()).context("the held-out problems ([eval])")
+        let mut loaded = held_out(&self.source()).context("the held-out problems ([eval])")?;
+        let own = self.path.as_ref();
+        show(
+            &mut loaded.problems,
+            self.num_fewshot,
+            self.fewshot_path.as_ref().or(own),
+        )?;
+        Ok(loaded)
     }
 
     /// The `[[eval.suite]]`s, else the problems of `[eval]`; none if it says neither.
@@ -65,11 +76,36 @@ impl Eval {
             ..self.source()
         };
         let data = suite.path.as_ref().map(|path| path.display().to_string());
+        let mut loaded = held_out(&whole).with_context(|| format!("the suite {}", suite.name))?;
+        let shots = suite.fewshot_path.as_ref().or(self.fewshot_path.as_ref());
+        show(
+            &mut loaded.problems,
+            suite.num_fewshot,
+            shots.or(suite.path.as_ref()),
+        )?;
         Ok(Set {
             name: suite.name.clone(),
             data: data.unwrap_or_default(),
             samples: suite.samples,
-            loaded: held_out(&whole).with_context(|| format!("the suite {}", suite.name))?,
+            loaded,
         })
     }
+}
+
+/// Shows examples of a file before problems whose answers are programs, and says which.
+fn show(problems: &mut [Problem], count: usize, path: Option<&PathBuf>) -> Result<()> {
+    let (Some(path), true) = (path, count > 0) else {
+        return Ok(());
+    };
+    let from = load_code(path).context("the examples (num_fewshot)")?;
+    let asked = problems
+        .iter_mut()
+        .filter_map(|problem| problem.code.as_deref_mut());
+    let names = take_shots(asked, &from, count).with_context(|| path.display().to_string())?;
+    note(&format!(
+        "{count}-shot: examples of {}: {}",
+        path.display(),
+        names.join(", ")
+    ));
+    Ok(())
 }

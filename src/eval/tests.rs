@@ -27,6 +27,8 @@ fn problem(suite: &str, at: usize, gold: &str, answers: &[&str]) -> Vec<Record> 
         } else {
             Finish::Eos
         }),
+        tests: None,
+        why: None,
         reward: None,
         rewards: serde_json::Map::new(),
     };

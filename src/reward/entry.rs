@@ -7,7 +7,7 @@ use super::command::Program;
 use super::model::{self, ModelReward};
 use super::python::Worker;
 use super::{Case, RewardConfig, RewardError, RewardKind};
-use crate::code::Judge;
+use crate::code::{CodeConfig, Judge};
 use crate::group::Score;
 use crate::policy::{Scorer, ScorerError};
 
@@ -40,18 +40,19 @@ impl Entry {
         }
     }
 
-    /// Starts what it needs; `open` opens a model. [`Worker::loaded`] waits for a function.
+    /// Starts what it needs, programs of models as `how` says; `open` opens a model. [`Worker::loaded`] waits for a function.
     ///
     /// # Errors
     /// A program cannot be started, or a model not be loaded.
     pub fn start(
         config: &RewardConfig,
+        how: &CodeConfig,
         open: &impl Fn(&ModelReward) -> Result<Scorer, ScorerError>,
     ) -> Result<Self, RewardError> {
         let label = &config.label;
         let outside = match &config.kind {
             RewardKind::Command(command) => Outside::Program(Box::new(Program::start(command, label)?)),
-            RewardKind::Code(code) => Outside::Code(code.clone(), Box::new(code.judge()?)),
+            RewardKind::Code(code) => Outside::Code(code.clone(), Box::new(Judge::start(how)?)),
             RewardKind::Python(python) => Outside::Python(Box::new(Worker::start(python, label)?)),
             RewardKind::ModelReward(model) => {
                 let opened = open(model).map_err(|source| RewardError::Scorer {
@@ -69,9 +70,12 @@ impl Entry {
         })
     }
 
-    /// Whether it runs the tests of problems.
-    pub fn runs_tests(&self) -> bool {
-        matches!(self.outside, Outside::Code(..))
+    /// What runs the tests of problems, if it does.
+    pub fn judge(&self) -> Option<&Judge> {
+        match &self.outside {
+            Outside::Code(_, judge) => Some(judge),
+            _ => None,
+        }
     }
 
     /// Its function, if it is one.

@@ -45,6 +45,17 @@ pub enum RewardError {
         /// What is wrong with it.
         source: GradeError,
     },
+    /// A program is no answer that is graded.
+    #[error(
+        "problem {problem}: its answer is a program, and the reward `{label}` asks for a gold answer; take [[reward]] with name = \"code\" in \
+         its place"
+    )]
+    IsProgram {
+        /// The problem.
+        problem: String,
+        /// The reward.
+        label: String,
+    },
     /// A problem whose program is to be tested has no tests.
     #[error("problem {problem}: the reward \"code\" runs tests, and its row has none: {reason}")]
     NoTests {

@@ -17,6 +17,7 @@ mod secret;
 
 use gcpo_data::{Grader, Problem, Rule, Verdict};
 
+use crate::code::CodeConfig;
 use crate::console::note;
 use crate::group::{Candidate, Group, Score};
 use crate::policy::{Scorer, ScorerError};
@@ -117,12 +118,13 @@ impl Reward {
         }
     }
 
-    /// What `[grader]` and the `[[reward]]`s say; starts their programs, loads their functions, and has `open` open their models.
+    /// What `[grader]`, `[code]` and the `[[reward]]`s say; starts their programs, loads their functions, and has `open` open their models.
     ///
     /// # Errors
     /// A program cannot be started, or a function or a model not be loaded.
     pub fn start(
         grader: &GraderConfig,
+        code: &CodeConfig,
         rewards: &[RewardConfig],
         open: impl Fn(&ModelReward) -> Result<Scorer, ScorerError>,
     ) -> Result<Self, RewardError> {
@@ -133,7 +135,7 @@ impl Reward {
             asks: rewards.iter().any(RewardConfig::needs_verdict),
             parts: rewards
                 .iter()
-                .map(|config| Entry::start(config, &open))
+                .map(|config| Entry::start(config, code, &open))
                 .collect::<Result<_, _>>()?,
         };
         // They were all started before one is waited for.
@@ -150,10 +152,10 @@ impl Reward {
     /// # Errors
     /// A function takes other arguments than it is given.
     pub fn expect(&mut self, problems: &[Problem], ahead: Ahead) -> Result<(), RewardError> {
-        if self.parts.iter().any(Entry::runs_tests) {
-            problems
-                .iter()
-                .try_for_each(|problem| code::tests(problem).map(drop))?;
+        for judge in self.parts.iter().filter_map(Entry::judge) {
+            for problem in problems {
+                judge.expect([code::tests(problem)?.as_ref()])?;
+            }
         }
         let mut functions = self.functions();
         Ok(functions.try_for_each(|function| function.expect(problems, ahead))?)
@@ -358,6 +360,14 @@ pub fn gradable(
     };
     if !rewards.iter().any(RewardConfig::needs_verdict) {
         return Ok(found);
+    }
+    let asking = rewards.iter().find(|reward| reward.needs_verdict());
+    let program = found.problems.iter().find(|problem| problem.code.is_some());
+    if let (Some(problem), Some(reward)) = (program, asking) {
+        return Err(RewardError::IsProgram {
+            problem: problem.named(),
+            label: reward.label.clone(),
+        });
     }
     let (count, grader) = (found.problems.len(), grader.grader());
     let mut first = None;

@@ -10,7 +10,9 @@ fn config(text: &str) -> Config {
 
 fn start(text: &str) -> Result<Reward, RewardError> {
     let config = config(text);
-    Reward::start(&config.grader, &config.reward, |_| unreachable!("no model"))
+    Reward::start(&config.grader, &config.code, &config.reward, |_| {
+        unreachable!("no model")
+    })
 }
 
 fn problem(id: &str, answer: &str) -> Problem {

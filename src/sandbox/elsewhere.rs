@@ -1,4 +1,4 @@
-//! Other systems than Linux, which have no such sandbox.
+//! Other systems than Linux, which have no such sandbox of their own.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,7 +14,7 @@ pub struct Running(Infallible);
 ///
 /// # Errors
 /// Always.
-pub fn start(_spec: &Spec) -> Result<Running, SandboxError> {
+pub fn start(_spec: &Spec, _files: &[&str]) -> Result<Running, SandboxError> {
     Err(SandboxError::Refused("it is not Linux".to_owned()))
 }
 
@@ -28,7 +28,7 @@ impl Running {
     }
 
     /// Nothing is there to be read.
-    pub fn line(&mut self, _most: u64, _within: Duration) -> Option<Vec<u8>> {
+    pub fn chunk(&mut self, _within: Duration) -> Option<Vec<u8>> {
         match self.0 {}
     }
 

@@ -15,9 +15,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use super::spec::{Ended, Isolation, Spec};
+use super::tree::used;
 
 /// Longest wait of one call; times are looked at again then.
 const TURN: Duration = Duration::from_secs(10);
+
+/// Between two looks at what all processes of a program hold: in this time a fast machine fills some 100 MB.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs the program and writes how it ended to standard error, which whoever started this reads. Standard input and output are the
 /// program's.
@@ -43,8 +47,14 @@ fn run(spec: &Spec) -> Result<Ended, String> {
     let argument = serde_json::to_string(spec).map_err(|error| error.to_string())?;
     let nothing = std::fs::File::options().read(true).write(true).open("/dev/null");
     let nothing = nothing.map_err(|error| format!("/dev/null: {error}"))?;
+    // The other processes are seen there also when the root is the program's.
+    let seen = std::env::set_current_dir("/proc");
+    seen.map_err(|error| format!("/proc: {error}"))?;
     let mut inside = Command::new("/proc/self/exe");
-    inside.args([super::INSIDE, &argument]).stderr(Stdio::inherit());
+    inside
+        .args([super::INSIDE, &argument])
+        .stderr(Stdio::inherit())
+        .current_dir("/");
     let mut child = inside
         .spawn()
         .map_err(|error| format!("the process inside: {error}"))?;
@@ -72,23 +82,25 @@ fn watch(
             return Ok(ended(status, spec));
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let why = match left {
+        let mut why = match left {
             Some(Duration::ZERO) => Some(Ended::Wall),
-            _ => {
-                let turn = left.unwrap_or(TURN).min(TURN) + Duration::from_millis(1);
-                let timeout = PollTimeout::try_from(turn).unwrap_or(PollTimeout::MAX);
-                let mut watched = [
-                    PollFd::new(ends.as_fd(), PollFlags::POLLIN),
-                    PollFd::new(stderr.as_fd(), PollFlags::empty()),
-                ];
-                // A signal that interrupts is looked at in the next turn.
-                let _ = poll(&mut watched, timeout);
-                let gone = watched[1]
-                    .revents()
-                    .is_some_and(|events| events.contains(PollFlags::POLLERR));
-                gone.then_some(Ended::Stopped)
-            }
+            _ => too_much(child, spec)?,
         };
+        if why.is_none() {
+            let longest = if spec.limits.resident { LOOK } else { TURN };
+            let turn = left.unwrap_or(longest).min(longest) + Duration::from_millis(1);
+            let timeout = PollTimeout::try_from(turn).unwrap_or(PollTimeout::MAX);
+            let mut watched = [
+                PollFd::new(ends.as_fd(), PollFlags::POLLIN),
+                PollFd::new(stderr.as_fd(), PollFlags::empty()),
+            ];
+            // A signal that interrupts is looked at in the next turn.
+            let _ = poll(&mut watched, timeout);
+            let gone = watched[1]
+                .revents()
+                .is_some_and(|events| events.contains(PollFlags::POLLERR));
+            why = gone.then_some(Ended::Stopped);
+        }
         if let Some(why) = why {
             // With the first process of a namespace of processes go all others.
             let killed = child.kill().and_then(|()| child.wait());
@@ -96,6 +108,20 @@ fn watch(
             return Ok(why);
         }
     }
+}
+
+/// What a program has taken too much of, all its processes together, where these are looked at.
+fn too_much(child: &Child, spec: &Spec) -> Result<Option<Ended>, String> {
+    let limits = &spec.limits;
+    if !limits.resident {
+        return Ok(None);
+    }
+    let used = used(child.id())?;
+    if used.bytes > limits.memory {
+        return Ok(Some(Ended::Memory));
+    }
+    let over = limits.cpu_secs.is_some_and(|most| used.cpu_secs > most as f64);
+    Ok(over.then_some(Ended::Cpu))
 }
 
 fn ended(status: ExitStatus, spec: &Spec) -> Ended {
@@ -115,6 +141,17 @@ fn ended(status: ExitStatus, spec: &Spec) -> Ended {
     }
 }
 
+/// What a refusal means most often.
+fn why_not(error: nix::Error) -> &'static str {
+    match error {
+        nix::Error::ENOSPC => "; the sysctl user.max_user_namespaces is 0, or used up",
+        nix::Error::EPERM | nix::Error::EACCES => {
+            "; the sysctl kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns, or the filter of a container, forbids them"
+        }
+        _ => "",
+    }
+}
+
 /// Namespaces of users, mounts, processes, network, IPC and names; waits until its parent has said which users are in it.
 fn own_namespaces() -> Result<(), String> {
     let all = CloneFlags::CLONE_NEWUSER
@@ -124,7 +161,10 @@ fn own_namespaces() -> Result<(), String> {
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
     unshare(all).map_err(|error| {
-        format!("namespaces of users, mounts, processes and network cannot be made (unshare: {error})")
+        format!(
+            "namespaces of users, mounts, processes and network cannot be made (unshare: {error}{})",
+            why_not(error)
+        )
     })?;
     let told = writeln!(std::io::stderr(), "{}", super::start::UNSHARED);
     told.map_err(|error| format!("nobody listens: {error}"))?;

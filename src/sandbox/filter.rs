@@ -41,15 +41,26 @@ const FORKS: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
 #[cfg(not(target_arch = "x86_64"))]
 const FORKS: &[i64] = &[];
 
-/// Holds this process, and what it becomes, to the filter.
-pub fn apply() -> Result<(), String> {
-    for program in programs()? {
+/// What `clone` is told of new namespaces.
+const NAMESPACES: [u64; 7] = [
+    libc::CLONE_NEWUSER as u64,
+    libc::CLONE_NEWNS as u64,
+    libc::CLONE_NEWPID as u64,
+    libc::CLONE_NEWNET as u64,
+    libc::CLONE_NEWIPC as u64,
+    libc::CLONE_NEWUTS as u64,
+    libc::CLONE_NEWCGROUP as u64,
+];
+
+/// Holds this process, and what it becomes, to the filter; `forks`: it may make processes.
+pub fn apply(forks: bool) -> Result<(), String> {
+    for program in programs(forks)? {
         apply_filter(&program).map_err(|error| format!("the filter of system calls (seccomp): {error}"))?;
     }
     Ok(())
 }
 
-fn programs() -> Result<[BpfProgram; 2], String> {
+fn programs(forks: bool) -> Result<[BpfProgram; 2], String> {
     let rule = |at, compare, value| {
         let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, compare, value);
         SeccompRule::new(vec![condition.map_err(|error| error.to_string())?])
@@ -57,12 +68,20 @@ fn programs() -> Result<[BpfProgram; 2], String> {
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN
         .iter()
-        .chain(FORKS)
+        .chain(if forks { &[] } else { FORKS })
         .map(|&call| (call, vec![]))
         .collect();
     // A thread is made, a process is not.
     let thread = libc::CLONE_THREAD as u64;
-    rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(thread), 0)?]);
+    let clone: Result<Vec<SeccompRule>, String> = match forks {
+        false => rule(0, SeccompCmpOp::MaskedEq(thread), 0).map(|rule| vec![rule]),
+        // A process, but none in namespaces of its own.
+        true => NAMESPACES
+            .iter()
+            .map(|flag| rule(0, SeccompCmpOp::MaskedEq(*flag), *flag))
+            .collect(),
+    };
+    rules.insert(libc::SYS_clone, clone?);
     // Neither a network of any kind, nor a machine's host (vsock), which no namespace hides.
     rules.insert(
         libc::SYS_socket,

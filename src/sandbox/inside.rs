@@ -1,6 +1,6 @@
 //! The first process inside: it makes the view, takes the limits on, gives up its rights and becomes the program.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -46,23 +46,43 @@ fn become_program(spec: &Spec) -> Result<std::convert::Infallible, String> {
         );
         let proc = proc.map_err(|error| format!("/proc: {error}"))?;
         view::make(&spec.view, spec.limits.disk)?;
+        take_files(spec)?;
         drop_user(&proc)?;
     }
     limit(spec)?;
     let nothing = std::fs::File::options().read(true).write(true).open("/dev/null");
     let nothing = nothing.map_err(|error| format!("/dev/null: {error}"))?;
-    dup2_stderr(&nothing).map_err(|error| format!("dup2: {error}"))?;
+    let said = match spec.errors {
+        true => dup2_stderr(std::io::stdout()),
+        false => dup2_stderr(&nothing),
+    };
+    said.map_err(|error| format!("dup2: {error}"))?;
     // After the change of the user, which forgets it.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| format!("pdeathsig: {error}"))?;
     prctl::set_no_new_privs().map_err(|error| format!("no_new_privs: {error}"))?;
     let (program, arguments) = spec.command.split_first().ok_or("there is no command")?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(spec.env.iter().cloned());
-    if full {
-        command.current_dir("/tmp");
-    }
-    filter::apply()?;
+    command.current_dir(&spec.place);
+    filter::apply(spec.limits.processes > 1)?;
     Err(format!("{program}: {}", command.exec()))
+}
+
+/// Writes the program's files into its `/tmp`; they are in front of what is its own on standard input.
+fn take_files(spec: &Spec) -> Result<(), String> {
+    // Not a byte more is read: no buffer.
+    let stdin = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned();
+    let mut stdin = std::fs::File::from(stdin.map_err(|error| format!("standard input: {error}"))?);
+    for (name, length) in &spec.files {
+        let written = std::fs::File::create(spec.place.join(name))
+            .and_then(|mut file| std::io::copy(&mut (&mut stdin).take(*length), &mut file));
+        match written {
+            Ok(copied) if copied == *length => {}
+            Ok(_) => return Err(format!("{name}: it came short")),
+            Err(error) => return Err(format!("{name}: {error}")),
+        }
+    }
+    Ok(())
 }
 
 /// From root of the namespace to a user without rights: one that is nobody outside, or, where there is none, this one in a namespace of
@@ -96,7 +116,6 @@ fn drop_user(proc: &OwnedFd) -> Result<(), String> {
 fn limit(spec: &Spec) -> Result<(), String> {
     let limits = &spec.limits;
     let mut all = vec![
-        (Resource::RLIMIT_AS, limits.memory),
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_FSIZE, limits.disk),
         (Resource::RLIMIT_NOFILE, FILES),
@@ -105,7 +124,10 @@ fn limit(spec: &Spec) -> Result<(), String> {
     ];
     if spec.isolation == Isolation::Full {
         // Counted in the namespace of users. The process outside is one, too.
-        all.push((Resource::RLIMIT_NPROC, limits.threads + 2));
+        all.push((Resource::RLIMIT_NPROC, limits.threads + limits.processes + 1));
+    }
+    if !limits.resident {
+        all.push((Resource::RLIMIT_AS, limits.memory));
     }
     all.extend(limits.cpu_secs.map(|secs| (Resource::RLIMIT_CPU, secs)));
     let mut all = all.into_iter();

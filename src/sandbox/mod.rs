@@ -1,29 +1,31 @@
 //! Programs that nobody has read, run where they can do no harm: in namespaces of their own, with a view of the files that they
-//! need, without a network, under limits, and killed at the end. Linux only.
+//! need, without a network, under limits, and killed at the end: Linux's own means, or a container of an engine that is installed.
 //!
 //! This program starts itself twice more for each. Outside (`enter.rs`) makes the namespaces and ends what runs too long; inside
 //! (`inside.rs`) is the first process of the new ones: it makes the view, gives up every right, and becomes the program. So nothing
 //! here needs `unsafe`, or a process of many threads that forks.
 
+mod container;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
 mod enter;
+mod files;
 #[cfg(target_os = "linux")]
 mod filter;
 #[cfg(target_os = "linux")]
 mod inside;
+mod running;
 mod spec;
 #[cfg(target_os = "linux")]
 mod start;
 #[cfg(target_os = "linux")]
+mod tree;
+#[cfg(target_os = "linux")]
 mod view;
 
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Running, start};
+pub use running::{Running, start};
 pub use spec::{Ended, Isolation, Limits, SandboxError, Spec};
-#[cfg(target_os = "linux")]
-pub use start::{Running, start};
 
 /// The first argument of the process outside of the namespaces, which waits for what is inside.
 pub const OUTSIDE: &str = "sandbox-outside";

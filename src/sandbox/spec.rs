@@ -14,6 +14,21 @@ pub enum Isolation {
     Full,
     /// Limits and the filter only: it reads, and spoils, what its user may.
     Partial,
+    /// A container of docker.
+    Docker,
+    /// A container of podman.
+    Podman,
+}
+
+impl Isolation {
+    /// The program that makes containers, where one does.
+    pub fn engine(self) -> Option<&'static str> {
+        match self {
+            Self::Docker => Some("docker"),
+            Self::Podman => Some("podman"),
+            Self::Full | Self::Partial => None,
+        }
+    }
 }
 
 /// What a program may use.
@@ -23,8 +38,13 @@ pub struct Limits {
     pub cpu_secs: Option<u64>,
     /// Seconds by the clock; none: until whoever started it is gone.
     pub wall_secs: Option<f64>,
-    /// Address space, in bytes.
+    /// Memory, in bytes.
     pub memory: u64,
+    /// Whether memory is what all its processes hold together, and not the addresses that each has: what some runtimes reserve is far more
+    /// than they use.
+    pub resident: bool,
+    /// Processes at a time; with 1 it makes none.
+    pub processes: u64,
     /// What it may write to its own `/tmp`, in bytes.
     pub disk: u64,
     /// Threads at a time.
@@ -44,6 +64,24 @@ pub struct Spec {
     pub limits: Limits,
     /// What is hidden from it.
     pub isolation: Isolation,
+    /// The directory that it begins in; that of its files.
+    pub place: PathBuf,
+    /// Files that are its own, by name and length. `{dir}` in its command is where they are.
+    pub files: Vec<(String, u64)>,
+    /// Whether its standard error goes where its standard output does, and not nowhere.
+    pub errors: bool,
+    /// The image of its container.
+    pub image: String,
+    /// What else the engine of the container is told.
+    pub container_args: Vec<String>,
+}
+
+impl Spec {
+    /// The command, its files being at this place.
+    pub fn command_in(&self, place: &str) -> Vec<String> {
+        let put = |argument: &String| argument.replace("{dir}", place);
+        self.command.iter().map(put).collect()
+    }
 }
 
 /// How a program ended.
@@ -58,6 +96,8 @@ pub enum Ended {
     Cpu,
     /// It took longer than it may.
     Wall,
+    /// Its processes held more memory than they may.
+    Memory,
     /// It was stopped, because nobody listened any more.
     Stopped,
     /// It did not begin.
@@ -70,8 +110,8 @@ pub enum SandboxError {
     /// The system does not allow it.
     #[error(
         "programs that a model wrote are run in a sandbox, and this system does not allow one: {0}. See docs/code.md for what it needs; \
-         `isolation = \"partial\"` of the reward, `--isolation partial` of `gcpo grade`, does with limits and a filter of system calls only, and keeps no \
-         file of yours from being read or spoilt"
+         `code.isolation = \"docker\"` or \"podman\" takes a container (`code.image`); \"partial\" does with limits and a filter of system calls only, \
+         and keeps no file of yours from being read or spoilt"
     )]
     Refused(String),
     /// This program could not be started once more.

@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{getegid, geteuid};
 
+use super::files::Dir;
 use super::spec::{Ended, Isolation, SandboxError, Spec};
 
 /// What the process outside says when its namespaces are there.
@@ -24,6 +25,8 @@ const NOBODY: u32 = 65534;
 #[derive(Debug)]
 pub struct Running {
     child: Child,
+    /// Its files, where it has no view of its own; removed with it.
+    _dir: Option<Dir>,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     status: Option<BufReader<ChildStderr>>,
@@ -33,7 +36,20 @@ pub struct Running {
 ///
 /// # Errors
 /// The system does not allow a sandbox. That the program itself cannot be run is seen at its end.
-pub fn start(spec: &Spec) -> Result<Running, SandboxError> {
+pub fn start(spec: &Spec, files: &[&str]) -> Result<Running, SandboxError> {
+    let full = spec.isolation == Isolation::Full;
+    let dir = match full {
+        true => None,
+        false => Some(Dir::with(&spec.files, files).map_err(SandboxError::Start)?),
+    };
+    let place = dir
+        .as_ref()
+        .map_or("/tmp".into(), |dir| dir.path().display().to_string());
+    let spec = &Spec {
+        command: spec.command_in(&place),
+        place: place.into(),
+        ..spec.clone()
+    };
     let argument = serde_json::to_string(spec).expect("a spec is plain data");
     let mut outside = Command::new("/proc/self/exe");
     outside.args([super::OUTSIDE, &argument]).env_clear();
@@ -48,12 +64,15 @@ pub fn start(spec: &Spec) -> Result<Running, SandboxError> {
     };
     let mut running = Running {
         child,
+        _dir: dir,
         input,
         output: BufReader::new(output),
         status: Some(BufReader::new(status)),
     };
-    if spec.isolation == Isolation::Full {
+    if full {
         running.give_users()?;
+        // Read by the process inside before it becomes the program; if it ended before, that is seen at its end.
+        let _ = files.iter().try_for_each(|file| running.write(file.as_bytes()));
     }
     Ok(running)
 }
@@ -98,31 +117,18 @@ impl Running {
         input.flush()
     }
 
-    /// A line of what the program writes, without its end; none where that is longer than `most` bytes, takes longer than `within`, or
-    /// there is none.
-    pub fn line(&mut self, most: u64, within: Duration) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + within;
-        let mut line = Vec::new();
-        loop {
-            if self.output.buffer().is_empty() {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-                let mut watched = [PollFd::new(self.output.get_ref().as_fd(), PollFlags::POLLIN)];
-                if poll(&mut watched, timeout) == Ok(0) {
-                    return None;
-                }
-            }
-            let found = self.output.fill_buf().ok()?;
-            let end = found.iter().position(|byte| *byte == b'\n');
-            let taken = end.map_or(found.len(), |end| end + 1);
-            line.extend_from_slice(&found[..end.unwrap_or(taken)]);
-            self.output.consume(taken);
-            match end {
-                Some(_) => return Some(line),
-                None if taken == 0 || line.len() as u64 > most => return None,
-                None => {}
+    /// What it wrote, nothing at its end; none if that takes longer.
+    pub fn chunk(&mut self, within: Duration) -> Option<Vec<u8>> {
+        if self.output.buffer().is_empty() {
+            let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+            let mut watched = [PollFd::new(self.output.get_ref().as_fd(), PollFlags::POLLIN)];
+            if poll(&mut watched, timeout) == Ok(0) {
+                return None;
             }
         }
+        let found = self.output.fill_buf().ok()?.to_vec();
+        self.output.consume(found.len());
+        Some(found)
     }
 
     /// Waits for its end, which comes at its time limit at the latest, and says how that was. What it still writes is not read.

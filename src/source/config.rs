@@ -198,6 +198,7 @@ fn rows(fields: Table) -> Result<Rows, ConfigError> {
         subject: name(),
         level: name(),
         bad_rows: BadRows::default(),
+        programs: false,
     };
     let known = Table::try_from(all).expect("field names are TOML");
     if let Some(key) = fields.keys().find(|key| !known.contains_key(*key)) {

@@ -1,119 +1,59 @@
-//! Problems whose answers are programs: rows of HumanEval and of MBPP. Tests are their gold. This crate runs nothing.
+//! Files of problems whose answers are programs.
 
 use super::error::DatasetError;
+use super::rows::Row;
 use super::{file, rows};
-use crate::program;
-use serde_json::{Map, Value};
+use crate::code::shots::{is_mbpp, mbpp_part};
+use crate::{CodeProblem, Problem};
 use std::path::Path;
+use thiserror::Error;
 
-/// A problem whose answer is a program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodeProblem {
-    /// Its name, `HumanEval/0`.
-    pub id: String,
-    /// HumanEval: what the model goes on from, a function's head with its documentation. MBPP: what is asked, in words.
-    pub prompt: String,
-    /// HumanEval: the function that the test calls.
-    pub entry_point: Option<String>,
-    /// What to set up before the tests, which may need the answer for it.
-    pub setup: String,
-    /// Tests, each of which raises an error where the answer is wrong.
-    pub tests: Vec<String>,
-    /// HumanEval: the rest of the program that passes; MBPP: all of it.
-    pub solution: String,
+/// A row as a problem whose answer is a program.
+///
+/// # Errors
+/// It is none; the message says what is missing.
+pub(super) fn problem(row: &Row) -> Result<Problem, String> {
+    let code = CodeProblem::of_row(&row.fields, None)?;
+    let question = code.question();
+    super::check_lengths(&[("question", Some(&question))])?;
+    Ok(Problem {
+        id: code.id.clone(),
+        question,
+        solution: code.answer(),
+        columns: super::columns(row),
+        code: Some(Box::new(code)),
+        ..Problem::default()
+    })
 }
 
-impl CodeProblem {
-    /// A problem from a row's fields; `prompt` is what was asked, where the row has it no more.
-    ///
-    /// # Errors
-    /// It is a row of neither; the message says what is missing.
-    pub fn of_row(fields: &Map<String, Value>, prompt: Option<&str>) -> Result<Self, String> {
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
-        let needed = |name: &str| {
-            text(name).ok_or_else(|| {
-                format!(
-                    "missing field `{name}`; a row has task_id, prompt, entry_point, canonical_solution and test, as HumanEval's, or task_id, \
-                     text, code and test_list, as MBPP's"
-                )
-            })
-        };
-        let id = match fields.get("task_id").or_else(|| fields.get("id")) {
-            Some(Value::String(id)) => id.clone(),
-            Some(Value::Number(id)) => id.to_string(),
-            _ => needed("task_id")?,
-        };
-        let prompt = prompt.map(str::to_owned);
-        if !fields.contains_key("test_list") {
-            let entry_point = needed("entry_point")?;
-            let test = needed("test")?;
-            return Ok(Self {
-                id,
-                prompt: prompt.map_or_else(|| needed("prompt"), Ok)?,
-                setup: String::new(),
-                tests: vec![format!("{test}\ncheck({entry_point})")],
-                entry_point: Some(entry_point),
-                solution: text("canonical_solution").unwrap_or_default(),
-            });
-        }
-        let list = |name: &str| -> Result<Vec<String>, String> {
-            let Some(value) = fields.get(name) else {
-                return Ok(Vec::new());
-            };
-            let items: Option<Vec<String>> = value.as_array().and_then(|items| {
-                let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
-                texts.collect()
-            });
-            items.ok_or_else(|| format!("`{name}` is no list of texts"))
-        };
-        let tests = list("test_list")?;
-        if tests.is_empty() {
-            return Err("`test_list` is empty: any program would pass; drop the row".to_owned());
-        }
-        let mut setup = list("test_imports")?;
-        setup.extend(text("test_setup_code"));
-        Ok(Self {
-            id,
-            prompt: text("text").or(prompt).map_or_else(|| needed("prompt"), Ok)?,
-            entry_point: None,
-            setup: setup.join("\n"),
-            tests,
-            solution: text("code").unwrap_or_default(),
-        })
-    }
+/// MBPP's authors have no such part.
+#[derive(Debug, Error)]
+#[error(
+    "MBPP has no split {0:?}: its authors have \"prompt\", \"test\", \"validation\" and \"train\"; \"all\" takes the whole file"
+)]
+pub struct NoSplit(String);
 
-    /// A program that is right, where the data have one.
-    pub fn reference(&self) -> String {
-        match self.entry_point {
-            Some(_) => format!("{}{}", self.prompt, self.solution),
-            None => self.solution.clone(),
-        }
+/// Keeps the part of MBPP's own file that is a split, by task ids, as its authors divide it; then what is to be said of it. Nothing of
+/// any other file.
+///
+/// # Errors
+/// There is no such part.
+pub fn of_mbpp(problems: &mut Vec<Problem>, split: &str) -> Result<Option<String>, NoSplit> {
+    let is_code = problems.iter().all(|problem| problem.code.is_some());
+    if !is_code || !is_mbpp(problems.iter().map(|problem| problem.id.as_str())) {
+        return Ok(None);
     }
-
-    /// What a model that answers questions is asked. Of MBPP as its authors ask (arXiv 2108.07732), with the tests.
-    pub fn question(&self) -> String {
-        match self.entry_point {
-            Some(_) => format!(
-                "Complete the following Python function. Answer with the whole function in one block of code.\n\n```python\n{}\n```",
-                self.prompt.trim_end()
-            ),
-            None => format!(
-                "You are an expert Python programmer, and here is your task: {} Your code should pass these tests:\n\n{}\n\nAnswer with one \
-                 block of code.",
-                self.prompt.trim(),
-                self.tests.join("\n")
-            ),
-        }
+    if split == "all" {
+        return Ok(Some("all of MBPP, the ten for prompts too".to_owned()));
     }
-
-    /// The program that a completion is ([`program::of_completion`]).
-    pub fn program(&self, completion: &str) -> String {
-        let head = self
-            .entry_point
-            .as_deref()
-            .map(|entry| (self.prompt.as_str(), entry));
-        program::of_completion(head, completion)
-    }
+    let part = mbpp_part(split).ok_or_else(|| NoSplit(split.to_owned()))?;
+    problems.retain(|problem| problem.id.parse().is_ok_and(|id| part.contains(&id)));
+    Ok(Some(format!(
+        "the {} problems of MBPP's split {split:?}, task ids {} to {}",
+        problems.len(),
+        part.start(),
+        part.end()
+    )))
 }
 
 /// The problems of `HumanEval.jsonl` or `mbpp.jsonl`, gzipped or not, or of a file with the same fields.

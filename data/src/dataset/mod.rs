@@ -15,7 +15,7 @@ mod turns;
 mod unique;
 mod vary;
 
-pub use code::{CodeProblem, load_code};
+pub use code::{NoSplit, load_code, of_mbpp};
 pub use error::DatasetError;
 pub use file::{HUB, hub_name, is_on_hub};
 pub use preset::{AnswerRule, BadRows, Preset};
@@ -247,6 +247,9 @@ fn problem(
     asking: Option<&str>,
     name: impl Fn() -> String,
 ) -> Result<Problem, String> {
+    if preset.programs {
+        return code::problem(row);
+    }
     let numbers = match optional(row, preset.numbers.as_deref())? {
         Some(text) => numbers(&text)?,
         None => Vec::new(),
@@ -286,6 +289,7 @@ fn problem(
         subject: optional(row, preset.subject.as_deref())?,
         level: optional(row, preset.level.as_deref())?,
         turns,
+        code: None,
         columns: columns(row),
         place: None,
     })

@@ -49,6 +49,9 @@ pub struct Preset {
     /// What to do about a row that cannot be used.
     #[serde(default)]
     pub bad_rows: BadRows,
+    /// Whether answers are programs, whose rows say by themselves what is what ([`crate::CodeProblem::of_row`]).
+    #[serde(skip)]
+    pub programs: bool,
 }
 
 /// How an answer is taken from its field.
@@ -142,6 +145,9 @@ static PRESETS: LazyLock<Vec<(&str, Preset)>> = LazyLock::new(|| {
         preset("minerva", &["problem"],                 "solution",      LastBoxed,   Some("idx?"),       boxed,          None,             None,              None,          Error),
         // Rows as verl's trainer takes them.
         preset("verl",    &["prompt"],                  "reward_model.ground_truth", AsIs, Some("extra_info.index?"), None, None,         None,              None,          Error),
+        // Programs: rows say by themselves what is what.
+        preset("humaneval", &["prompt"],                "test",          AsIs,        Some("task_id"),    None,           None,             None,              None,          Error),
+        preset("mbpp",      &["text|prompt"],           "test_list",     AsIs,        Some("task_id"),    None,           None,             None,              None,          Error),
         // The tolerance that one problem of the English mathematics part has (`error`) is not used.
         preset("olympiadbench", &["context?", "question"], "final_answer", AsIs,      Some("id?"),        None,           None,             None,              None,          Error),
     ];
@@ -160,6 +166,7 @@ static PRESETS: LazyLock<Vec<(&str, Preset)>> = LazyLock::new(|| {
             let preset = Preset {
                 subject: subject.map(str::to_owned),
                 level: level.map(str::to_owned),
+                programs: ["humaneval", "mbpp"].contains(&name),
                 ..preset
             };
             (name, preset)
@@ -193,6 +200,7 @@ fn preset(
         subject: None,
         level: None,
         bad_rows,
+        programs: false,
     };
     (name, preset)
 }
@@ -210,8 +218,10 @@ impl Preset {
     /// There is none of this name; the message lists the known ones and the nearest.
     pub fn named(name: &str) -> Result<&'static Preset, DatasetError> {
         let suite = Suite::NAMED.iter().find(|suite| suite.name == name);
-        let name_of_rows = suite.and_then(Suite::preset_name).unwrap_or(name);
-        let found = PRESETS.iter().find(|(known, _)| *known == name_of_rows);
+        let name_of_rows = suite.map(Suite::preset_name);
+        let found = PRESETS
+            .iter()
+            .find(|(known, _)| *known == name_of_rows.unwrap_or(name));
         found
             .map(|(_, preset)| preset)
             .ok_or_else(|| DatasetError::unknown("preset", name, Self::names()))
@@ -222,7 +232,7 @@ impl Preset {
         let own = PRESETS.iter().map(|(name, _)| *name);
         let suites = Suite::NAMED
             .iter()
-            .filter(|suite| suite.preset_name().is_some_and(|rows| rows != suite.name));
+            .filter(|suite| suite.preset_name() != suite.name);
         own.chain(suites.map(|suite| suite.name))
     }
 }

@@ -7,7 +7,7 @@ use super::error::DatasetError;
 pub enum Answers {
     /// Mathematics, in rows that the preset of this name reads.
     Mathematics(&'static str),
-    /// Programs, to be run ([`super::load_code`]).
+    /// Programs, to be run.
     Programs,
 }
 
@@ -57,11 +57,11 @@ impl Suite {
         found.ok_or_else(|| DatasetError::unknown("suite", name, names))
     }
 
-    /// The name of the preset that reads its rows; none where the answers are programs.
-    pub fn preset_name(&self) -> Option<&'static str> {
+    /// The name of the preset that reads its rows.
+    pub fn preset_name(&self) -> &'static str {
         match self.answers {
-            Answers::Mathematics(name) => Some(name),
-            Answers::Programs => None,
+            Answers::Mathematics(name) => name,
+            Answers::Programs => self.name,
         }
     }
 }
@@ -96,9 +96,9 @@ mod tests {
     #[test]
     fn every_suite_has_its_rows_and_unknown_ones_their_nearest() {
         for suite in &Suite::NAMED {
-            if let Answers::Mathematics(preset) = suite.answers {
-                assert_eq!(Preset::named(suite.name).unwrap(), Preset::named(preset).unwrap());
-            }
+            let rows = Preset::named(suite.name).unwrap();
+            assert_eq!(rows, Preset::named(suite.preset_name()).unwrap());
+            assert_eq!(rows.programs, suite.answers == Answers::Programs);
             assert_eq!(Suite::named(suite.name).unwrap(), suite);
             assert!(suite.hub.is_none_or(|hub| hub.starts_with(crate::dataset::HUB)));
         }

@@ -46,6 +46,11 @@ impl Default for Templates {
 }
 
 impl Templates {
+    /// Whether a query is asked as [`Templates::plain`] or [`Templates::marks`] do, and not in somebody's own words.
+    pub(super) fn are_for_text(&self) -> bool {
+        [Self::plain().answer, Self::marks().answer].contains(&self.answer)
+    }
+
     /// English text that a base model can go on with.
     pub fn plain() -> Self {
         const HEAD: &str = "Question: {{ question }}\n";

@@ -5,15 +5,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use gcpo_data::dataset::{Answers, CodeProblem, Suite, load_code};
+use gcpo_data::CodeProblem;
+use gcpo_data::dataset::{Answers, Suite, load_code};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cli::args::GradeArgs;
 use crate::cli::run::{print_line, read_input};
-use crate::code::{How, Job, Judge, Outcome};
+use crate::code::{CodeConfig, Job, Judge, Outcome};
+use crate::config::Draft;
 use crate::console::say;
-use crate::sandbox::Isolation;
 
 /// Failures that are shown to people; JSON has all.
 const SHOWN: usize = 20;
@@ -50,11 +51,7 @@ pub fn run(suite: &str, completions: &Path, args: &GradeArgs) -> Result<()> {
     if Suite::named(name)?.answers != Answers::Programs {
         bail!("--suite {name}: its answers are no programs; `gcpo eval --regrade FILE` grades them");
     }
-    ensure!(
-        args.timeout > 0.0 && args.timeout <= 3600.0,
-        "--timeout {}: give seconds above 0, and 3600 at most",
-        args.timeout
-    );
+    let how = how(args)?;
     let problems = load_code(Path::new(file))?;
     let by_id: HashMap<&str, &CodeProblem> = problems.iter().map(|of| (of.id.as_str(), of)).collect();
     let jobs = jobs(completions, &by_id)?;
@@ -67,15 +64,8 @@ pub fn run(suite: &str, completions: &Path, args: &GradeArgs) -> Result<()> {
             problems.len()
         );
     }
-    let judge = Judge::start(&How {
-        python: args.python.clone(),
-        timeout: args.timeout,
-        memory: args.memory.as_u64(),
-        isolation: match args.isolation.as_str() {
-            "partial" => Isolation::Partial,
-            _ => Isolation::Full,
-        },
-    })?;
+    let judge = Judge::start(&how)?;
+    judge.expect(&problems)?;
     let begun = Instant::now();
     let outcomes = judge.judge_all(&jobs)?;
     let secs = begun.elapsed().as_secs_f64();
@@ -90,6 +80,17 @@ pub fn run(suite: &str, completions: &Path, args: &GradeArgs) -> Result<()> {
     } else {
         in_words(&output)
     })
+}
+
+/// What the options mean for `[code]`.
+fn how(args: &GradeArgs) -> Result<CodeConfig> {
+    let mut draft = Draft::new("gcpo grade");
+    draft.code.python = args.python.clone();
+    draft.code.timeout = args.timeout;
+    draft.code.memory = args.memory;
+    let isolation = args.isolation.iter().map(|how| format!("code.isolation={how}"));
+    draft.set_all(&isolation.chain(args.sets.clone()).collect::<Vec<_>>())?;
+    Ok(draft.finish()?.code)
 }
 
 /// The completions of a file, each with its problem.
