@@ -13,9 +13,10 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 30] = [
+const FLOW: [&str; 31] = [
     "section",
     "console",
+    "ranks",
     "curve",
     "stream",
     "sandbox",
