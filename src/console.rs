@@ -106,10 +106,12 @@ pub struct LiveLine(Option<ProgressBar>);
 impl LiveLine {
     /// An empty line.
     pub fn new() -> Self {
-        Self((is_live() && !is_mute() && !QUIET.load(Ordering::Relaxed)).then(|| {
-            let style = ProgressStyle::with_template("{wide_msg}").expect("a template of one part");
-            LIVE.add(ProgressBar::new_spinner().with_style(style))
-        }))
+        Self(
+            (is_live() && !is_mute() && !QUIET.load(Ordering::Relaxed)).then(|| {
+                let style = ProgressStyle::with_template("{wide_msg}").expect("a template of one part");
+                LIVE.add(ProgressBar::new_spinner().with_style(style))
+            }),
+        )
     }
 
     /// Whether it is rewritten in place.

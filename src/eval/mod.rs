@@ -14,6 +14,8 @@ use thiserror::Error;
 
 use crate::group::{Candidate, Group, waves};
 use crate::policy::{Policy, PolicyError};
+use crate::ranks::share::deal;
+use crate::ranks::{Failed, Ranks};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{Completion, Contexts, Engine, Finish, Rollout, RolloutError};
 use crate::sample::{AnswerPlan, integrate, sample};
@@ -36,6 +38,8 @@ pub struct EvalPlan {
     pub skip_too_long: bool,
     /// Seed of the answers; the same seed gives the same random numbers at every evaluation of a run.
     pub seed: u64,
+    /// Who shares the problems out among themselves.
+    pub ranks: Ranks,
 }
 
 /// What an evaluation can fail on.
@@ -82,6 +86,23 @@ pub enum EvalError {
     /// A completion cannot be kept.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Another rank failed.
+    #[error("rank {rank}: {said}")]
+    Elsewhere {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        said: String,
+    },
+}
+
+impl From<Failed<Self>> for EvalError {
+    fn from(failed: Failed<Self>) -> Self {
+        match failed {
+            Failed::Here(error) => error,
+            Failed::Elsewhere { rank, said } => Self::Elsewhere { rank, said },
+        }
+    }
 }
 
 /// An evaluation that was done.
@@ -126,7 +147,8 @@ impl EvalError {
 }
 
 /// Evaluates a policy, whose network `model` is ready to generate, on a `suite`, which goes on behind the problems that `kept` has completions of. `keep` is given the
-/// completions of whole problems as they come, with how many problems are done.
+/// completions of whole problems as they come, with how many problems are done. Of several ranks each asks its share, and all know all
+/// completions.
 ///
 /// # Errors
 /// [`EvalError`]; [`EvalError::TooLong`] before anything is sampled.
@@ -166,27 +188,38 @@ pub fn evaluate(
         keep(too_long.len(), &missing)?;
         records.extend(missing);
     }
-    let mut first = done.saturating_sub(too_long.len());
-    let per_chunk = plan.problems_at_once();
-    while first < asked.len() {
-        let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let before = records.len();
-        let answered = answer_chunk(&engine, problems, chunk, first, plan);
-        let [mut answers, integrated] =
-            answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
-        let labels = earn(policy, &mut rewards, &mut answers)?;
-        for (p, asked) in chunk.iter().enumerate() {
-            let of = |kind| record(asked.at, kind);
-            records.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
+    let first = done.saturating_sub(too_long.len());
+    let own = plan.share_of(asked.get(first..).unwrap_or_default());
+    let mut answer = |own: &[&Asked]| -> Result<Vec<Record>, EvalError> {
+        let mut new = Vec::new();
+        for (chunk, before) in own
+            .chunks(plan.problems_at_once())
+            .zip((first..).step_by(plan.problems_at_once()))
+        {
+            let answered = answer_chunk(&engine, problems, chunk, plan);
+            let [mut answers, integrated] =
+                answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
+            let labels = earn(policy, &mut rewards, &mut answers)?;
+            let from = new.len();
+            for (p, asked) in chunk.iter().enumerate() {
+                let of = |kind| record(asked.at, kind);
+                new.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
+            }
+            keep(too_long.len() + before + chunk.len(), &new[from..])?;
         }
-        first += chunk.len();
-        keep(too_long.len() + first, &records[before..])?;
-    }
+        Ok(new)
+    };
+    let new = plan.ranks.agree(answer(&own))?;
+    let mut new = plan.ranks.all_gather(new).concat();
+    // Those of one problem are of one rank, and stay in their order.
+    new.sort_by_key(|record| record.problem);
+    records.extend(new);
+    let tokens = plan.ranks.all_gather(engine.work().tokens).into_iter().sum();
     Ok(Evaluated {
         report: SuiteReport::of(suite, &records, |a, b| grader.same(a, b)),
-        measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured()),
+        measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured(&plan.ranks)),
         records,
-        tokens: engine.work().tokens,
+        tokens,
         secs: started.elapsed().as_secs_f64(),
     })
 }
@@ -225,21 +258,19 @@ fn earn<'r>(
     Ok(rewards.labels())
 }
 
-/// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
-/// same problems with candidates and an answer integrated from them.
+/// Answers to some problems; and, where they are measured, the same problems with candidates and an answer integrated from them.
 fn answer_chunk(
     engine: &Engine,
     problems: &[Problem],
-    chunk: &[Asked],
-    first: usize,
+    chunk: &[&Asked],
     plan: &EvalPlan,
 ) -> Result<[Vec<Group>; 2], RolloutError> {
     let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
-        let asked = chunk.iter().zip(first..);
+        let asked = chunk.iter();
         asked
-            .filter_map(|(asked, number)| {
+            .filter_map(|asked| {
                 let problem = problems[asked.at].clone();
-                Some(Group::new(problem, number, String::new(), contexts(asked)?))
+                Some(Group::new(problem, asked.number, String::new(), contexts(asked)?))
             })
             .collect()
     };
@@ -343,6 +374,8 @@ impl Record {
 struct Asked {
     /// Its place among all problems.
     at: usize,
+    /// Its place among those that are asked: names its streams of random numbers.
+    number: usize,
     answer: Contexts,
     /// With the contexts of an integrated answer, where it is measured.
     integrate: Option<Contexts>,
@@ -374,6 +407,7 @@ fn fitting(
                 .map(|n| policy.contexts(problem, n, plan.candidate_tokens));
             Ok(Asked {
                 at,
+                number: at,
                 answer: policy.answer_contexts(problem)?,
                 integrate: integrate.transpose()?,
             })
@@ -389,6 +423,9 @@ fn fitting(
         let left_out: Vec<usize> = misfits.iter().map(|(at, _)| *at).collect();
         let mut fits = all;
         fits.retain(|asked| left_out.binary_search(&asked.at).is_err());
+        for (number, asked) in fits.iter_mut().enumerate() {
+            asked.number = number;
+        }
         return Ok((fits, left_out));
     }
     let count = misfits.len();
@@ -436,6 +473,20 @@ impl EvalPlan {
     fn problems_at_once(&self) -> usize {
         let per_problem = self.rollout.num_generations.max(self.integrate.unwrap_or(1));
         (self.rollout.max_rows / per_problem).max(1)
+    }
+
+    /// This rank's share of some problems: the longest first, each to the rank that has least.
+    fn share_of<'a>(&self, asked: &'a [Asked]) -> Vec<&'a Asked> {
+        let costs: Vec<u64> = asked
+            .iter()
+            .map(|asked| asked.answer.answer().len() as u64)
+            .collect();
+        let owners = deal(&costs, &mut vec![0; self.ranks.size()]);
+        let own = asked
+            .iter()
+            .zip(owners)
+            .filter(|(_, owner)| *owner == self.ranks.rank());
+        own.map(|(asked, _)| asked).collect()
     }
 
     fn answers(&self, stage: Stage, num_generations: usize) -> AnswerPlan {

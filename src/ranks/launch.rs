@@ -84,7 +84,10 @@ mod tests {
             ("OMPI_COMM_WORLD_SIZE", "8"),
             ("OMPI_COMM_WORLD_LOCAL_RANK", "1"),
         ]);
-        assert_eq!((ompi.by, ompi.rank, ompi.size, ompi.local_rank), ("mpirun", 5, 8, Some(1)));
+        assert_eq!(
+            (ompi.by, ompi.rank, ompi.size, ompi.local_rank),
+            ("mpirun", 5, 8, Some(1))
+        );
         let mpich = of(&[("PMI_RANK", "1"), ("PMI_SIZE", "2")]);
         assert_eq!((mpich.rank, mpich.size, mpich.local_rank), (1, 2, None));
         let slurm = [
@@ -98,7 +101,13 @@ mod tests {
     #[test]
     fn whoever_is_alone_or_in_a_batch_script_is_alone() {
         assert_eq!(of(&[]), Launch::alone());
-        assert_eq!(of(&[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")]), Launch::alone());
-        assert_eq!(of(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]), Launch::alone());
+        assert_eq!(
+            of(&[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")]),
+            Launch::alone()
+        );
+        assert_eq!(
+            of(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]),
+            Launch::alone()
+        );
     }
 }

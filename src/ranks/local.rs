@@ -46,7 +46,9 @@ impl Wire for Local {
         let bytes = blocks.iter().flat_map(|value| value.to_le_bytes()).collect();
         let mut sums = vec![0.0; blocks.len()];
         for all in self.exchange(bytes) {
-            let values = all.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+            let values = all
+                .chunks(4)
+                .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
             sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
         let block = blocks.len() / self.size;
@@ -82,6 +84,7 @@ pub fn run<T: Send>(size: usize, work: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
             size,
             shared: shared.clone(),
         })),
+        traffic: Arc::default(),
     };
     std::thread::scope(|scope| {
         let work = &work;

@@ -3,6 +3,7 @@
 //!
 //! Every rank does the same calls in the same order. A rank that fails, or does not come, ends all of them; so no call here has an error.
 
+pub mod bytes;
 pub mod launch;
 #[cfg(test)]
 pub mod local;
@@ -11,13 +12,14 @@ mod mpi;
 pub mod share;
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::console;
 use launch::Launch;
 
 /// Whether this binary can be several ranks.
@@ -88,6 +90,16 @@ pub trait Wire: Send + Sync {
 pub struct Ranks {
     launch: Launch,
     wire: Option<Arc<dyn Wire>>,
+    traffic: Arc<Mutex<Traffic>>,
+}
+
+/// What talk took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Traffic {
+    /// Bytes that this rank sent, where each goes once around a ring.
+    pub bytes: u64,
+    /// Seconds in calls: until all had come, and until they were done.
+    pub secs: f64,
 }
 
 impl fmt::Debug for Ranks {
@@ -122,6 +134,7 @@ impl Ranks {
         Self {
             launch: Launch::alone(),
             wire: None,
+            traffic: Arc::default(),
         }
     }
 
@@ -138,6 +151,7 @@ impl Ranks {
         return Ok(Self {
             wire: Some(Arc::new(mpi::Mpi::start(&launch, timeout)?)),
             launch,
+            traffic: Arc::default(),
         });
         #[cfg(not(feature = "mpi"))]
         {
@@ -185,7 +199,12 @@ impl Ranks {
     pub fn all_gather<T: Serialize + DeserializeOwned>(&self, own: T) -> Vec<T> {
         match &self.wire {
             None => vec![own],
-            Some(wire) => wire.all_gather(pack(&own)).iter().map(|bytes| unpack(bytes)).collect(),
+            Some(wire) => {
+                let own = pack(&own);
+                let sent = own.len() * (self.size() - 1);
+                let all = self.timed(sent, || wire.all_gather(own));
+                all.iter().map(|bytes| unpack(bytes)).collect()
+            }
         }
     }
 
@@ -193,7 +212,12 @@ impl Ranks {
     pub fn gather<T: Serialize + DeserializeOwned>(&self, own: T) -> Vec<T> {
         match &self.wire {
             None => vec![own],
-            Some(wire) => wire.gather(pack(&own)).iter().map(|bytes| unpack(bytes)).collect(),
+            Some(wire) => {
+                let own = pack(&own);
+                let sent = if self.is_first() { 0 } else { own.len() };
+                let all = self.timed(sent, || wire.gather(own));
+                all.iter().map(|bytes| unpack(bytes)).collect()
+            }
         }
     }
 
@@ -202,7 +226,10 @@ impl Ranks {
         let own_bytes = || own.as_ref().map(pack).unwrap_or_default();
         match &self.wire {
             None => own.expect("the first rank has it"),
-            Some(wire) => unpack(&wire.broadcast(own_bytes())),
+            Some(wire) => {
+                let own = own_bytes();
+                unpack(&self.timed(own.len(), || wire.broadcast(own)))
+            }
         }
     }
 
@@ -218,7 +245,9 @@ impl Ranks {
         }
         let mut sums = [0.0; N];
         for of_rank in self.all_gather(own.to_vec()) {
-            sums.iter_mut().zip(of_rank).for_each(|(sum, value)| *sum += value);
+            sums.iter_mut()
+                .zip(of_rank)
+                .for_each(|(sum, value)| *sum += value);
         }
         sums
     }
@@ -227,7 +256,10 @@ impl Ranks {
     pub fn reduce_scatter(&self, blocks: Vec<f32>) -> Vec<f32> {
         match &self.wire {
             None => blocks,
-            Some(wire) => wire.reduce_scatter(blocks),
+            Some(wire) => {
+                let sent = size_of_val(&blocks[..]) / self.size() * (self.size() - 1);
+                self.timed(sent, || wire.reduce_scatter(blocks))
+            }
         }
     }
 
@@ -235,8 +267,28 @@ impl Ranks {
     pub fn all_gather_blocks(&self, own: Vec<u8>) -> Vec<u8> {
         match &self.wire {
             None => own,
-            Some(wire) => wire.all_gather_blocks(own),
+            Some(wire) => {
+                let sent = own.len() * (self.size() - 1);
+                self.timed(sent, || wire.all_gather_blocks(own))
+            }
         }
+    }
+
+    /// Counts a call that sends so many bytes.
+    fn timed<T>(&self, sent: usize, call: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = call();
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        traffic.bytes += sent as u64;
+        traffic.secs += began.elapsed().as_secs_f64();
+        done
+    }
+
+    /// What talk took since this was last asked; none where there is nobody to talk to.
+    pub fn take_traffic(&self) -> Option<Traffic> {
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = std::mem::take(&mut *traffic);
+        (!self.is_alone()).then_some(taken)
     }
 
     /// What this rank did, unless one of them failed: then all of them know, and say the error of the lowest that did.
@@ -248,7 +300,10 @@ impl Ranks {
             return own.map_err(Failed::Here);
         }
         let said = self.all_gather(own.as_ref().err().map(ToString::to_string));
-        let first = said.into_iter().enumerate().find_map(|(rank, said)| Some((rank, said?)));
+        let first = said
+            .into_iter()
+            .enumerate()
+            .find_map(|(rank, said)| Some((rank, said?)));
         match (first, own) {
             (None, own) => own.map_err(Failed::Here),
             (Some((rank, _)), Err(error)) if rank == self.rank() => Err(Failed::Here(error)),
@@ -261,6 +316,13 @@ impl Ranks {
         if let Some(wire) = &self.wire {
             wire.end();
         }
+    }
+
+    /// Says what went wrong here in the midst of a call, and ends all ranks.
+    pub fn fail(&self, what: &str) -> ! {
+        console::error(&format!("error: {what}"));
+        self.abort();
+        std::process::exit(1)
     }
 
     /// Ends all ranks at once, where there are several.

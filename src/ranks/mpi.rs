@@ -187,7 +187,9 @@ impl Mpi {
 
 impl Wire for Mpi {
     fn wait_at_most(&self, limit: Duration) {
-        self.watch.limit_ms.store(limit.as_millis() as u64, Ordering::Relaxed);
+        self.watch
+            .limit_ms
+            .store(limit.as_millis() as u64, Ordering::Relaxed);
     }
 
     fn all_gather(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
@@ -288,7 +290,10 @@ impl Talk {
         Self {
             rank: world.rank() as usize,
             here: vec![None; world.size() as usize],
-            hosts: hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect(),
+            hosts: hosts
+                .iter()
+                .map(|host| String::from_utf8_lossy(host).into_owned())
+                .collect(),
             world,
             watch,
             count: 0,
@@ -323,7 +328,12 @@ impl Talk {
         if self.rank > 0 {
             let came = Instant::now();
             self.world.process_at_rank(0).send_with_tag(&at[..], HERE);
-            while self.world.process_at_rank(0).immediate_probe_with_tag(GO).is_none() {
+            while self
+                .world
+                .process_at_rank(0)
+                .immediate_probe_with_tag(GO)
+                .is_none()
+            {
                 if came.elapsed() > self.watch.limit() + GRACE {
                     self.end_all(&format!(
                         "{} does not answer, for longer than train.ddp_timeout = {} s: it hangs, or the network does",
@@ -374,7 +384,12 @@ impl Talk {
         let Some(came) = self.first_came.filter(|came| came.elapsed() > limit) else {
             return;
         };
-        let at = self.here.iter().flatten().next().map_or(0, |[_, what]| *what as usize);
+        let at = self
+            .here
+            .iter()
+            .flatten()
+            .next()
+            .map_or(0, |[_, what]| *what as usize);
         let missing: Vec<String> = (0..self.here.len())
             .filter(|&rank| self.here[rank].is_none())
             .map(|rank| self.named(rank))
@@ -438,7 +453,11 @@ fn lengths(world: &SimpleCommunicator, own: usize) -> Vec<usize> {
 /// The parts of all ranks' bytes that move in one call, until all have moved: for each rank, how many.
 fn rounds(lengths: &[usize]) -> Vec<Vec<i32>> {
     let most = AT_ONCE / lengths.len();
-    let count = lengths.iter().map(|length| length.div_ceil(most)).max().unwrap_or(0);
+    let count = lengths
+        .iter()
+        .map(|length| length.div_ceil(most))
+        .max()
+        .unwrap_or(0);
     let of = |round: usize, length: usize| length.saturating_sub(round * most).min(most) as i32;
     (0..count)
         .map(|round| lengths.iter().map(|&length| of(round, length)).collect())

@@ -11,6 +11,7 @@ use crate::console::note;
 use crate::eval::record::{Header, SuiteHeader, write_whole};
 use crate::eval::{EvalError, EvalPlan, Judges, evaluate};
 use crate::policy::Policy;
+use crate::ranks::Ranks;
 use crate::report::Evaluation;
 use crate::reward::{Ahead, Reward, RewardError};
 use crate::run::digest::Digests;
@@ -86,7 +87,8 @@ impl HeldOut {
     }
 
     /// How often a policy, which is called `name`, is right; `None` without any problems. Its completions become the file at `keep`,
-    /// in the form of `gcpo eval --out`. `rewards`: the run's own, and the step.
+    /// in the form of `gcpo eval --out`; the first of several ranks, which share the problems out, writes it. `rewards`: the run's own, and the
+    /// step.
     ///
     /// # Errors
     /// Generation or grading failed, or the file cannot be written.
@@ -95,11 +97,16 @@ impl HeldOut {
         policy: &Policy,
         name: &str,
         keep: &Path,
+        ranks: &Ranks,
         rewards: Option<(&mut Reward, usize)>,
     ) -> Result<Option<Evaluation>, EvalError> {
         if self.problems.is_empty() {
             return Ok(None);
         }
+        let plan = EvalPlan {
+            ranks: ranks.clone(),
+            ..self.plan.clone()
+        };
         let found = evaluate(
             policy,
             &Inference::new(&policy.model),
@@ -109,7 +116,7 @@ impl HeldOut {
                 grader: &self.reward,
                 rewards: rewards.filter(|_| self.asks_rewards),
             },
-            &self.plan,
+            &plan,
             Vec::new(),
             |_, _| Ok(()),
         )?;
@@ -122,7 +129,9 @@ impl HeldOut {
         };
         // The model's files are not there yet.
         let header = Header::new(name, Digests::new(), self.config.clone(), vec![suite]);
-        write_whole(keep, &header, &found.records)?;
+        if ranks.is_first() {
+            write_whole(keep, &header, &found.records)?;
+        }
         Ok(Some(Evaluation {
             report: found.report,
             measured: found.measured,
@@ -139,5 +148,6 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
         candidate_tokens: config.projection.candidate_tokens,
         skip_too_long: config.eval.skip_too_long,
         seed: config.seed,
+        ranks: Ranks::alone(),
     }
 }

@@ -50,7 +50,7 @@ pub struct Request {
 }
 
 /// What an engine has done since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Work {
     /// Completions sampled.
     pub generations: usize,
