@@ -203,13 +203,15 @@ impl Shard {
         let Some(master) = &self.master else {
             return self.ranks.is_first().then(|| model.clone());
         };
-        let exact = model.clone().cast(gcpo_model::dtype::Dtype::F32);
-        let mut new: Vec<Filling> = values(&exact)
-            .iter()
-            .map(|value| Filling::new(value, DType::F32))
-            .collect();
+        let exact = self
+            .ranks
+            .is_first()
+            .then(|| model.clone().cast(gcpo_model::dtype::Dtype::F32));
+        let like = exact.as_ref().map(values).unwrap_or_default();
+        let mut new: Vec<Filling> = like.iter().map(|value| Filling::new(value, DType::F32)).collect();
         for (round, own) in master.iter().enumerate() {
             let own: Vec<Vec<u8>> = own.iter().map(|value| self.bytes(value.clone())).collect();
+            // Nobody but the first gets any.
             for (rank, of_rank) in self.ranks.gather(Bytes::all(own)).into_iter().enumerate() {
                 for (piece, bytes) in self.layout.pieces(round, rank).iter().zip(of_rank) {
                     new[piece.of].take(&bytes.0);
@@ -217,9 +219,7 @@ impl Shard {
             }
         }
         let mut new = new.into_iter().map(Filling::into_tensor);
-        self.ranks
-            .is_first()
-            .then(|| names::map(exact, &mut Put { new: &mut new }))
+        exact.map(|exact| names::map(exact, &mut Put { new: &mut new }))
     }
 
     /// The optimiser's state of all ranks, for the first, as one rank alone has it.
@@ -372,3 +372,6 @@ impl Bytes {
         all.into_iter().map(Self).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,3 +38,27 @@ impl Visitor<'_> for Bytes {
         Ok(bytes)
     }
 }
+
+/// A number of seconds that takes the same room whatever it is, so that how much is sent repeats.
+pub mod seconds {
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        super::serialize(&value.to_le_bytes(), serializer)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// There are no 8 bytes.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        let bytes = super::deserialize(deserializer)?;
+        let bytes = <[u8; 8]>::try_from(bytes).map_err(|_| D::Error::custom("no number of 8 bytes"))?;
+        Ok(f64::from_le_bytes(bytes))
+    }
+}

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mpi::Threading;
@@ -103,6 +103,7 @@ pub struct Mpi {
     rank: usize,
     size: usize,
     calls: Mutex<Sender<Call>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     watch: Arc<Watch>,
 }
 
@@ -131,7 +132,7 @@ impl Mpi {
                 talk.serve(&asked);
             }
         };
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("ranks".to_owned())
             .spawn(talk)
             .map_err(|error| RanksError::Library(error.to_string()))?;
@@ -141,6 +142,7 @@ impl Mpi {
             rank: launch.rank,
             size: launch.size,
             calls: Mutex::new(calls),
+            thread: Mutex::new(Some(thread)),
             watch,
         })
     }
@@ -224,13 +226,14 @@ impl Wire for Mpi {
 
     fn end(&self) {
         self.together(What::End, |world| world.barrier());
-        // Its thread ends MPI, and then itself; nothing is left to be asked of it.
+        // The thread of whom nobody can ask any more ends MPI, and then itself.
         let (closed, _) = mpsc::channel();
         if let Ok(mut calls) = self.calls.lock() {
             *calls = closed;
         }
-        while Arc::strong_count(&self.watch) > 1 {
-            thread::sleep(Duration::from_millis(1));
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread {
+            let _ = thread.join();
         }
     }
 
