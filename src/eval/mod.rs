@@ -1,6 +1,7 @@
 //! How often is the policy right? Sampled answers to problems that it was not trained on ([`evaluate`]), kept one by one
 //! ([`record`]), and what can be said of them ([`report`], [`stats`]).
 
+mod asked;
 mod config;
 pub mod record;
 pub mod report;
@@ -20,6 +21,7 @@ use crate::reward::{Reward, RewardError};
 use crate::rollout::{Completion, Contexts, Engine, Finish, Rollout, RolloutError};
 use crate::sample::{AnswerPlan, integrate, sample};
 use crate::stream::{Stage, StreamKey};
+use asked::{Asked, fitting};
 pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
 use record::{Record, RecordError, RecordKind, by_problem};
 use report::SuiteReport;
@@ -180,46 +182,41 @@ pub fn evaluate(
     let mut records = kept;
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
-    let missing = too_long.iter().skip(done);
-    let missing: Vec<Record> = missing
-        .map(|&at| record(at, RecordKind::TooLong).none())
-        .collect();
+    let none = |&at: &usize| record(at, RecordKind::TooLong).none();
+    let missing: Vec<Record> = too_long.iter().skip(done).map(none).collect();
     if !missing.is_empty() {
         keep(too_long.len(), &missing)?;
         records.extend(missing);
     }
     let first = done.saturating_sub(too_long.len());
     let own = plan.share_of(asked.get(first..).unwrap_or_default());
-    let mut answer = |own: &[&Asked]| -> Result<Vec<Record>, EvalError> {
-        let mut new = Vec::new();
-        for (chunk, before) in own
-            .chunks(plan.problems_at_once())
-            .zip((first..).step_by(plan.problems_at_once()))
-        {
+    let mut answer = || -> Result<Vec<Record>, EvalError> {
+        let (mut new, mut done) = (Vec::new(), too_long.len() + first);
+        for chunk in own.chunks(plan.problems_at_once()) {
             let answered = answer_chunk(&engine, problems, chunk, plan);
             let [mut answers, integrated] =
                 answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
             let labels = earn(policy, &mut rewards, &mut answers)?;
             let from = new.len();
             for (p, asked) in chunk.iter().enumerate() {
-                let of = |kind| record(asked.at, kind);
-                new.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
+                new.extend(of_problem(
+                    |kind| record(asked.at, kind),
+                    &labels,
+                    &answers[p],
+                    integrated.get(p),
+                )?);
             }
-            keep(too_long.len() + before + chunk.len(), &new[from..])?;
+            done += chunk.len();
+            keep(done, &new[from..])?;
         }
         Ok(new)
     };
-    let new = plan.ranks.agree(answer(&own))?;
-    let mut new = plan.ranks.all_gather(new).concat();
-    // Those of one problem are of one rank, and stay in their order.
-    new.sort_by_key(|record| record.problem);
-    records.extend(new);
-    let tokens = plan.ranks.all_gather(engine.work().tokens).into_iter().sum();
+    records.extend(plan.of_all(answer())?);
     Ok(Evaluated {
         report: SuiteReport::of(suite, &records, |a, b| grader.same(a, b)),
         measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured(&plan.ranks)),
         records,
-        tokens,
+        tokens: plan.ranks.all_gather(engine.work().tokens).into_iter().sum(),
         secs: started.elapsed().as_secs_f64(),
     })
 }
@@ -370,104 +367,6 @@ impl Record {
     }
 }
 
-/// A problem with its contexts.
-struct Asked {
-    /// Its place among all problems.
-    at: usize,
-    /// Its place among those that are asked: names its streams of random numbers.
-    number: usize,
-    answer: Contexts,
-    /// With the contexts of an integrated answer, where it is measured.
-    integrate: Option<Contexts>,
-}
-
-impl Asked {
-    fn check_fits(&self, max_completion_length: usize, positions: usize) -> Result<(), RolloutError> {
-        let mut plans = std::iter::once(&self.answer).chain(&self.integrate);
-        plans.try_for_each(|plan| plan.check_fits(max_completion_length, positions))
-    }
-}
-
-/// The problems whose contexts fit the model's positions, and the places of the others: none, unless some may be left out.
-fn fitting(
-    policy: &Policy,
-    problems: &[Problem],
-    plan: &EvalPlan,
-) -> Result<(Vec<Asked>, Vec<usize>), EvalError> {
-    let positions = policy.model.config().positions();
-    if problems.is_empty() {
-        return Err(EvalError::NoProblems);
-    }
-    let all: Result<Vec<Asked>, EvalError> = problems
-        .iter()
-        .enumerate()
-        .map(|(at, problem)| {
-            let integrate = plan
-                .integrate
-                .map(|n| policy.contexts(problem, n, plan.candidate_tokens));
-            Ok(Asked {
-                at,
-                number: at,
-                answer: policy.answer_contexts(problem)?,
-                integrate: integrate.transpose()?,
-            })
-        })
-        .collect();
-    let all = all?;
-    let length = plan.rollout.max_completion_length;
-    let misfits: Vec<(usize, RolloutError)> = all
-        .iter()
-        .filter_map(|asked| Some((asked.at, asked.check_fits(length, positions).err()?)))
-        .collect();
-    if misfits.is_empty() || plan.skip_too_long && misfits.len() < all.len() {
-        let left_out: Vec<usize> = misfits.iter().map(|(at, _)| *at).collect();
-        let mut fits = all;
-        fits.retain(|asked| left_out.binary_search(&asked.at).is_err());
-        for (number, asked) in fits.iter_mut().enumerate() {
-            asked.number = number;
-        }
-        return Ok((fits, left_out));
-    }
-    let count = misfits.len();
-    let (first, error) = misfits.into_iter().next().expect("there is one");
-    let RolloutError::TooLong { what, needed, limit } = error else {
-        return Err(error.into());
-    };
-    Err(EvalError::TooLong {
-        id: problems[first].id.clone(),
-        others: match count {
-            1 => String::new(),
-            _ => format!(" and {} more of the {}", count - 1, problems.len()),
-        },
-        what,
-        needed,
-        limit,
-        help: too_long_help(&all, length, positions, count == all.len()),
-    })
-}
-
-/// What to set so that the problems fit: the longest completion for which all do.
-fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, none_fits: bool) -> String {
-    let fits = |length: usize| {
-        all.iter()
-            .all(|asked| asked.check_fits(length, positions).is_ok())
-    };
-    // A shorter completion fits wherever a longer one does.
-    let (mut good, mut bad) = (0, max_completion_length);
-    while good + 1 < bad {
-        let middle = good.midpoint(bad);
-        if fits(middle) { good = middle } else { bad = middle }
-    }
-    let shorter = match good {
-        0 => "lower eval.max_completion_length (some prompts leave no room for any answer)".to_owned(),
-        _ => format!("`--set eval.max_completion_length={good}` is the most with which all fit"),
-    };
-    if none_fits {
-        return format!("{shorter}; as it is, no problem fits");
-    }
-    format!("{shorter}; `--set eval.skip_too_long=true` leaves such problems out and counts them as wrong")
-}
-
 impl EvalPlan {
     /// As many as the rows hold.
     fn problems_at_once(&self) -> usize {
@@ -487,6 +386,14 @@ impl EvalPlan {
             .zip(owners)
             .filter(|(_, owner)| *owner == self.ranks.rank());
         own.map(|(asked, _)| asked).collect()
+    }
+
+    /// What all ranks found, in the problems' order; those of one problem are of one rank, and stay in theirs.
+    fn of_all(&self, own: Result<Vec<Record>, EvalError>) -> Result<Vec<Record>, EvalError> {
+        let own = self.ranks.agree(own)?;
+        let mut all = self.ranks.all_gather(own).concat();
+        all.sort_by_key(|record| record.problem);
+        Ok(all)
     }
 
     fn answers(&self, stage: Stage, num_generations: usize) -> AnswerPlan {

@@ -106,47 +106,12 @@ impl Learner {
                 if share < 1.0 {
                     self.select_tokens(part, share, what.temperature)?;
                 }
-                let lengths = members(part).map(|(_, candidate)| candidate.tokens_in_loss());
-                let totals = BatchTotals {
-                    selected: members(part)
-                        .map(|(_, candidate)| candidate.tokens_selected())
-                        .sum(),
-                    ..BatchTotals::of(lengths, what.max_completion_length)
-                };
-                // The totals are of all; what is run is this rank's share.
-                let own = part.iter().filter(|group| group.rank == self.ranks.rank());
-                let members: Vec<Member> = members_of(own).collect();
                 let update = (step - 1) * iterations * mini_batches + updates;
-                let (model, whole) = (&self.policy.model, what.objective.couples_groups());
-                let rows = in_order(model, &members, whole);
-                let run = |rows: &[Member]| PassTokens::of(model, rows).run;
-                let limits = Limits::of(&self.train);
-                let micros = match whole {
-                    true => limits.cut_between(&rows, is_group, run),
-                    false => limits.cut(&rows, is_group, run),
-                };
-                for micro in &micros {
-                    learnt.tokens += PassTokens::of(model, micro);
-                }
-                let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
-                let (update, found) = match done {
-                    Err(UpdateError::Gradient { .. }) => {
-                        let bad = self.find_non_finite(update, &members, &totals, what);
-                        self.ranks.agree(bad)?;
-                        // Each is finite; only their sum is not.
-                        let first = part.first().map(|group| group.problem.id.clone());
-                        return Err(UpdateError::Problem {
-                            what: "sum of gradients from the mini-batch",
-                            id: first.unwrap_or_default(),
-                        });
-                    }
-                    done => done?,
-                };
-                learnt.update = update;
-                for (sums, policy) in found {
-                    learnt.sums += sums;
-                    learnt.policy.add(&policy, updates == 0);
-                }
+                let (done, sums, policy, tokens) = self.learn_of(update, part, what)?;
+                learnt.update = done;
+                learnt.sums += sums;
+                learnt.policy.add(&policy, updates == 0);
+                learnt.tokens += tokens;
                 updates += 1;
             }
         }
@@ -162,6 +127,57 @@ impl Learner {
         }
         learnt.loss = learnt.sums.loss / updates as f64;
         Ok(learnt)
+    }
+
+    /// Update `update`, from the groups of one mini-batch: what it did, and sums over this rank's share of them.
+    fn learn_of(
+        &mut self,
+        update: usize,
+        part: &[Group],
+        what: &PolicyGradient,
+    ) -> Result<(Update, LossMetrics, PolicySums, PassTokens), UpdateError> {
+        let lengths = members(part).map(|(_, candidate)| candidate.tokens_in_loss());
+        let totals = BatchTotals {
+            selected: members(part)
+                .map(|(_, candidate)| candidate.tokens_selected())
+                .sum(),
+            ..BatchTotals::of(lengths, what.max_completion_length)
+        };
+        // The totals are of all; what is run is this rank's share.
+        let own = part.iter().filter(|group| group.rank == self.ranks.rank());
+        let members: Vec<Member> = members_of(own).collect();
+        let (model, whole) = (&self.policy.model, what.objective.couples_groups());
+        let rows = in_order(model, &members, whole);
+        let run = |rows: &[Member]| PassTokens::of(model, rows).run;
+        let limits = Limits::of(&self.train);
+        let micros = match whole {
+            true => limits.cut_between(&rows, is_group, run),
+            false => limits.cut(&rows, is_group, run),
+        };
+        let mut tokens = PassTokens::default();
+        for micro in &micros {
+            tokens += PassTokens::of(model, micro);
+        }
+        let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
+        let (update, found) = match done {
+            Err(UpdateError::Gradient { .. }) => {
+                let bad = self.find_non_finite(update, &members, &totals, what);
+                self.ranks.agree(bad)?;
+                // Each is finite; only their sum is not.
+                let first = part.first().map(|group| group.problem.id.clone());
+                return Err(UpdateError::Problem {
+                    what: "sum of gradients from the mini-batch",
+                    id: first.unwrap_or_default(),
+                });
+            }
+            done => done?,
+        };
+        let (mut sums, mut policy) = (LossMetrics::default(), PolicySums::default());
+        for (of_micro, policy_of) in found {
+            sums += of_micro;
+            policy.add(&policy_of, true);
+        }
+        Ok((update, sums, policy, tokens))
     }
 
     /// Says which problem's candidate makes the gradient of all of them NaN or infinite, if one of this rank's does.

@@ -8,8 +8,12 @@ pub mod launch;
 #[cfg(test)]
 pub mod local;
 #[cfg(feature = "mpi")]
+mod moves;
+#[cfg(feature = "mpi")]
 mod mpi;
 pub mod share;
+#[cfg(feature = "mpi")]
+mod watch;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,11 +1,12 @@
 //! Ranks by MPI (crate `mpi`, whose library is the system's).
 //!
-//! One thread of a rank, and no other, talks to MPI; the rest of the program hands it calls. Before each call all ranks meet at the first
+//! One thread of a rank talks to MPI; the rest of the program hands it calls. Before each call all ranks meet at the first
 //! one's thread, which listens while its program computes. So who is missing is known by name, whether it hangs, was stopped or cannot
-//! be reached; and the library's own calls, which wait without sleeping, begin when everybody is there.
+//! be reached; and the library's own calls, which wait without sleeping, begin when everybody is there. Where one of these does not
+//! end, a second thread asks round who is still there.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -13,49 +14,21 @@ use std::time::{Duration, Instant};
 
 use mpi::Threading;
 use mpi::collective::SystemOperation;
-use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
+use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
 
 use super::launch::Launch;
+use super::moves::{all_gather, broadcast, gather};
+use super::watch::{
+    ANSWER, GOES_ON, GRACE, LAST_WORDS, Named, WHATS, Watch, What, abort, ask_round, end_all,
+};
 use super::{RanksError, Wire};
 use crate::console;
 
 /// "I am here", to the first rank, and its answer when everybody is.
 const HERE: i32 = 1;
 const GO: i32 = 2;
-
-/// Most bytes that all ranks together move in one call of the library, which counts in 31 bits.
-const AT_ONCE: usize = 1 << 28;
-
-/// How much longer others wait for the first rank, which tells who is missing, than it waits for them.
-const GRACE: Duration = Duration::from_secs(15);
-
-/// How long a rank that ends all of them waits for that before it ends at least itself.
-const LAST_WORDS: Duration = Duration::from_secs(15);
-
-/// What ranks do together, in words.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-enum What {
-    Results,
-    Files,
-    Settings,
-    Gradients,
-    Weights,
-    End,
-}
-
-const WHATS: [&str; 6] = [
-    "an exchange of results",
-    "the gathering of a checkpoint",
-    "the settings of the run",
-    "a sum of gradients",
-    "an exchange of new weights",
-    "the end of the run",
-];
-
 type Work = Box<dyn FnOnce(&SimpleCommunicator) + Send>;
 
 /// A call, handed to the thread that talks to MPI.
@@ -64,38 +37,6 @@ enum Call {
     Together(What, Work),
     /// The end of everything.
     Abort,
-}
-
-/// What the rest of the program may know of the thread's doings.
-struct Watch {
-    began: Instant,
-    limit_ms: AtomicU64,
-    /// Milliseconds after the beginning at which the library was called; 0 while it is not in a call.
-    called_ms: AtomicU64,
-    what: AtomicUsize,
-}
-
-impl Watch {
-    fn limit(&self) -> Duration {
-        Duration::from_millis(self.limit_ms.load(Ordering::Relaxed))
-    }
-
-    fn enter(&self, what: What) {
-        self.what.store(what as usize, Ordering::Relaxed);
-        let now = self.began.elapsed().as_millis() as u64;
-        self.called_ms.store(now.max(1), Ordering::Relaxed);
-    }
-
-    fn leave(&self) {
-        self.called_ms.store(0, Ordering::Relaxed);
-    }
-
-    /// What the library has been at for longer than the limit.
-    fn stuck(&self) -> Option<&'static str> {
-        let called = self.called_ms.load(Ordering::Relaxed);
-        let since = Duration::from_millis((self.began.elapsed().as_millis() as u64).saturating_sub(called));
-        (called > 0 && since > self.limit()).then(|| WHATS[self.what.load(Ordering::Relaxed)])
-    }
 }
 
 /// The wire of a rank.
@@ -113,12 +54,7 @@ impl Mpi {
     /// # Errors
     /// [`RanksError`].
     pub fn start(launch: &Launch, limit: Duration) -> Result<Self, RanksError> {
-        let watch = Arc::new(Watch {
-            began: Instant::now(),
-            limit_ms: AtomicU64::new(limit.as_millis() as u64),
-            called_ms: AtomicU64::new(0),
-            what: AtomicUsize::new(0),
-        });
+        let watch = Arc::new(Watch::new(limit));
         let (calls, asked) = mpsc::channel();
         let (begun, ready) = mpsc::channel();
         let (of_thread, launched) = (watch.clone(), launch.clone());
@@ -127,9 +63,19 @@ impl Mpi {
                 let _ = begun.send(Err(error));
             }
             Ok(universe) => {
-                let mut talk = Talk::new(&universe, of_thread);
+                let mut talk = Talk::new(&universe, of_thread.clone());
                 let _ = begun.send(Ok(()));
+                // Where the library lets one thread in alone, nobody can ask round.
+                let can_ask = mpi::environment::threading_support() == Threading::Multiple;
+                let asking = can_ask.then(|| {
+                    let (named, watch) = (talk.named.clone(), of_thread.clone());
+                    thread::spawn(move || ask_round(&named, &watch))
+                });
                 talk.serve(&asked);
+                of_thread.over.store(true, Ordering::Relaxed);
+                if let Some(asking) = asking {
+                    let _ = asking.join();
+                }
             }
         };
         let thread = thread::Builder::new()
@@ -164,10 +110,11 @@ impl Mpi {
                 Ok(found) => return found,
                 Err(RecvTimeoutError::Disconnected) => std::process::abort(),
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Some(what) = self.watch.stuck() {
+                    // After whoever can tell more has had its time.
+                    if let Some(what) = self.watch.stuck(2 * GRACE + ANSWER) {
                         console::error(&format!(
                             "error: {what} has begun and does not end, for longer than train.ddp_timeout = {} s: the network, or another \
-                             rank, hangs; the same command with `--resume` goes on",
+                             rank, hangs. {GOES_ON}",
                             self.watch.limit().as_secs_f64()
                         ));
                         // The thread that could end the others is the one that is stuck.
@@ -252,7 +199,7 @@ impl fmt::Debug for Mpi {
 
 /// Begins MPI, and sees whether it knows of the same processes as whoever started this one.
 fn open(launch: &Launch) -> Result<Universe, RanksError> {
-    let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Funneled) else {
+    let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Multiple) else {
         return Err(RanksError::Library("it was begun before".to_owned()));
     };
     if threading < Threading::Funneled {
@@ -275,8 +222,7 @@ fn open(launch: &Launch) -> Result<Universe, RanksError> {
 struct Talk {
     world: SimpleCommunicator,
     rank: usize,
-    /// The machine of each rank, for people.
-    hosts: Vec<String>,
+    named: Named,
     watch: Arc<Watch>,
     /// How many calls were made together.
     count: u64,
@@ -290,13 +236,17 @@ impl Talk {
         let world = universe.world();
         let host = mpi::environment::processor_name().unwrap_or_default();
         let hosts = all_gather(&world, host.as_bytes());
+        let rank = world.rank() as usize;
+        let hosts = hosts
+            .iter()
+            .map(|host| String::from_utf8_lossy(host).into_owned());
         Self {
-            rank: world.rank() as usize,
+            rank,
             here: vec![None; world.size() as usize],
-            hosts: hosts
-                .iter()
-                .map(|host| String::from_utf8_lossy(host).into_owned())
-                .collect(),
+            named: Named {
+                rank,
+                hosts: hosts.collect(),
+            },
             world,
             watch,
             count: 0,
@@ -314,7 +264,7 @@ impl Talk {
                     work(&self.world);
                     self.watch.leave();
                 }
-                Ok(Call::Abort) => self.abort(),
+                Ok(Call::Abort) => abort(),
                 // Others may have come before this rank's own program has.
                 Err(RecvTimeoutError::Timeout) if self.rank == 0 => self.look_who_came(),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -338,9 +288,9 @@ impl Talk {
                 .is_none()
             {
                 if came.elapsed() > self.watch.limit() + GRACE {
-                    self.end_all(&format!(
+                    end_all(&format!(
                         "{} does not answer, for longer than train.ddp_timeout = {} s: it hangs, or the network does",
-                        self.named(0),
+                        self.named.of(0),
                         self.watch.limit().as_secs_f64()
                     ));
                 }
@@ -356,11 +306,11 @@ impl Talk {
         }
         if let Some(other) = (0..self.here.len()).find(|&rank| self.here[rank] != Some(at)) {
             let theirs = self.here[other].and_then(|[_, what]| WHATS.get(what as usize));
-            self.end_all(&format!(
+            end_all(&format!(
                 "{} is at {}, and {} at {}: a mistake in this program, please report it",
-                self.named(0),
+                self.named.of(0),
                 WHATS[what as usize],
-                self.named(other),
+                self.named.of(other),
                 theirs.unwrap_or(&"another call")
             ));
         }
@@ -393,41 +343,19 @@ impl Talk {
             .flatten()
             .next()
             .map_or(0, |[_, what]| *what as usize);
-        let missing: Vec<String> = (0..self.here.len())
+        let missing: Vec<usize> = (0..self.here.len())
             .filter(|&rank| self.here[rank].is_none())
-            .map(|rank| self.named(rank))
             .collect();
         if missing.is_empty() {
             return;
         }
-        self.end_all(&format!(
+        end_all(&format!(
             "{} did not come to {} within train.ddp_timeout = {} s, {:.0} s after the first that did: it hangs, or cannot be reached",
-            missing.join(", "),
+            self.named.all(missing.into_iter()),
             WHATS.get(at).unwrap_or(&"a call"),
             limit.as_secs_f64(),
             came.elapsed().as_secs_f64()
         ));
-    }
-
-    fn named(&self, rank: usize) -> String {
-        format!("rank {rank} (on {})", self.hosts[rank])
-    }
-
-    /// Says why, and ends all ranks.
-    fn end_all(&self, why: &str) -> ! {
-        console::error(&format!(
-            "error: {why}. All ranks end; the same command with `--resume` goes on from the last checkpoint"
-        ));
-        self.abort()
-    }
-
-    fn abort(&self) -> ! {
-        // Where the way to the others is cut, MPI may never come back from this.
-        thread::spawn(|| {
-            thread::sleep(LAST_WORDS);
-            std::process::abort();
-        });
-        self.world.abort(1)
     }
 }
 
@@ -443,113 +371,5 @@ impl Pause {
             100..1000 => thread::sleep(Duration::from_micros(50)),
             _ => thread::sleep(Duration::from_millis(1)),
         }
-    }
-}
-
-/// How many bytes each rank has.
-fn lengths(world: &SimpleCommunicator, own: usize) -> Vec<usize> {
-    let mut all = vec![0u64; world.size() as usize];
-    world.all_gather_into(&(own as u64), &mut all[..]);
-    all.into_iter().map(|length| length as usize).collect()
-}
-
-/// The parts of all ranks' bytes that move in one call, until all have moved: for each rank, how many.
-fn rounds(lengths: &[usize]) -> Vec<Vec<i32>> {
-    let most = AT_ONCE / lengths.len();
-    let count = lengths
-        .iter()
-        .map(|length| length.div_ceil(most))
-        .max()
-        .unwrap_or(0);
-    let of = |round: usize, length: usize| length.saturating_sub(round * most).min(most) as i32;
-    (0..count)
-        .map(|round| lengths.iter().map(|&length| of(round, length)).collect())
-        .collect()
-}
-
-/// Where each rank's part begins.
-fn starts(counts: &[i32]) -> Vec<i32> {
-    let before = counts.iter().scan(0, |sum, count| {
-        let start = *sum;
-        *sum += count;
-        Some(start)
-    });
-    before.collect()
-}
-
-fn all_gather(world: &SimpleCommunicator, own: &[u8]) -> Vec<Vec<u8>> {
-    let lengths = lengths(world, own.len());
-    let mut all: Vec<Vec<u8>> = lengths.iter().map(|length| Vec::with_capacity(*length)).collect();
-    let (mut from, rank) = (0, world.rank() as usize);
-    for counts in rounds(&lengths) {
-        let starts = starts(&counts);
-        let mut found = vec![0u8; counts.iter().map(|&count| count as usize).sum()];
-        let to = from + counts[rank] as usize;
-        let mut parts = PartitionMut::new(&mut found[..], &counts[..], &starts[..]);
-        world.all_gather_varcount_into(&own[from..to], &mut parts);
-        from = to;
-        take_parts(&mut all, &found, &counts);
-    }
-    all
-}
-
-fn gather(world: &SimpleCommunicator, own: &[u8]) -> Vec<Vec<u8>> {
-    let lengths = lengths(world, own.len());
-    let (mut from, rank) = (0, world.rank() as usize);
-    let first = world.process_at_rank(0);
-    let mut all: Vec<Vec<u8>> = Vec::new();
-    for counts in rounds(&lengths) {
-        let to = from + counts[rank] as usize;
-        if rank == 0 {
-            let starts = starts(&counts);
-            let mut found = vec![0u8; counts.iter().map(|&count| count as usize).sum()];
-            let mut parts = PartitionMut::new(&mut found[..], &counts[..], &starts[..]);
-            first.gather_varcount_into_root(&own[from..to], &mut parts);
-            all.resize(lengths.len(), Vec::new());
-            take_parts(&mut all, &found, &counts);
-        } else {
-            first.gather_varcount_into(&own[from..to]);
-        }
-        from = to;
-    }
-    if rank == 0 {
-        all.resize(lengths.len(), Vec::new());
-    }
-    all
-}
-
-/// Puts what came in one call behind what came before.
-fn take_parts(all: &mut [Vec<u8>], found: &[u8], counts: &[i32]) {
-    let mut rest = found;
-    for (of_rank, &count) in all.iter_mut().zip(counts) {
-        let (part, after) = rest.split_at(count as usize);
-        of_rank.extend_from_slice(part);
-        rest = after;
-    }
-}
-
-fn broadcast(world: &SimpleCommunicator, own: Vec<u8>) -> Vec<u8> {
-    let first = world.process_at_rank(0);
-    let mut length = own.len() as u64;
-    first.broadcast_into(&mut length);
-    let mut bytes = own;
-    bytes.resize(length as usize, 0);
-    for part in bytes.chunks_mut(AT_ONCE) {
-        first.broadcast_into(part);
-    }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_too_long_for_one_call_moves_in_several() {
-        let most = AT_ONCE / 2;
-        assert_eq!(rounds(&[3, 0]), [[3, 0]]);
-        assert_eq!(rounds(&[most + 1, 5]), [[most as i32, 5], [1, 0]]);
-        assert!(rounds(&[0, 0]).is_empty());
-        assert_eq!(starts(&[3, 0, 2]), [0, 3, 3]);
     }
 }

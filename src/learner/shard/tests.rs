@@ -73,7 +73,9 @@ fn numbers(path: &std::path::Path) -> Numbers {
     let bytes = std::fs::read(path).unwrap();
     let floats = |bytes: &[u8]| -> Vec<f32> {
         let values = bytes.chunks_exact(4);
-        values.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        values
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
     };
     let all = SafeTensors::deserialize(&bytes).unwrap();
     let all = all.tensors().into_iter();
@@ -96,7 +98,10 @@ fn updates_of_several_ranks_are_those_of_one_and_so_is_what_is_saved() {
             let several = at(&size.to_string());
             for found in local::run(size, |ranks| trained(&config, ranks, Some(&several))) {
                 for (a, b) in found.iter().zip(&expected) {
-                    assert!((a.grad_norm - b.grad_norm).abs() < most as f64 * b.grad_norm.max(1.0), "{a:?} {b:?}");
+                    assert!(
+                        (a.grad_norm - b.grad_norm).abs() < most as f64 * b.grad_norm.max(1.0),
+                        "{a:?} {b:?}"
+                    );
                     assert_eq!(a.learning_rate, b.learning_rate);
                 }
             }
@@ -104,8 +109,15 @@ fn updates_of_several_ranks_are_those_of_one_and_so_is_what_is_saved() {
                 let (a, b) = (numbers(&several.join(file)), numbers(&one.join(file)));
                 assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
                 for (name, a) in a {
-                    let gap = a.iter().zip(&b[&name]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                    assert!(a.len() == b[&name].len() && gap < most, "{size} ranks, {dtype}, {file}, {name}: {gap}");
+                    let gap = a
+                        .iter()
+                        .zip(&b[&name])
+                        .map(|(a, b)| (a - b).abs())
+                        .fold(0.0, f32::max);
+                    assert!(
+                        a.len() == b[&name].len() && gap < most,
+                        "{size} ranks, {dtype}, {file}, {name}: {gap}"
+                    );
                 }
             }
             // What was saved by several is read by one and by several.
@@ -113,14 +125,17 @@ fn updates_of_several_ranks_are_those_of_one_and_so_is_what_is_saved() {
             let restored = |ranks: Ranks| {
                 let mut learner = Learner::new(&config.train, config.format(), 0, policy(), 9, &[], ranks);
                 learner.restore(&several).unwrap();
-                let again = dir.path().join(format!("again-{size}-{}", learner.ranks().size()));
+                let again = dir
+                    .path()
+                    .join(format!("again-{size}-{}", learner.ranks().size()));
                 if let Some(whole) = learner.whole().unwrap() {
                     std::fs::create_dir(&again).unwrap();
                     learner.save(&again, &whole).unwrap();
                 }
                 again
             };
-            let read = |path: &std::path::Path| std::fs::read(path.join("trainer/optimizer.safetensors")).unwrap();
+            let read =
+                |path: &std::path::Path| std::fs::read(path.join("trainer/optimizer.safetensors")).unwrap();
             assert!(read(&restored(Ranks::alone())) == read(&several));
             assert!(read(&local::run(3, &restored)[0]) == read(&several));
         }
