@@ -170,15 +170,8 @@ pub fn evaluate(
     let stops = policy.stops();
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
     let Judges { grader, mut rewards } = judges;
-    let graded = rewards.is_none() || has_gold(problems);
-    let record = |at: usize, kind| Grading {
-        suite,
-        policy,
-        grader: graded.then_some(grader),
-        at,
-        problem: &problems[at],
-        kind,
-    };
+    let graded = (rewards.is_none() || has_gold(problems)).then_some(grader);
+    let record = |at, kind| Grading::new(suite, policy, graded, problems, at, kind);
     let mut records = kept;
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
@@ -190,28 +183,26 @@ pub fn evaluate(
     }
     let first = done.saturating_sub(too_long.len());
     let own = plan.share_of(asked.get(first..).unwrap_or_default());
-    let mut answer = || -> Result<Vec<Record>, EvalError> {
-        let (mut new, mut done) = (Vec::new(), too_long.len() + first);
-        for chunk in own.chunks(plan.problems_at_once()) {
-            let answered = answer_chunk(&engine, problems, chunk, plan);
-            let [mut answers, integrated] =
-                answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
-            let labels = earn(policy, &mut rewards, &mut answers)?;
-            let from = new.len();
-            for (p, asked) in chunk.iter().enumerate() {
-                new.extend(of_problem(
-                    |kind| record(asked.at, kind),
-                    &labels,
-                    &answers[p],
-                    integrated.get(p),
-                )?);
-            }
-            done += chunk.len();
-            keep(done, &new[from..])?;
+    let answer = |chunk: &[&Asked]| {
+        let answered = answer_chunk(&engine, problems, chunk, plan);
+        let [mut answers, integrated] =
+            answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
+        let labels = earn(policy, &mut rewards, &mut answers)?;
+        let mut found = Vec::new();
+        for (p, asked) in chunk.iter().enumerate() {
+            let of = |kind| record(asked.at, kind);
+            found.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
         }
-        Ok(new)
+        Ok(found)
     };
-    records.extend(plan.of_all(answer())?);
+    let new = in_chunks(
+        &own,
+        plan.problems_at_once(),
+        too_long.len() + first,
+        answer,
+        keep,
+    );
+    records.extend(plan.of_all(new)?);
     Ok(Evaluated {
         report: SuiteReport::of(suite, &records, |a, b| grader.same(a, b)),
         measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured(&plan.ranks)),
@@ -219,6 +210,24 @@ pub fn evaluate(
         tokens: plan.ranks.all_gather(engine.work().tokens).into_iter().sum(),
         secs: started.elapsed().as_secs_f64(),
     })
+}
+
+/// The records of problems, so many of them at a time, behind `done`; `keep` is given those of each time.
+fn in_chunks(
+    own: &[&Asked],
+    at_once: usize,
+    mut done: usize,
+    mut answer: impl FnMut(&[&Asked]) -> Result<Vec<Record>, EvalError>,
+    mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
+) -> Result<Vec<Record>, EvalError> {
+    let mut all = Vec::new();
+    for chunk in own.chunks(at_once) {
+        let found = answer(chunk)?;
+        done += chunk.len();
+        keep(done, &found)?;
+        all.extend(found);
+    }
+    Ok(all)
 }
 
 /// The records of a problem's answers, and of those that were integrated, where there are some.
@@ -292,7 +301,25 @@ struct Grading<'a> {
     kind: RecordKind,
 }
 
-impl Grading<'_> {
+impl<'a> Grading<'a> {
+    fn new(
+        suite: &'a str,
+        policy: &'a Policy,
+        grader: Option<&'a Reward>,
+        problems: &'a [Problem],
+        at: usize,
+        kind: RecordKind,
+    ) -> Self {
+        Self {
+            suite,
+            policy,
+            grader,
+            at,
+            problem: &problems[at],
+            kind,
+        }
+    }
+
     /// The record of no completion.
     fn none(&self) -> Record {
         Record {
