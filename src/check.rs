@@ -18,6 +18,7 @@ use crate::learner::{Member, members, micro_batch};
 use crate::objective::BatchTotals;
 use crate::policy::{ModelPath, Policy, PromptStyle};
 use crate::projection::{Features, align};
+use crate::ranks::Ranks;
 use crate::recipe::Rl;
 use crate::reward::GraderKind;
 use crate::rollout::{Completion, Engine, Request, Rollout};
@@ -116,7 +117,13 @@ pub fn check(opened: &Opened, dtype: Dtype) -> Result<Vec<Comparison>> {
 
 /// The groups of a step that the processor rolled out.
 fn step_groups(config: &Config, policy: &Policy) -> Result<Vec<Group>> {
-    let mut rl = Rl::new(config.clone(), policy.clone(), config.problems()?, &[])?;
+    let mut rl = Rl::new(
+        config.clone(),
+        policy.clone(),
+        config.problems()?,
+        &[],
+        Ranks::alone(),
+    )?;
     let (mut groups, _) = rl.roll_out(1)?;
     let device = policy.model.device().inner();
     weigh(&mut groups, &config.objective_row(), &[1.0], &device)?;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write as _};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -89,6 +89,27 @@ pub fn width() -> Option<usize> {
     io::stderr().is_terminal().then_some(usize::from(columns))
 }
 
+/// The number of this process among several that are one program, and 1; 0 where it may speak: the first speaks for all.
+static MUTE: AtomicUsize = AtomicUsize::new(0);
+
+/// From here on, this process, which is number `rank` of several that are one program, says nothing but its own errors.
+pub fn be_mute(rank: usize) {
+    MUTE.store(rank + 1, Ordering::Relaxed);
+}
+
+/// Whether this process leaves speaking to another.
+pub fn is_mute() -> bool {
+    MUTE.load(Ordering::Relaxed) > 0
+}
+
+/// Says what ends the program, whoever may speak.
+pub fn error(text: &str) {
+    match MUTE.load(Ordering::Relaxed) {
+        0 => write_line(text),
+        mute => write_line(&format!("rank {}: {text}", mute - 1)),
+    }
+}
+
 /// Says how far the program is, above a live line if there is one; nothing where it is to be quiet.
 pub fn tell(text: &str) {
     if says(Level::Usual) {
@@ -106,6 +127,12 @@ pub fn detail(text: &str) {
 /// Says something that stays, above a live line if there is one, with what would move a terminal spelled out ([`harmless`]). Nobody is
 /// to lose a run because nobody reads this.
 pub fn note(text: &str) {
+    if !is_mute() {
+        write_line(text);
+    }
+}
+
+fn write_line(text: &str) {
     let text = match has_colours() {
         true => coloured(harmless(text)),
         false => harmless(text),
@@ -154,7 +181,7 @@ pub struct LiveLine(Option<ProgressBar>);
 impl LiveLine {
     /// An empty line.
     pub fn new() -> Self {
-        Self((is_live() && says(Level::Usual)).then(|| {
+        Self((is_live() && !is_mute() && says(Level::Usual)).then(|| {
             let style = ProgressStyle::with_template("{wide_msg}").expect("a template of one part");
             LIVE.add(ProgressBar::new_spinner().with_style(style))
         }))

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use gcpo_data::{Asked, Problem};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::objective::{Objective, Rewards};
@@ -21,6 +22,8 @@ pub struct Group {
     pub problem: Problem,
     /// Its number in the step: names its streams of random numbers.
     pub number: usize,
+    /// The rank that samples, grades, projects and trains it; the first, where there is one alone. Others know what it told them.
+    pub rank: usize,
     /// The prompt of a candidate, as text.
     pub prompt: String,
     /// The same before it was tokens, for rewards; none where nobody is to see it.
@@ -38,8 +41,8 @@ pub struct Group {
     pub hidden_gd: Option<Tensor<2>>,
 }
 
-/// One candidate `y_i` of a group.
-#[derive(Debug, Clone)]
+/// One candidate `y_i` of a group. What is not told to other ranks is of use only where it is trained.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Candidate {
     /// Its tokens, and how they were drawn.
     pub completion: Completion,
@@ -52,21 +55,25 @@ pub struct Candidate {
     /// Υ (eq. 11); none where it was not projected.
     pub upsilon: Option<f64>,
     /// `B_i`, or `A_i`: its weight in the policy gradient (eq. 8); none before it is weighed, and where it is left out of the loss.
+    #[serde(skip)]
     pub weight: Option<f64>,
     /// `[t]`: the same of each of its tokens, where these have weights of their own, and `weight` is their mean.
     pub token_weights: Option<Vec<f32>>,
     /// What the κ term needs, where there is one.
+    #[serde(skip)]
     pub collider: Option<Collider>,
     /// `[t]`: log-probabilities of its tokens under the reference model, in nats, where there is one.
     pub logp_ref: Option<Vec<f32>>,
     /// `[t]`: the same under the policy that sampled, by the trainer's forward, where that is asked for.
+    #[serde(skip)]
     pub logp_trainer: Option<Vec<f32>>,
     /// `[t]`: whether its tokens are among those of the highest entropy in their update, where only these count.
+    #[serde(skip)]
     pub selected: Option<Vec<bool>>,
 }
 
 /// What one reward says of a candidate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Its value before it is weighed; none where the reward does not apply.
     pub value: Option<f64>,
@@ -99,6 +106,7 @@ impl Group {
         Self {
             problem,
             number,
+            rank: 0,
             prompt,
             asked: None,
             contexts,
@@ -153,6 +161,25 @@ impl Group {
         let first = earned.next();
         earned.all(|reward| Some(reward) == first)
     }
+}
+
+/// Has `work` done with the groups of rank `rank` alone, as if there were no others; all stay in their order.
+pub fn with_those_of<T>(rank: usize, groups: &mut Vec<Group>, work: impl FnOnce(&mut [Group]) -> T) -> T {
+    if groups.iter().all(|group| group.rank == rank) {
+        return work(groups);
+    }
+    let ranks: Vec<usize> = groups.iter().map(|group| group.rank).collect();
+    let (mut own, others): (Vec<Group>, Vec<Group>) = std::mem::take(groups)
+        .into_iter()
+        .partition(|group| group.rank == rank);
+    let done = work(&mut own);
+    let (mut own, mut others) = (own.into_iter(), others.into_iter());
+    let next = |of: usize| match of == rank {
+        true => own.next(),
+        false => others.next(),
+    };
+    groups.extend(ranks.into_iter().filter_map(next));
+    done
 }
 
 /// Groups that were run together below one prefix, the neighbours of each other.

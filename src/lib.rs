@@ -20,6 +20,7 @@ pub mod objective;
 pub mod plan;
 pub mod policy;
 pub mod projection;
+pub mod ranks;
 pub mod recipe;
 pub mod report;
 pub mod reward;

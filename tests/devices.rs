@@ -67,11 +67,7 @@ fn every_listed_device_opens_and_every_missing_kind_says_what_to_do() {
             "--prompt",
             "<q>1",
             "--device",
-            if kind == "remote" {
-                "remote:localhost:3000"
-            } else {
-                kind
-            },
+            kind,
         ];
         let text = failure(dir.path(), &args);
         assert!(text.contains(kind) && text.contains("--device cpu"), "{text}");
@@ -237,7 +233,7 @@ fn assert_same_step(run: &Path, expected: &Path, devices: &str) {
         // ended, the others do.
         let differs = key.starts_with("time/")
             || key == "rollout/kv_bytes"
-            || key == "rollout/decoded_tokens" && (devices.contains("remote") || devices.contains("ndarray"));
+            || key == "rollout/decoded_tokens" && devices.contains("ndarray");
         if let (Some(a), false) = (value.as_f64(), differs) {
             let b = found[key].as_f64().unwrap();
             assert!(
@@ -274,142 +270,6 @@ fn a_step_on_several_devices_is_the_step_on_one() {
             if command == "train" && !devices.contains("ndarray") {
                 assert_eq!(samples(&run), samples(&one));
             }
-        }
-    }
-}
-
-#[cfg(not(feature = "remote"))]
-#[test]
-fn a_program_without_remote_devices_serves_none_and_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let text = failure(dir.path(), &["serve", "--device", "cpu"]);
-    assert!(text.contains("--features remote"), "{text}");
-}
-
-#[cfg(feature = "remote")]
-mod remote {
-    use std::io::{BufRead as _, BufReader};
-    use std::net::TcpListener;
-    use std::process::{Child, ChildStderr, Command, Stdio};
-
-    use super::*;
-
-    /// A `gcpo serve` on a free port of this machine; ends with the test.
-    struct Served {
-        process: Child,
-        /// Kept open: what the server says there must go somewhere.
-        _said: BufReader<ChildStderr>,
-        /// What `--device` takes for it.
-        spec: String,
-    }
-
-    impl Served {
-        fn cpu() -> Self {
-            let mut process = Command::new(env!("CARGO_BIN_EXE_gcpo"))
-                .args(["serve", "--device", "cpu", "--listen", "127.0.0.1:0"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut said = BufReader::new(process.stderr.take().unwrap());
-            let mut text = String::new();
-            while !text.contains("`--device ") {
-                assert!(said.read_line(&mut text).unwrap() > 0, "{text}");
-            }
-            assert!(
-                text.contains("not encrypted") && text.contains("serving cpu ("),
-                "{text}"
-            );
-            let spec = text.split("`--device ").nth(1).unwrap();
-            Self {
-                spec: spec.split('`').next().unwrap().to_owned(),
-                process,
-                _said: said,
-            }
-        }
-    }
-
-    impl Drop for Served {
-        fn drop(&mut self) {
-            self.process.kill().unwrap();
-            self.process.wait().unwrap();
-        }
-    }
-
-    #[test]
-    fn a_step_on_remote_devices_is_the_step_on_the_processor() {
-        let (first, second) = (Served::cpu(), Served::cpu());
-        let two = format!("[\"{}\", \"{}\"]", first.spec, second.spec);
-        let mixed = format!("[\"cpu\", \"{}\"]", first.spec);
-        for command in ["sft", "train"] {
-            let dir = tempfile::tempdir().unwrap();
-            step(dir.path(), "one", command, "[\"cpu\"]");
-            let one = dir.path().join("one");
-            for (name, devices) in [("two", &two), ("mixed", &mixed)] {
-                step(dir.path(), name, command, devices);
-                let run = dir.path().join(name);
-                if command == "train" {
-                    assert_eq!(samples(&run), samples(&one));
-                }
-                assert_same_step(&run, &one, devices);
-            }
-        }
-    }
-
-    #[test]
-    fn a_remote_device_that_is_not_there_is_said_before_anything_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let served = Served::cpu();
-        let failure = |spec: &str| {
-            let text = failure(dir.path(), &["--device", spec, "--run-dir", "run"]);
-            assert!(text.contains(spec), "{text}");
-            assert!(!dir.path().join("run").exists());
-            text
-        };
-        let text = failure(&format!("{}/4", served.spec));
-        assert!(text.contains("found one, of index 0"), "{text}");
-        // A port that was free a moment ago.
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let text = failure(&format!("remote:{closed}"));
-        assert!(
-            text.contains("does not answer") && text.contains("gcpo serve"),
-            "{text}"
-        );
-        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let text = failure(&format!("remote:{}", silent.local_addr().unwrap()));
-        assert!(text.contains("no answer in 10 seconds"), "{text}");
-    }
-
-    #[test]
-    fn what_cannot_be_served_is_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = taken.local_addr().unwrap().to_string();
-        let text = failure(dir.path(), &["serve", "--device", "cpu", "--listen", &address]);
-        assert!(text.contains(&address) && text.contains("--listen"), "{text}");
-        let text = failure(dir.path(), &["serve", "--device", "remote:localhost:3000"]);
-        assert!(text.contains("is served already"), "{text}");
-    }
-
-    #[test]
-    fn a_server_ends_on_ctrl_c_and_a_list_says_how_one_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let list = gcpo(dir.path(), &["devices"]);
-        assert!(String::from_utf8_lossy(&list.stdout).contains("remote:HOST:PORT[/I]"));
-        if cfg!(unix) {
-            let mut served = Served::cpu();
-            // Where its handlers are in place, it answers.
-            let args = ["check", "--device", &served.spec];
-            assert!(gcpo(dir.path(), &args).status.success());
-            let id = served.process.id().to_string();
-            assert!(
-                Command::new("kill")
-                    .args(["-INT", &id])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
-            assert!(served.process.wait().unwrap().success());
         }
     }
 }

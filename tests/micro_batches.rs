@@ -3,6 +3,7 @@
 use gcpo::config::Config;
 use gcpo::group::Group;
 use gcpo::learner::{Learner, Learnt, PolicyGradient};
+use gcpo::ranks::Ranks;
 use gcpo::recipe::Rl;
 use gcpo::weigh::weigh;
 use gcpo_model::device::of_tests;
@@ -41,7 +42,14 @@ fn config(sets: &[&str]) -> Config {
 /// A step's groups as they come to the learner. Neither ratio nor KL is at its least.
 fn groups(config: &Config) -> Vec<Group> {
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
-    let mut rl = Rl::new(config.clone(), policy, config.problems().unwrap(), &[]).unwrap();
+    let mut rl = Rl::new(
+        config.clone(),
+        policy,
+        config.problems().unwrap(),
+        &[],
+        Ranks::alone(),
+    )
+    .unwrap();
     let (mut groups, _) = rl.roll_out(1).unwrap();
     weigh(&mut groups, &config.objective_row(), &[1.0], &of_tests()).unwrap();
     let candidates = groups.iter_mut().flat_map(|group| &mut group.candidates);
@@ -56,10 +64,18 @@ fn groups(config: &Config) -> Vec<Group> {
     groups
 }
 
-fn learnt(sets: &[&str], groups: &mut [Group]) -> Learnt {
+fn learnt(sets: &[&str], groups: &mut Vec<Group>) -> Learnt {
     let config = config(sets);
     let policy = config.policy(Vec::new, &of_tests().autodiff()).unwrap();
-    let mut learner = Learner::new(&config.train, config.format(), config.seed, policy, 1, &[]);
+    let mut learner = Learner::new(
+        &config.train,
+        config.format(),
+        config.seed,
+        policy,
+        1,
+        &[],
+        Ranks::alone(),
+    );
     let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
     learner.update(1, groups, &gradient).unwrap()
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use gcpo::config::Config;
 use gcpo::group::{Candidate, Group};
+use gcpo::ranks::Ranks;
 use gcpo::reward::{Ahead, Reward, RewardError};
 use gcpo::rollout::{Completion, Contexts, Finish};
 use gcpo_data::{Asked, Message, Problem};
@@ -123,13 +124,13 @@ fn a_function_is_given_what_trl_gives() {
         };
         assert_eq!(note(0, 0), json!({"length": 1, "odd": "nan"}));
         assert_eq!(note(1, 2), json!({"length": 6, "odd": ["x", "<class 'object'>"]}));
-        let measured = reward.take_measured();
+        let measured = reward.take_measured(&Ranks::alone());
         let step = step as f64 - 1.0;
         assert_eq!(
             measured,
             [("given/longest".to_owned(), 3.0), ("given/step".to_owned(), step)]
         );
-        assert!(reward.take_measured().is_empty());
+        assert!(reward.take_measured(&Ranks::alone()).is_empty());
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use gcpo::config::Config;
+use gcpo::ranks::Ranks;
 use gcpo::recipe::{Outcome, Rl, Start, drive, resume};
 use gcpo::run::{Inputs, RunDir, Stop, Trackers};
 use gcpo_model::device::of_tests;
@@ -53,7 +54,7 @@ fn config(sets: &[&str]) -> Config {
 fn run_config(dir: &Path, config: &Config, goes_on: bool, stop: &Stop) -> Result<Outcome> {
     let problems = config.problems()?;
     let policy = config.policy(Vec::new, &of_tests().autodiff())?;
-    let mut rl = Rl::new(config.clone(), policy, problems, &[])?;
+    let mut rl = Rl::new(config.clone(), policy, problems, &[], Ranks::alone())?;
     let run = if goes_on {
         RunDir::open(dir)?
     } else {

@@ -36,7 +36,7 @@ fn helps() {
     let dir = temp();
     let commands = [
         "train", "sft", "sweep", "plan", "report", "compare", "eval", "generate", "score", "grade",
-        "inspect", "merge", "bench", "check", "devices", "serve",
+        "inspect", "merge", "bench", "check", "devices",
     ];
     let (text, _) = success(dir.path(), &["--help"]);
     keep("help", &text, &[]);

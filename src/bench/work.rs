@@ -16,6 +16,7 @@ use super::{Plan, Workload};
 use crate::config::{Config, Draft};
 use crate::learner::{Learner, LrSchedulerType};
 use crate::policy::{Init, PromptStyle, TokenizerSource};
+use crate::ranks::Ranks;
 use crate::recipe::{Recipe as _, Rl};
 use crate::report::{RlReport, RolloutReport};
 use crate::reward::{GraderKind, Unfinished};
@@ -153,6 +154,7 @@ fn train(plan: &Plan, device: &Device) -> Result<Repeat> {
         policy,
         plan.repeats + 1,
         &[],
+        Ranks::alone(),
     );
     let [rows, width] = plan.shape.batch();
     let (rows, width) = (plan.rows.unwrap_or(rows), plan.length.unwrap_or(width));
@@ -200,7 +202,7 @@ fn trainer(plan: &Plan, device: &Device) -> Result<Rl> {
     let config = config(plan)?;
     let mut policy = config.policy(Vec::new, &device.clone().autodiff())?;
     policy.eos.clear();
-    Ok(Rl::new(config, policy, problems(), &[])?.sharing_prefixes(!plan.flat))
+    Ok(Rl::new(config, policy, problems(), &[], Ranks::alone())?.sharing_prefixes(!plan.flat))
 }
 
 /// Sampling as it is by default, of so many tokens.

@@ -15,6 +15,7 @@ use gcpo_model::dtype::Dtype;
 use crate::bench::{Size, Workload};
 use crate::objective::WhichDraft;
 use crate::policy::ModelPath;
+use crate::ranks;
 use crate::sweep::Axis;
 
 use values::{at_least_one, completions, shard_size};
@@ -47,6 +48,8 @@ pub struct Cli {
 static BUILT_WITH: LazyLock<String> = LazyLock::new(|| {
     let mut features = gcpo_model::device::features();
     features.extend(gcpo_data::features());
+    features.extend(ranks::BUILT.then_some("mpi"));
+    features.sort_unstable();
     let features = match features.is_empty() {
         true => "none".to_owned(),
         false => features.join(", "),
@@ -89,8 +92,6 @@ pub enum Command {
     Check(CheckArgs),
     /// List the devices that this binary can see
     Devices(DevicesArgs),
-    /// Lend a device of this machine to programs on others, which name it remote:host:port
-    Serve(ServeArgs),
     /// Print what makes a shell complete commands and options
     Completions(CompletionsArgs),
     /// Print the manual page, or write that of each command
@@ -100,7 +101,7 @@ pub enum Command {
 /// Where to compute.
 #[derive(Debug, Clone, Args)]
 pub struct DeviceArgs {
-    /// Device: auto, cpu, ndarray, cuda[:i], wgpu[:i], vulkan[:i], metal or remote:host:port[/i], as far as they are built in
+    /// Device: auto, cpu, ndarray, cuda[:i], wgpu[:i], vulkan[:i] or metal, as far as they are built in
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceSpec,
 }
@@ -200,6 +201,9 @@ pub struct PlanArgs {
     /// Tokens of a completion [default: the most that there may be]
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub completion_length: Option<usize>,
+    /// Ranks that train together (`mpirun -n RANKS gcpo train`); the plan is of one of them
+    #[arg(long, value_name = "RANKS", default_value = "1", value_parser = at_least_one)]
+    pub ranks: usize,
     /// Load the model and measure for some seconds how fast the device is
     #[arg(long)]
     pub calibrate: bool,
@@ -504,17 +508,6 @@ pub struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `gcpo serve`.
-#[derive(Debug, Args)]
-pub struct ServeArgs {
-    /// Where to listen; 0.0.0.0:PORT is every address of this machine, port 0 a free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000")]
-    pub listen: String,
-    /// What is served.
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bytesize::ByteSize;
-use gcpo_model::device::{Listed, Missing, list, remote};
+use gcpo_model::device::{Listed, Missing, list};
 use serde::Serialize;
 
 use super::args::DevicesArgs;
@@ -34,10 +34,6 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
             .into_iter()
             .map(|missing| (missing.kind.to_owned(), missing.reason)),
     );
-    if remote::BUILT {
-        let words = "device I, 0 without it, of the `gcpo serve` that listens there";
-        rows.push((remote::SPELLING.into(), words.into()));
-    }
     print_line(columns(&rows).trim_end())
 }
 

@@ -13,7 +13,7 @@ use indicatif::HumanCount;
 use toml::Value as Toml;
 
 use super::args::InitArgs;
-use super::plan::of_run;
+use super::plan::{On, of_run};
 use super::run::{open_device, print_line};
 use crate::config::{Config, Draft};
 use crate::plan::Plan;
@@ -89,8 +89,11 @@ pub fn run(args: &InitArgs) -> Result<()> {
             &policy,
             &found.problems,
             None,
-            opened.memory,
-            0,
+            &On {
+                device_bytes: opened.memory,
+                loaded: 0,
+                ranks: 1,
+            },
         )?;
         let fits = plan.check(&config).is_ok();
         chosen = Some((text, plan, fits));

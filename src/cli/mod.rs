@@ -17,15 +17,17 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod score;
-pub mod serve;
 pub mod sweep;
 pub mod train;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::console::{Level, say, set_colour, set_level};
+use crate::console::{self, Level, note, set_colour, set_level};
+use crate::ranks::Ranks;
+use crate::ranks::launch::Launch;
 use args::{Cli, Command};
 
 /// Does what the command line says. A mistake is one message on standard error.
@@ -43,16 +45,70 @@ pub fn main() -> ExitCode {
         (_, true) => Level::Verbose,
         _ => Level::Usual,
     });
-    match dispatch(&cli) {
-        Ok(code) => code,
-        // Whoever read the output has had enough: that is no failure.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+    let ranks = match ranks(&cli, Launch::of_environment()) {
+        Ok(ranks) => ranks,
         Err(error) => {
-            say!("error: {}", message(&error));
+            note(&format!("error: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match dispatch(&cli, &ranks) {
+        Ok(code) => {
+            ranks.end();
+            code
+        }
+        // Whoever read the output has had enough: that is no failure.
+        Err(error) if is_closed_pipe(&error) => {
+            ranks.end();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // What all ranks find wrong, the first says; it ends the others before they do.
+            if !ranks.is_first() {
+                std::thread::sleep(FIRST_SPEAKS);
+            }
+            console::error(&format!("error: {}", message(&error)));
+            ranks.abort();
             ExitCode::FAILURE
         }
     }
 }
+
+/// How long other ranks leave it to the first to say what is wrong.
+const FIRST_SPEAKS: Duration = Duration::from_secs(3);
+
+/// This process among those that were started with it. All but the first fall silent.
+///
+/// # Errors
+/// There are others, and they cannot be one run.
+fn ranks(cli: &Cli, launch: Launch) -> Result<Ranks> {
+    if launch.size == 1 {
+        return Ok(Ranks::alone());
+    }
+    if launch.rank > 0 {
+        console::be_mute(launch.rank);
+    }
+    if !matches!(cli.command, None | Some(Command::Train(_) | Command::Sft(_))) {
+        bail!(
+            "{} started {} of this program: `gcpo train` and `gcpo sft` know how to be several, no other command does; start it once",
+            launch.by,
+            launch.size
+        );
+    }
+    let is_first = launch.rank == 0;
+    let ranks = Ranks::start(launch, Duration::from_secs(BEGINNING));
+    // Only MPI itself can have failed, if anything of another rank's did.
+    ranks.map_err(|error| match is_first {
+        true => error.into(),
+        false => {
+            std::thread::sleep(FIRST_SPEAKS);
+            error.into()
+        }
+    })
+}
+
+/// Seconds that ranks wait for each other until the config says how long.
+const BEGINNING: u64 = 1800;
 
 /// An error and its causes, each said once: some errors say their cause themselves.
 pub fn message(error: &anyhow::Error) -> String {
@@ -70,11 +126,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn dispatch(cli: &Cli) -> Result<ExitCode> {
+fn dispatch(cli: &Cli, ranks: &Ranks) -> Result<ExitCode> {
     match &cli.command {
-        None => return train::quickstart(&cli.quickstart),
-        Some(Command::Train(args)) => return train::train(args),
-        Some(Command::Sft(args)) => return train::sft(args),
+        None => return train::quickstart(&cli.quickstart, ranks),
+        Some(Command::Train(args)) => return train::train(args, ranks),
+        Some(Command::Sft(args)) => return train::sft(args, ranks),
         Some(Command::Sweep(args)) => return sweep::run(args),
         Some(Command::Report(args)) => report::run(args)?,
         Some(Command::Compare(args)) => compare::run(args)?,
@@ -89,7 +145,6 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Bench(args)) => bench::run(args)?,
         Some(Command::Check(args)) => check::run(args)?,
         Some(Command::Devices(args)) => devices::run(args)?,
-        Some(Command::Serve(args)) => serve::run(args)?,
         Some(Command::Completions(args)) => completions::run(args)?,
         Some(Command::Man(args)) => man::run(args)?,
     }

@@ -45,8 +45,11 @@ pub fn run(args: &PlanArgs) -> Result<()> {
         &policy,
         &problems,
         args.completion_length,
-        opened.memory,
-        0,
+        &On {
+            device_bytes: opened.memory,
+            loaded: 0,
+            ranks: args.ranks,
+        },
     )?;
     if args.calibrate {
         let policy = config.policy(Vec::new, &device)?;
@@ -71,7 +74,17 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     })
 }
 
-/// The plan of a run, in a process that holds `loaded` bytes of its network.
+/// Where a plan is made, and of what.
+pub struct On {
+    /// All memory of the device in bytes, where that is known.
+    pub device_bytes: Option<u64>,
+    /// Bytes of the network that this process holds already.
+    pub loaded: u64,
+    /// Ranks that train together; the plan is of one.
+    pub ranks: usize,
+}
+
+/// The plan of a run.
 ///
 /// # Errors
 /// A prompt cannot be made of a problem.
@@ -81,18 +94,18 @@ pub fn of_run(
     policy: &Policy,
     problems: &[Problem],
     completion_length: Option<usize>,
-    device_bytes: Option<u64>,
-    loaded: u64,
+    on: &On,
 ) -> Result<Plan> {
-    let process = device::held_by_this_process().map_or(PROCESS, |held| held.saturating_sub(loaded));
+    let process = device::held_by_this_process().map_or(PROCESS, |held| held.saturating_sub(on.loaded));
     Plan::of(&Run {
         config,
         network,
         policy,
         problems,
         completion_length,
-        device_bytes,
+        device_bytes: on.device_bytes,
         process_bytes: process + AT_WORK,
+        ranks: on.ranks,
     })
 }
 

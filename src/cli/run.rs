@@ -9,11 +9,13 @@ use gcpo_data::files::{self, limit};
 use gcpo_model::device::{self, DeviceSpec, Opened};
 use gcpo_model::dtype::Dtype;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::args::RunArgs;
 use crate::config::Config;
 use crate::console::{for_stdout, note, say};
 use crate::policy::{ModelPath, Policy, open};
+use crate::ranks::Ranks;
 use crate::recipe::{Recipe, Start, compare_inputs, resume};
 use crate::run::{Inputs, RunDir, RunDirError, SavedStep};
 use crate::source;
@@ -31,6 +33,8 @@ pub struct RunPlan {
     pub device_name: String,
     /// All memory of the device, or of the first of several, in bytes, where that is known.
     pub device_bytes: Option<u64>,
+    /// Who computes beside this process.
+    pub ranks: Ranks,
     place: Place,
     /// The checkpoint that it goes on from.
     from: Option<SavedStep>,
@@ -45,6 +49,15 @@ enum Place {
     Named(PathBuf),
     /// The directory of a run that goes on, and the checkpoint that was named in it.
     Resumed(RunDir, Option<SavedStep>),
+    /// Wherever the first rank writes.
+    Another,
+}
+
+/// What the first rank tells the others of a run.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    config: String,
+    from: Option<(usize, PathBuf)>,
 }
 
 impl RunPlan {
@@ -52,7 +65,7 @@ impl RunPlan {
     ///
     /// # Errors
     /// A mistake in an option, or no such device.
-    pub fn new(mut config: Config, args: &RunArgs) -> Result<Self> {
+    pub fn new(mut config: Config, args: &RunArgs, ranks: &Ranks) -> Result<Self> {
         let place = place(&config, args, Path::new("runs"))?;
         if let (Place::Resumed(run, _), None) = (&place, config.model.save_dtype) {
             config.model.save_dtype = Config::of_run(&run.config())?.model.save_dtype;
@@ -74,9 +87,44 @@ impl RunPlan {
             // The run's own file says it from here on.
             config.model.save_dtype = Some(open::save_dtype(&config.model)?);
         }
-        let opened = open_devices(&config, &args.device.device)?;
+        if !ranks.is_alone() {
+            if !config.train.devices.is_empty() {
+                let what = "each rank computes on one device";
+                return Err(config.blame("train.devices", what, "leave it out").into());
+            }
+            ranks.broadcast(Some(Told {
+                config: config.to_toml(),
+                from: from.clone().map(|from| (from.step, from.path)),
+            }));
+        }
+        Self::on_devices(config, args, ranks, place, from)
+    }
+
+    /// The plan of every rank: the first makes it, of what `config` reads, and the others take it from there.
+    ///
+    /// # Errors
+    /// As [`RunPlan::new`], and those of `config`.
+    pub fn of_ranks(ranks: &Ranks, args: &RunArgs, config: impl FnOnce() -> Result<Config>) -> Result<Self> {
+        if ranks.is_first() {
+            return Self::new(config()?, args, ranks);
+        }
+        let told: Told = ranks.broadcast(None);
+        let config = Config::of_first_rank(&told.config)?;
+        let from = told.from.map(|(step, path)| SavedStep { step, path });
+        Self::on_devices(config, args, ranks, Place::Another, from)
+    }
+
+    /// Opens the devices.
+    fn on_devices(
+        config: Config,
+        args: &RunArgs,
+        ranks: &Ranks,
+        place: Place,
+        from: Option<SavedStep>,
+    ) -> Result<Self> {
+        let opened = open_devices(&config, &args.device.device, ranks.local_rank())?;
         let names: Vec<&str> = opened.iter().map(|opened| opened.name.as_str()).collect();
-        let device_name = names.join(" and ");
+        let device_name = of_all(ranks, names.join(" and "));
         let device_bytes = opened.first().and_then(|opened| opened.memory);
         let mut devices = opened.into_iter().map(|opened| opened.device);
         Ok(Self {
@@ -85,6 +133,7 @@ impl RunPlan {
             device_name,
             device_bytes,
             config,
+            ranks: ranks.clone(),
             place,
             from,
         })
@@ -125,6 +174,23 @@ impl RunPlan {
     /// # Errors
     /// The directory is not empty, or holds a run that was started with something else.
     pub fn start(&self, recipe: &mut dyn Recipe, needs_base: bool) -> Result<Start> {
+        if !self.ranks.is_first() {
+            let (path, forks): (PathBuf, bool) = self.ranks.broadcast(None);
+            return Ok(Start {
+                run: RunDir::of_another(&path),
+                forks,
+                from: self.from.clone(),
+                inputs: Inputs::default(),
+            });
+        }
+        let start = self.start_first(recipe, needs_base)?;
+        self.ranks
+            .broadcast(Some((start.run.path().to_owned(), start.forks)));
+        Ok(start)
+    }
+
+    /// [`RunPlan::start`] of the rank that writes.
+    fn start_first(&self, recipe: &mut dyn Recipe, needs_base: bool) -> Result<Start> {
         let saved = self.from.as_ref().map(SavedStep::state).transpose()?;
         let before = saved.map(|state| state.inputs);
         let mut inputs = Inputs {
@@ -145,6 +211,7 @@ impl RunPlan {
             Place::New(path) => RunDir::create(path, &config)?,
             Place::Named(runs) => RunDir::create_new(runs, &self.config.run.name, Timestamp::now(), &config)?,
             Place::Resumed(run, _) => run.clone(),
+            Place::Another => unreachable!("the first rank has a place of its own"),
         };
         let forks = !matches!(self.place, Place::Resumed(..));
         if let (Some(from), Some(before)) = (&self.from, &before) {
@@ -209,11 +276,28 @@ fn fork(path: &Path, config: &mut Config) -> Result<SavedStep> {
     Ok(from)
 }
 
-/// Opens the devices that a run trains on: those of `train.devices`, or the one that was asked for.
+/// What all ranks compute on, for people.
+fn of_all(ranks: &Ranks, own: String) -> String {
+    let all = ranks.all_gather(own);
+    match all.as_slice() {
+        [alone] => alone.clone(),
+        [first, ..] if all.iter().all(|name| name == first) => format!("{} ranks, each {first}", all.len()),
+        _ => {
+            let named = all
+                .iter()
+                .enumerate()
+                .map(|(rank, name)| format!("rank {rank} {name}"));
+            named.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// Opens the devices that a run trains on: those of `train.devices`, or the one that was asked for; process number `local` of several on
+/// this machine one of its own.
 ///
 /// # Errors
 /// Both say where, or there is no such device.
-pub fn open_devices(config: &Config, asked: &DeviceSpec) -> Result<Vec<Opened>> {
+pub fn open_devices(config: &Config, asked: &DeviceSpec, local: Option<usize>) -> Result<Vec<Opened>> {
     let named = &config.train.devices;
     if *asked != DeviceSpec::Auto && !named.is_empty() {
         bail!("--device {asked} and train.devices both say where to train: leave one of them out");
@@ -223,7 +307,7 @@ pub fn open_devices(config: &Config, asked: &DeviceSpec) -> Result<Vec<Opened>> 
     } else {
         named.as_slice()
     };
-    let open = |spec| open_device(spec, config.train.dtype);
+    let open = |spec| open_device_as(spec, config.train.dtype, local);
     specs.iter().map(open).collect()
 }
 
@@ -232,7 +316,12 @@ pub fn open_devices(config: &Config, asked: &DeviceSpec) -> Result<Vec<Opened>> 
 /// # Errors
 /// There is no such device, or it does not compute in such numbers.
 pub fn open_device(spec: &DeviceSpec, dtype: Dtype) -> Result<Opened> {
-    let opened = device::open(spec)?;
+    open_device_as(spec, dtype, None)
+}
+
+/// [`open_device`] of process number `local` of several on this machine.
+fn open_device_as(spec: &DeviceSpec, dtype: Dtype, local: Option<usize>) -> Result<Opened> {
+    let opened = device::open_as(spec, local)?;
     opened.check(dtype)?;
     if !opened.passed_over.is_empty() {
         say!("device: {} ({})", opened.name, opened.passed_over.join("; "));
@@ -307,7 +396,7 @@ mod tests {
         let placed = Config::from_str("run.dir = \"/from/config\"", "a.toml", &[]).unwrap();
         let new = |config, args| match place(config, &args, runs).unwrap() {
             Place::New(path) | Place::Named(path) => path,
-            Place::Resumed(..) => panic!("nothing goes on"),
+            _ => panic!("nothing goes on"),
         };
         assert_eq!(new(&plain, args(None, None)), runs);
         assert_eq!(new(&placed, args(None, None)), Path::new("/from/config"));

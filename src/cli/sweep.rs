@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::console::{note, say};
 use crate::curve;
 use crate::policy::{Model, open};
+use crate::ranks::Ranks;
 use crate::report::{duration, grid};
 use crate::reward::{GraderConfig, RewardConfig};
 use crate::run::digest::Digests;
@@ -104,7 +105,7 @@ fn check(plan: &Plan, out: &Path, args: &SweepArgs) -> Result<Vec<Found>> {
             (&other.train.devices, other.train.dtype) == (&config.train.devices, config.train.dtype)
         };
         if !opened.iter().any(same) {
-            open_devices(config, &args.device.device)?;
+            open_devices(config, &args.device.device, None)?;
             opened.push(config);
         }
         let inputs = known.inputs(config).with_context(|| job.name.clone())?;
@@ -268,7 +269,7 @@ fn run_one(job: &Job, found: &Found, dir: &Path, args: &SweepArgs, stop: &Stop) 
         from: None,
         device: args.device.clone(),
     };
-    let plan = RunPlan::new(job.config.clone(), &options)?;
+    let plan = RunPlan::new(job.config.clone(), &options, &Ranks::alone())?;
     Ok(!train::train_planned(&plan, stop)?.interrupted)
 }
 

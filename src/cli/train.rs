@@ -8,11 +8,12 @@ use gcpo_data::Problem;
 use gcpo_model::memory;
 
 use super::args::{RunArgs, TrainArgs};
-use super::plan::of_run;
+use super::plan::{On, of_run};
 use super::run::{RunPlan, print_line};
 use crate::config::{Config, ConfigError, Draft, RecipeName};
 use crate::console::{note, say, tell};
 use crate::policy::{Policy, TokenizerSource};
+use crate::ranks::Ranks;
 use crate::recipe::{Outcome, Recipe, Rest, Rl, Sft, drive};
 use crate::report::summary;
 use crate::reward::gradable;
@@ -29,33 +30,39 @@ const QUICKSTART: &str = include_str!("../../configs/quickstart.toml");
 ///
 /// # Errors
 /// A mistake in an option, or whatever stops the run.
-pub fn quickstart(args: &RunArgs) -> Result<ExitCode> {
-    let draft = Draft::read(QUICKSTART, "quickstart.toml")?;
-    run(&RunPlan::new(config(draft, &args.sets, RecipeName::Rl)?, args)?)
+pub fn quickstart(args: &RunArgs, ranks: &Ranks) -> Result<ExitCode> {
+    let read = || {
+        let draft = Draft::read(QUICKSTART, "quickstart.toml")?;
+        Ok(config(draft, &args.sets, RecipeName::Rl)?)
+    };
+    run(&RunPlan::of_ranks(ranks, args, read)?)
 }
 
 /// Trains by the recipe that the config says, by reinforcement learning if it says none.
 ///
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
-pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let config = limited(Draft::load(&args.config)?, args, RecipeName::Rl)?;
-    run(&RunPlan::new(config, &args.run)?)
+pub fn train(args: &TrainArgs, ranks: &Ranks) -> Result<ExitCode> {
+    let read = || Ok(limited(Draft::load(&args.config)?, args, RecipeName::Rl)?);
+    run(&RunPlan::of_ranks(ranks, &args.run, read)?)
 }
 
 /// Trains on demonstrations.
 ///
 /// # Errors
 /// A mistake in the config or an option, or whatever stops the run.
-pub fn sft(args: &TrainArgs) -> Result<ExitCode> {
-    let config = limited(Draft::load(&args.config)?, args, RecipeName::Sft)?;
-    if let Some(other) = config.recipe.filter(|recipe| *recipe != RecipeName::Sft) {
-        let what = format!("`gcpo sft` trains on demonstrations, and this run is \"{other}\"");
-        return Err(config
-            .blame("recipe", what, "run it with `gcpo train`, or leave the key out")
-            .into());
-    }
-    run(&RunPlan::new(config, &args.run)?)
+pub fn sft(args: &TrainArgs, ranks: &Ranks) -> Result<ExitCode> {
+    let read = || {
+        let config = limited(Draft::load(&args.config)?, args, RecipeName::Sft)?;
+        if let Some(other) = config.recipe.filter(|recipe| *recipe != RecipeName::Sft) {
+            let what = format!("`gcpo sft` trains on demonstrations, and this run is \"{other}\"");
+            return Err(config
+                .blame("recipe", what, "run it with `gcpo train`, or leave the key out")
+                .into());
+        }
+        Ok(config)
+    };
+    run(&RunPlan::of_ranks(ranks, &args.run, read)?)
 }
 
 /// Trains as a part of something larger that `stop` ends as well.
@@ -124,7 +131,8 @@ fn demonstrated(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Res
     let policy = plan.policy(needs_base, texts)?;
     Sft::check(&plan.config, &problems)?;
     check_memory(plan, &policy, &problems)?;
-    let sft = Sft::new(plan.config.clone(), policy, problems, &plan.others)?;
+    let ranks = plan.ranks.clone();
+    let sft = Sft::new(plan.config.clone(), policy, problems, &plan.others, ranks)?;
     Ok(Box::new(sft))
 }
 
@@ -178,6 +186,7 @@ fn rest(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<
         policy,
         problems,
         &plan.others,
+        plan.ranks.clone(),
     )?))
 }
 
@@ -192,7 +201,14 @@ fn rl(plan: &RunPlan, needs_base: bool, problems: Vec<Problem>) -> Result<Box<dy
     let mut policy = plan.policy(needs_base, Vec::new)?;
     end_programs(&mut policy, &problems);
     check_memory(plan, &policy, &problems)?;
-    Ok(Box::new(Rl::new(config.clone(), policy, problems, &plan.others)?))
+    let ranks = plan.ranks.clone();
+    Ok(Box::new(Rl::new(
+        config.clone(),
+        policy,
+        problems,
+        &plan.others,
+        ranks,
+    )?))
 }
 
 /// Ends completions where programs end that are gone on with, and says so.
@@ -210,7 +226,12 @@ fn check_memory(plan: &RunPlan, policy: &Policy, problems: &[Problem]) -> Result
     let config = &plan.config;
     let network = policy.model.config();
     let loaded = u64::try_from(memory::weights(network)).unwrap_or(u64::MAX);
-    let worked_out = of_run(config, network, policy, problems, None, plan.device_bytes, loaded)?;
+    let on = On {
+        device_bytes: plan.device_bytes,
+        loaded,
+        ranks: plan.ranks.size(),
+    };
+    let worked_out = of_run(config, network, policy, problems, None, &on)?;
     let (row, limit) = (
         worked_out.longest_row_tokens,
         config.train.max_tokens_per_micro_batch,
@@ -279,6 +300,13 @@ fn run(plan: &RunPlan) -> Result<ExitCode> {
         asked = Some(stop.clone());
         Ok(stop)
     })?;
+    let interrupted = (outcome.interrupted, asked);
+    if !plan.ranks.is_first() {
+        return Ok(match interrupted {
+            (true, Some(stop)) => stop.exit_code().into(),
+            _ => ExitCode::SUCCESS,
+        });
+    }
     let path = run.display();
     let places = [
         ("checkpoint", format!("{path}/checkpoints/step-{}", outcome.step)),
@@ -287,7 +315,7 @@ fn run(plan: &RunPlan) -> Result<ExitCode> {
         ("config", format!("{path}/config.toml")),
     ];
     let printed = print_line(summary(&outcome.reports, &places).trim_end());
-    if let (true, Some(stop)) = (outcome.interrupted, asked) {
+    if let (true, Some(stop)) = interrupted {
         // Nobody may be there to read it: the terminal may have gone.
         note(&format!(
             "stopped after step {}; the same command with `--resume {path}` goes on",
@@ -315,7 +343,10 @@ fn go(plan: &RunPlan, stop: impl FnOnce() -> Result<Stop>) -> Result<(Outcome, P
         RecipeName::Sft => demonstrated,
     };
     warn_of_suite(&plan.config);
-    let mut trackers = Trackers::start(&plan.config.run)?;
+    let mut trackers = match plan.ranks.is_first() {
+        true => Trackers::start(&plan.config.run)?,
+        false => Trackers::default(),
+    };
     let problems = problems(&plan.config)?;
     let mut plan = plan.clone();
     if let Some(epochs) = plan.config.settle_epochs(problems.len()) {

@@ -212,6 +212,14 @@ impl Config {
         Draft::read_written(&text_of(path, &name)?, &name)?.finish()
     }
 
+    /// Reads what another rank of the same run made by [`Config::to_toml`].
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn of_first_rank(text: &str) -> Result<Self, ConfigError> {
+        Draft::read_written(text, "the first rank's config")?.finish()
+    }
+
     fn of(mut draft: Draft, sets: &[String]) -> Result<Self, ConfigError> {
         draft.set_all(sets)?;
         draft.finish()

@@ -1,6 +1,7 @@
 //! How often is the policy right? Sampled answers to problems that it was not trained on ([`evaluate`]), kept one by one
 //! ([`record`]), and what can be said of them ([`report`], [`stats`]).
 
+mod asked;
 mod config;
 pub mod programs;
 pub mod record;
@@ -16,10 +17,13 @@ use thiserror::Error;
 use crate::code::{CodeError, Judge};
 use crate::group::{Candidate, Group, waves};
 use crate::policy::{Policy, PolicyError};
+use crate::ranks::share::deal;
+use crate::ranks::{Failed, Ranks};
 use crate::reward::{Reward, RewardError};
 use crate::rollout::{Completion, Contexts, Engine, Finish, Rollout, RolloutError};
 use crate::sample::{AnswerPlan, integrate, sample};
 use crate::stream::{Stage, StreamKey};
+use asked::{Asked, fitting};
 pub use config::{Eval, EvalDraft, EvalSuite, EvalSuiteDraft};
 use record::{Record, RecordError, RecordKind, by_problem};
 use report::SuiteReport;
@@ -38,6 +42,8 @@ pub struct EvalPlan {
     pub skip_too_long: bool,
     /// Seed of the answers; the same seed gives the same random numbers at every evaluation of a run.
     pub seed: u64,
+    /// Who shares the problems out among themselves.
+    pub ranks: Ranks,
 }
 
 /// What an evaluation can fail on.
@@ -93,6 +99,23 @@ pub enum EvalError {
     /// A completion cannot be kept.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Another rank failed.
+    #[error("rank {rank}: {said}")]
+    Elsewhere {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        said: String,
+    },
+}
+
+impl From<Failed<Self>> for EvalError {
+    fn from(failed: Failed<Self>) -> Self {
+        match failed {
+            Failed::Here(error) => error,
+            Failed::Elsewhere { rank, said } => Self::Elsewhere { rank, said },
+        }
+    }
 }
 
 /// An evaluation that was done.
@@ -146,7 +169,8 @@ impl EvalError {
 }
 
 /// Evaluates a policy, whose network `model` is ready to generate, on a `suite`, which goes on behind the problems that `kept` has completions of. `keep` is given the
-/// completions of whole problems as they come, with how many problems are done.
+/// completions of whole problems as they come, with how many problems are done. Of several ranks each asks its share, and all know all
+/// completions.
 ///
 /// # Errors
 /// [`EvalError`]; [`EvalError::TooLong`] before anything is sampled.
@@ -174,53 +198,70 @@ pub fn evaluate(
         programs,
         mut rewards,
     } = judges;
-    let graded = rewards.is_none() || has_gold(problems);
-    let record = |at: usize, kind| Grading {
-        suite,
-        policy,
-        grader: graded.then_some(grader),
-        at,
-        problem: &problems[at],
-        kind,
+    let graded = (rewards.is_none() || has_gold(problems)).then_some(grader);
+    let record = |at, kind| Grading {
         continues,
+        ..Grading::new(suite, policy, graded, problems, at, kind)
     };
     let mut records = kept;
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
-    let missing = too_long.iter().skip(done);
-    let missing: Vec<Record> = missing
-        .map(|&at| record(at, RecordKind::TooLong).none())
-        .collect();
+    let none = |&at: &usize| record(at, RecordKind::TooLong).none();
+    let missing: Vec<Record> = too_long.iter().skip(done).map(none).collect();
     if !missing.is_empty() {
         keep(too_long.len(), &missing)?;
         records.extend(missing);
     }
-    let mut first = done.saturating_sub(too_long.len());
-    let per_chunk = plan.problems_at_once();
-    while first < asked.len() {
-        let chunk = &asked[first..asked.len().min(first + per_chunk)];
-        let before = records.len();
-        let answered = answer_chunk(&engine, problems, chunk, first, plan);
+    let first = done.saturating_sub(too_long.len());
+    let own = plan.share_of(asked.get(first..).unwrap_or_default());
+    let answer = |chunk: &[&Asked]| {
+        let answered = answer_chunk(&engine, problems, chunk, plan);
         let [mut answers, integrated] =
             answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
         let labels = earn(policy, &mut rewards, &mut answers)?;
+        let mut found = Vec::new();
         for (p, asked) in chunk.iter().enumerate() {
             let of = |kind| record(asked.at, kind);
-            records.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
+            found.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
         }
         if let Some(judge) = programs {
-            programs::run(judge, problems, &mut records[before..], grader)?;
+            programs::run(judge, problems, &mut found, grader)?;
         }
-        first += chunk.len();
-        keep(too_long.len() + first, &records[before..])?;
-    }
+        Ok(found)
+    };
+    let new = in_chunks(
+        &own,
+        plan.problems_at_once(),
+        too_long.len() + first,
+        answer,
+        keep,
+    );
+    records.extend(plan.of_all(new)?);
     Ok(Evaluated {
         report: SuiteReport::of(suite, &records, |a, b| grader.same(a, b)),
-        measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured()),
+        measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured(&plan.ranks)),
         records,
-        tokens: engine.work().tokens,
+        tokens: plan.ranks.all_gather(engine.work().tokens).into_iter().sum(),
         secs: started.elapsed().as_secs_f64(),
     })
+}
+
+/// The records of problems, so many of them at a time, behind `done`; `keep` is given those of each time.
+fn in_chunks(
+    own: &[&Asked],
+    at_once: usize,
+    mut done: usize,
+    mut answer: impl FnMut(&[&Asked]) -> Result<Vec<Record>, EvalError>,
+    mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
+) -> Result<Vec<Record>, EvalError> {
+    let mut all = Vec::new();
+    for chunk in own.chunks(at_once) {
+        let found = answer(chunk)?;
+        done += chunk.len();
+        keep(done, &found)?;
+        all.extend(found);
+    }
+    Ok(all)
 }
 
 /// The records of a problem's answers, and of those that were integrated, where there are some.
@@ -257,21 +298,19 @@ fn earn<'r>(
     Ok(rewards.labels())
 }
 
-/// Answers to some problems, the first of which is number `first` of those that are asked; and, where they are measured, the
-/// same problems with candidates and an answer integrated from them.
+/// Answers to some problems; and, where they are measured, the same problems with candidates and an answer integrated from them.
 fn answer_chunk(
     engine: &Engine,
     problems: &[Problem],
-    chunk: &[Asked],
-    first: usize,
+    chunk: &[&Asked],
     plan: &EvalPlan,
 ) -> Result<[Vec<Group>; 2], RolloutError> {
     let groups = |contexts: &dyn Fn(&Asked) -> Option<Contexts>| -> Vec<Group> {
-        let asked = chunk.iter().zip(first..);
+        let asked = chunk.iter();
         asked
-            .filter_map(|(asked, number)| {
+            .filter_map(|asked| {
                 let problem = problems[asked.at].clone();
-                Some(Group::new(problem, number, String::new(), contexts(asked)?))
+                Some(Group::new(problem, asked.number, String::new(), contexts(asked)?))
             })
             .collect()
     };
@@ -298,7 +337,26 @@ struct Grading<'a> {
     continues: bool,
 }
 
-impl Grading<'_> {
+impl<'a> Grading<'a> {
+    fn new(
+        suite: &'a str,
+        policy: &'a Policy,
+        grader: Option<&'a Reward>,
+        problems: &'a [Problem],
+        at: usize,
+        kind: RecordKind,
+    ) -> Self {
+        Self {
+            suite,
+            policy,
+            grader,
+            at,
+            problem: &problems[at],
+            kind,
+            continues: false,
+        }
+    }
+
     /// The record of no completion.
     fn none(&self) -> Record {
         Record {
@@ -381,103 +439,33 @@ impl Record {
     }
 }
 
-/// A problem with its contexts.
-struct Asked {
-    /// Its place among all problems.
-    at: usize,
-    answer: Contexts,
-    /// With the contexts of an integrated answer, where it is measured.
-    integrate: Option<Contexts>,
-}
-
-impl Asked {
-    fn check_fits(&self, max_completion_length: usize, positions: usize) -> Result<(), RolloutError> {
-        let mut plans = std::iter::once(&self.answer).chain(&self.integrate);
-        plans.try_for_each(|plan| plan.check_fits(max_completion_length, positions))
-    }
-}
-
-/// The problems whose contexts fit the model's positions, and the places of the others: none, unless some may be left out.
-fn fitting(
-    policy: &Policy,
-    problems: &[Problem],
-    plan: &EvalPlan,
-) -> Result<(Vec<Asked>, Vec<usize>), EvalError> {
-    let positions = policy.model.config().positions();
-    if problems.is_empty() {
-        return Err(EvalError::NoProblems);
-    }
-    let all: Result<Vec<Asked>, EvalError> = problems
-        .iter()
-        .enumerate()
-        .map(|(at, problem)| {
-            let integrate = plan
-                .integrate
-                .map(|n| policy.contexts(problem, n, plan.candidate_tokens));
-            Ok(Asked {
-                at,
-                answer: policy.answer_contexts(problem)?,
-                integrate: integrate.transpose()?,
-            })
-        })
-        .collect();
-    let all = all?;
-    let length = plan.rollout.max_completion_length;
-    let misfits: Vec<(usize, RolloutError)> = all
-        .iter()
-        .filter_map(|asked| Some((asked.at, asked.check_fits(length, positions).err()?)))
-        .collect();
-    if misfits.is_empty() || plan.skip_too_long && misfits.len() < all.len() {
-        let left_out: Vec<usize> = misfits.iter().map(|(at, _)| *at).collect();
-        let mut fits = all;
-        fits.retain(|asked| left_out.binary_search(&asked.at).is_err());
-        return Ok((fits, left_out));
-    }
-    let count = misfits.len();
-    let (first, error) = misfits.into_iter().next().expect("there is one");
-    let RolloutError::TooLong { what, needed, limit } = error else {
-        return Err(error.into());
-    };
-    Err(EvalError::TooLong {
-        id: problems[first].id.clone(),
-        others: match count {
-            1 => String::new(),
-            _ => format!(" and {} more of the {}", count - 1, problems.len()),
-        },
-        what,
-        needed,
-        limit,
-        help: too_long_help(&all, length, positions, count == all.len()),
-    })
-}
-
-/// What to set so that the problems fit: the longest completion for which all do.
-fn too_long_help(all: &[Asked], max_completion_length: usize, positions: usize, none_fits: bool) -> String {
-    let fits = |length: usize| {
-        all.iter()
-            .all(|asked| asked.check_fits(length, positions).is_ok())
-    };
-    // A shorter completion fits wherever a longer one does.
-    let (mut good, mut bad) = (0, max_completion_length);
-    while good + 1 < bad {
-        let middle = good.midpoint(bad);
-        if fits(middle) { good = middle } else { bad = middle }
-    }
-    let shorter = match good {
-        0 => "lower eval.max_completion_length (some prompts leave no room for any answer)".to_owned(),
-        _ => format!("`--set eval.max_completion_length={good}` is the most with which all fit"),
-    };
-    if none_fits {
-        return format!("{shorter}; as it is, no problem fits");
-    }
-    format!("{shorter}; `--set eval.skip_too_long=true` leaves such problems out and counts them as wrong")
-}
-
 impl EvalPlan {
     /// As many as the rows hold.
     fn problems_at_once(&self) -> usize {
         let per_problem = self.rollout.num_generations.max(self.integrate.unwrap_or(1));
         (self.rollout.max_rows / per_problem).max(1)
+    }
+
+    /// This rank's share of some problems: the longest first, each to the rank that has least.
+    fn share_of<'a>(&self, asked: &'a [Asked]) -> Vec<&'a Asked> {
+        let costs: Vec<u64> = asked
+            .iter()
+            .map(|asked| asked.answer.answer().len() as u64)
+            .collect();
+        let owners = deal(&costs, &mut vec![0; self.ranks.size()]);
+        let own = asked
+            .iter()
+            .zip(owners)
+            .filter(|(_, owner)| *owner == self.ranks.rank());
+        own.map(|(asked, _)| asked).collect()
+    }
+
+    /// What all ranks found, in the problems' order; those of one problem are of one rank, and stay in theirs.
+    fn of_all(&self, own: Result<Vec<Record>, EvalError>) -> Result<Vec<Record>, EvalError> {
+        let own = self.ranks.agree(own)?;
+        let mut all = self.ranks.all_gather(own).concat();
+        all.sort_by_key(|record| record.problem);
+        Ok(all)
     }
 
     fn answers(&self, stage: Stage, num_generations: usize) -> AnswerPlan {

@@ -40,9 +40,13 @@ section! {
         /// Source: verl (`dtype`; TRL has `bf16`, `fp16`).
         pub dtype: Dtype = Dtype::F32,
         /// Devices that train together, each on its share of the prompts and rows, `["cuda:0", "cuda:1"]`; the first holds the optimiser.
-        /// Those of other machines, which `gcpo serve` lends, are `"remote:host:3000"`; each server must reach the others by these names.
-        /// Without any it is the one of `--device`. Source: this project.
+        /// Without any it is the one of `--device`. Not with several ranks (`mpirun`), each of which has one. Source: this project.
         pub devices: Vec<DeviceSpec> = Vec::<DeviceSpec>::new(),
+        /// Seconds that ranks (`mpirun`, `srun`) wait at a common point for the last of them, until all end with a message that names it. It must be
+        /// longer than the shares of a step, or of an evaluation, may take one longer than another. Source: TRL (transformers).
+        pub ddp_timeout: f64 = 1800.0,
+        /// Mebibytes of gradients that ranks add up at a time, about. It changes memory and speed only. Source: TRL (transformers; PyTorch's 25).
+        pub ddp_bucket_cap_mb: f64 = 25.0,
         /// Peak learning rate. Source: paper, section 5, and TRL.
         pub learning_rate: f64 = 1e-6,
         /// Decoupled weight decay of AdamW. Source: paper, section 5.
@@ -139,6 +143,10 @@ impl Check for Train {
             }
         }
         positive("adam_epsilon", self.adam_epsilon)?;
+        positive("ddp_timeout", self.ddp_timeout)?;
+        within("ddp_timeout", self.ddp_timeout, 0.0, 1e9)?;
+        positive("ddp_bucket_cap_mb", self.ddp_bucket_cap_mb)?;
+        within("ddp_bucket_cap_mb", self.ddp_bucket_cap_mb, 0.0, 1024.0)?;
         within("max_grad_norm", self.max_grad_norm, 0.0, f64::MAX)?;
         within("warmup_ratio", self.warmup_ratio, 0.0, 1.0)
     }

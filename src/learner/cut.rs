@@ -23,6 +23,14 @@ impl Limits {
         }
     }
 
+    /// The same with `rows` rows at most.
+    pub fn with_rows(self, rows: usize) -> Self {
+        Self {
+            rows: self.rows.min(rows).max(1),
+            ..self
+        }
+    }
+
     /// Items in passes, in their order. `families` are items that had better stay together: one that fits into a pass is not cut.
     /// `run` counts the tokens that a pass over some items runs; one item alone may be more than the limit.
     pub fn cut<'a, T>(
@@ -107,7 +115,7 @@ pub(super) fn is_group((a, _): &Member, (b, _): &Member) -> bool {
 }
 
 /// Tokens of passes of the policy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PassTokens {
     /// Those that were run.
     pub run: usize,

@@ -3,47 +3,44 @@
 mod batch;
 mod config;
 mod cut;
+mod layout;
 pub mod optim;
 mod reference;
+mod saved;
 pub mod schedule;
+mod shard;
 mod update;
 mod workers;
 
-use std::fs;
-use std::path::Path;
+use std::ops::Range;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorReadError};
-use gcpo_data::files;
 use gcpo_model::checkpoint::Format;
 use gcpo_model::dropout::Dropout;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::is_fused;
-use gcpo_model::lora::{self, Peft};
+use gcpo_model::lora;
 use rand::Rng as _;
 use thiserror::Error;
 
 use crate::objective::{ObjectiveError, RefSync};
-use crate::policy::{Policy, open};
+use crate::policy::Policy;
 use crate::projection::ProjectionError;
+use crate::ranks::{Failed, Ranks};
 use crate::stream::{Stage, StreamKey};
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
 pub use cut::{Limits, PassTokens};
-use optim::{Optimizer, add_scaled, clip_grads, non_finite};
+use optim::{GradNorms, Optimizer, add_scaled, clip_factor, clip_grads, non_finite};
 use schedule::LrSchedule;
+use shard::Shard;
 pub use update::{Learnt, PolicyGradient, members};
 pub use workers::{Workers, split};
-
-/// Where a checkpoint has what only the trainer reads: programs that serve models take every file of tensors beside the weights for
-/// weights.
-const TRAINER: &str = "trainer";
-/// The optimiser's state there.
-const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// What a loss is multiplied by before its gradients are taken in float16, whose smallest number is 6e-8. Where that
 /// overflows, half of it is tried, and so on; a power of 2, so that nothing is rounded.
@@ -83,6 +80,23 @@ pub enum UpdateError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(#[from] TensorReadError),
+    /// Another rank could not.
+    #[error("rank {rank}: {said}")]
+    Elsewhere {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        said: String,
+    },
+}
+
+impl From<Failed<Self>> for UpdateError {
+    fn from(failed: Failed<Self>) -> Self {
+        match failed {
+            Failed::Here(error) => error,
+            Failed::Elsewhere { rank, said } => Self::Elsewhere { rank, said },
+        }
+    }
 }
 
 /// What an update did.
@@ -101,8 +115,11 @@ pub struct Learner {
     train: Train,
     format: Format,
     seed: u64,
-    /// The weights in f32 that the optimiser updates, where the policy's own are of less.
+    /// The weights in f32 that the optimiser updates, where the policy's own are of less; none where they are shared out over ranks.
     master: Option<Llama>,
+    /// What of the optimiser's state, and of the weights in f32, is this rank's, where there are several.
+    shard: Option<Shard>,
+    ranks: Ranks,
     /// The model on the other devices that train beside the policy's.
     replicas: Vec<Llama>,
     optimizer: Optimizer,
@@ -117,6 +134,7 @@ pub struct Learner {
 struct Snapshot {
     model: Llama,
     master: Option<Llama>,
+    shard: Option<Shard>,
     optimizer: Optimizer,
     reference: Workers<Llama>,
 }
@@ -124,7 +142,7 @@ struct Snapshot {
 impl Learner {
     /// A learner about to do its first update of `updates` in all, on the policy's device and on `others`: each runs its share
     /// of a step's groups and of its micro-batches. The policy's weights are in f32; they are saved in `format`. Random numbers are
-    /// those of a run's `seed`.
+    /// those of a run's `seed`. Where there are several `ranks`, each has its share of the optimiser's state.
     pub fn new(
         train: &Train,
         format: Format,
@@ -132,21 +150,31 @@ impl Learner {
         mut policy: Policy,
         updates: usize,
         others: &[Device],
+        ranks: Ranks,
     ) -> Self {
+        ranks.wait_at_most(Duration::from_secs_f64(train.ddp_timeout));
         policy.model = policy
             .model
             .with_gradient_checkpointing(train.gradient_checkpointing);
         let is_short = train.dtype != Dtype::F32;
         // Adapters, and nothing else is trained of a policy that has some, stay in f32.
-        let master = (is_short && policy.adapter.is_none()).then(|| policy.model.clone());
+        let mut master = (is_short && policy.adapter.is_none()).then(|| policy.model.clone());
         if is_short {
             policy.model = policy.model.cast(train.dtype);
+        }
+        let bucket = (train.ddp_bucket_cap_mb * 1048576.0) as usize;
+        let share = || Shard::new(&ranks, &policy.model, master.as_ref(), bucket);
+        let shard = (!ranks.is_alone()).then(share);
+        if shard.is_some() {
+            master = None;
         }
         let optimizer = Optimizer::new(train);
         let on = |device: &Device| policy.model.clone().fork(&device.clone().autodiff());
         Self {
             replicas: others.iter().map(on).collect(),
             master,
+            shard,
+            ranks,
             optimizer,
             schedule: LrSchedule::new(train, updates),
             reference: Workers::new(Vec::new()),
@@ -208,7 +236,12 @@ impl Learner {
         self.policy.model.device().inner()
     }
 
-    /// Makes update `update` (from 0) from the sum of some micro-batches' gradients. `pass` gives a micro-batch's loss under
+    /// The processes that train together.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Makes update `update` (from 0) from the sum of some micro-batches' gradients, those of other ranks too. `pass` gives a micro-batch's loss under
     /// a model, and what else is to be known of it, which is handed on in the order of the micro-batches. They are shared
     /// out over the devices; in float16 they may be run again with half the loss scale.
     ///
@@ -226,7 +259,8 @@ impl Learner {
         };
         let dropout = self.dropout(update);
         loop {
-            let (grads, found) = self.gradients(micros, scale, dropout, &pass)?;
+            let made = self.gradients(micros, scale, dropout, &pass);
+            let (grads, found) = self.ranks.agree(made)?;
             match self.apply(grads, update) {
                 Err(UpdateError::Gradient { .. }) if scale > 1.0 => scale /= 2.0,
                 done => return done.map(|update| (update, found)),
@@ -267,15 +301,33 @@ impl Learner {
 
     /// Clips the gradients, refuses damaged ones, and steps.
     fn apply(&mut self, grads: GradientsParams, update: usize) -> Result<Update, UpdateError> {
-        let (grads, norms) = clip_grads(&self.policy.model, grads, self.train.max_grad_norm)?;
-        if let Some(parameter) = norms.first_non_finite() {
-            return Err(UpdateError::Gradient {
-                parameter: parameter.to_owned(),
-            });
-        }
         let learning_rate = self.train.learning_rate * self.schedule.multiplier(update);
-        let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
-        self.take(weights);
+        let (model, most) = (&self.policy.model, self.train.max_grad_norm);
+        let damaged = |norms: &GradNorms| match norms.first_non_finite() {
+            Some(parameter) => Err(UpdateError::Gradient {
+                parameter: parameter.to_owned(),
+            }),
+            None => Ok(()),
+        };
+        let norms = match &mut self.shard {
+            None => {
+                let (grads, norms) = clip_grads(model, grads, most)?;
+                damaged(&norms)?;
+                let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
+                self.take(weights);
+                norms
+            }
+            Some(shard) => {
+                let summed = shard.sum(model, grads);
+                let norms = summed.norms.clone();
+                damaged(&norms)?;
+                let factor = clip_factor(&norms, most).unwrap_or(1.0) as f32;
+                let model = model.clone();
+                self.policy.model = shard.update(model, &mut self.optimizer, summed, factor, learning_rate);
+                self.refresh();
+                norms
+            }
+        };
         self.check_finite()?;
         self.follow_policy(update);
         Ok(Update {
@@ -286,6 +338,15 @@ impl Learner {
 
     /// Whether all weights are finite, those that the policy computes with too.
     fn check_finite(&self) -> Result<(), UpdateError> {
+        // Of the model's own weights all ranks have the same.
+        let own = self.shard.as_ref().and_then(Shard::master_non_finite);
+        let found = match own {
+            Some(parameter) => Err(UpdateError::Weights {
+                parameter: parameter.to_owned(),
+            }),
+            None => Ok(()),
+        };
+        self.ranks.agree(found)?;
         for model in self.master.iter().chain([&self.policy.model]) {
             if let Some(parameter) = non_finite(model)? {
                 return Err(UpdateError::Weights { parameter });
@@ -301,10 +362,16 @@ impl Learner {
 
     /// Takes new weights, in f32.
     fn take(&mut self, weights: Llama) {
-        self.policy.model = match &mut self.master {
-            None => weights,
-            Some(master) => {
-                *master = weights.clone();
+        if let Some(master) = &mut self.master {
+            *master = weights.clone();
+        }
+        let is_short = self.train.dtype != Dtype::F32 && self.policy.adapter.is_none();
+        self.policy.model = match is_short {
+            false => weights,
+            true => {
+                if let Some(shard) = &mut self.shard {
+                    shard.set_master(Some(&weights));
+                }
                 weights.cast(self.train.dtype)
             }
         };
@@ -343,6 +410,7 @@ impl Learner {
         Snapshot {
             model: self.policy.model.clone(),
             master: self.master.clone(),
+            shard: self.shard.clone(),
             optimizer: self.optimizer.clone(),
             reference: self.reference.clone(),
         }
@@ -351,79 +419,17 @@ impl Learner {
     fn roll_back(&mut self, snapshot: Snapshot) {
         self.policy.model = snapshot.model;
         self.master = snapshot.master;
+        self.shard = snapshot.shard;
         self.optimizer = snapshot.optimizer;
         self.reference = snapshot.reference;
         self.refresh();
     }
 
-    /// Writes the checkpoint and the optimiser's state.
-    ///
-    /// # Errors
-    /// A file could not be written, or a weight is not finite: such a state is not worth a checkpoint's place.
-    pub fn save(&self, dir: &Path) -> Result<()> {
-        self.check_finite()?;
-        let policy = self.policy.with_model(self.weights().clone());
-        policy.save(dir, self.format)?;
-        let trainer = dir.join(TRAINER);
-        fs::create_dir(&trainer).with_context(|| format!("cannot make {}", trainer.display()))?;
-        if self.format.dtype != Dtype::F32 {
-            // A resume needs the weights as they are.
-            let dtype = Dtype::F32;
-            policy.save_network(&trainer, Format { dtype, ..self.format })?;
+    /// Which numbers of a parameter, of so many, this rank updates.
+    fn parts(&self, name: &str, count: usize) -> Vec<Range<usize>> {
+        match &self.shard {
+            Some(shard) => shard.parts(name),
+            None => std::iter::once(0..count).collect(),
         }
-        self.save_reference(dir)?;
-        let path = trainer.join(OPTIMIZER);
-        fs::write(&path, self.optimizer.to_bytes()?)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Reads what [`Learner::save`] wrote.
-    ///
-    /// # Errors
-    /// A file is missing, damaged, or of another model.
-    pub fn restore(&mut self, dir: &Path) -> Result<()> {
-        let model = match &self.policy.adapter {
-            None => self.saved_weights(dir)?,
-            Some(adapter) => self.saved_adapter(adapter, dir)?,
-        };
-        let path = dir.join(TRAINER).join(OPTIMIZER);
-        let bytes =
-            files::bytes(&path, u64::MAX - 1).with_context(|| format!("cannot read {}", path.display()))?;
-        self.optimizer
-            .load_bytes(&bytes, &model)
-            .with_context(|| path.display().to_string())?;
-        self.take(model);
-        self.restore_reference(dir)
-    }
-
-    /// The policy's network with the weights in a checkpoint.
-    fn saved_weights(&self, dir: &Path) -> Result<Llama> {
-        let trainer = dir.join(TRAINER);
-        let is_exact = trainer.join("config.json").is_file();
-        let weights = if is_exact { trainer.as_path() } else { dir };
-        let model = open::network(weights, Dtype::F32, &self.policy.model.device())?.model;
-        if model.config() != self.policy.model.config() {
-            bail!(
-                "{}: the checkpoint is of another shape than [model] of this run",
-                dir.display()
-            );
-        }
-        Ok(model)
-    }
-
-    /// The policy's network with the adapters in a checkpoint, which must be such as its own.
-    fn saved_adapter(&self, own: &Peft, dir: &Path) -> Result<Llama> {
-        let (saved, adapter) = Peft::load(lora::detach(&self.policy.model), dir)?;
-        let is_same = adapter.lora.r == own.lora.r
-            && adapter.lora.scale() == own.lora.scale()
-            && adapter.lora.use_dora == own.lora.use_dora
-            && lora::places(&saved) == lora::places(&self.policy.model);
-        if !is_same {
-            bail!(
-                "{}: the adapters there are others than [model.lora] of this run",
-                dir.display()
-            );
-        }
-        Ok(lora::follow(self.policy.model.clone(), &saved))
     }
 }

@@ -6,17 +6,19 @@
 //!
 //! A parameter has one name: tie weights by using one field twice, not by two fields.
 
-use std::collections::{BTreeMap, HashMap};
+mod saved;
+
+use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
-use burn::tensor::{DType, Tensor, TensorData, TensorReadError};
+use burn::tensor::{DType, Tensor, TensorReadError};
 use gcpo_model::adamw::AdamWStep;
 use gcpo_model::dtype::widen;
-use gcpo_model::names::{self, ParamPath, Parameter, parameters, with_value};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use gcpo_model::names::{self, ParamPath, with_value};
 
 use super::Train;
+pub use saved::{Moments, Saved, to_bytes};
 
 /// Why a state of the optimiser could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -56,26 +58,16 @@ pub enum OptimError {
 pub struct Optimizer {
     matrices: (AdamW, AdamWStep),
     vectors: (AdamW, AdamWStep),
-    slots: BTreeMap<String, Slot>,
+    /// By the parameter's name, and the number of it that the state begins at: 0, where a parameter is not cut over ranks.
+    slots: BTreeMap<(String, usize), Slot>,
 }
 
 #[derive(Clone)]
 struct Slot {
+    /// The whole parameter's.
     shape: Vec<usize>,
     state: AdamWState<1>,
 }
-
-const STEP: &str = "step";
-const EXP_AVG: &str = "exp_avg";
-const EXP_AVG_SQ: &str = "exp_avg_sq";
-
-/// The dtypes that a state may have, here and in a file.
-const FLOATS: [(DType, Dtype); 4] = [
-    (DType::F64, Dtype::F64),
-    (DType::F32, Dtype::F32),
-    (DType::F16, Dtype::F16),
-    (DType::BF16, Dtype::BF16),
-];
 
 impl Optimizer {
     /// An optimiser that has not made a step, with the βs, ε and weight decay of `[train]`. Only parameters of two axes
@@ -111,98 +103,34 @@ impl Optimizer {
         names::map(module, &mut Step { optimizer, grads, lr })
     }
 
-    /// The state as a safetensors file: `NAME/exp_avg` and `NAME/exp_avg_sq` in the parameter's
-    /// shape, `NAME/step` (u64). The same state gives the same bytes.
-    ///
-    /// # Errors
-    /// [`OptimError`] where the device does not hand out a tensor.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, OptimError> {
-        let mut tensors = Vec::new();
-        for (name, Slot { shape, state }) in &self.slots {
-            let momentum = &state.momentum;
-            let step = (momentum.time as u64).to_le_bytes().to_vec();
-            tensors.push((format!("{name}/{STEP}"), Dtype::U64, vec![], step));
-            for (leaf, moment) in [(EXP_AVG, &momentum.moment_1), (EXP_AVG_SQ, &momentum.moment_2)] {
-                let name = format!("{name}/{leaf}");
-                let data = moment.clone().try_into_data().map_err(TensorReadError::from)?;
-                let known = FLOATS.iter().find(|(here, _)| *here == data.dtype());
-                let (_, dtype) = known.ok_or_else(|| OptimError::Mismatch {
-                    name: name.clone(),
-                    actual: format!("{:?}", data.dtype()),
-                    expected: "a float".into(),
-                })?;
-                let bytes = data.as_bytes().to_vec();
-                tensors.push((name, *dtype, shape.clone(), bytes));
-            }
+    /// One step of a part of a parameter, flat: the numbers from `at.1` on of the one called `at.0`, which has this shape. A part must be the same
+    /// in every step.
+    pub fn step_piece(
+        &mut self,
+        at: (&str, usize),
+        shape: &[usize],
+        value: Tensor<1>,
+        grad: Tensor<1>,
+        lr: f64,
+    ) -> Tensor<1> {
+        let Self {
+            matrices,
+            vectors,
+            slots,
+        } = self;
+        let (adamw, step) = if shape.len() < 2 { vectors } else { matrices };
+        let key = (at.0.to_owned(), at.1);
+        let state = slots.remove(&key).map(|slot| slot.state);
+        let (value, state) = match at_once(step, lr, &value, &grad, state.as_ref()) {
+            Some((value, state)) => (value, Some(state)),
+            None => adamw.step(lr, value, grad, state),
+        };
+        if let Some(state) = state {
+            let shape = shape.to_vec();
+            slots.insert(key, Slot { shape, state });
         }
-        let mut views = Vec::with_capacity(tensors.len());
-        for (name, dtype, shape, bytes) in &tensors {
-            views.push((name, TensorView::new(*dtype, shape.clone(), bytes)?));
-        }
-        Ok(safetensors::serialize(views, None)?)
+        value
     }
-
-    /// Takes the state from [`Optimizer::to_bytes`], for the parameters of `module`, on their
-    /// devices. What was held before is dropped.
-    ///
-    /// # Errors
-    /// [`OptimError`] where the bytes are damaged or belong to another model; the state held
-    /// before is then kept.
-    pub fn load_bytes<M: Module>(&mut self, bytes: &[u8], module: &M) -> Result<(), OptimError> {
-        let file = SafeTensors::deserialize(bytes)?;
-        let known = parameters(module).into_iter().map(|p| (p.name.clone(), p));
-        let known: HashMap<String, Parameter> = known.collect();
-        let mut slots = BTreeMap::new();
-        for tensor in file.names() {
-            let parameter = tensor
-                .rsplit_once('/')
-                .filter(|(_, leaf)| [STEP, EXP_AVG, EXP_AVG_SQ].contains(leaf))
-                .and_then(|(name, _)| known.get(name))
-                .ok_or_else(|| OptimError::Unexpected { name: tensor.into() })?;
-            if !slots.contains_key(&parameter.name) {
-                slots.insert(parameter.name.clone(), load_slot(&file, parameter)?);
-            }
-        }
-        self.slots = slots;
-        Ok(())
-    }
-}
-
-fn load_slot(file: &SafeTensors, parameter: &Parameter) -> Result<Slot, OptimError> {
-    let Parameter { shape, device, .. } = parameter;
-    let tensor = |leaf: &str| {
-        let name = format!("{}/{leaf}", parameter.name);
-        match file.tensor(&name) {
-            Ok(view) => Ok((name, view)),
-            Err(_) => Err(OptimError::Missing { name }),
-        }
-    };
-    let mismatch = |name, view: &TensorView, expected| OptimError::Mismatch {
-        name,
-        actual: format!("{:?} {:?}", view.dtype(), view.shape()),
-        expected,
-    };
-    let moment = |leaf: &str| {
-        let (name, view) = tensor(leaf)?;
-        match FLOATS.iter().find(|(_, dtype)| *dtype == view.dtype()) {
-            Some((dtype, _)) if view.shape() == shape => {
-                let numel: usize = shape.iter().product();
-                let data = TensorData::from_bytes_vec(view.data().to_vec(), [numel], *dtype);
-                Ok(Tensor::<1>::from_data(data, (device, *dtype)))
-            }
-            _ => Err(mismatch(name, &view, format!("a float {shape:?}"))),
-        }
-    };
-    let (name, view) = tensor(STEP)?;
-    let step = match <[u8; 8]>::try_from(view.data()) {
-        Ok(bytes) if view.dtype() == Dtype::U64 => u64::from_le_bytes(bytes),
-        _ => return Err(mismatch(name, &view, "U64 []".into())),
-    };
-    let momentum = AdaptiveMomentumState::new(step as usize, moment(EXP_AVG)?, moment(EXP_AVG_SQ)?);
-    Ok(Slot {
-        shape: shape.clone(),
-        state: AdamWState::new(momentum),
-    })
 }
 
 struct Step<'a> {
@@ -216,27 +144,15 @@ impl names::Map for Step<'_> {
         let Some(grad) = self.grads.remove::<D>(param.id) else {
             return param;
         };
-        let Optimizer {
-            matrices,
-            vectors,
-            slots,
-        } = &mut *self.optimizer;
-        let (adamw, step) = if D < 2 { vectors } else { matrices };
+        let (optimizer, lr) = (&mut *self.optimizer, self.lr);
         with_value(param, |value| {
-            let name = at.name();
-            let shape = value.shape();
+            let (name, shape) = (at.name(), value.shape());
             let flat = [shape.num_elements()];
-            let state = slots.remove(&name).map(|slot| slot.state);
             let (value, grad) = (value.reshape(flat), grad.reshape(flat));
-            let (value, state) = match at_once(step, self.lr, &value, &grad, state.as_ref()) {
-                Some((value, state)) => (value, Some(state)),
-                None => adamw.step(self.lr, value, grad, state),
-            };
-            if let Some(state) = state {
-                let shape = shape.to_vec();
-                slots.insert(name, Slot { shape, state });
-            }
-            value.reshape(shape)
+            let dims = shape.to_vec();
+            optimizer
+                .step_piece((&name, 0), &dims, value, grad, lr)
+                .reshape(shape)
         })
     }
 }
@@ -360,16 +276,21 @@ pub fn clip_grads<M: Module>(
     max_norm: f64,
 ) -> Result<(GradientsParams, GradNorms), TensorReadError> {
     let norms = grad_norms(module, &grads)?;
-    let factor = max_norm / (norms.global + 1e-6);
-    let grads = match max_norm > 0.0 && factor < 1.0 {
-        true => {
+    let grads = match clip_factor(&norms, max_norm) {
+        Some(factor) => {
             let mut clipped = GradientsParams::new();
             add_scaled(module, &mut clipped, grads, factor);
             clipped
         }
-        false => grads,
+        None => grads,
     };
     Ok((grads, norms))
+}
+
+/// What gradients of such norms are multiplied by so that their global norm is at most `max_norm`; none where they stay as they are.
+pub fn clip_factor(norms: &GradNorms, max_norm: f64) -> Option<f64> {
+    let factor = max_norm / (norms.global + 1e-6);
+    (max_norm > 0.0 && factor < 1.0).then_some(factor)
 }
 
 /// Adds `scale · grads` to `sum`, in f32 at least, for every parameter of `module`.

@@ -1,6 +1,7 @@
 //! What is asked of models beside a pass: the reference model's log-probabilities, and how it follows the policy; the trainer's
 //! own of what the engine sampled; which tokens have the highest entropy.
 
+use std::borrow::Borrow;
 use std::fs;
 use std::path::Path;
 
@@ -15,9 +16,10 @@ use gcpo_model::names::{self, ParamPath, with_value};
 
 use super::batch::{Member, asked};
 use super::cut::{Limits, is_group};
-use super::update::members;
-use super::{Learner, TRAINER, UpdateError};
-use crate::group::{Candidate, Group};
+use super::saved::TRAINER;
+use super::update::{members, members_of};
+use super::{Learner, UpdateError};
+use crate::group::{Candidate, Group, with_those_of};
 use crate::objective::highest_entropies;
 use crate::policy::open;
 
@@ -29,18 +31,21 @@ impl Learner {
     ///
     /// # Errors
     /// The device failed.
-    pub fn score_reference(&self, groups: &mut [Group], temperature: f64) -> Result<(), UpdateError> {
+    pub fn score_reference(&self, groups: &mut Vec<Group>, temperature: f64) -> Result<(), UpdateError> {
         if self.reference.is_empty() {
             return Ok(());
         }
         let limits = Limits::of(&self.train);
-        self.reference.map(groups, |reference, groups| {
-            let scores = scores(reference, groups, limits, temperature, |found| found.logp_bt)?;
-            fill(groups, scores, |candidate, scores| {
-                candidate.logp_ref = Some(scores)
-            });
-            Ok::<_, UpdateError>(())
-        })?;
+        let scored = with_those_of(self.ranks.rank(), groups, |groups| {
+            self.reference.map(groups, |reference, groups| {
+                let scores = scores(reference, groups, limits, temperature, |found| found.logp_bt)?;
+                fill(groups, scores, |candidate, scores| {
+                    candidate.logp_ref = Some(scores)
+                });
+                Ok::<_, UpdateError>(())
+            })
+        });
+        self.ranks.agree(scored)?;
         Ok(())
     }
 
@@ -49,15 +54,18 @@ impl Learner {
     ///
     /// # Errors
     /// The device failed.
-    pub fn score_trainer(&self, groups: &mut [Group], temperature: f64) -> Result<(), UpdateError> {
+    pub fn score_trainer(&self, groups: &mut Vec<Group>, temperature: f64) -> Result<(), UpdateError> {
         let limits = Limits::of(&self.train);
-        self.workers().map(groups, |model, groups| {
-            let scores = scores(&model.valid(), groups, limits, temperature, |found| found.logp_bt)?;
-            fill(groups, scores, |candidate, scores| {
-                candidate.logp_trainer = Some(scores)
-            });
-            Ok::<_, UpdateError>(())
-        })?;
+        let scored = with_those_of(self.ranks.rank(), groups, |groups| {
+            self.workers().map(groups, |model, groups| {
+                let scores = scores(&model.valid(), groups, limits, temperature, |found| found.logp_bt)?;
+                fill(groups, scores, |candidate, scores| {
+                    candidate.logp_trainer = Some(scores)
+                });
+                Ok::<_, UpdateError>(())
+            })
+        });
+        self.ranks.agree(scored)?;
         Ok(())
     }
 
@@ -73,13 +81,26 @@ impl Learner {
         temperature: f64,
     ) -> Result<(), UpdateError> {
         let limits = Limits::of(&self.train);
-        let found = self.workers().map(groups, |model, groups| {
-            let scores = scores(&model.valid(), groups, limits, temperature, |found| {
+        let own: Vec<&Group> = groups
+            .iter()
+            .filter(|group| group.rank == self.ranks.rank())
+            .collect();
+        let found = self.workers().share(&own, |model, groups| {
+            scores(&model.valid(), groups, limits, temperature, |found| {
                 found.entropy_bt
-            })?;
-            Ok::<_, UpdateError>(scores)
-        })?;
-        let entropies = found.concat();
+            })
+        });
+        let found = self.ranks.agree(found.map_err(UpdateError::from))?;
+        // Each rank's, in the order of its groups.
+        let mut of_ranks: Vec<_> = self
+            .ranks
+            .all_gather(found.concat())
+            .into_iter()
+            .map(Vec::into_iter)
+            .collect();
+        let entropies: Vec<Vec<f32>> = members(groups)
+            .filter_map(|(group, _)| of_ranks[group.rank].next())
+            .collect();
         let all = members(groups).zip(&entropies);
         let counted = all.flat_map(|((_, candidate), of)| &of[..candidate.tokens_in_loss()]);
         let least = highest_entropies(counted.copied().collect(), share);
@@ -135,14 +156,14 @@ impl Learner {
 }
 
 /// A number for each token of each candidate of some groups, in their order, as many candidates at a time as may be.
-fn scores(
+fn scores<G: Borrow<Group>>(
     model: &Llama,
-    groups: &[Group],
+    groups: &[G],
     limits: Limits,
     temperature: f64,
     of: impl Fn(TokenLogp) -> Tensor<2>,
 ) -> Result<Vec<Vec<f32>>, TensorReadError> {
-    let members: Vec<Member> = members(groups).collect();
+    let members: Vec<Member> = members_of(groups.iter().map(Borrow::borrow)).collect();
     let run = |rows: &[Member]| tokens_run(model, &asked(rows));
     let mut scores = Vec::with_capacity(members.len());
     for rows in limits.cut(&members, is_group, run) {

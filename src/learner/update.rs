@@ -40,7 +40,7 @@ pub struct Learnt {
 }
 
 /// What is to be known of the policy's distributions, over the tokens of some passes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub struct PolicySums {
     entropy: f64,
     tokens: f64,
@@ -80,7 +80,7 @@ impl Learner {
     pub fn update(
         &mut self,
         step: usize,
-        groups: &mut [Group],
+        groups: &mut Vec<Group>,
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         self.as_one(|learner| learner.passes(step, groups, what))
@@ -89,7 +89,7 @@ impl Learner {
     fn passes(
         &mut self,
         step: usize,
-        groups: &mut [Group],
+        groups: &mut Vec<Group>,
         what: &PolicyGradient,
     ) -> Result<Learnt, UpdateError> {
         let (iterations, mini_batches) = (self.train.num_iterations, self.train.mini_batches);
@@ -106,58 +106,88 @@ impl Learner {
                 if share < 1.0 {
                     self.select_tokens(part, share, what.temperature)?;
                 }
-                let members: Vec<Member> = members(part).collect();
-                let lengths = members.iter().map(|(_, candidate)| candidate.tokens_in_loss());
-                let totals = BatchTotals {
-                    selected: members
-                        .iter()
-                        .map(|(_, candidate)| candidate.tokens_selected())
-                        .sum(),
-                    ..BatchTotals::of(lengths, what.max_completion_length)
-                };
                 let update = (step - 1) * iterations * mini_batches + updates;
-                let (model, whole) = (&self.policy.model, what.objective.couples_groups());
-                let rows = in_order(model, &members, whole);
-                let run = |rows: &[Member]| PassTokens::of(model, rows).run;
-                let limits = Limits::of(&self.train);
-                let micros = match whole {
-                    true => limits.cut_between(&rows, is_group, run),
-                    false => limits.cut(&rows, is_group, run),
-                };
-                for micro in &micros {
-                    learnt.tokens += PassTokens::of(model, micro);
-                }
-                let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
-                let (update, found) = match done {
-                    Err(UpdateError::Gradient { .. }) => {
-                        return Err(self.find_non_finite(update, &members, &totals, what)?);
-                    }
-                    done => done?,
-                };
-                learnt.update = update;
-                for (sums, policy) in found {
-                    learnt.sums += sums;
-                    learnt.policy.add(&policy, updates == 0);
-                }
+                let (done, sums, policy, tokens) = self.learn_of(update, part, what)?;
+                learnt.update = done;
+                learnt.sums += sums;
+                learnt.policy.add(&policy, updates == 0);
+                learnt.tokens += tokens;
                 updates += 1;
             }
+        }
+        let told = (learnt.sums, learnt.policy, learnt.tokens);
+        learnt = Learnt {
+            update: learnt.update,
+            ..Learnt::default()
+        };
+        for (sums, policy, tokens) in self.ranks.all_gather(told) {
+            learnt.sums += sums;
+            learnt.policy.add(&policy, true);
+            learnt.tokens += tokens;
         }
         learnt.loss = learnt.sums.loss / updates as f64;
         Ok(learnt)
     }
 
-    /// The problem whose candidate makes the gradient of all of them NaN or infinite.
+    /// Update `update`, from the groups of one mini-batch: what it did, and sums over this rank's share of them.
+    fn learn_of(
+        &mut self,
+        update: usize,
+        part: &[Group],
+        what: &PolicyGradient,
+    ) -> Result<(Update, LossMetrics, PolicySums, PassTokens), UpdateError> {
+        let lengths = members(part).map(|(_, candidate)| candidate.tokens_in_loss());
+        let totals = BatchTotals {
+            selected: members(part)
+                .map(|(_, candidate)| candidate.tokens_selected())
+                .sum(),
+            ..BatchTotals::of(lengths, what.max_completion_length)
+        };
+        // The totals are of all; what is run is this rank's share.
+        let own = part.iter().filter(|group| group.rank == self.ranks.rank());
+        let members: Vec<Member> = members_of(own).collect();
+        let (model, whole) = (&self.policy.model, what.objective.couples_groups());
+        let rows = in_order(model, &members, whole);
+        let run = |rows: &[Member]| PassTokens::of(model, rows).run;
+        let limits = Limits::of(&self.train);
+        let micros = match whole {
+            true => limits.cut_between(&rows, is_group, run),
+            false => limits.cut(&rows, is_group, run),
+        };
+        let mut tokens = PassTokens::default();
+        for micro in &micros {
+            tokens += PassTokens::of(model, micro);
+        }
+        let done = self.step(update, &micros, |model, micro| what.run(model, micro, &totals));
+        let (update, found) = match done {
+            Err(UpdateError::Gradient { .. }) => {
+                let bad = self.find_non_finite(update, &members, &totals, what);
+                self.ranks.agree(bad)?;
+                // Each is finite; only their sum is not.
+                let first = part.first().map(|group| group.problem.id.clone());
+                return Err(UpdateError::Problem {
+                    what: "sum of gradients from the mini-batch",
+                    id: first.unwrap_or_default(),
+                });
+            }
+            done => done?,
+        };
+        let (mut sums, mut policy) = (LossMetrics::default(), PolicySums::default());
+        for (of_micro, policy_of) in found {
+            sums += of_micro;
+            policy.add(&policy_of, true);
+        }
+        Ok((update, sums, policy, tokens))
+    }
+
+    /// Says which problem's candidate makes the gradient of all of them NaN or infinite, if one of this rank's does.
     fn find_non_finite(
         &self,
         update: usize,
         members: &[Member],
         totals: &BatchTotals,
         what: &PolicyGradient,
-    ) -> Result<UpdateError, UpdateError> {
-        let found = |what, (group, _): &Member| UpdateError::Problem {
-            what,
-            id: group.problem.id.clone(),
-        };
+    ) -> Result<(), UpdateError> {
         let model = &self.policy.model.clone().with_dropout(self.dropout(update));
         let alone: Vec<&[Member]> = match what.objective.couples_groups() {
             true => members.chunk_by(is_group).collect(),
@@ -167,11 +197,13 @@ impl Learner {
             let (loss, _) = what.run(model, alone, totals)?;
             let grads = GradientsParams::from_grads(loss.backward(), model);
             if !grad_norms(model, &grads)?.global.is_finite() {
-                return Ok(found("gradient", &alone[0]));
+                return Err(UpdateError::Problem {
+                    what: "gradient",
+                    id: alone[0].0.problem.id.clone(),
+                });
             }
         }
-        // Each is finite; only their sum is not.
-        Ok(found("sum of gradients from the mini-batch", &members[0]))
+        Ok(())
     }
 }
 
@@ -221,7 +253,10 @@ impl PolicyGradient {
 
 /// All candidates, each with its group.
 pub fn members(groups: &[Group]) -> impl Iterator<Item = Member<'_>> {
-    groups
-        .iter()
-        .flat_map(|group| group.candidates.iter().map(move |candidate| (group, candidate)))
+    members_of(groups.iter())
+}
+
+/// The same of some groups.
+pub(super) fn members_of<'a>(groups: impl Iterator<Item = &'a Group>) -> impl Iterator<Item = Member<'a>> {
+    groups.flat_map(|group| group.candidates.iter().map(move |candidate| (group, candidate)))
 }

@@ -59,6 +59,24 @@ impl<M: Sync> Workers<M> {
         on_each(shares, |(model, share)| work(model, share))
     }
 
+    /// As [`Workers::map`], of items that stay as they are.
+    ///
+    /// # Errors
+    /// The error of the first share that has one, when all have ended.
+    pub fn share<I: Sync, T: Send, E: Send>(
+        &self,
+        items: &[I],
+        work: impl Fn(&M, &[I]) -> Result<T, E> + Sync,
+    ) -> Result<Vec<T>, E> {
+        let ranges = split(items.len(), self.0.len());
+        let shares = self
+            .0
+            .iter()
+            .zip(ranges)
+            .map(|(model, range)| (model, &items[range]));
+        on_each(shares.collect(), |(model, share)| work(model, share))
+    }
+
     /// Deals the items out like cards, the first to the first worker: similar neighbours, as those of sorted lengths, go to
     /// different workers. What each worker makes of its items, which come with their places.
     ///

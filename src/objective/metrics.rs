@@ -86,7 +86,7 @@ impl Add for MetricSums {
 }
 
 /// Sums and counts over kept tokens (over sequences, where an objective has one ratio for each).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LossMetrics {
     /// The loss. Adds over micro-batches, since each is divided by the whole batch's totals.
     pub loss: f64,

@@ -159,8 +159,13 @@ impl Facts<'_> {
         let phase = |name, more: Vec<Part>| Phase::of(name, [held.clone(), more].concat());
         let sampling = vec![self.copy(), self.keys_and_values(), self.logits()];
         // What was before stays until all is known to be finite.
-        let new = self.dtype_bytes() + if self.has_master() { 4 } else { 0 };
-        let update = vec![self.trained("new weights", new), self.trained("new optimiser", 8)];
+        let update = vec![
+            self.trained("new weights", self.dtype_bytes()),
+            self.own("new weights in float32", if self.has_master() { 4 } else { 0 }),
+            self.own("new optimiser", 8),
+            self.own("summed gradients", if self.run.ranks > 1 { 4 } else { 0 }),
+        ];
+        // The first rank gathers that of all.
         let state = self.trained("optimiser as bytes", 8);
         let file = Part::whole("optimiser as a file", u128::from(state.bytes));
         let mut phases = vec![
@@ -202,6 +207,17 @@ impl Facts<'_> {
         }
     }
 
+    /// The same, shared out over ranks.
+    fn own(&self, name: &'static str, each: u128) -> Part {
+        let whole = self.trained(name, each);
+        let ranks = self.run.ranks as u64;
+        Part {
+            bytes: whole.bytes.div_ceil(ranks),
+            large: whole.large / ranks,
+            ..whole
+        }
+    }
+
     /// What is held all the time.
     fn held(&self) -> Vec<Part> {
         let (adapters, short) = (self.adapters(), self.dtype_bytes());
@@ -210,10 +226,11 @@ impl Facts<'_> {
         let has_reference = needs_reference && adapters.is_none();
         vec![
             Part::of("process", u128::from(self.run.process_bytes), 0),
-            self.like_weights("weights", short + if self.has_master() { 4 } else { 0 }),
+            self.like_weights("weights", short),
+            self.own("weights in float32", if self.has_master() { 4 } else { 0 }),
             Part::of("adapters", adapters.unwrap_or(0), 0),
             self.like_weights("reference model", if has_reference { short } else { 0 }),
-            self.trained("optimiser", 8),
+            self.own("optimiser", 8),
         ]
     }
 

@@ -42,6 +42,8 @@ pub struct Run<'a> {
     pub device_bytes: Option<u64>,
     /// Bytes that the process holds without the network.
     pub process_bytes: u64,
+    /// Ranks that train together; the plan is of one of them.
+    pub ranks: usize,
 }
 
 /// What a run will take.
@@ -187,7 +189,7 @@ impl<'a> Facts<'a> {
             prompts: config
                 .train
                 .prompts_per_step
-                .div_ceil(config.train.devices.len().max(1)),
+                .div_ceil(config.train.devices.len().max(1) * run.ranks),
             on_processor,
             is_fused: on_processor && is_f32 && !has_dora && run.network.is_plain_llama(),
             integrates,

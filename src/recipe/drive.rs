@@ -1,21 +1,19 @@
 //! What every training run has in common: steps, metrics, evaluations, checkpoints, signals and resuming.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::Recipe;
+use super::desk::Desk;
 use super::resume::Start;
 use crate::config::Config;
 use crate::console::{detail, say};
 use crate::eval::report::SuiteReport;
 use crate::eval::stats::Estimate;
-use crate::report::{Evaluation, Health, Progress, Sample, StepReport, Stopwatch, completions};
-use crate::run::log::JsonLog;
-use crate::run::metrics::{self, Line};
-use crate::run::{EventLog, LOGS, ReportTo, SavedStep, Stop, TENSORBOARD, Trackers, TrainerState};
+use crate::ranks::{Failed, Ranks};
+use crate::report::{Evaluation, Sample, StepReport, Stopwatch, completions};
+use crate::run::{SavedStep, Stop, Trackers, TrainerState};
 
 /// How a run went.
 #[derive(Debug, Clone, Default)]
@@ -34,19 +32,14 @@ pub struct Outcome {
     pub secs: f64,
 }
 
-/// A run on its way.
+/// A run on its way, on one of its ranks.
 struct Drive<'a> {
     recipe: &'a mut dyn Recipe,
     config: &'a Config,
     start: &'a Start,
-    metrics: JsonLog,
-    samples: JsonLog,
-    /// For TensorBoard, where it is asked for.
-    events: Option<EventLog>,
-    /// wandb and trackio, where they are asked for.
-    trackers: Trackers,
-    progress: Progress,
-    health: Health,
+    ranks: Ranks,
+    /// What is written; by the first rank alone.
+    desk: Option<Desk>,
     outcome: Outcome,
     saves: Saves,
 }
@@ -60,7 +53,8 @@ struct Saves {
     at: Instant,
 }
 
-/// Runs a recipe to its last step, or to a signal, from where it starts. Its numbers go to `trackers`, too, which are loaded.
+/// Runs a recipe to its last step, or to a signal, from where it starts. Ranks do so side by side: what one of them cannot do stops all of
+/// them at the same place. Its numbers go to `trackers`, too, which the first rank has loaded.
 ///
 /// # Errors
 /// Whatever stops the recipe: the state of the last whole step is saved first.
@@ -73,47 +67,44 @@ pub fn drive(
 ) -> Result<Outcome> {
     let mut clock = Stopwatch::start();
     let first = start.from.as_ref().map_or(0, |saved| saved.step);
+    let ranks = recipe.parts().0.ranks().clone();
     if let Some(saved) = &start.from {
-        recipe.parts().0.restore(&saved.path)?;
+        together(&ranks, recipe.parts().0.restore(&saved.path))?;
     }
-    let mut drive = Drive::new(recipe, config, start, trackers, first)?;
+    let mut drive = Drive::new(recipe, config, start, trackers, ranks)?;
     let ended = drive.go(first, stop);
-    drive.progress.finish();
     let code = match (&ended, drive.outcome.interrupted) {
         (Err(_), _) => 1,
         (Ok(()), true) => stop.exit_code(),
         (Ok(()), false) => 0,
     };
-    drive.trackers.finish(code);
+    if let Some(desk) = &mut drive.desk {
+        desk.finish(code);
+    }
     ended?;
     drive.outcome.secs = clock.lap();
     Ok(drive.outcome)
 }
 
-/// The health of a run after the steps that it has written.
-fn health(config: &Config, written: &[Line]) -> Health {
-    let projects = config.objective_row().constant_upsilon().is_none();
-    let mut health = Health::new(config.run.health_steps, projects);
-    for line in written {
-        // What was wrong before was said.
-        health.after(line);
-    }
-    health
+/// [`Ranks::agree`] of whatever stops a run.
+///
+/// # Errors
+/// This rank's, or another's.
+fn together<T>(ranks: &Ranks, own: Result<T>) -> Result<T> {
+    let shown = own.map_err(Shown);
+    ranks.agree(shown).map_err(|failed| match failed {
+        Failed::Here(Shown(error)) => error,
+        Failed::Elsewhere { rank, said } => anyhow!("rank {rank}: {said}"),
+    })
 }
 
-/// The run's event files with what its metrics hold already, where they are asked for.
-fn events(config: &Config, start: &Start, written: &[Line]) -> Result<Option<EventLog>> {
-    let dir = start.run.path().join(TENSORBOARD);
-    if config.run.report_to.contains(&ReportTo::TensorBoard) {
-        return Ok(Some(EventLog::open(&dir, written)?));
+/// An error with its causes.
+struct Shown(anyhow::Error);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
     }
-    if dir.exists() {
-        say!(
-            "note: run.report_to no longer names \"tensorboard\": what is in {} stays as it was",
-            dir.display()
-        );
-    }
-    Ok(None)
 }
 
 impl<'a> Drive<'a> {
@@ -121,46 +112,26 @@ impl<'a> Drive<'a> {
         recipe: &'a mut dyn Recipe,
         config: &'a Config,
         start: &'a Start,
-        mut trackers: Trackers,
-        first: usize,
+        trackers: Trackers,
+        ranks: Ranks,
     ) -> Result<Self> {
-        let run = &start.run;
+        let first = start.from.as_ref().map_or(0, |saved| saved.step);
         let own = start.from.clone().filter(|_| !start.forks);
-        let state = own.as_ref().map(SavedStep::state).transpose()?;
-        // A resumed run writes the lines after its checkpoint anew.
-        let log = |name: &str| match &state {
-            Some(state) => run.cut_log(name, state.logs.get(name).map_or(0, |extent| extent.lines)),
-            None => run.create_log(name),
-        };
-        let [metrics, samples] = LOGS;
-        let (metrics, samples) = (log(metrics)?, log(samples)?);
-        let written = metrics::read(metrics.path())
-            .with_context(|| metrics.path().display().to_string())?
-            .lines;
-        if let Err(error) = trackers.open(&config.run, run.path(), &config.to_json(), &written) {
-            if start.from.is_none() {
-                // Only what this process made is there, and the next try is to find the place free.
-                drop((metrics, samples));
-                let _ = fs::remove_dir_all(run.path());
-            }
-            return Err(error.into());
-        }
+        let desk = ranks
+            .is_first()
+            .then(|| Desk::new(config, start, own.as_ref(), trackers));
         Ok(Self {
             recipe,
             config,
             start,
-            health: health(config, &written),
-            events: events(config, start, &written)?,
-            trackers,
-            metrics,
-            samples,
-            progress: Progress::new(config.train.max_steps, first),
+            desk: together(&ranks, desk.transpose())?,
+            ranks,
             outcome: Outcome {
                 step: first,
                 ..Outcome::default()
             },
             saves: Saves {
-                timed: run.timed(),
+                timed: start.run.timed(),
                 last: own,
                 at: Instant::now(),
             },
@@ -173,10 +144,13 @@ impl<'a> Drive<'a> {
             // From here on it goes on without the run that it came from.
             self.save(first)?;
         }
-        if self.metrics.is_empty() && self.config.eval.every > 0 {
+        let is_new = self.desk.as_ref().map(Desk::is_new);
+        if self.ranks.broadcast(is_new) && self.config.eval.every > 0 {
             self.evaluate_first(first)?;
         }
-        self.progress.begin();
+        if let Some(desk) = &mut self.desk {
+            desk.progress.begin();
+        }
         for step in first + 1..=self.config.train.max_steps {
             self.step(step, stop)?;
             if self.outcome.interrupted {
@@ -195,8 +169,8 @@ impl<'a> Drive<'a> {
             eval,
             ..StepReport::default()
         };
-        self.write(&report, &[])
-            .map_err(|error| self.stopped(error, true))?;
+        let written = self.write(&report, &[]);
+        together(&self.ranks, written).map_err(|error| self.stopped(error, true))?;
         self.outcome.reports.push(report);
         Ok(())
     }
@@ -213,7 +187,8 @@ impl<'a> Drive<'a> {
         };
         // The policy has learnt: from here on a failure stops the run after this step.
         self.outcome.step = step;
-        self.outcome.interrupted = stop.is_asked() && step < last;
+        self.outcome.interrupted = self.is_to_stop(stop) && step < last;
+        report.traffic = self.ranks.take_traffic();
         let every = self.config.eval.every;
         let mut failed = None;
         if every > 0 && (step.is_multiple_of(every) || step == last) {
@@ -227,13 +202,15 @@ impl<'a> Drive<'a> {
         }
         // What the step was is written in any case.
         let written = self.write(&report, &samples);
-        if let Some(error) = failed.or(written.err()) {
+        if let Err(error) = together(&self.ranks, failed.map_or(written, Err)) {
             return Err(self.stopped(error, true));
         }
-        self.progress.step(step, &report);
-        let run = &self.config.run;
-        if run.log_completions && step.is_multiple_of(run.logging_steps) && !samples.is_empty() {
-            say!("{}", completions(&samples, run.num_completions_to_print));
+        if let Some(desk) = &mut self.desk {
+            desk.progress.step(step, &report);
+            let run = &self.config.run;
+            if run.log_completions && step.is_multiple_of(run.logging_steps) && !samples.is_empty() {
+                say!("{}", completions(&samples, run.num_completions_to_print));
+            }
         }
         self.outcome.reports.push(report);
         let every = self.config.checkpoint.every;
@@ -242,30 +219,37 @@ impl<'a> Drive<'a> {
         } else if self.is_time() {
             self.save(step)?;
             self.saves.timed = self.saves.last.clone();
-            Ok(self.start.run.note_timed(step)?)
+            let noted = match self.desk {
+                Some(_) => self.start.run.note_timed(step),
+                None => Ok(()),
+            };
+            together(&self.ranks, noted.map_err(Into::into))
         } else {
             Ok(())
         }
     }
 
-    /// Whether `checkpoint.minutes` have passed since the last checkpoint.
+    /// Whether a signal asked any rank to stop.
+    fn is_to_stop(&self, stop: &Stop) -> bool {
+        let asked = self.ranks.any(stop.is_asked());
+        if asked && !stop.is_asked() {
+            stop.ask();
+        }
+        asked
+    }
+
+    /// Whether `checkpoint.minutes` have passed since the last checkpoint, by the first rank's clock.
     fn is_time(&self) -> bool {
         let secs = 60.0 * self.config.checkpoint.minutes;
-        secs > 0.0 && self.saves.at.elapsed().as_secs_f64() >= secs
+        secs > 0.0 && {
+            let passed = self.saves.at.elapsed().as_secs_f64() >= secs;
+            self.ranks.broadcast(Some(passed))
+        }
     }
 
     fn write(&mut self, report: &StepReport, samples: &[Sample]) -> Result<()> {
-        for sample in samples {
-            self.samples.append(sample)?;
-        }
-        let line = report.metrics().into_line();
-        self.metrics.append(&line)?;
-        for what in self.health.after(&line) {
-            say!("warning: step {}: {what}", report.step);
-        }
-        self.trackers.append(&line);
-        match &mut self.events {
-            Some(events) => Ok(events.append(&line)?),
+        match &mut self.desk {
+            Some(desk) => desk.write(report, samples),
             None => Ok(()),
         }
     }
@@ -275,53 +259,67 @@ impl<'a> Drive<'a> {
         let run = &self.start.run;
         let name = run.checkpoint(step).display().to_string();
         let rewards = reward.map(|reward| (reward, step));
-        let evaluated = held_out.evaluate(&learner.policy, &name, &run.evaluation(), rewards);
-        let Some(eval) = evaluated.with_context(|| format!("the evaluation after step {step}"))? else {
-            return Ok(None);
+        let evaluated = held_out.evaluate(&learner.policy, &name, &run.evaluation(), &self.ranks, rewards);
+        let evaluated = together(&self.ranks, evaluated.map_err(Into::into));
+        let evaluated = evaluated.with_context(|| format!("the evaluation after step {step}"))?;
+        let (Some(eval), Some(desk)) = (&evaluated, &self.desk) else {
+            return Ok(evaluated);
         };
         let report = &eval.report;
         let of = |name: &str, of: Estimate| format!("{name} {:.3} ± {:.3}", of.mean, of.stderr);
         let pass_at_1 = report.pass_at_1.map(|found| of("pass@1", found));
         let reward = report.reward.map(|found| of("reward", found));
         let found: Vec<String> = pass_at_1.into_iter().chain(reward).collect();
-        self.progress.note(&format!(
+        desk.progress.note(&format!(
             "step {step}: {} on {} held-out problems ({:.1} s)",
             found.join(", "),
             report.problems,
             eval.secs
         ));
-        Ok(Some(eval))
+        Ok(evaluated)
     }
 
     /// Saves the state after `step` steps, and removes the checkpoints that are no longer to be kept.
     fn save(&mut self, step: usize) -> Result<()> {
         self.write_checkpoint(step)?;
-        let run = &self.start.run;
-        if let Some(old) = self.saves.timed.take().filter(|old| old.step != step) {
-            run.remove(&old)?;
-        }
+        let old = self.saves.timed.take().filter(|old| old.step != step);
+        let removed = match self.desk {
+            Some(_) => {
+                let run = &self.start.run;
+                let removed = old.map_or(Ok(()), |old| run.remove(&old));
+                removed.and_then(|()| run.keep_last(self.config.checkpoint.keep_last))
+            }
+            None => Ok(()),
+        };
         self.saves.at = Instant::now();
-        Ok(run.keep_last(self.config.checkpoint.keep_last)?)
+        together(&self.ranks, removed.map_err(Into::into))
     }
 
+    /// All ranks give what they have of the state, and the first writes it.
     fn write_checkpoint(&mut self, step: usize) -> Result<()> {
-        let mut logs = BTreeMap::new();
-        for (name, log) in LOGS.iter().zip([&self.metrics, &self.samples]) {
-            logs.insert((*name).to_owned(), log.sync()?);
-        }
-        let state = TrainerState {
-            step,
-            inputs: self.start.inputs.clone(),
-            logs,
-        };
         let (learner, ..) = self.recipe.parts();
-        let saved = self
-            .start
-            .run
-            .save(&state, |dir| learner.save(dir))
+        let whole = learner
+            .whole()
             .with_context(|| format!("the checkpoint of step {step}"))?;
-        detail(&format!("saved {}", saved.path.display()));
-        self.saves.last = Some(saved);
+        let written = match (&mut self.desk, whole) {
+            (Some(desk), Some(whole)) => desk.logs().and_then(|logs| {
+                let state = TrainerState {
+                    step,
+                    inputs: self.start.inputs.clone(),
+                    logs,
+                };
+                let run = &self.start.run;
+                let saved = run.save(&state, |dir| learner.save(dir, &whole))?;
+                detail(&format!("saved {}", saved.path.display()));
+                Ok(())
+            }),
+            _ => Ok(()),
+        };
+        together(&self.ranks, written).with_context(|| format!("the checkpoint of step {step}"))?;
+        self.saves.last = Some(SavedStep {
+            step,
+            path: self.start.run.checkpoint(step),
+        });
         Ok(())
     }
 

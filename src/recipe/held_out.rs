@@ -12,6 +12,7 @@ use crate::console::note;
 use crate::eval::record::{Header, SuiteHeader, write_whole};
 use crate::eval::{EvalError, EvalPlan, Judges, evaluate, has_programs};
 use crate::policy::Policy;
+use crate::ranks::Ranks;
 use crate::report::Evaluation;
 use crate::reward::{Ahead, Reward, RewardError};
 use crate::run::digest::Digests;
@@ -97,7 +98,8 @@ impl HeldOut {
     }
 
     /// How often a policy, which is called `name`, is right; `None` without any problems. Its completions become the file at `keep`,
-    /// in the form of `gcpo eval --out`. `rewards`: the run's own, and the step.
+    /// in the form of `gcpo eval --out`; the first of several ranks, which share the problems out, writes it. `rewards`: the run's own, and the
+    /// step.
     ///
     /// # Errors
     /// Generation or grading failed, or the file cannot be written.
@@ -106,11 +108,16 @@ impl HeldOut {
         policy: &Policy,
         name: &str,
         keep: &Path,
+        ranks: &Ranks,
         rewards: Option<(&mut Reward, usize)>,
     ) -> Result<Option<Evaluation>, EvalError> {
         if self.problems.is_empty() {
             return Ok(None);
         }
+        let plan = EvalPlan {
+            ranks: ranks.clone(),
+            ..self.plan.clone()
+        };
         let found = evaluate(
             policy,
             &Inference::new(&policy.model),
@@ -121,7 +128,7 @@ impl HeldOut {
                 programs: self.programs.as_ref(),
                 rewards: rewards.filter(|_| self.asks_rewards),
             },
-            &self.plan,
+            &plan,
             Vec::new(),
             |_, _| Ok(()),
         )?;
@@ -134,7 +141,9 @@ impl HeldOut {
         };
         // The model's files are not there yet.
         let header = Header::new(name, Digests::new(), self.config.clone(), vec![suite]);
-        write_whole(keep, &header, &found.records)?;
+        if ranks.is_first() {
+            write_whole(keep, &header, &found.records)?;
+        }
         Ok(Some(Evaluation {
             report: found.report,
             measured: found.measured,
@@ -151,5 +160,6 @@ pub fn eval_plan(config: &Config) -> EvalPlan {
         candidate_tokens: config.projection.candidate_tokens,
         skip_too_long: config.eval.skip_too_long,
         seed: config.seed,
+        ranks: Ranks::alone(),
     }
 }

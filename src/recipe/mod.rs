@@ -1,7 +1,9 @@
 //! How a policy is trained: by reinforcement learning ([`rl`]), on demonstrations ([`sft`]), or on what a tree search finds ([`rest`]), step after
 //! step ([`drive`]).
 
+mod desk;
 mod drive;
+mod exchange;
 mod held_out;
 pub mod rest;
 mod resume;
@@ -88,6 +90,16 @@ pub enum StepError {
     /// The policy could not be updated.
     #[error(transparent)]
     Update(#[from] UpdateError),
+    /// Another rank failed.
+    #[error("rank {rank}: {said}")]
+    Elsewhere {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        said: String,
+        /// Whether the policy as it was before the step is at fault.
+        of_the_policy: bool,
+    },
 }
 
 impl StepError {
@@ -110,7 +122,12 @@ impl StepError {
     fn is_of_the_policy(&self) -> bool {
         matches!(
             self,
-            Self::Logits { .. } | Self::Rollout(RolloutError::NonFinite { .. })
+            Self::Logits { .. }
+                | Self::Rollout(RolloutError::NonFinite { .. })
+                | Self::Elsewhere {
+                    of_the_policy: true,
+                    ..
+                }
         )
     }
 }

@@ -10,6 +10,7 @@ use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 use gcpo_model::llama::Llama;
 
+use super::exchange::agree;
 use super::sft::{Row, in_passes, loss};
 use super::{HeldOut, Recipe, StepError, check_effect};
 use crate::config::Config;
@@ -17,10 +18,12 @@ use crate::demonstrate::Demonstration;
 use crate::group::Group;
 use crate::learner::{Learner, UpdateError, split};
 use crate::policy::Policy;
+use crate::ranks::Ranks;
+use crate::ranks::share::deal;
 use crate::report::{Done, RestReport, RolloutReport, Sample, StepReport, Stopwatch, Taught};
 use crate::reward::{Reward, gradable};
 use crate::rollout::{Completion, Work};
-use crate::search::{Search, SearchPlan, SearchReport, expand};
+use crate::search::{Found, Search, SearchPlan, SearchReport, expand};
 use crate::source::Problems;
 
 /// Tree search, and supervised training on what it finds.
@@ -33,11 +36,18 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// A run about to do round 1, on the policy's device and on `others`. Everything that can be known to fail does so here.
+    /// A run about to do round 1, on the policy's device and on `others`, by this rank and others. Everything that can be known to fail
+    /// does so here.
     ///
     /// # Errors
     /// As of reinforcement learning ([`super::Rl::new`]).
-    pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
+    pub fn new(
+        config: Config,
+        policy: Policy,
+        problems: Vec<Problem>,
+        others: &[Device],
+        ranks: Ranks,
+    ) -> Result<Self> {
         let mut reward = config.rewards(&policy.model.device())?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let held_out = HeldOut::of(&config, &problems)?;
@@ -52,6 +62,7 @@ impl Rest {
             policy,
             updates,
             others,
+            ranks,
         );
         check_effect(&config, &learner)?;
         for problem in &problems {
@@ -66,8 +77,47 @@ impl Rest {
         })
     }
 
-    /// problems ─► search ⇄ grade: the searches of a round, and what it took.
-    fn search(&mut self, step: usize) -> Result<(Vec<Search>, RolloutReport), StepError> {
+    /// problems ─► search ⇄ grade: the searches of a round, and what they and the round came to. Each rank has its share of the searches.
+    fn search(&mut self, step: usize) -> Result<(Vec<Search>, Vec<Found>, RolloutReport), StepError> {
+        let problems = self.problems.of_step(step, self.config.train.prompts_per_step);
+        let search = |(number, problem)| Search::new(&self.learner.policy, problem, number);
+        let mut searches: Vec<Search> = problems.map(search).collect::<Result<_, _>>()?;
+        let ranks = self.learner.ranks().clone();
+        let costs: Vec<u64> = searches
+            .iter()
+            .map(|search| search.context().len() as u64)
+            .collect();
+        let owners = deal(&costs, &mut vec![0; ranks.size()]);
+        let own = |rank: usize| {
+            (0..owners.len())
+                .filter(|&at| owners[at] == rank)
+                .collect::<Vec<_>>()
+        };
+        let mut all: Vec<Option<Search>> = searches.drain(..).map(Some).collect();
+        let mut mine: Vec<Search> = own(ranks.rank())
+            .into_iter()
+            .filter_map(|at| all[at].take())
+            .collect();
+        let grown = self.grow(step, &mut mine);
+        let mut report = agree(&ranks, grown)?;
+        report.work = Work::of_engines(ranks.all_gather(report.work));
+        let told = ranks.all_gather(mine.iter().map(Search::found).collect::<Vec<Found>>());
+        own(ranks.rank())
+            .into_iter()
+            .zip(mine)
+            .for_each(|(at, search)| all[at] = Some(search));
+        let mut found = vec![Found::default(); all.len()];
+        for (rank, of_rank) in told.into_iter().enumerate() {
+            own(rank)
+                .into_iter()
+                .zip(of_rank)
+                .for_each(|(at, of)| found[at] = of);
+        }
+        Ok((all.into_iter().flatten().collect(), found, report))
+    }
+
+    /// Goes on with some searches until they are over.
+    fn grow(&mut self, step: usize, searches: &mut [Search]) -> Result<RolloutReport, StepError> {
         let (config, policy) = (&self.config, &self.learner.policy);
         let plan = SearchPlan {
             rest: &config.rest,
@@ -77,13 +127,10 @@ impl Rest {
         };
         let mut clock = Stopwatch::start();
         let mut report = RolloutReport::default();
-        let problems = self.problems.of_step(step, config.train.prompts_per_step);
-        let search = |(number, problem)| Search::new(policy, problem, number);
-        let mut searches: Vec<Search> = problems.map(search).collect::<Result<_, _>>()?;
         let models = self.learner.generators();
         while searches.iter().any(|search| search.goes_on(plan.rest)) {
             self.reward.check()?;
-            let expanded = models.map(&mut searches, |model: &Inference, searches| {
+            let expanded = models.map(searches, |model: &Inference, searches| {
                 expand(policy, model, searches, &plan)
             });
             let works = expanded.map_err(|error| {
@@ -99,7 +146,7 @@ impl Rest {
             }
             report.reward_secs += clock.lap();
         }
-        Ok((searches, report))
+        Ok(report)
     }
 
     /// Supervised training on the solutions of a round: passes and updates as of reinforcement learning, none where nothing was found.
@@ -118,12 +165,13 @@ impl Rest {
                     let mut rows = rows[range].to_vec();
                     rows.sort_by_key(|(_, row)| row.context.len() + row.target.len());
                     let tokens = rows.iter().map(|(_, row)| row.target.len()).sum();
-                    let micros = in_passes(&train, &learner.policy.model, &rows);
+                    let micros = in_passes(&train, learner, &rows);
                     let run = |model: &Llama, rows: &&[Row]| loss(model, rows, tokens);
                     let update = ((step - 1) * passes + pass) * parts + part;
                     let (update, losses) = learner.step(update, &micros, run)?;
                     taught.update = update;
-                    taught.loss += losses.iter().sum::<f64>() / (passes * count) as f64;
+                    let [loss] = learner.ranks().sum([losses.iter().sum()]);
+                    taught.loss += loss / (passes * count) as f64;
                     taught.tokens += tokens;
                 }
             }
@@ -134,29 +182,31 @@ impl Rest {
 }
 
 /// The solutions of a round's searches.
-fn solutions(searches: &[Search]) -> Vec<Row> {
-    let rows = |search: &Search| -> Vec<Row> {
+fn solutions(searches: &[Search], found: &[Found]) -> Vec<Row> {
+    let rows = |(search, found): (&Search, &Found)| -> Vec<Row> {
         let row = |solution: &Completion| Demonstration {
             context: search.context().to_vec(),
             target: solution.tokens.clone(),
         };
         let id = &search.problem().id;
-        search
-            .solutions()
+        found
+            .solutions
             .iter()
             .map(|solution| (id.clone(), row(solution)))
             .collect()
     };
-    searches.iter().flat_map(rows).collect()
+    searches.iter().zip(found).flat_map(rows).collect()
 }
 
 impl Recipe for Rest {
     fn step(&mut self, step: usize) -> Result<(StepReport, Vec<Sample>), StepError> {
         let mut whole = Stopwatch::start();
-        let (searches, found) = self.search(step)?;
-        let (search, rows) = (SearchReport::of(&searches), solutions(&searches));
-        let groups: Vec<Group> = searches.into_iter().map(Search::into_group).collect();
-        let measured = self.reward.take_measured();
+        let (searches, came, found) = self.search(step)?;
+        let (search, rows) = (SearchReport::of(&came), solutions(&searches, &came));
+        let both = searches.into_iter().zip(came);
+        let groups: Vec<Group> = both.map(|(search, came)| search.into_group(came.tried)).collect();
+        let measured = self.reward.take_measured(self.learner.ranks());
+        self.reward.say_none(&groups, step);
         let labels = self.reward.labels();
         let samples = Sample::all(step, &groups, &labels, &self.learner.policy);
         let rollout = RolloutReport {

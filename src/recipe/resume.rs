@@ -5,11 +5,13 @@ use crate::learner::LrSchedulerType;
 use crate::run::{Inputs, LOGS, RunDir, RunDirError, SavedStep, log::JsonLog};
 
 /// Keys that change how long a run lasts, or memory and speed, and nothing else; and files, which are known by their content.
-const FREE: [&str; 9] = [
+const FREE: [&str; 11] = [
     "train.num_train_epochs",
     "train.max_steps",
     "train.per_device_train_batch_size",
     "train.gradient_checkpointing",
+    "train.ddp_timeout",
+    "train.ddp_bucket_cap_mb",
     "rollout.max_rows",
     "rollout.memory_budget",
     "model.path",

@@ -10,6 +10,7 @@ use burn::tensor::Device;
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
+use super::exchange::{agree, on_own, tell_projected, tell_reference};
 use super::rounds::Rounds;
 use super::{HeldOut, Recipe, StepError, check_effect};
 use crate::config::Config;
@@ -17,6 +18,7 @@ use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
 use crate::policy::{EngineWork, Policy};
 use crate::projection::{ProjectionPlan, project};
+use crate::ranks::Ranks;
 use crate::report::{Done, RolloutReport, Sample, StepReport, Stopwatch};
 use crate::reward::{Reward, gradable};
 use crate::rollout::Work;
@@ -35,12 +37,19 @@ pub struct Rl {
 }
 
 impl Rl {
-    /// A run about to do step 1, on the policy's device and on `others`. Everything that can be known to fail does so here.
+    /// A run about to do step 1, on the policy's device and on `others`, by this rank and others. Everything that can be known to fail
+    /// does so here.
     ///
     /// # Errors
     /// A problem's contexts cannot fit the model, its gold answer or the held-out problems cannot be read, or a reward's
     /// program cannot be started.
-    pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
+    pub fn new(
+        config: Config,
+        policy: Policy,
+        problems: Vec<Problem>,
+        others: &[Device],
+        ranks: Ranks,
+    ) -> Result<Self> {
         let mut reward = config.rewards(&policy.model.device())?;
         let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
         let held_out = HeldOut::of(&config, &problems)?;
@@ -56,6 +65,7 @@ impl Rl {
             policy,
             updates,
             others,
+            ranks,
         );
         check_effect(&config, &learner)?;
         if gradient.objective.needs_reference_model() {
@@ -91,6 +101,7 @@ impl Rl {
     /// The policy's logits are damaged, or there is no reward.
     pub fn roll_out(&mut self, step: usize) -> Result<(Vec<Group>, RolloutReport), StepError> {
         let (config, policy, shares) = (&self.config, &self.learner.policy, self.shares_prefixes);
+        let ranks = self.learner.ranks();
         let plan = ProjectionPlan {
             projection: &config.projection,
             features: &config.features,
@@ -98,11 +109,12 @@ impl Rl {
             seed: config.seed,
             step: step as u64,
         };
-        self.reward.check()?;
+        agree(ranks, self.reward.check().map_err(StepError::from))?;
         let models = self.learner.generators();
         let rounds = Rounds {
             config,
             policy,
+            ranks,
             models: &models,
             plan,
             quoted: self.quoted(),
@@ -115,17 +127,21 @@ impl Rl {
         let with = |model: &Inference, work: &mut EngineWork| {
             policy.with_engine(model, &config.rollout, shares, work)
         };
-        let projected = models.map(&mut groups, |model, groups| {
-            with(model, &mut |engine| project(engine, groups, &plan))
-        });
-        let projected = projected.map_err(|error| StepError::in_rollout(error, &groups))?;
+        let projected = on_own(ranks, &mut groups, |groups| {
+            let projected = models.map(groups, |model, groups| {
+                with(model, &mut |engine| project(engine, groups, &plan))
+            });
+            projected.map_err(|error| StepError::in_rollout(error, groups))
+        })?;
+        tell_projected(ranks, &mut groups);
+        let projected = ranks.all_gather(Work::of_engines(projected));
         let report = RolloutReport {
             work: answered.work.then(Work::of_engines(projected)),
             sample_secs: answered.sample_secs,
             reward_secs: answered.reward_secs,
             discarded: answered.discarded,
             project_secs: clock.lap(),
-            measured: self.reward.take_measured(),
+            measured: self.reward.take_measured(ranks),
             ..RolloutReport::of(&groups, &self.reward.labels(), plan.objective)
         };
         Ok((groups, report))
@@ -146,6 +162,9 @@ impl Recipe for Rl {
         let mut clock = Stopwatch::start();
         self.learner
             .score_reference(&mut groups, self.gradient.temperature)?;
+        if self.gradient.objective.kl_in_reward() != 0.0 {
+            tell_reference(self.learner.ranks(), &mut groups);
+        }
         let (objective, device) = (&self.gradient.objective, self.learner.device());
         weigh(&mut groups, objective, &self.reward.weights(), &device)?;
         let samples = Sample::all(step, &groups, &self.reward.labels(), &self.learner.policy);

@@ -5,11 +5,13 @@ use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
 
 use super::StepError;
+use super::exchange::{on_own, share_out, tell_graded};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::Workers;
 use crate::policy::{EngineWork, Policy};
 use crate::projection::ProjectionPlan;
+use crate::ranks::Ranks;
 use crate::report::{Discarded, Stopwatch};
 use crate::reward::Reward;
 use crate::rollout::{RolloutError, Work};
@@ -20,6 +22,7 @@ use crate::source::Problems;
 pub(super) struct Rounds<'a> {
     pub config: &'a Config,
     pub policy: &'a Policy,
+    pub ranks: &'a Ranks,
     pub models: &'a Workers<Inference>,
     pub plan: ProjectionPlan<'a>,
     /// What the contexts of later stages quote, where there are some.
@@ -101,29 +104,44 @@ impl Rounds<'_> {
         let mut clock = Stopwatch::start();
         let group = |(number, problem)| self.policy.group(problem, number, self.quoted);
         let mut groups: Vec<Group> = problems.map(group).collect::<Result<_, _>>()?;
-        let how = self.plan.answers(self.config.rollout.num_generations);
-        let sampled = self.models.map(&mut groups, |model, groups| {
-            self.with(model, &mut |engine| sample(engine, groups, &how))
-        });
-        let sampled = sampled.map_err(|error| StepError::in_rollout(error, &groups))?;
-        answered.work = answered.work.then(Work::of_engines(sampled));
-        answered.sample_secs += clock.lap();
-        reward.grade(&mut groups, step, |y| self.policy.decode(y))?;
+        let rollout = &self.config.rollout;
+        let how = self.plan.answers(rollout.num_generations);
+        let sampled = rollout.num_generations * rollout.max_completion_length;
+        share_out(self.ranks, &mut groups, sampled, self.config.train.mini_batches);
+        let work = on_own(self.ranks, &mut groups, |groups| {
+            let sampled = self.models.map(groups, |model, groups| {
+                self.with(model, &mut |engine| sample(engine, groups, &how))
+            });
+            let sampled = sampled.map_err(|error| StepError::in_rollout(error, groups))?;
+            answered.sample_secs += clock.lap();
+            reward.grade(groups, step, |y| self.policy.decode(y))?;
+            Ok(Work::of_engines(sampled))
+        })?;
+        tell_graded(self.ranks, &mut groups);
+        reward.say_none(&groups, step);
+        answered.work = answered.work.then(self.of_all(work));
         answered.reward_secs += clock.lap();
         Ok(groups)
     }
 
+    /// What the engines of all ranks did.
+    fn of_all(&self, work: Work) -> Work {
+        Work::of_engines(self.ranks.all_gather(work))
+    }
+
     /// Runs the prefixes of groups that were sampled in several rounds, for the stages that go on from them.
-    fn root(&self, groups: &mut [Group]) -> Result<(), StepError> {
+    fn root(&self, groups: &mut Vec<Group>) -> Result<(), StepError> {
         let how = self.plan.answers(self.config.rollout.num_generations);
-        let run = self.models.map(groups, |model, groups| {
-            self.with(model, &mut |engine| {
-                root(engine, groups, &how);
-                Ok(())
-            })
-        });
-        run.map_err(|error| StepError::in_rollout(error, groups))?;
-        Ok(())
+        on_own(self.ranks, groups, |groups| {
+            let run = self.models.map(groups, |model, groups| {
+                self.with(model, &mut |engine| {
+                    root(engine, groups, &how);
+                    Ok(())
+                })
+            });
+            run.map_err(|error| StepError::in_rollout(error, groups))?;
+            Ok(())
+        })
     }
 
     fn with(&self, model: &Inference, work: &mut EngineWork) -> Result<Work, RolloutError> {

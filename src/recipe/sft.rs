@@ -11,6 +11,8 @@ use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
 use crate::learner::{Learner, Limits, Train, UpdateError};
 use crate::policy::Policy;
+use crate::ranks::Ranks;
+use crate::ranks::share::deal;
 use crate::report::{Done, Sample, SftReport, StepReport, Stopwatch};
 use crate::reward::Reward;
 use crate::source::Problems;
@@ -30,11 +32,17 @@ pub struct Sft {
 }
 
 impl Sft {
-    /// A run about to do step 1, on the policy's device and on `others`.
+    /// A run about to do step 1, on the policy's device and on `others`, by this rank and others.
     ///
     /// # Errors
     /// A problem has no worked solution, or wrong ones are asked for and cannot be made; the held-out problems cannot be read.
-    pub fn new(config: Config, policy: Policy, problems: Vec<Problem>, others: &[Device]) -> Result<Self> {
+    pub fn new(
+        config: Config,
+        policy: Policy,
+        problems: Vec<Problem>,
+        others: &[Device],
+        ranks: Ranks,
+    ) -> Result<Self> {
         Self::check(&config, &problems)?;
         let updates = config.train.max_steps;
         let device = policy.model.device();
@@ -45,6 +53,7 @@ impl Sft {
             policy,
             updates,
             others,
+            ranks,
         );
         let held_out = HeldOut::of(&config, &problems)?;
         let mut reward = held_out
@@ -111,10 +120,24 @@ fn pairs(rows: &[Row]) -> Vec<(&[u32], &[u32])> {
         .collect()
 }
 
-/// Demonstrations, in their order, in as many forward and backward passes as `[train]` allows.
-pub(super) fn in_passes<'a>(train: &Train, model: &Llama, rows: &'a [Row]) -> Vec<&'a [Row]> {
+/// Demonstrations, in their order, in as many forward and backward passes as `[train]` allows; of several ranks, this one's share of them.
+pub(super) fn in_passes<'a>(train: &Train, learner: &Learner, rows: &'a [Row]) -> Vec<&'a [Row]> {
+    let (model, ranks) = (&learner.policy.model, learner.ranks());
+    // No rank is to be without work for as long as there is some.
+    let limits = Limits::of(train).with_rows(rows.len().div_ceil(ranks.size()));
     // Demonstrations of one problem may begin alike, but they come from different ones.
-    Limits::of(train).cut(rows, |_, _| false, |rows| tokens_run(model, &pairs(rows)))
+    let passes = limits.cut(rows, |_, _| false, |rows| tokens_run(model, &pairs(rows)));
+    let tokens = |rows: &&[Row]| -> u64 {
+        let lengths = rows.iter().map(|(_, row)| row.context.len() + row.target.len());
+        lengths.sum::<usize>() as u64
+    };
+    let costs: Vec<u64> = passes.iter().map(tokens).collect();
+    let owners = deal(&costs, &mut vec![0; ranks.size()]);
+    let own = passes
+        .into_iter()
+        .zip(owners)
+        .filter(|(_, owner)| *owner == ranks.rank());
+    own.map(|(pass, _)| pass).collect()
 }
 
 /// The part of a micro-batch in the mean loss over all `tokens` target tokens of a step, as in transformers.
@@ -149,12 +172,12 @@ impl Recipe for Sft {
         let mut clock = Stopwatch::start();
         let rows = self.demonstrations(step)?;
         let tokens = rows.iter().map(|(_, row)| row.target.len()).sum();
-        let micros = in_passes(&self.config.train, &self.learner.policy.model, &rows);
+        let micros = in_passes(&self.config.train, &self.learner, &rows);
         let pass = |model: &Llama, rows: &&[Row]| loss(model, rows, tokens);
         let (update, losses) = self.learner.step(step - 1, &micros, pass)?;
         let report = SftReport {
             update,
-            loss: losses.iter().sum(),
+            loss: self.learner.ranks().sum([losses.iter().sum()])[0],
             tokens,
             step_secs: clock.lap(),
         };

@@ -8,6 +8,7 @@ use crate::group::Group;
 use crate::learner::{Learnt, Update};
 use crate::objective::Objective;
 use crate::projection::Summary;
+use crate::ranks::Traffic;
 use crate::rollout::{Finish, Work};
 use crate::run::Metrics;
 use crate::search::SearchReport;
@@ -21,6 +22,8 @@ pub struct StepReport {
     pub done: Option<Done>,
     /// The evaluation after it, where there was one.
     pub eval: Option<Evaluation>,
+    /// What talking to other ranks took in it, where there are some.
+    pub traffic: Option<Traffic>,
 }
 
 /// What a step does.
@@ -310,6 +313,7 @@ impl StepReport {
             step,
             done: Some(done),
             eval: None,
+            traffic: None,
         }
     }
 
@@ -321,6 +325,10 @@ impl StepReport {
             Some(Done::Sft(report)) => report.put(&mut line),
             Some(Done::Rest(report)) => report.put(&mut line),
             None => {}
+        }
+        if let Some(traffic) = &self.traffic {
+            line.put("ranks/sent_bytes", traffic.bytes as f64);
+            line.put("time/ranks_secs", traffic.secs);
         }
         if let Some(eval) = &self.eval {
             eval.put(&mut line);

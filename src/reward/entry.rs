@@ -98,11 +98,11 @@ impl Entry {
         }
     }
 
-    /// The mean of each number that was measured since this was last asked, as `LABEL/NAME`.
-    pub fn take_measured(&mut self) -> Vec<(String, f64)> {
+    /// Sum and number of what was measured since this was last asked, by `LABEL/NAME`.
+    pub fn take_measured(&mut self) -> Vec<(String, (f64, usize))> {
         let measured = std::mem::take(&mut self.measured).into_iter();
         measured
-            .map(|(name, (sum, count))| (format!("{}/{name}", self.config.label), sum / count as f64))
+            .map(|(name, of)| (format!("{}/{name}", self.config.label), of))
             .collect()
     }
 

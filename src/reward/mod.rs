@@ -21,6 +21,7 @@ use crate::code::CodeConfig;
 use crate::console::note;
 use crate::group::{Candidate, Group, Score};
 use crate::policy::{Scorer, ScorerError};
+use crate::ranks::Ranks;
 use crate::rollout::{Completion, Finish};
 pub use command::ProgramError;
 pub use config::{
@@ -161,9 +162,19 @@ impl Reward {
         Ok(functions.try_for_each(|function| function.expect(problems, ahead))?)
     }
 
-    /// What the rewards measured beside their values since this was last asked: the mean of each number, as `LABEL/NAME`.
-    pub fn take_measured(&mut self) -> Vec<(String, f64)> {
-        self.parts.iter_mut().flat_map(Entry::take_measured).collect()
+    /// What the rewards measured beside their values since this was last asked, those of all ranks: the mean of each number, as
+    /// `LABEL/NAME`.
+    pub fn take_measured(&mut self, ranks: &Ranks) -> Vec<(String, f64)> {
+        let own: Vec<_> = self.parts.iter_mut().flat_map(Entry::take_measured).collect();
+        let mut all: Vec<(String, (f64, usize))> = Vec::new();
+        for (name, (sum, count)) in ranks.all_gather(own).into_iter().flatten() {
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, of)) => *of = (of.0 + sum, of.1 + count),
+                None => all.push((name, (sum, count))),
+            }
+        }
+        let mean = |(name, (sum, count)): (String, (f64, usize))| (name, sum / count as f64);
+        all.into_iter().map(mean).collect()
     }
 
     /// Whether a completion that ended so is wrong for that, whatever stands in it.
@@ -273,7 +284,7 @@ impl Reward {
     }
 
     /// Says once that completions earn nothing.
-    fn say_none(&mut self, groups: &[Group], step: usize) {
+    pub fn say_none(&mut self, groups: &[Group], step: usize) {
         let earns_nothing = |group: &&Group| group.rewards().any(|reward| reward.is_none());
         let Some(first) = groups.iter().find(earns_nothing).filter(|_| !self.said_none) else {
             return;

@@ -50,7 +50,7 @@ pub struct Request {
 }
 
 /// What an engine has done since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Work {
     /// Completions sampled.
     pub generations: usize,
@@ -63,8 +63,10 @@ pub struct Work {
     /// Most bytes of keys and values held at a time while sampling, what is shared counted once.
     pub kv_bytes: usize,
     /// Seconds spent on scores.
+    #[serde(with = "crate::ranks::bytes::seconds")]
     pub score_secs: f64,
     /// Seconds spent on texts to represent.
+    #[serde(with = "crate::ranks::bytes::seconds")]
     pub represent_secs: f64,
 }
 

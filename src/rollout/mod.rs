@@ -33,7 +33,7 @@ pub enum Finish {
 }
 
 /// One sampled answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Completion {
     /// Sampled tokens, the ending EOS included, nothing after it. Never empty.
     pub tokens: Vec<u32>,

@@ -34,7 +34,8 @@ pub const LOGS: [&str; 2] = ["metrics.jsonl", "samples.jsonl"];
 #[derive(Clone, Debug)]
 pub struct RunDir {
     path: PathBuf,
-    _lock: Arc<File>,
+    /// None where another process has it and writes for this one.
+    _lock: Option<Arc<File>>,
 }
 
 impl RunDir {
@@ -110,6 +111,14 @@ impl RunDir {
         Self::lock(path)
     }
 
+    /// The directory of a run that another process of the same program writes to. Nothing is to be written by it.
+    pub fn of_another(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            _lock: None,
+        }
+    }
+
     /// Whether a directory is a run's.
     ///
     /// # Errors
@@ -137,7 +146,7 @@ impl RunDir {
         }
         Ok(Self {
             path: path.to_owned(),
-            _lock: Arc::new(file),
+            _lock: Some(Arc::new(file)),
         })
     }
 

@@ -13,6 +13,7 @@ pub mod tree;
 
 use gcpo_data::Problem;
 use gcpo_model::inference::Inference;
+use serde::{Deserialize, Serialize};
 
 use crate::group::{Candidate, Group};
 use crate::policy::{Policy, PolicyError};
@@ -44,6 +45,23 @@ impl PartialEq for Step {
     fn eq(&self, other: &Self) -> bool {
         self.0.tokens == other.0.tokens
     }
+}
+
+/// What a search came to, as far as anybody else must know.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Found {
+    /// All completions that were graded.
+    pub tried: Vec<Candidate>,
+    /// The different solutions, in the order in which they were found.
+    pub solutions: Vec<Completion>,
+    /// Expansions made.
+    pub expansions: usize,
+    /// The expansion (from 1) that found the first solution.
+    pub first: Option<usize>,
+    /// Nodes of the tree, its root apart.
+    pub nodes: usize,
+    /// Its depth.
+    pub depth: usize,
 }
 
 /// How problems are searched.
@@ -159,10 +177,23 @@ impl Search {
         &self.solutions
     }
 
+    /// What it came to.
+    pub fn found(&self) -> Found {
+        let depths = self.tree.nodes().iter().map(|node| node.depth);
+        Found {
+            tried: self.tried.clone(),
+            solutions: self.solutions.clone(),
+            expansions: self.expansions,
+            first: self.first,
+            nodes: self.tree.nodes().len() - 1,
+            depth: depths.max().unwrap_or(0),
+        }
+    }
+
     /// The problem with everything that was tried.
-    pub fn into_group(self) -> Group {
+    pub fn into_group(self, tried: Vec<Candidate>) -> Group {
         Group {
-            candidates: self.tried,
+            candidates: tried,
             ..self.group
         }
     }
@@ -180,25 +211,16 @@ impl Search {
 
 impl SearchReport {
     /// Of the searches of a round, at least one.
-    pub fn of(searches: &[Search]) -> Self {
+    pub fn of(searches: &[Found]) -> Self {
         let n = searches.len() as f64;
         let firsts: Vec<f64> = searches
             .iter()
             .filter_map(|search| Some(search.first? as f64))
             .collect();
-        let depth = |search: &Search| {
-            search
-                .tree
-                .nodes()
-                .iter()
-                .map(|node| node.depth)
-                .max()
-                .unwrap_or(0)
-        };
         Self {
             expansions: searches.iter().map(|search| search.expansions).sum(),
-            nodes: searches.iter().map(|search| search.tree.nodes().len() - 1).sum(),
-            depth_mean: searches.iter().map(|search| depth(search) as f64).sum::<f64>() / n,
+            nodes: searches.iter().map(|search| search.nodes).sum(),
+            depth_mean: searches.iter().map(|search| search.depth as f64).sum::<f64>() / n,
             solved_frac: firsts.len() as f64 / n,
             solutions: searches.iter().map(|search| search.solutions.len()).sum(),
             first_mean: (!firsts.is_empty()).then(|| firsts.iter().sum::<f64>() / firsts.len() as f64),

@@ -13,10 +13,11 @@ use graph::{arrows, circles};
 use source::{CRATES, File, files, functions, program_files, root, tokens};
 
 /// The rooms of `src/`, in the order of the flow: each uses only rooms before it.
-const FLOW: [&str; 31] = [
+const FLOW: [&str; 32] = [
     "section",
     "console",
     "bridge",
+    "ranks",
     "curve",
     "stream",
     "sandbox",

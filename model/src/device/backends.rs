@@ -40,8 +40,7 @@ pub fn features() -> Vec<&'static str> {
         ("wgpu", BackendKind::Wgpu),
     ];
     let built = kinds.into_iter().filter(|(_, kind)| is_built(*kind));
-    let remote = super::remote::BUILT.then_some("remote");
-    built.map(|(name, _)| name).chain(remote).collect()
+    built.map(|(name, _)| name).collect()
 }
 
 /// The backend of the processor, for what works on its numbers themselves.

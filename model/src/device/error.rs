@@ -7,7 +7,7 @@ use crate::dtype::Dtype;
 pub enum DeviceError {
     /// The text names no kind of device.
     #[error(
-        "there is no device `{0}`; give one of auto, cpu, ndarray, cuda, cuda:0, wgpu, wgpu:0, vulkan, vulkan:0, metal, remote:HOST:PORT"
+        "there is no device `{0}`; give one of auto, cpu, ndarray, cuda, cuda:0, wgpu, wgpu:0, vulkan, vulkan:0, metal"
     )]
     Unknown(String),
     /// The binary was built without the backend.
@@ -33,35 +33,6 @@ pub enum DeviceError {
         /// What was asked for.
         spec: String,
         /// The backend's words.
-        reason: String,
-    },
-    /// Nobody answers for a remote device.
-    #[error(
-        "device `{spec}` does not answer: {reason}; see that `gcpo serve` runs there and listens on port {port} of an address that \
-         this machine reaches (`--listen 0.0.0.0:{port}`)"
-    )]
-    Unreachable {
-        /// What was asked for.
-        spec: String,
-        /// The system's words, or burn's.
-        reason: String,
-        /// Where it was looked for.
-        port: String,
-    },
-    /// The binary was built without the server.
-    #[error(
-        "this binary was built without remote devices and cannot serve one; build it with `--features remote`"
-    )]
-    NoServer,
-    /// A remote device is to be served.
-    #[error("device `{0}` is served already; serve one of this machine, or use that one where it is needed")]
-    ServedElsewhere(String),
-    /// The server did not start, or broke off.
-    #[error("cannot serve at {listen}: {reason}; give a free HOST:PORT of this machine with --listen")]
-    NotServed {
-        /// Where it was to listen.
-        listen: String,
-        /// The system's words, or burn's.
         reason: String,
     },
     /// The device does not compute with such numbers.

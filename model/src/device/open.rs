@@ -3,11 +3,11 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::Serialize;
 
+use super::backends;
 use super::error::{DeviceError, counted};
 use super::memory::{self, Memory};
 use super::probe::{Opened, dtypes, quietly, sum};
 use super::spec::{BackendKind, DeviceSpec, KINDS};
-use super::{backends, remote};
 use crate::dtype::Dtype;
 
 /// A device that this binary can see, for `gcpo devices`.
@@ -41,12 +41,27 @@ pub struct Missing {
 /// # Errors
 /// The binary lacks the backend, the machine lacks the device, or the device does not compute.
 pub fn open(spec: &DeviceSpec) -> Result<Opened, DeviceError> {
+    open_as(spec, None)
+}
+
+/// As [`open`], for process number `local` of several on this machine that have a device each: where no index is given and there may be
+/// several devices of the kind, it is the one of that index.
+///
+/// # Errors
+/// As [`open`]; the machine has fewer devices than that.
+pub fn open_as(spec: &DeviceSpec, local: Option<usize>) -> Result<Opened, DeviceError> {
+    let own = |kind: BackendKind| local.filter(|_| kind.takes_index());
     match spec {
         DeviceSpec::Auto => {
             let mut passed_over = Vec::new();
             for kind in KINDS.into_iter().filter(|&kind| backends::is_built(kind)) {
                 match open_kind(kind, None, true) {
                     Ok(opened) => {
+                        let opened = match own(kind) {
+                            // Not another kind where this one is there: processes that train together have one kind.
+                            Some(index) => open_kind(kind, Some(index), false)?,
+                            None => opened,
+                        };
                         return Ok(Opened {
                             passed_over,
                             ..opened
@@ -60,13 +75,11 @@ pub fn open(spec: &DeviceSpec) -> Result<Opened, DeviceError> {
             }
             unreachable!("the processor is always there")
         }
-        DeviceSpec::Named(kind, index) => open_kind(*kind, *index, false),
-        DeviceSpec::Remote(remote) => remote.open(),
+        DeviceSpec::Named(kind, index) => open_kind(*kind, index.or(own(*kind)), false),
     }
 }
 
-/// Every device that this binary can see, best kinds first, and the kinds that it cannot; of remote ones, which nobody lists,
-/// only whether they are missing.
+/// Every device that this binary can see, best kinds first, and the kinds that it cannot.
 pub fn list() -> (Vec<Listed>, Vec<Missing>) {
     let (mut listed, mut missing) = (Vec::new(), Vec::new());
     let not_built = |kind: &'static str| Missing {
@@ -112,9 +125,6 @@ pub fn list() -> (Vec<Listed>, Vec<Missing>) {
                 error,
             });
         }
-    }
-    if !remote::BUILT {
-        missing.push(not_built("remote"));
     }
     (listed, missing)
 }

@@ -66,7 +66,7 @@ impl BackendKind {
     }
 }
 
-/// What was asked for: `auto | cpu | ndarray | cuda[:i] | wgpu[:i] | vulkan[:i] | metal | remote:host:port[/i]`.
+/// What was asked for: `auto | cpu | ndarray | cuda[:i] | wgpu[:i] | vulkan[:i] | metal`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceSpec {
@@ -75,8 +75,6 @@ pub enum DeviceSpec {
     Auto,
     /// This kind, and the device of that index where one was given.
     Named(BackendKind, Option<usize>),
-    /// A device that another process serves; `auto` never looks for one.
-    Remote(Remote),
 }
 
 impl FromStr for DeviceSpec {
@@ -86,9 +84,6 @@ impl FromStr for DeviceSpec {
         let unknown = || DeviceError::Unknown(text.to_owned());
         if text == "auto" {
             return Ok(Self::Auto);
-        }
-        if let Some(rest) = text.strip_prefix("remote:") {
-            return Remote::parse(rest).map(Self::Remote).ok_or_else(unknown);
         }
         let (name, index) = match text.split_once(':') {
             Some((name, index)) => (name, Some(index.parse().map_err(|_| unknown())?)),
@@ -125,43 +120,6 @@ impl fmt::Display for DeviceSpec {
             Self::Auto => f.write_str("auto"),
             Self::Named(kind, None) => f.write_str(kind.name()),
             Self::Named(kind, Some(index)) => write!(f, "{}:{index}", kind.name()),
-            Self::Remote(remote) => remote.fmt(f),
         }
-    }
-}
-
-/// A device that another process serves: `HOST:PORT`, and `/I` for another of its devices than the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
-    /// `HOST:PORT`; an IPv6 address is in brackets.
-    pub(super) address: String,
-    /// Its place among the server's devices.
-    pub(super) index: Option<usize>,
-}
-
-impl fmt::Display for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "remote:{}", self.address)?;
-        self.index.map_or(Ok(()), |index| write!(f, "/{index}"))
-    }
-}
-
-impl Remote {
-    /// What `HOST:PORT[/I]` names; none where the text is nothing of that kind.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (address, index) = match text.split_once('/') {
-            Some((address, index)) => (address, Some(index.parse().ok()?)),
-            None => (text, None),
-        };
-        let (host, port) = address.rsplit_once(':')?;
-        let in_brackets = host.starts_with('[') && host.ends_with(']');
-        let is_host = !host.is_empty()
-            && host.chars().all(|c| c.is_ascii_graphic() && !"?#@".contains(c))
-            && (in_brackets || !host.contains(':'));
-        let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-        (is_host && is_port).then(|| Self {
-            address: address.to_owned(),
-            index,
-        })
     }
 }

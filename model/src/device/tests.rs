@@ -11,19 +11,7 @@ use crate::dtype::Dtype;
 #[test]
 fn every_spelling_reads_back() {
     for text in [
-        "auto",
-        "cpu",
-        "ndarray",
-        "cuda",
-        "cuda:1",
-        "wgpu",
-        "wgpu:0",
-        "vulkan:3",
-        "metal",
-        "remote:gpu1:3000",
-        "remote:gpu1.lan:3000/1",
-        "remote:10.0.0.2:80",
-        "remote:[::1]:3000/0",
+        "auto", "cpu", "ndarray", "cuda", "cuda:1", "wgpu", "wgpu:0", "vulkan:3", "metal",
     ] {
         assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
     }
@@ -39,17 +27,7 @@ fn what_is_no_device_is_named() {
         "cuda:x",
         "cuda:-1",
         "metal:0",
-        "remote",
-        "remote:",
-        "remote:gpu1",
-        "remote::3000",
-        "remote:gpu1:0",
-        "remote:gpu1:70000",
-        "remote:gpu1:3000/",
-        "remote:gpu1:3000/x",
-        "remote:ws://gpu1:3000",
-        "remote:::1:3000",
-        "remote:a b:3000",
+        "remote:gpu1:3000",
     ] {
         let error = text.parse::<DeviceSpec>().unwrap_err().to_string();
         assert!(

@@ -36,11 +36,6 @@ macro_rules! on_its_backend {
                     type $B = burn::backend::NdArray;
                     $body
                 }
-                #[cfg(feature = "remote")]
-                DispatchTensorKind::Remote(_) => {
-                    type $B = burn::backend::Remote;
-                    $body
-                }
                 DispatchTensorKind::Autodiff(_) => unreachable!("burn wraps a tensor once"),
             },
             _ => panic!("a tensor with autodiff is asked for"),
