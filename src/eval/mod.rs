@@ -156,25 +156,17 @@ pub fn evaluate(
     model: &Inference,
     suite: &str,
     problems: &[Problem],
-    judges: Judges<'_>,
+    mut judges: Judges<'_>,
     plan: &EvalPlan,
     kept: Vec<Record>,
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
     let started = std::time::Instant::now();
-    let continues = policy.prompts().continues_programs() && has_programs(problems);
-    if continues && plan.integrate.is_some() {
-        return Err(EvalError::IntegratedPrograms);
-    }
     let (asked, too_long) = fitting(policy, problems, plan)?;
     let stops = policy.stops_for(problems);
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
-    let Judges {
-        grader,
-        programs,
-        mut rewards,
-    } = judges;
-    let graded = rewards.is_none() || has_gold(problems);
+    let grader = judges.grader;
+    let graded = judges.rewards.is_none() || has_gold(problems);
     let record = |at: usize, kind| Grading {
         suite,
         policy,
@@ -182,7 +174,6 @@ pub fn evaluate(
         at,
         problem: &problems[at],
         kind,
-        continues,
     };
     let mut records = kept;
     let done = by_problem(&records).len();
@@ -203,20 +194,20 @@ pub fn evaluate(
         let answered = answer_chunk(&engine, problems, chunk, first, plan);
         let [mut answers, integrated] =
             answered.map_err(|error| EvalError::of_problem(error, problems, &asked))?;
-        let labels = earn(policy, &mut rewards, &mut answers)?;
+        let labels = earn(policy, &mut judges.rewards, &mut answers)?;
         for (p, asked) in chunk.iter().enumerate() {
             let of = |kind| record(asked.at, kind);
             records.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
         }
-        if let Some(judge) = programs {
-            programs::run(judge, problems, &mut records[before..], grader)?;
-        }
+        programs::run(judges.programs, problems, &mut records[before..], grader)?;
         first += chunk.len();
         keep(too_long.len() + first, &records[before..])?;
     }
     Ok(Evaluated {
         report: SuiteReport::of(suite, &records, |a, b| grader.same(a, b)),
-        measured: rewards.map_or_else(Vec::new, |(rewards, _)| rewards.take_measured()),
+        measured: judges
+            .rewards
+            .map_or_else(Vec::new, |(rewards, _)| rewards.take_measured()),
         records,
         tokens: engine.work().tokens,
         secs: started.elapsed().as_secs_f64(),
@@ -294,8 +285,6 @@ struct Grading<'a> {
     at: usize,
     problem: &'a Problem,
     kind: RecordKind,
-    /// Whether the beginning of a program is gone on with.
-    continues: bool,
 }
 
 impl Grading<'_> {
@@ -336,7 +325,7 @@ impl Grading<'_> {
                 completion: self.problem.answered(self.policy.decode(completion)),
                 tokens: completion.tokens.len(),
                 finish: Some(completion.finish),
-                rule: programs::rule(self.problem, self.continues, self.kind),
+                rule: programs::rule(self.problem, self.policy, self.kind),
                 ..self.none()
             };
             if let Some(grader) = self.grader {
@@ -406,6 +395,9 @@ fn fitting(
     let positions = policy.model.config().positions();
     if problems.is_empty() {
         return Err(EvalError::NoProblems);
+    }
+    if plan.integrate.is_some() && has_programs(problems) && policy.prompts().continues_programs() {
+        return Err(EvalError::IntegratedPrograms);
     }
     let all: Result<Vec<Asked>, EvalError> = problems
         .iter()
