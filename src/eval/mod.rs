@@ -178,10 +178,8 @@ pub fn evaluate(
     let mut records = kept;
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
-    let missing = too_long.iter().skip(done);
-    let missing: Vec<Record> = missing
-        .map(|&at| record(at, RecordKind::TooLong).none())
-        .collect();
+    let none = |&at: &usize| record(at, RecordKind::TooLong).none();
+    let missing: Vec<Record> = too_long.iter().skip(done).map(none).collect();
     if !missing.is_empty() {
         keep(too_long.len(), &missing)?;
         records.extend(missing);
