@@ -50,7 +50,7 @@ fn every_file_in_configs_is_a_run() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let sets = match name.starts_with("wordproblems") || name.starts_with("smollm2") {
             true => sets.to_vec(),
-            false if name.starts_with("gsm8k") => sets.to_vec(),
+            false if name.starts_with("gsm8k") || name.starts_with("mbpp") => sets.to_vec(),
             false if name.starts_with("paper") => sets[..1].to_vec(),
             false if name == "eval_paper.toml" => vec!["eval.suite.4.path=minerva.jsonl".to_owned()],
             false => Vec::new(),

@@ -22,11 +22,12 @@ use crate::console::say;
 use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
 use crate::eval::report::{self, Mean, SuiteReport};
 use crate::eval::{EvalPlan, Judges, Set, evaluate, has_gold, has_programs, programs};
-use crate::policy::{Policy, open};
+use crate::policy::{ModelPath, Policy, open};
 use crate::recipe::eval_plan;
 use crate::report::{Progress, duration};
 use crate::reward::{Reward, RewardConfig};
 use crate::rollout::Finish;
+use crate::run::digest::Digests;
 use crate::run::{EVALUATION, RunDir};
 use crate::source::fingerprint;
 use config::{config, differing};
@@ -84,12 +85,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
     let reward = Reward::accuracy(&config.grader);
     check_golds(&config, &sets, &reward)?;
     let adapter = args.adapter.adapter.as_deref();
-    let mut name = model.to_string();
-    let mut files = open::checkpoint_digests(model)?;
-    if let Some(adapter) = adapter {
-        name = format!("{name} with {}", adapter.display());
-        files.extend(open::adapter_digests(adapter)?);
-    }
+    let (name, files) = named(model, adapter)?;
     let suites = sets.iter().map(suite_header).collect();
     let header = Header::new(&name, files, config.to_toml(), suites);
     let free = || free_file(Path::new("runs"), Timestamp::now());
@@ -129,6 +125,17 @@ fn measure(args: &EvalArgs) -> Result<()> {
     let reports = reports.collect::<Result<Vec<SuiteReport>>>()?;
     work.tok_per_sec = work.tokens as f64 / work.secs;
     show(&name, &file, &reports, Some(work), None, args.json)
+}
+
+/// What a model is called, and the digests of its files.
+fn named(model: &ModelPath, adapter: Option<&Path>) -> Result<(String, Digests)> {
+    let mut name = model.to_string();
+    let mut files = open::checkpoint_digests(model)?;
+    if let Some(adapter) = adapter {
+        name = format!("{name} with {}", adapter.display());
+        files.extend(open::adapter_digests(adapter)?);
+    }
+    Ok((name, files))
 }
 
 /// Who runs the answers that are programs, if any are.
@@ -376,7 +383,7 @@ fn run_again(
                 file.display()
             )
         })?;
-        programs::run(&judge, &set.loaded.problems, records, reward)?;
+        programs::run(Some(&judge), &set.loaded.problems, records, reward)?;
     }
     Ok(())
 }

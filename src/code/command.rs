@@ -135,15 +135,6 @@ impl Runner {
     }
 }
 
-/// Whether a command reads what it is to run.
-pub fn reads_program(command: &[String]) -> bool {
-    let has = |part: &str| {
-        let mark = format!("{{{part}}}");
-        command.iter().any(|argument| argument.contains(&mark))
-    };
-    has("file") || has("program")
-}
-
 fn passed(tests_passed: usize, tests: usize, output: String) -> Outcome {
     let passed = tests_passed == tests;
     Outcome {

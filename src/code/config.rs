@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 
-use super::command::reads_program;
 use crate::sandbox::Isolation;
 use crate::section::{Check, ConfigError, MANY, count, impossible, section, within, words};
 
@@ -168,4 +167,13 @@ impl CodeConfig {
     pub fn report(&self) -> CodeReport {
         self.report.unwrap_or(CodeReport::Exit)
     }
+}
+
+/// Whether a command reads what it is to run.
+fn reads_program(command: &[String]) -> bool {
+    let has = |part: &str| {
+        let mark = format!("{{{part}}}");
+        command.iter().any(|argument| argument.contains(&mark))
+    };
+    has("file") || has("program")
 }

@@ -45,8 +45,8 @@ section! {
         /// Leave out problems whose prompts do not fit the model's positions, and count them as wrong; without it one such problem
         /// is an error before anything is sampled. Source: this project.
         pub skip_too_long: bool = false,
-        /// Show so many examples before each problem whose answer is a program, as earlier turns of a chat, or as text before it. Source:
-        /// lm-evaluation-harness (`--num_fewshot`).
+        /// Show so many examples before each problem whose answer is a program, as earlier turns of a chat, or as text before it.
+        /// Source: lm-evaluation-harness (`--num_fewshot`).
         pub num_fewshot: usize = 0,
         /// The file that these examples are from: the first of it that are not the problem itself; of MBPP's own file those that its authors
         /// keep for prompts, 2, 3 and 4 first. Default: of MBPP its own file. Source: this project.
@@ -119,8 +119,12 @@ impl Eval {
         let mut suites = self.suite.iter().enumerate();
         suites.try_for_each(|(number, suite)| {
             let path = suite.fewshot_path.as_ref().or(self.fewshot_path.as_ref());
-            check_shots(suite.num_fewshot, path, suite.preset.as_ref())
-                .map_err(|error| error.under(&format!("suite.{number}")))
+            // Where it is `eval.num_fewshot` that says so, it is to blame.
+            let place = |error: ConfigError| match suite.num_fewshot == self.num_fewshot {
+                true => error,
+                false => error.under(&format!("suite.{number}")),
+            };
+            check_shots(suite.num_fewshot, path, suite.preset.as_ref()).map_err(place)
         })
     }
 

@@ -180,16 +180,12 @@ pub fn evaluate(
     model: &Inference,
     suite: &str,
     problems: &[Problem],
-    judges: Judges<'_>,
+    mut judges: Judges<'_>,
     plan: &EvalPlan,
     kept: Vec<Record>,
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
 ) -> Result<Evaluated, EvalError> {
     let started = std::time::Instant::now();
-    let continues = policy.prompts().continues_programs() && has_programs(problems);
-    if continues && plan.integrate.is_some() {
-        return Err(EvalError::IntegratedPrograms);
-    }
     let (asked, too_long) = fitting(policy, problems, plan)?;
     let stops = policy.stops_for(problems);
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
@@ -199,10 +195,7 @@ pub fn evaluate(
         mut rewards,
     } = judges;
     let graded = (rewards.is_none() || has_gold(problems)).then_some(grader);
-    let record = |at, kind| Grading {
-        continues,
-        ..Grading::new(suite, policy, graded, problems, at, kind)
-    };
+    let record = |at, kind| Grading::new(suite, policy, graded, problems, at, kind);
     let mut records = kept;
     let done = by_problem(&records).len();
     // Whoever is left out is wrong.
@@ -224,9 +217,7 @@ pub fn evaluate(
             let of = |kind| record(asked.at, kind);
             found.extend(of_problem(of, &labels, &answers[p], integrated.get(p))?);
         }
-        if let Some(judge) = programs {
-            programs::run(judge, problems, &mut found, grader)?;
-        }
+        programs::run(programs, problems, &mut found, grader)?;
         Ok(found)
     };
     let new = in_chunks(
@@ -333,8 +324,6 @@ struct Grading<'a> {
     at: usize,
     problem: &'a Problem,
     kind: RecordKind,
-    /// Whether the beginning of a program is gone on with.
-    continues: bool,
 }
 
 impl<'a> Grading<'a> {
@@ -353,7 +342,6 @@ impl<'a> Grading<'a> {
             at,
             problem: &problems[at],
             kind,
-            continues: false,
         }
     }
 
@@ -394,7 +382,7 @@ impl<'a> Grading<'a> {
                 completion: self.problem.answered(self.policy.decode(completion)),
                 tokens: completion.tokens.len(),
                 finish: Some(completion.finish),
-                rule: programs::rule(self.problem, self.continues, self.kind),
+                rule: programs::rule(self.problem, self.policy, self.kind),
                 ..self.none()
             };
             if let Some(grader) = self.grader {

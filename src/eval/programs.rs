@@ -4,6 +4,7 @@ use gcpo_data::{CodeProblem, Problem};
 
 use super::record::{Record, RecordKind, TestsRun};
 use crate::code::{CodeError, Job, Judge};
+use crate::policy::Policy;
 use crate::reward::Reward;
 use crate::rollout::Finish;
 use crate::run::digest;
@@ -34,9 +35,9 @@ pub(super) fn none_run(code: &CodeProblem) -> TestsRun {
 }
 
 /// How the program is to be found in a completion, if the answer is one.
-pub(super) fn rule(problem: &Problem, continues: bool, kind: RecordKind) -> Option<String> {
+pub(super) fn rule(problem: &Problem, policy: &Policy, kind: RecordKind) -> Option<String> {
     problem.code.as_ref()?;
-    let continued = continues && kind == RecordKind::Answer;
+    let continued = policy.prompts().continues_programs() && kind == RecordKind::Answer;
     Some(if continued { CONTINUED } else { ANSWERED }.to_owned())
 }
 
@@ -44,8 +45,11 @@ pub(super) fn rule(problem: &Problem, continues: bool, kind: RecordKind) -> Opti
 ///
 /// # Errors
 /// The sandbox fails.
+///
+/// # Panics
+/// There are programs, and no judge.
 pub fn run(
-    judge: &Judge,
+    judge: Option<&Judge>,
     problems: &[Problem],
     records: &mut [Record],
     grader: &Reward,
@@ -78,6 +82,10 @@ pub fn run(
         });
         of.push(at);
     }
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let judge = judge.expect("whoever evaluates programs brings a judge");
     for (at, outcome) in of.into_iter().zip(judge.judge_all(&jobs)?) {
         let record = &mut records[at];
         record.by = Some("tests".to_owned());

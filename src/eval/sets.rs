@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use gcpo_data::dataset::{Loaded, load_code};
 use gcpo_data::{Problem, take_shots};
 
-use super::{Eval, EvalSuite};
+use super::{Eval, EvalSuite, has_programs};
 use crate::console::note;
 use crate::source::{Paths, Preset, Source, held_out};
 
@@ -94,7 +94,7 @@ impl Eval {
 
 /// Shows examples of a file before problems whose answers are programs, and says which.
 fn show(problems: &mut [Problem], count: usize, path: Option<&PathBuf>) -> Result<()> {
-    let (Some(path), true) = (path, count > 0) else {
+    let (Some(path), true) = (path, count > 0 && has_programs(problems)) else {
         return Ok(());
     };
     let from = load_code(path).context("the examples (num_fewshot)")?;

@@ -152,10 +152,19 @@ impl Running {
 
     /// What it wrote, nothing at its end; none if that takes longer.
     pub fn chunk(&mut self, within: Duration) -> Option<Vec<u8>> {
-        let received = self.output.as_ref()?.recv_timeout(within);
+        // Its own time ends it, as if it had closed what it writes to; waiting for it says so.
+        let now = Instant::now();
+        let left = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(now));
+        let is_last = left.is_some_and(|left| left <= within);
+        let received = self
+            .output
+            .as_ref()?
+            .recv_timeout(left.unwrap_or(within).min(within));
         match received {
             Ok(chunk) => Some(chunk),
-            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Timeout) => is_last.then(Vec::new),
             Err(RecvTimeoutError::Disconnected) => Some(Vec::new()),
         }
     }

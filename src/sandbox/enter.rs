@@ -132,7 +132,7 @@ fn ended(status: ExitStatus, spec: &Spec) -> Ended {
         let secs = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 * 1e-6;
         secs(usage.user_time()) + secs(usage.system_time())
     });
-    let over = spec.limits.cpu_secs.is_some_and(|most| used >= most as f64 - 0.1);
+    let over = spec.limits.cpu_secs.is_some_and(|most| used >= most as f64 * 0.8);
     let of_time = signal == Signal::SIGKILL as i32 || signal == Signal::SIGXCPU as i32;
     if of_time && over {
         Ended::Cpu

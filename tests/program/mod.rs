@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod html;
+pub mod sandbox;
 #[cfg(unix)]
 pub mod spoil;
 

@@ -1,8 +1,8 @@
 use super::Piece::{Candidate, Integration};
 use super::*;
-use crate::Preset;
 use crate::chat::ChatOptions;
 use crate::testing::{sentence_piece, shared};
+use crate::{CodeProblem, Preset, Problem};
 
 fn text(text: &str) -> Piece {
     Piece::Text(text.to_owned())
@@ -420,4 +420,60 @@ fn arguments_of_a_row_must_be_read_by_the_template() {
         error.contains("chat_template_kwargs: the chat template never reads `enable_thoughts`; it reads `enable_thinking`"),
         "{error}"
     );
+}
+
+#[test]
+fn programs_are_asked_for_in_words_or_gone_on_with() {
+    let row = |name: &str| {
+        let row = serde_json::json!({"task_id": name, "prompt": format!("def {name}(x):\n"), "entry_point": name, "canonical_solution": "    return x\n",
+            "test": "def check(c): pass"});
+        CodeProblem::of_row(row.as_object().unwrap(), None).unwrap()
+    };
+    let code = CodeProblem {
+        shots: vec![row("shown")],
+        ..row("asked")
+    };
+    let problem = Problem {
+        question: code.question(),
+        code: Some(Box::new(code)),
+        ..Problem::default()
+    };
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+    let prompts = Prompts::new(&Templates::default(), Some(chat(source)), None).unwrap();
+    assert!(!prompts.continues_programs());
+    let pieces = prompts
+        .render("answer", Some((&problem).into()), None, false)
+        .unwrap();
+    let Piece::Text(said) = &pieces[0] else {
+        panic!("{pieces:?}")
+    };
+    let shown =
+        "<assistant>```python\ndef shown(x):\n    return x\n```<user>Complete the following Python function.";
+    assert!(said.contains(shown), "{said}");
+    assert!(
+        !said.contains("step by step") && said.ends_with("def asked(x):\n```"),
+        "{said}"
+    );
+
+    let prompts = Prompts::new(&Templates::plain(), None, None).unwrap();
+    assert!(prompts.continues_programs());
+    let pieces = prompts
+        .render("answer", Some((&problem).into()), None, false)
+        .unwrap();
+    assert_eq!(pieces, [text("def shown(x):\n    return x\n\n\ndef asked(x):\n")]);
+    assert_eq!(
+        prompts.asked(&problem).unwrap(),
+        Asked::Text("def shown(x):\n    return x\n\n\ndef asked(x):\n".into())
+    );
+
+    let own = Templates {
+        answer: "Q: {{ question }}".into(),
+        ..Templates::plain()
+    };
+    let prompts = Prompts::new(&own, None, None).unwrap();
+    assert!(!prompts.continues_programs());
+    let pieces = prompts
+        .render("answer", Some((&problem).into()), None, false)
+        .unwrap();
+    assert!(matches!(&pieces[0], Piece::Text(said) if said.starts_with("Q: Complete the following")));
 }

@@ -234,8 +234,8 @@ fn a_suite_that_cannot_be_is_blamed_on_its_line() {
             "a.toml:2: `eval.suite.0.name`: no file of \"minerva\" is given",
         ),
         (
-            "[[eval.suite]]\nname = \"humaneval\"",
-            "`eval.suite.0.name`: the answers of \"humaneval\" are programs",
+            "[eval]\nnum_fewshot = 5\n[[eval.suite]]\nname = \"humaneval\"\npath = \"h\"",
+            "a.toml:2: `eval.num_fewshot`: nobody says which examples are shown",
         ),
         (
             "[[eval.suite]]\nname = \"aime24\"\n[[eval.suite]]\nname = \"aime24\"",
