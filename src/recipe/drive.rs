@@ -177,6 +177,8 @@ impl<'a> Drive<'a> {
 
     fn step(&mut self, step: usize, stop: &Stop) -> Result<()> {
         let last = self.config.train.max_steps;
+        // What was said before, in a save or at a start, is none of the step's.
+        self.ranks.take_traffic();
         let (mut report, samples) = match self.recipe.step(step) {
             Ok(done) => done,
             Err(error) => {
