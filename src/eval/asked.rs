@@ -2,7 +2,7 @@
 
 use gcpo_data::Problem;
 
-use super::{EvalError, EvalPlan};
+use super::{EvalError, EvalPlan, has_programs};
 use crate::policy::Policy;
 use crate::rollout::{Contexts, RolloutError};
 
@@ -33,6 +33,9 @@ pub(super) fn fitting(
     let positions = policy.model.config().positions();
     if problems.is_empty() {
         return Err(EvalError::NoProblems);
+    }
+    if plan.integrate.is_some() && has_programs(problems) && policy.prompts().continues_programs() {
+        return Err(EvalError::IntegratedPrograms);
     }
     let all: Result<Vec<Asked>, EvalError> = problems
         .iter()
