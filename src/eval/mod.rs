@@ -180,7 +180,7 @@ pub fn evaluate(
     model: &Inference,
     suite: &str,
     problems: &[Problem],
-    mut judges: Judges<'_>,
+    judges: Judges<'_>,
     plan: &EvalPlan,
     kept: Vec<Record>,
     mut keep: impl FnMut(usize, &[Record]) -> Result<(), EvalError>,
