@@ -44,7 +44,7 @@ case "${1:?up, run, cut, mend or down}" in
     hosts="$(seq -s , -f "$net.%g:1" "$count")"
     # shellcheck disable=SC2016
     exec ip netns exec gcpo1 unshare --uts /bin/sh -c 'hostname host1; exec "$@"' sh \
-      mpirun --allow-run-as-root --mca plm_rsh_agent "$me agent" --mca btl tcp,self --mca btl_tcp_if_include "$net.0/24" \
+      mpirun --allow-run-as-root --mca plm_rsh_agent "$me agent" --mca btl tcp,self --mca mpi_yield_when_idle 1 --mca btl_tcp_if_include "$net.0/24" \
       --mca oob_tcp_if_include "$net.0/24" --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 \
       --mca oob_tcp_keepalive_probes 3 --host "$hosts" -n "$count" "$@"
     ;;

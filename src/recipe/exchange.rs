@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StepError;
 use crate::group::{Candidate, Group, with_those_of};
+use crate::objective::Objective;
 use crate::ranks::share::deal;
 use crate::ranks::{Failed, Ranks};
 use crate::rollout::Completion;
@@ -72,7 +73,10 @@ pub(super) fn tell_projected(ranks: &Ranks, groups: &mut [Group]) {
 }
 
 /// Tells all ranks what the reference model says of this one's candidates, where weights depend on it.
-pub(super) fn tell_reference(ranks: &Ranks, groups: &mut [Group]) {
+pub(super) fn tell_reference(ranks: &Ranks, objective: &Objective, groups: &mut [Group]) {
+    if objective.kl_in_reward() == 0.0 {
+        return;
+    }
     let scored = |group: &Group| -> Vec<Option<Vec<f32>>> {
         let candidates = group.candidates.iter();
         candidates.map(|candidate| candidate.logp_ref.clone()).collect()

@@ -162,9 +162,7 @@ impl Recipe for Rl {
         let mut clock = Stopwatch::start();
         self.learner
             .score_reference(&mut groups, self.gradient.temperature)?;
-        if self.gradient.objective.kl_in_reward() != 0.0 {
-            tell_reference(self.learner.ranks(), &mut groups);
-        }
+        tell_reference(self.learner.ranks(), &self.gradient.objective, &mut groups);
         let (objective, device) = (&self.gradient.objective, self.learner.device());
         weigh(&mut groups, objective, &self.reward.weights(), &device)?;
         let samples = Sample::all(step, &groups, &self.reward.labels(), &self.learner.policy);
