@@ -189,11 +189,7 @@ pub fn evaluate(
     let (asked, too_long) = fitting(policy, problems, plan)?;
     let stops = policy.stops_for(problems);
     let engine = Engine::new(model, &policy.eos, &plan.rollout).with_stops(stops.as_deref());
-    let Judges {
-        grader,
-        programs,
-        mut rewards,
-    } = judges;
+    let (grader, programs, mut rewards) = (judges.grader, judges.programs, judges.rewards);
     let graded = (rewards.is_none() || has_gold(problems)).then_some(grader);
     let record = |at, kind| Grading::new(suite, policy, graded, problems, at, kind);
     let mut records = kept;
