@@ -78,10 +78,10 @@ fn every_step_is_there_once_however_the_run_went() {
     assert_eq!(events::read(&run.join("tensorboard")), metrics(&run));
     let said = failure(
         dir.path(),
-        &["--set", "run.report_to=[\"wandb\"]", "--device", "cpu"],
+        &["--set", "run.report_to=[\"mlflow\"]", "--device", "cpu"],
     );
     assert!(
-        said.contains("\"wandb\"") && said.contains("\"tensorboard\""),
+        said.contains("\"mlflow\"") && said.contains("\"tensorboard\""),
         "{said}"
     );
 }
