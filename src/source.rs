@@ -13,7 +13,7 @@ use gcpo_data::arithmetic::{self, Split};
 use gcpo_data::dataset::{self, Loaded, Suite};
 
 pub use config::{Generator, Preset, Source, SourceDraft, check_place, rows_of};
-pub use order::Problems;
+pub use order::{Order, Problems};
 pub use paths::Paths;
 
 use crate::console::note;

@@ -17,6 +17,12 @@ fn shell_problem(tests: &str) -> String {
     json!({"name": "sh_0_up", "language": "sh", "prompt": "#!/bin/sh\n# The next number.\nup() {\n", "tests": tests, "stop_tokens": ["\n}"]}).to_string()
 }
 
+/// Whether each program passed.
+fn passed(found: &Value) -> Vec<&Value> {
+    let verdicts = found["verdicts"].as_array().unwrap();
+    verdicts.iter().map(|of| &of["passed"]).collect()
+}
+
 fn graded(dir: &Path, completions: &[&str], sets: &[&str]) -> Value {
     let rows = completions
         .iter()
@@ -72,13 +78,7 @@ fn any_command_runs_programs() {
         "  cat /etc/passwd && echo 2\n}\n",
     ];
     let found = graded(dir, &completions, &[&sets[..], &["code.timeout=1"]].concat());
-    let passed: Vec<&Value> = found["verdicts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|of| &of["passed"])
-        .collect();
-    assert_eq!(passed, [true, false, true, false, false], "{found}");
+    assert_eq!(passed(&found), [true, false, true, false, false], "{found}");
     assert_eq!(found["verdicts"][1]["why"], "exit code 3: up 1 is 1");
     assert!(
         found["verdicts"][3]["why"]
@@ -154,13 +154,11 @@ fn node_runs_programs() {
         "code.timeout=5",
     ];
     let found = graded(dir, &completions, &sets);
-    let passed: Vec<&Value> = found["verdicts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|of| &of["passed"])
-        .collect();
-    assert_eq!(passed, [true, false, true, false, false, false], "{found}");
+    assert_eq!(
+        passed(&found),
+        [true, false, true, false, false, false],
+        "{found}"
+    );
     assert!(
         found["verdicts"][5]["why"]
             .as_str()
@@ -395,11 +393,9 @@ fn without_namespaces_it_refuses_unless_told_otherwise() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("read what you may read"), "{said}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    let passed: Vec<&Value> = found["verdicts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|of| &of["passed"])
-        .collect();
-    assert_eq!(passed, [true, false, false, false, false, false], "{found}");
+    assert_eq!(
+        passed(&found),
+        [true, false, false, false, false, false],
+        "{found}"
+    );
 }

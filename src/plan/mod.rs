@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::config::{Config, ConfigError, RecipeName};
 use crate::demonstrate::demonstration;
 use crate::policy::Policy;
-use crate::source::Problems;
+use crate::source::Order;
 use crate::stream::{Stage, StreamKey};
 pub use calibrate::Rates;
 pub use memory::{MemoryPlan, Part, Phase};
@@ -215,9 +215,9 @@ fn found(config: &Config, lengths: &[Lengths], completion: usize) -> Vec<Shown> 
 fn demonstrated(run: &Run) -> Result<Vec<Vec<Shown>>> {
     let (config, train) = (run.config, &run.config.train);
     let size = train.per_device_train_batch_size * train.gradient_accumulation_steps;
-    let problems = Problems::new(run.problems.to_vec(), &config.data, config.seed);
+    let order = Order::of(run.problems, &config.data, config.seed);
     let of_step = |step: usize| {
-        let rows = problems.of_step(step, size).map(|(index, problem)| {
+        let rows = order.step(step, size).enumerate().map(|(index, pick)| {
             let key = StreamKey {
                 seed: config.seed,
                 step: step as u64,
@@ -225,7 +225,7 @@ fn demonstrated(run: &Run) -> Result<Vec<Vec<Shown>>> {
                 stage: Stage::Demonstrate,
                 sample: 0,
             };
-            let shown = demonstration(run.policy, problem, &config.sft, key)?;
+            let shown = demonstration(run.policy, &run.problems[pick], &config.sft, key)?;
             Ok(Shown::new(shown.context.len(), shown.target.len()))
         });
         rows.collect::<Result<Vec<Shown>>>()

@@ -20,7 +20,7 @@ pub struct Problems {
 impl Problems {
     /// Some problems, at least one, that a run with this seed trains on.
     pub fn new(all: Vec<Problem>, source: &Source, seed: u64) -> Self {
-        let order = Order::of_parts(parts(&all, source), source.shuffle, seed);
+        let order = Order::of(&all, source, seed);
         Self { all, order }
     }
 
@@ -63,7 +63,7 @@ impl Problems {
 /// Of several parts with weights, an epoch has as many picks as there are problems, and of each part its share of them: a part goes on
 /// through its own epochs from one to the next, so that a small one is met more often and a large one in pieces, and none is left out.
 #[derive(Debug, Clone)]
-struct Order {
+pub struct Order {
     count: usize,
     /// More than one only where they have weights.
     parts: Vec<OfPart>,
@@ -128,6 +128,11 @@ fn parts(all: &[Problem], source: &Source) -> Vec<OfPart> {
 }
 
 impl Order {
+    /// That of some problems, at least one, in a run with this seed.
+    pub fn of(all: &[Problem], source: &Source, seed: u64) -> Self {
+        Self::of_parts(parts(all, source), source.shuffle, seed)
+    }
+
     /// An order of problems in parts, which must not be none.
     fn of_parts(parts: Vec<OfPart>, shuffle: bool, seed: u64) -> Self {
         let count = parts.iter().map(|part| part.share).sum();
@@ -140,8 +145,8 @@ impl Order {
         }
     }
 
-    /// The problems of step `step` (from 1), `size` of them. They may go on into the next epoch.
-    fn step(&self, step: usize, size: usize) -> impl Iterator<Item = usize> + '_ {
+    /// The places of the problems of step `step` (from 1), `size` of them. They may go on into the next epoch.
+    pub fn step(&self, step: usize, size: usize) -> impl Iterator<Item = usize> + '_ {
         let mut epoch = (usize::MAX, Vec::new());
         ((step - 1) * size..step * size).map(move |at| {
             if !self.shuffle && self.parts.len() == 1 {
