@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use program::{failure, gcpo, temp};
+use program::{failure, gcpo, sandbox, temp};
 use serde_json::{Value, json};
 
 /// A problem of this test's own, as HumanEval writes them. Its test lets no wrong answer pass.
@@ -53,26 +53,7 @@ fn missing(dir: &Path) -> Option<String> {
 
 /// The verdicts on completions of the problem.
 fn verdicts(dir: &Path, completions: &[&str], more: &[&str]) -> Vec<Value> {
-    let lines = completions
-        .iter()
-        .map(|completion| json!({"id": "T/0", "completion": completion}).to_string());
-    fs::write(dir.join("c.jsonl"), lines.collect::<Vec<_>>().join("\n")).unwrap();
-    let mut args = vec![
-        "grade",
-        "--suite",
-        "humaneval=p.jsonl",
-        "--completions",
-        "c.jsonl",
-        "--json",
-    ];
-    args.extend(more);
-    let output = gcpo(dir, &args);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = sandbox::graded(dir, "T/0", completions, more);
     found["verdicts"].as_array().unwrap().clone()
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use program::sandbox::{can_run, fixture};
-use program::{failure, json, success, temp};
+use program::{failure, sandbox, temp};
 use serde_json::{Value, json};
 
 /// A problem in another language, as MultiPL-E has them.
@@ -24,20 +24,8 @@ fn passed(found: &Value) -> Vec<&Value> {
 }
 
 fn graded(dir: &Path, completions: &[&str], sets: &[&str]) -> Value {
-    let rows = completions
-        .iter()
-        .map(|text| json!({"id": "sh_0_up", "completion": text}).to_string());
-    fs::write(dir.join("c.jsonl"), rows.collect::<Vec<_>>().join("\n")).unwrap();
-    let mut args = vec![
-        "grade",
-        "--suite",
-        "humaneval=p.jsonl",
-        "--completions",
-        "c.jsonl",
-        "--json",
-    ];
-    args.extend(sets.iter().flat_map(|set| ["--set", set]));
-    json(&success(dir, &args).0)
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    sandbox::graded(dir, "sh_0_up", completions, &sets)
 }
 
 #[test]

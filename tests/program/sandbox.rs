@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::gcpo;
+use super::{gcpo, json as parsed, success};
 
 /// A file of the committed rows.
 pub fn fixture(name: &str) -> String {
@@ -29,4 +29,22 @@ pub fn can_run(dir: &Path) -> bool {
         println!("skipped: {said}");
     }
     !no
+}
+
+/// What `gcpo grade` says of completions of the problem `id` in `p.jsonl`.
+#[track_caller]
+pub fn graded(dir: &Path, id: &str, completions: &[&str], more: &[&str]) -> Value {
+    let rows = completions
+        .iter()
+        .map(|completion| json!({"id": id, "completion": completion}).to_string());
+    fs::write(dir.join("c.jsonl"), rows.collect::<Vec<_>>().join("\n")).unwrap();
+    let grade = [
+        "grade",
+        "--suite",
+        "humaneval=p.jsonl",
+        "--completions",
+        "c.jsonl",
+        "--json",
+    ];
+    parsed(&success(dir, &[&grade, more].concat()).0)
 }
