@@ -138,8 +138,9 @@ fn bfloat16_gives_the_bits_of_f32_with_the_same_weights() {
         assert_eq!(journey(&short), journey(&wide), "{:?}", model.config().model_type);
     }
     let model = &models()[1];
+    // Numbers in f32 that bfloat16 holds are kept in it.
     let [wide, short] = rounded_and_short(model).map(|model| weights(&model));
-    assert_eq!(2 * short.bytes(), wide.bytes());
+    assert_eq!([short.bytes(), wide.bytes()], [weights(model).bytes() / 2; 2]);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::device::processor_numbers as numbers;
 
 /// Rows of a panel that are widened at once: 32 KiB, which the first-level cache holds.
 const STRIP: usize = 256;
+/// Numbers that are looked at together.
+const PIECE: usize = 4096;
 
 /// A tensor's numbers, row by row.
 #[derive(Debug)]
@@ -23,10 +25,25 @@ impl Numbers {
     /// None where the tensor is neither, or not on the processor's backend.
     pub fn of<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
         let tensor = match numbers(tensor) {
-            Ok(values) => return Some(Self::F32(values)),
+            Ok(values) => return Some(Self::shortest(values)),
             Err(tensor) => tensor?,
         };
         numbers(tensor).ok().map(Self::Bf16)
+    }
+
+    /// As bfloat16 where that holds every number, as where a checkpoint of bfloat16 was read in f32: half the memory, and the same bits.
+    fn shortest(values: Vec<f32>) -> Self {
+        let is_short =
+            |values: &[f32]| values.iter().fold(0, |bits, value| bits | value.to_bits()) & 0xffff == 0;
+        match values.chunks(PIECE).all(is_short) {
+            true => Self::Bf16(
+                values
+                    .iter()
+                    .map(|value| bf16::from_bits((value.to_bits() >> 16) as u16))
+                    .collect(),
+            ),
+            false => Self::F32(values),
+        }
     }
 
     /// In f32.
@@ -212,6 +229,20 @@ mod tests {
                 assert_eq!(out[0], out[1], "{k} {add} {team}");
             }
         }
+    }
+
+    #[test]
+    fn what_bfloat16_holds_is_kept_in_it() {
+        let short: Vec<f32> = (0..2 * PIECE)
+            .map(|i| bf16::from_f32(i as f32 * 0.37 - 9.0).to_f32())
+            .collect();
+        let mut long = short.clone();
+        long[PIECE + 3] = 0.1;
+        let kept = Numbers::shortest(short.clone());
+        assert!(matches!(kept, Numbers::Bf16(_)));
+        assert_eq!(kept.widened(), short);
+        let kept = Numbers::shortest(long.clone());
+        assert!(matches!(&kept, Numbers::F32(values) if *values == long));
     }
 
     #[test]
