@@ -83,6 +83,29 @@ fn every_signal_that_ends_a_program_saves_the_run() {
     }
 }
 
+/// What Slurm does: SIGUSR1 before the time is up, and SIGTERM when it is, to a run that may be saving.
+#[test]
+fn one_sigterm_behind_another_signal_lets_the_run_be_saved() {
+    let dir = temp();
+    for signals in [["USR1", "TERM"], ["TERM", "USR1"], ["HUP", "TERM"]] {
+        let name = signals.join("-");
+        let run = dir.path().join(&name);
+        let process = start(dir.path(), &name, 100_000);
+        wait_for_lines(&run, 3);
+        signals.iter().for_each(|signal| kill(signal, &process));
+        let output = process.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        // The system may hand out two that wait in an order of its own.
+        let codes = signals.map(|signal| match signal {
+            "HUP" => 129,
+            "USR1" => 138,
+            _ => 143,
+        });
+        assert!(codes.contains(&output.status.code().unwrap()), "{name}: {text}");
+        assert!(text.contains("stopped after step"), "{name}: {text}");
+    }
+}
+
 #[test]
 fn a_run_that_was_terminated_goes_on_to_the_same_weights() {
     let dir = temp();

@@ -54,6 +54,11 @@ impl Launch {
                 && size > 1
                 && rank < size
             {
+                // By `srun --mpi=pmi2`, which speaks as MPICH's own launcher does; where that one has srun start its helpers, these are others.
+                let by = match (number("SLURM_PROCID"), number("SLURM_STEP_NUM_TASKS")) {
+                    slurm if slurm == (Some(rank), Some(size)) => "srun",
+                    _ => by,
+                };
                 return Self {
                     by,
                     rank,
@@ -96,6 +101,11 @@ mod tests {
             ("SLURM_LOCALID", "3"),
         ];
         assert_eq!((of(&slurm).by, of(&slurm).rank), ("srun", 3));
+        let pmi2 = [&slurm[..], &[("PMI_RANK", "3"), ("PMI_SIZE", "4")]].concat();
+        assert_eq!((of(&pmi2).by, of(&pmi2).rank), ("srun", 3));
+        // MPICH's launcher within Slurm: one helper a machine.
+        let helped = [&slurm[..], &[("PMI_RANK", "9"), ("PMI_SIZE", "16")]].concat();
+        assert_eq!((of(&helped).by, of(&helped).size), ("mpirun", 16));
     }
 
     #[test]

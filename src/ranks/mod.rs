@@ -152,11 +152,15 @@ impl Ranks {
             return Ok(Self::alone());
         }
         #[cfg(feature = "mpi")]
-        return Ok(Self {
-            wire: Some(Arc::new(mpi::Mpi::start(&launch, timeout)?)),
-            launch,
-            traffic: Arc::default(),
-        });
+        {
+            let mpi = mpi::Mpi::start(&launch, timeout)?;
+            let local_rank = launch.local_rank.or(Some(mpi.local_rank()));
+            Ok(Self {
+                wire: Some(Arc::new(mpi)),
+                launch: Launch { local_rank, ..launch },
+                traffic: Arc::default(),
+            })
+        }
         #[cfg(not(feature = "mpi"))]
         {
             let _ = timeout;
@@ -235,11 +239,6 @@ impl Ranks {
                 unpack(&self.timed(own.len(), || wire.broadcast(own)))
             }
         }
-    }
-
-    /// Whether it is so on any rank.
-    pub fn any(&self, own: bool) -> bool {
-        self.all_gather(own).contains(&true)
     }
 
     /// Sums over the ranks, added up in their order: the same bits on all of them.
@@ -372,7 +371,6 @@ mod tests {
             assert_eq!(ranks.broadcast((rank == 0).then(|| "first".to_owned())), "first");
             assert_eq!(ranks.gather(rank).len(), if rank == 0 { 3 } else { 0 });
             assert_eq!(ranks.sum([1.0, rank as f64]), [3.0, 3.0]);
-            assert!(ranks.any(rank == 1) && !ranks.any(false));
             let own = ranks.reduce_scatter(vec![0.0, 1.0, 2.0]);
             assert_eq!(own, [3.0 * rank as f32]);
             assert_eq!(ranks.all_gather_blocks(vec![rank as u8; 2]), [0, 0, 1, 1, 2, 2]);

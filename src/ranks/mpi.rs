@@ -5,6 +5,7 @@
 //! be reached; and the library's own calls, which wait without sleeping, begin when everybody is there. Where one of these does not
 //! end, a second thread asks round who is still there.
 
+use std::env;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -42,6 +43,7 @@ enum Call {
 /// The wire of a rank.
 pub struct Mpi {
     rank: usize,
+    local_rank: usize,
     size: usize,
     calls: Mutex<Sender<Call>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -64,7 +66,7 @@ impl Mpi {
             }
             Ok(universe) => {
                 let mut talk = Talk::new(&universe, of_thread.clone());
-                let _ = begun.send(Ok(()));
+                let _ = begun.send(Ok(talk.named.local_rank()));
                 // Where the library lets one thread in alone, nobody can ask round.
                 let can_ask = mpi::environment::threading_support() == Threading::Multiple;
                 let asking = can_ask.then(|| {
@@ -83,14 +85,20 @@ impl Mpi {
             .spawn(talk)
             .map_err(|error| RanksError::Library(error.to_string()))?;
         let broke = |_| RanksError::Library("its thread ended".to_owned());
-        ready.recv().map_err(broke)??;
+        let local_rank = ready.recv().map_err(broke)??;
         Ok(Self {
             rank: launch.rank,
+            local_rank,
             size: launch.size,
             calls: Mutex::new(calls),
             thread: Mutex::new(Some(thread)),
             watch,
         })
+    }
+
+    /// This rank's number among those on its machine.
+    pub fn local_rank(&self) -> usize {
+        self.local_rank
     }
 
     /// Has something done together, and waits for it.
@@ -199,6 +207,7 @@ impl fmt::Debug for Mpi {
 
 /// Begins MPI, and sees whether it knows of the same processes as whoever started this one.
 fn open(launch: &Launch) -> Result<Universe, RanksError> {
+    say_what_is_missing(launch);
     let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Multiple) else {
         return Err(RanksError::Library("it was begun before".to_owned()));
     };
@@ -216,6 +225,18 @@ fn open(launch: &Launch) -> Result<Universe, RanksError> {
         });
     }
     Ok(universe)
+}
+
+/// Says, before OpenMPI itself ends a program that cannot find the others, what to do: it knows Slurm's ranks by PMIx, unless it was built
+/// for something else.
+fn say_what_is_missing(launch: &Launch) {
+    let is_open_mpi = mpi::environment::library_version().is_ok_and(|name| name.starts_with("Open MPI"));
+    if launch.rank == 0 && launch.by == "srun" && is_open_mpi && env::var_os("PMIX_RANK").is_none() {
+        console::note(
+            "warning: srun has no PMIx for these processes, which OpenMPI finds the others by: if it does not begin, start it with \
+             `srun --mpi=pmix` (`srun --mpi=list` says what there is)",
+        );
+    }
 }
 
 /// The thread that talks.

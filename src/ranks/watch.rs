@@ -105,6 +105,15 @@ pub(super) struct Named {
 }
 
 impl Named {
+    /// This rank's number among those on its machine.
+    pub fn local_rank(&self) -> usize {
+        let before = &self.hosts[..self.rank];
+        before
+            .iter()
+            .filter(|&host| *host == self.hosts[self.rank])
+            .count()
+    }
+
     pub fn of(&self, rank: usize) -> String {
         format!("rank {rank} (on {})", self.hosts[rank])
     }

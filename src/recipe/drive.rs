@@ -231,13 +231,12 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// Whether a signal asked any rank to stop.
+    /// Whether a signal asked any rank to stop. All of them end as that signal has them end.
     fn is_to_stop(&self, stop: &Stop) -> bool {
-        let asked = self.ranks.any(stop.is_asked());
-        if asked && !stop.is_asked() {
-            stop.ask();
-        }
-        asked
+        let asked = self.ranks.all_gather(stop.asked_by());
+        let signal = asked.into_iter().flatten().next();
+        signal.into_iter().for_each(|signal| stop.ask(signal));
+        signal.is_some()
     }
 
     /// Whether `checkpoint.minutes` have passed since the last checkpoint, by the first rank's clock.

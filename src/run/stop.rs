@@ -1,5 +1,5 @@
 //! Signals ask a run to stop at the end of its step: Ctrl-C, and what a terminal, a batch system or a service manager sends
-//! before it ends a program. A second Ctrl-C or SIGTERM ends it at once.
+//! before it ends a program. Ctrl-C after any of them, and a second SIGTERM, end it at once.
 
 use std::io;
 use std::sync::Arc;
@@ -27,11 +27,14 @@ impl Stop {
         let stop = Self::default();
         let asked = stop.clone();
         std::thread::spawn(move || {
+            let mut is_meant = false;
             for signal in signals.forever() {
-                // Batch systems repeat theirs; only who means it twice is taken at the word.
-                if asked.is_asked() && [SIGINT, SIGTERM].contains(&signal) {
+                // Batch systems repeat theirs, and send SIGTERM behind SIGUSR1, to a run that may be saving; only who means it twice is
+                // taken at the word.
+                if signal == SIGINT && asked.is_asked() || signal == SIGTERM && is_meant {
                     std::process::exit(128 + signal);
                 }
+                is_meant |= [SIGINT, SIGTERM].contains(&signal);
                 asked.ask_by(signal);
             }
         });
@@ -64,14 +67,19 @@ impl Stop {
         }
     }
 
-    /// Asks the run to stop, as Ctrl-C does.
-    pub fn ask(&self) {
-        self.0.store(SIGINT, Ordering::Relaxed);
+    /// Asks the run to stop, as this signal does, and no other.
+    pub fn ask(&self, signal: i32) {
+        self.0.store(signal, Ordering::Relaxed);
+    }
+
+    /// The signal that asked the run to stop.
+    pub fn asked_by(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&signal| signal != 0)
     }
 
     /// Whether the run should stop at the end of its step.
     pub fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
+        self.asked_by().is_some()
     }
 
     /// What a shell expects of a program that the signal ended: 128 + its number.
