@@ -93,7 +93,7 @@ CONF
   wait_for 60 are_idle
 }
 
-# A run of so many short steps. A rank that does not come is missed after 3 s.
+# config STEPS [SECONDS]: a run of so many short steps. A rank that does not come is missed after so many seconds, or 3.
 config() {
   cat >"$dir/run.toml" <<RUN
 [model]
@@ -112,7 +112,7 @@ max_completion_length = 16
 [train]
 max_steps = $1
 prompts_per_step = 8
-ddp_timeout = 3
+ddp_timeout = ${2:-3}
 [checkpoint]
 every = 1
 RUN
@@ -165,10 +165,10 @@ no_rank() { [[ -z "$(ours)" ]]; }
 # same NAME: the weights of `whole`, to which nothing happened.
 same() { cmp "$dir/whole/checkpoints/step-12/model.safetensors" "$dir/$1/checkpoints/step-12/model.safetensors"; }
 
-# begin NAME: a job of twelve steps that has done two.
+# begin NAME [SECONDS]: a job of twelve steps that has done two.
 begin() {
-  config 12
-  job="$(submit "$@")"
+  config 12 "${2:-3}"
+  job="$(submit "$1")"
   wait_for 120 has_steps "$1" 2
 }
 
@@ -195,7 +195,8 @@ trial_apart() {
 }
 
 trial_killed() {
-  begin killed
+  # Slurm ends the others, before they miss it.
+  begin killed 60
   kill -9 "$(ours 2)"
   ends killed "$job" FAILED 137
   says killed 'node2: task 2: Killed'

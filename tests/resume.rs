@@ -130,7 +130,8 @@ fn a_run_that_is_stopped_and_resumed_is_the_run_that_was_not() {
         assert_eq!((straight.step, straight.interrupted), (4, false));
         // Ctrl-C in the first step: it is finished and saved.
         let stop = Stop::default();
-        stop.ask();
+        // As Ctrl-C does.
+        stop.ask(2);
         let stopped = run(&parts, &[count], false, &stop).unwrap();
         assert_eq!((stopped.step, stopped.interrupted), (1, true));
         let resumed = run(&parts, &[count], true, &Stop::default()).unwrap();
