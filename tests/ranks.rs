@@ -461,7 +461,7 @@ mod of_mpi {
             let dir = dir();
             let set = [
                 "--set",
-                "train.ddp_timeout=3",
+                "train.ddp_timeout=6",
                 "--set",
                 "train.max_steps=400",
                 "--set",
@@ -478,7 +478,7 @@ mod of_mpi {
             let text = said(&output);
             assert!(!output.status.success(), "{text}");
             assert!(
-                text.contains(&format!("rank {hanging} (on ")) && text.contains("train.ddp_timeout = 3 s"),
+                text.contains(&format!("rank {hanging} (on ")) && text.contains("train.ddp_timeout = 6 s"),
                 "{text}"
             );
             assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
@@ -649,7 +649,7 @@ mod of_mpi {
             return;
         };
         let dir = dir();
-        let set = ["train.ddp_timeout=3", "eval.every=0", "train.max_steps=30"].map(|set| ["--set", set]);
+        let set = ["train.ddp_timeout=10", "eval.every=0", "train.max_steps=30"].map(|set| ["--set", set]);
         let start = |how: &str, name: &str| {
             let program = env!("CARGO_BIN_EXE_gcpo");
             let args = [
@@ -678,7 +678,7 @@ mod of_mpi {
             began.elapsed().as_secs_f64()
         );
         let text = log();
-        let is_named = text.contains("rank 2 (on host3)") && text.contains("train.ddp_timeout = 3 s");
+        let is_named = text.contains("rank 2 (on host3)") && text.contains("train.ddp_timeout = 10 s");
         assert!(is_named, "{text}");
         let _ = child.kill();
         let _ = child.wait();
