@@ -55,9 +55,11 @@ impl Launch {
                 && rank < size
             {
                 // By `srun --mpi=pmi2`, which speaks as MPICH's own launcher does; where that one has srun start its helpers, these are others.
-                let by = match (number("SLURM_PROCID"), number("SLURM_STEP_NUM_TASKS")) {
-                    slurm if slurm == (Some(rank), Some(size)) => "srun",
-                    _ => by,
+                let of_slurm = [number("SLURM_PROCID"), number("SLURM_STEP_NUM_TASKS")];
+                let by = if of_slurm == [Some(rank), Some(size)] {
+                    "srun"
+                } else {
+                    by
                 };
                 return Self {
                     by,

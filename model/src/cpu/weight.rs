@@ -1,5 +1,6 @@
 //! Weights in the format that they are kept in. Those of bfloat16 are widened as they are multiplied, a piece of a panel at a time: half
-//! the memory, which is what decoding waits for, and the bits of f32 arithmetic on weights that were rounded before.
+//! the memory, which is what decoding waits for, and the bits of f32 arithmetic on weights that were rounded before. So
+//! are those of f32 whose numbers bfloat16 holds.
 
 use std::ops::Range;
 
