@@ -55,8 +55,15 @@ impl Jinja {
             let _ = send.send(text);
         });
         let failed = |what: String| Error::new(ErrorKind::InvalidOperation, what);
-        thread.map_err(|error| failed(format!("no thread for it: {error}")))?;
-        match receive.recv_timeout(PATIENCE) {
+        let thread = thread.map_err(|error| failed(format!("no thread for it: {error}")))?;
+        let result = receive.recv_timeout(PATIENCE);
+        // Joined, or never let go of: where a thread is detached at the moment it ends, glibc still reads its descriptor, which went
+        // with the stack (one this large is unmapped at once), and the program ends by SIGSEGV.
+        match &result {
+            Err(RecvTimeoutError::Timeout) => std::mem::forget(thread),
+            _ => drop(thread.join()),
+        }
+        match result {
             Ok(Err(error)) if error.kind() == ErrorKind::OutOfFuel => Err(failed(format!(
                 "it takes more than {FUEL} steps or {} MB: does it repeat without an end?",
                 FUEL * 64 / 1_000_000
@@ -79,5 +86,36 @@ pub(crate) fn said(error: &Error) -> String {
     match error.line() {
         Some(line) => format!("{what} (line {line} of the template)"),
         None => what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static ENDED: AtomicBool = AtomicBool::new(false);
+
+    struct Last;
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(100));
+            ENDED.store(true, Ordering::SeqCst);
+        }
+    }
+
+    thread_local!(static LAST: Last = const { Last });
+
+    #[test]
+    fn a_rendering_has_ended_when_its_text_is_there_so_its_thread_is_never_detached_as_it_ends() {
+        let mut environment = Environment::new();
+        environment.add_function("touch", || LAST.with(|_| "touched"));
+        environment.add_template("it", "{{ touch() }}").unwrap();
+        assert_eq!(
+            Jinja::new(environment).render("it", BTreeMap::new()).unwrap(),
+            "touched"
+        );
+        assert!(ENDED.load(Ordering::SeqCst));
     }
 }

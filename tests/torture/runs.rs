@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -193,7 +194,10 @@ pub fn spawn(dir: &Path, args: &[String]) -> Child {
         .unwrap()
 }
 
-/// Waits for a process, which must not hang.
+/// Signals that runs are stopped by here: SIGHUP, SIGINT, SIGKILL and SIGTERM.
+const SENT: [i32; 4] = [1, 2, 9, 15];
+
+/// Waits for a process, which must not hang, and end by no signal but one that it was sent.
 pub fn finish(mut child: Child) -> Output {
     let started = Instant::now();
     // Its words are read meanwhile: it must not wait for a reader.
@@ -213,11 +217,14 @@ pub fn finish(mut child: Child) -> Output {
         }
         std::thread::sleep(Duration::from_millis(2));
     };
-    Output {
+    let output = Output {
         status,
         stdout: Vec::new(),
         stderr: reader.join().unwrap(),
-    }
+    };
+    let crashed = status.signal().is_some_and(|signal| !SENT.contains(&signal));
+    assert!(!crashed, "{status}: {}", said(&output));
+    output
 }
 
 pub fn said(output: &Output) -> String {
