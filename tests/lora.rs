@@ -428,6 +428,13 @@ fn supervised_training_and_other_number_formats_and_devices_train_adapters() {
     success(dir, &["sft", "run.toml", "--device", "cpu", "--resume", "sft2"]);
     let end = |run: &str| files(&dir.join(run).join("checkpoints/step-4"));
     assert!(end("sft") == end("sft2"));
+    // As in reinforcement learning, what is slow is said.
+    let slow = ["--set", "model.lora.use_dora=true", "--set", "train.max_steps=1"];
+    let (_, said) = success(dir, &[args("dora").as_slice(), &slow].concat());
+    assert!(
+        said.contains("use_dora: training computes by tensor operations"),
+        "{said}"
+    );
 
     // Two devices come to what one comes to, up to the order of sums.
     fs::write(dir.join("run.toml"), RUN).unwrap();

@@ -1,5 +1,5 @@
 //! Files that a user names, read with care: what is no file (a pipe, a device, a directory) or is larger than such a file ever is gets
-//! an error before it is read.
+//! an error before it is read. And written with care: whole, or not at all.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
@@ -62,6 +62,25 @@ pub fn text(path: &Path, most: u64) -> Result<String> {
     })
 }
 
+/// Writes a file: all of `bytes` are there then, or what was there before. What is no file, as a pipe, a terminal or a link, is written to.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let is_other = std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
+    if is_other {
+        return std::fs::write(path, bytes);
+    }
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    if written.is_err() {
+        // It would keep a full disk full.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}
+
 /// The line, from 1, that byte number `at` stands on.
 pub(crate) fn line_of(bytes: &[u8], at: usize) -> usize {
     1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count()
@@ -110,5 +129,28 @@ mod tests {
         assert_eq!(bytes(&file, 4).unwrap(), b"a\nb\xc3");
         let error = bytes(&file, 3).unwrap_err().to_string();
         assert!(error.contains("longer than 0 MiB"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = || -> Vec<_> {
+            let entries = std::fs::read_dir(dir.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect()
+        };
+        let file = dir.path().join("a.toml");
+        for content in ["one", "another"] {
+            write(&file, content).unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
+        }
+        assert_eq!(names(), ["a.toml"]);
+        // Nothing can be put in its place.
+        let place = dir.path().join("dir");
+        std::fs::create_dir(&place).unwrap();
+        assert!(write(&place, "x").is_err());
+        assert!(write(&dir.path().join("none/x"), "x").is_err());
+        assert_eq!(names().len(), 2);
+        write(Path::new("/dev/null"), "x").unwrap();
+        assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
     }
 }

@@ -152,6 +152,14 @@ pub fn describe(dir: &Path) -> Result<Described, CheckpointError> {
     described(Contents::of_dir(dir)?)
 }
 
+/// As [`describe`], for a reward model as [`read_classifier`] reads it.
+///
+/// # Errors
+/// As [`describe`].
+pub fn describe_classifier(dir: &Path) -> Result<Described, CheckpointError> {
+    described(Contents::of_classifier(dir)?)
+}
+
 /// As [`describe`], from the bytes of `config.json` and `model.safetensors`.
 ///
 /// # Errors

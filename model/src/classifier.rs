@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device};
 
 use crate::checkpoint::{self, CheckpointError};
 use crate::dtype::Dtype;
-use crate::inference::Inference;
+use crate::inference::{self, Inference};
 
 /// A reward model, ready to score.
 #[derive(Debug, Clone)]
@@ -27,6 +27,7 @@ impl Classifier {
     /// # Errors
     /// As [`checkpoint::read_classifier`].
     pub fn load(dir: &Path, dtype: Dtype, device: &Device) -> Result<(Self, Vec<String>), CheckpointError> {
+        let dtype = inference::read_in(&checkpoint::describe_classifier(dir)?, dtype, device);
         let (loaded, score_d) = checkpoint::read_classifier(dir, dtype, device)?;
         let config = loaded.model.config();
         let (filler, positions, vocabulary) = (config.pad_token_id, config.positions(), config.vocab_size);

@@ -9,9 +9,12 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
+use crate::checkpoint::Described;
 use crate::cpu;
+use crate::device::is_processor;
+use crate::dtype::Dtype;
 use crate::llama::Llama;
 use crate::runtime::Runtime;
 use crate::tensors::Network;
@@ -69,6 +72,16 @@ impl Inference {
     /// `[b, d]`
     pub fn logits(&self, states_bd: Tensor<2>) -> Logits {
         self.0.logits(states_bd)
+    }
+}
+
+/// The format in which a checkpoint's weights are read for [`Inference::of`], where numbers are computed in `dtype`: bfloat16 in place of
+/// f32 where all of them have it and the processor's code runs the model, which gives the same bits from half the memory.
+pub fn read_in(checkpoint: &Described, dtype: Dtype, device: &Device) -> Dtype {
+    let is_short = checkpoint.numbers.keys().eq(["BF16"]);
+    match dtype {
+        Dtype::F32 if is_short && is_processor(device) && cpu::runs(&checkpoint.config) => Dtype::Bf16,
+        _ => dtype,
     }
 }
 

@@ -10,8 +10,10 @@ use burn::tensor::Tensor;
 use common::{config, device, distance, projection};
 use gcpo_model::checkpoint::{self, Header, Loaded};
 use gcpo_model::config::ModelConfig;
+use gcpo_model::device::is_processor;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
+use gcpo_model::inference::{self, Inference, Logits};
 use gcpo_model::llama::Llama;
 use gcpo_model::names::parameters;
 use gcpo_model::tokens::{Padding, Tokens};
@@ -126,6 +128,40 @@ fn bf16_is_read_as_it_was_written() {
     checkpoint::save(&model, &generation(&model), f16.path(), Dtype::F16).unwrap();
     let again = checkpoint::load(f16.path(), Dtype::F32, &device()).unwrap();
     assert!(distance(hidden(&model), hidden(&again)) < 1e-2);
+}
+
+#[test]
+fn bfloat16_that_is_only_generated_from_is_read_in_it_and_gives_the_bits_of_f32() {
+    for (family, expected) in [
+        ("qwen2", Dtype::Bf16),
+        ("gemma2", Dtype::Bf16),
+        // Experts are run by tensor operations, which would compute in it.
+        ("qwen3_moe", Dtype::F32),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let read_in = |dir: &Path, dtype| {
+            let described = checkpoint::describe(dir).unwrap();
+            inference::read_in(&described, dtype, &device())
+        };
+        assert_eq!(read_in(&fixture(family), Dtype::F32), Dtype::F32, "{family}");
+        let model = checkpoint::load(&fixture(family), Dtype::F32, &device()).unwrap();
+        checkpoint::save(&model, &generation(&model), dir.path(), Dtype::Bf16).unwrap();
+        let expected = if is_processor(&device()) {
+            expected
+        } else {
+            Dtype::F32
+        };
+        assert_eq!(read_in(dir.path(), Dtype::F32), expected, "{family}");
+        assert_eq!(read_in(dir.path(), Dtype::F16), Dtype::F16, "{family}");
+        let logits = |dtype| {
+            let model = checkpoint::load(dir.path(), dtype, &device()).unwrap();
+            let inference = Inference::of(model);
+            inference.logits(inference.read(&[&[5, 9, 3], &[7, 8]]))
+        };
+        if let (Logits::Host(wide), Logits::Host(short)) = (logits(Dtype::F32), logits(expected)) {
+            assert_eq!(wide, short, "{family}");
+        }
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::train::say_instruction;
 use crate::code::Judge;
 use crate::config::{Config, Draft};
 use crate::console::say;
-use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem};
+use crate::eval::record::{self, Header, Log, Record, RecordKind, SuiteHeader, by_problem, write_whole};
 use crate::eval::report::{self, Mean, SuiteReport};
 use crate::eval::{EvalPlan, Judges, Set, evaluate, has_gold, has_programs, programs};
 use crate::policy::{ModelPath, Policy, open};
@@ -99,7 +99,7 @@ fn measure(args: &EvalArgs) -> Result<()> {
     let dtype = config.train.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let mut rewards = rewards(&config, &sets, &opened.device)?;
-    let mut policy = open::load_adapted(model, adapter, &config.prompts(), dtype, &opened.device)?;
+    let mut policy = open::load_to_generate(model, adapter, &config.prompts(), dtype, &opened.device)?;
     // Nothing is written before a model is there to be measured.
     let (mut log, kept) = if args.resume && file.exists() {
         Log::resume(&file, &header, |saved| differing(&config, saved))?
@@ -304,6 +304,9 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
         args.out.as_deref() != Some(file),
         "--out and --regrade name the same file; write the new verdicts beside the old ones"
     );
+    if let Some(out) = args.out.as_deref().filter(|out| out.exists()) {
+        bail!("{} is there already; give another file with --out", out.display());
+    }
     let mut draft = Draft::read_written(&header.config, &file.display().to_string())?;
     draft.set_all(&args.sets)?;
     let config = draft.finish()?;
@@ -320,7 +323,7 @@ fn regrade(file: &Path, args: &EvalArgs) -> Result<()> {
             config: config.to_toml(),
             ..header.clone()
         };
-        Log::create(out, &header)?.write(&records)?;
+        write_whole(out, &header, &records)?;
     }
     let mut reports = Vec::new();
     for (suite, records) in report::by_suite(&records) {

@@ -79,7 +79,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let dtype = args.dtype.dtype;
     let opened = open_device(&args.device.device, dtype)?;
     let adapter = args.adapter.adapter.as_deref();
-    let mut policy = open::load_adapted(&args.model, adapter, &config.prompts(), dtype, &opened.device)?;
+    let mut policy = open::load_to_generate(&args.model, adapter, &config.prompts(), dtype, &opened.device)?;
     let chat = match args.chat {
         true => ChatTemplate::of(&policy.tokenizer, &config.prompt.chat_options())?,
         false => None,

@@ -1,6 +1,6 @@
 //! `gcpo init`: a commented config for a checkpoint and problems that were looked at.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -103,8 +103,11 @@ pub fn run(args: &InitArgs) -> Result<()> {
     }
     let (text, plan, fits) = chosen.context("there is a way to fit")?;
     let file = OpenOptions::new().write(true).create_new(true).open(out);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.with_context(|| out.display().to_string())?;
+    let mut file = file.with_context(|| out.display().to_string())?;
+    if let Err(error) = file.write_all(text.as_bytes()) {
+        let _ = fs::remove_file(out);
+        return Err(error).context(out.display().to_string());
+    }
     print_line(report(args, &found, &plan, fits))
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use clap_mangen::Man;
+use gcpo_data::files;
 
 use super::args::{Cli, ManArgs};
 use super::run::print_line;
@@ -36,5 +37,5 @@ fn page(command: clap::Command) -> Result<String> {
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<()> {
     let path = dir.join(format!("{name}.1"));
-    fs::write(&path, text).with_context(|| path.display().to_string())
+    files::write(&path, text).with_context(|| path.display().to_string())
 }

@@ -1,10 +1,10 @@
 //! `gcpo report`: runs as one page of HTML.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gcpo_data::files;
 
 use super::args::ReportArgs;
 use super::run::print_line;
@@ -28,7 +28,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         }
     }
     let text = page(&runs, &args.steps)?;
-    fs::write(&args.out, &text).with_context(|| format!("cannot write {}", args.out.display()))?;
+    files::write(&args.out, &text).with_context(|| format!("cannot write {}", args.out.display()))?;
     print_line(format!(
         "{} ({} KiB)",
         args.out.display(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gcpo_data::files;
 use serde::Serialize;
 
 use super::args::{RunArgs, SweepArgs};
@@ -296,7 +297,7 @@ fn show(plan: &Plan, baseline: usize, failures: Vec<Option<String>>, out: &Path,
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let place = |name: &str| out.join(name);
     let write = |path: PathBuf, text: String| -> Result<String> {
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        files::write(&path, text).with_context(|| path.display().to_string())?;
         Ok(path.display().to_string())
     };
     let table = write(place("table.md"), found.to_markdown())?;

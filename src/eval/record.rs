@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use gcpo_data::files;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -343,6 +344,11 @@ impl Log {
         differing: impl Fn(&str) -> Result<Vec<String>, ConfigError>,
     ) -> Result<(Self, Vec<Record>), RecordError> {
         let text = log::read(path).map_err(at(path))?;
+        if text.is_empty() && Self::is_beginning(path, header)? {
+            let mut log = Self(JsonLog::cut(path, 0).map_err(at(path))?);
+            log.line(header)?;
+            return Ok((log, Vec::new()));
+        }
         let (saved, mut records) = parse(path, &text)?;
         if let Some(what) = header.difference(&saved, differing)? {
             return Err(RecordError::Differs {
@@ -356,6 +362,13 @@ impl Log {
         }
         let log = JsonLog::cut(path, 1 + records.len()).map_err(at(path))?;
         Ok((Self(log), records))
+    }
+
+    /// Whether a file without a whole line was cut off while this header was written to it.
+    fn is_beginning(path: &Path, header: &Header) -> Result<bool, RecordError> {
+        let found = files::bytes(path, files::limit::ROWS).map_err(at(path))?;
+        let line = serde_json::to_vec(header).expect("a header is JSON");
+        Ok(line.starts_with(&found))
     }
 
     /// Appends records.

@@ -234,6 +234,20 @@ fn a_stopped_file_goes_on_behind_its_last_whole_problem() {
     let error = Log::resume(&path, &header, hotter).unwrap_err().to_string();
     assert!(error.contains("another `eval.temperature`"), "{error}");
 
+    // Killed while the header was written: nothing is lost, and it begins. Another's file without a line's end is left alone.
+    drop(log);
+    let line = whole.iter().position(|&byte| byte == b'\n').unwrap();
+    for cut in [0, 7, line] {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let (mut log, kept) = Log::resume(&path, &header, same_keys).unwrap();
+        assert_eq!(kept, []);
+        log.write(&zero).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole_zero, "{cut}");
+    }
+    std::fs::write(&path, "words").unwrap();
+    assert!(refused(&header).contains("the first line is not its header"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"words");
+
     // Lines that are gone from its midst, whole problems or not.
     let text = String::from_utf8(whole).unwrap();
     for gone in [1..3, 1..2, 2..3] {

@@ -11,6 +11,7 @@ use gcpo_model::checkpoint::{self, CheckpointError, Described, Loaded};
 use gcpo_model::config::ModelConfig;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::generation::GenerationConfig;
+use gcpo_model::inference;
 use gcpo_model::llama::Llama;
 use gcpo_model::lora::{self, Lora, Peft};
 use gcpo_model::quickstart;
@@ -80,6 +81,22 @@ pub fn load_adapted(
     };
     let (model, peft) = Peft::load(policy.model.clone(), dir)?;
     Ok(policy.with_adapter(model, peft))
+}
+
+/// [`load_adapted`] of a policy that is only generated from, by [`inference::Inference`]: on the processor its weights take no more room than
+/// they need there.
+///
+/// # Errors
+/// As [`load_adapted`].
+pub fn load_to_generate(
+    path: &ModelPath,
+    adapter: Option<&Path>,
+    choice: &PromptChoice,
+    dtype: Dtype,
+    device: &Device,
+) -> Result<Policy> {
+    let dtype = inference::read_in(&describe(path)?, dtype, device);
+    load_adapted(path, adapter, choice, dtype, device)
 }
 
 /// SHA-256 of an adapter's files.

@@ -11,6 +11,7 @@ pub mod rl;
 mod rounds;
 pub mod sft;
 
+use burn::tensor::Device;
 use gcpo_data::Problem;
 use thiserror::Error;
 
@@ -20,9 +21,10 @@ use crate::demonstrate::DemonstrationError;
 use crate::group::Group;
 use crate::learner::{Learner, UpdateError};
 use crate::objective::ObjectiveError;
-use crate::policy::PolicyError;
+use crate::policy::{Policy, PolicyError};
+use crate::ranks::Ranks;
 use crate::report::{Sample, StepReport};
-use crate::reward::{Reward, RewardError};
+use crate::reward::{Reward, RewardError, gradable};
 use crate::rollout::RolloutError;
 pub use drive::{Outcome, drive};
 pub use held_out::{HeldOut, eval_plan};
@@ -44,6 +46,41 @@ pub trait Recipe {
 
     /// The problems that it trains on, in their order.
     fn problems(&self) -> &[Problem];
+}
+
+/// What learns in a run about to do step 1 that makes so many `updates`, on the policy's device and on `others`, by this rank and others.
+///
+/// # Errors
+/// Something asked for would be without effect.
+fn learner(
+    config: &Config,
+    policy: Policy,
+    updates: usize,
+    others: &[Device],
+    ranks: Ranks,
+) -> Result<Learner, ConfigError> {
+    let (train, format) = (&config.train, config.format());
+    let learner = Learner::new(train, format, config.seed, policy, updates, others, ranks);
+    check_effect(config, &learner)?;
+    Ok(learner)
+}
+
+/// The rewards of a run whose samples are graded, its problems and the held-out ones.
+///
+/// # Errors
+/// A gold answer or the held-out problems cannot be read, or a reward's program cannot be started.
+fn graded(
+    config: &Config,
+    device: &Device,
+    problems: Vec<Problem>,
+) -> anyhow::Result<(Reward, Vec<Problem>, HeldOut)> {
+    let mut reward = config.rewards(device)?;
+    let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
+    let held_out = HeldOut::of(config, &problems)?;
+    let ahead = config.ahead(problems.len());
+    reward.expect(&problems, ahead)?;
+    held_out.expect(&mut reward, ahead)?;
+    Ok((reward, problems, held_out))
 }
 
 /// Refuses what would be without effect on the learner's device, and says what is slow there.

@@ -12,7 +12,7 @@ use gcpo_model::llama::Llama;
 
 use super::exchange::agree;
 use super::sft::{Row, in_passes, loss};
-use super::{HeldOut, Recipe, StepError, check_effect};
+use super::{HeldOut, Recipe, StepError, graded, learner};
 use crate::config::Config;
 use crate::demonstrate::Demonstration;
 use crate::group::Group;
@@ -21,7 +21,7 @@ use crate::policy::Policy;
 use crate::ranks::Ranks;
 use crate::ranks::share::deal;
 use crate::report::{Done, RestReport, RolloutReport, Sample, StepReport, Stopwatch, Taught};
-use crate::reward::{Reward, gradable};
+use crate::reward::Reward;
 use crate::rollout::{Completion, Work};
 use crate::search::{Found, Search, SearchPlan, SearchReport, expand};
 use crate::source::Problems;
@@ -48,23 +48,9 @@ impl Rest {
         others: &[Device],
         ranks: Ranks,
     ) -> Result<Self> {
-        let mut reward = config.rewards(&policy.model.device())?;
-        let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
-        let held_out = HeldOut::of(&config, &problems)?;
-        let ahead = config.ahead(problems.len());
-        reward.expect(&problems, ahead)?;
-        held_out.expect(&mut reward, ahead)?;
+        let (reward, problems, held_out) = graded(&config, &policy.model.device(), problems)?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
-        let learner = Learner::new(
-            &config.train,
-            config.format(),
-            config.seed,
-            policy,
-            updates,
-            others,
-            ranks,
-        );
-        check_effect(&config, &learner)?;
+        let learner = learner(&config, policy, updates, others, ranks)?;
         for problem in &problems {
             learner.policy.check_fits(problem, None, &config.rollout)?;
         }

@@ -12,7 +12,7 @@ use gcpo_model::inference::Inference;
 
 use super::exchange::{agree, on_own, tell_projected, tell_reference};
 use super::rounds::Rounds;
-use super::{HeldOut, Recipe, StepError, check_effect};
+use super::{HeldOut, Recipe, StepError, graded, learner};
 use crate::config::Config;
 use crate::group::Group;
 use crate::learner::{Learner, PolicyGradient};
@@ -20,7 +20,7 @@ use crate::policy::{EngineWork, Policy};
 use crate::projection::{ProjectionPlan, project};
 use crate::ranks::Ranks;
 use crate::report::{Done, RolloutReport, Sample, StepReport, Stopwatch};
-use crate::reward::{Reward, gradable};
+use crate::reward::Reward;
 use crate::rollout::Work;
 use crate::source::Problems;
 use crate::weigh::weigh;
@@ -50,24 +50,10 @@ impl Rl {
         others: &[Device],
         ranks: Ranks,
     ) -> Result<Self> {
-        let mut reward = config.rewards(&policy.model.device())?;
-        let problems = gradable(&config.grader, &config.reward, problems, false)?.problems;
-        let held_out = HeldOut::of(&config, &problems)?;
-        let ahead = config.ahead(problems.len());
-        reward.expect(&problems, ahead)?;
-        held_out.expect(&mut reward, ahead)?;
+        let (reward, problems, held_out) = graded(&config, &policy.model.device(), problems)?;
         let updates = config.train.max_steps * config.train.num_iterations * config.train.mini_batches;
         let gradient = PolicyGradient::new(config.objective_row(), &config.rollout);
-        let mut learner = Learner::new(
-            &config.train,
-            config.format(),
-            config.seed,
-            policy,
-            updates,
-            others,
-            ranks,
-        );
-        check_effect(&config, &learner)?;
+        let mut learner = learner(&config, policy, updates, others, ranks)?;
         if gradient.objective.needs_reference_model() {
             learner.keep_reference(config.objective.ref_sync());
         }

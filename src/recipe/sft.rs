@@ -6,7 +6,7 @@ use gcpo_data::Problem;
 use gcpo_model::llama::Llama;
 use gcpo_model::logp::{completion_logp, tokens_run};
 
-use super::{HeldOut, Recipe, StepError};
+use super::{HeldOut, Recipe, StepError, learner};
 use crate::config::Config;
 use crate::demonstrate::{self, Demonstration, DemonstrationError, demonstration};
 use crate::learner::{Learner, Limits, Train, UpdateError};
@@ -46,15 +46,7 @@ impl Sft {
         Self::check(&config, &problems)?;
         let updates = config.train.max_steps;
         let device = policy.model.device();
-        let learner = Learner::new(
-            &config.train,
-            config.format(),
-            config.seed,
-            policy,
-            updates,
-            others,
-            ranks,
-        );
+        let learner = learner(&config, policy, updates, others, ranks)?;
         let held_out = HeldOut::of(&config, &problems)?;
         let mut reward = held_out
             .asks_rewards()

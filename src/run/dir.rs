@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gcpo_data::files;
 use jiff::Timestamp;
 
 use super::error::{RunDirError, at};
@@ -69,7 +70,7 @@ impl RunDir {
         let run = Self::lock(path)?;
         let write = |file: PathBuf| {
             fs::create_dir(path.join(CHECKPOINTS)).map_err(at(path))?;
-            fs::write(&file, config).map_err(at(&file))
+            files::write(&file, config).map_err(at(&file))
         };
         match write(path.join(CONFIG)) {
             Ok(()) => Ok(run),

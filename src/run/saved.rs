@@ -242,7 +242,7 @@ impl RunDir {
     /// The system refuses.
     pub fn note_timed(&self, step: usize) -> Result<(), RunDirError> {
         let path = self.path().join(CHECKPOINTS).join(TIMED);
-        fs::write(&path, format!("step-{step}\n")).map_err(at(&path))
+        files::write(&path, format!("step-{step}\n")).map_err(at(&path))
     }
 
     fn clean(&self) -> Result<(), RunDirError> {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use gcpo_data::files;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -280,9 +281,7 @@ impl Trackers {
         if self.all.is_empty() {
             return Ok(());
         }
-        let new = self.file.with_extension("json.new");
-        fs::write(&new, serde_json::to_vec(&self.known)?)?;
-        fs::rename(&new, &self.file)
+        files::write(&self.file, serde_json::to_vec(&self.known)?)
     }
 }
 

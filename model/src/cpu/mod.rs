@@ -33,6 +33,7 @@ use crate::device::Processor;
 pub(crate) use cache::runtime;
 pub(crate) use product::PANEL;
 pub(crate) use train::{columns_at_once, completion_logp, is_fused, tokens_run};
+pub(crate) use weights::runs;
 
 /// A tensor on the processor.
 type Primitive = <Processor as BackendTypes>::FloatTensorPrimitive;

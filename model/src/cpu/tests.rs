@@ -145,23 +145,25 @@ fn bfloat16_gives_the_bits_of_f32_with_the_same_weights() {
 
 #[test]
 fn adapters_over_bfloat16_are_not_rounded() {
-    let lora = Lora {
-        r: 2,
-        alpha: 3.0,
-        use_rslora: false,
-        use_dora: false,
-        dropout: 0.0,
-        targets: Targets::Named(vec!["q_proj".into(), "down_proj".into()]),
-    };
-    let mut at = 0;
-    let mut draw = || {
-        at += 1;
-        f64::from(at * 7919 % 1009) / 1009.0
-    };
-    let model = attach(models()[0].clone(), &lora, &mut draw).unwrap();
-    let model = names::map(model, &mut Move);
-    let [wide, short] = rounded_and_short(&model).map(|model| Inference::new(&model));
-    assert_eq!(journey(&short), journey(&wide));
+    for use_dora in [false, true] {
+        let lora = Lora {
+            r: 2,
+            alpha: 3.0,
+            use_rslora: false,
+            use_dora,
+            dropout: 0.0,
+            targets: Targets::Named(vec!["q_proj".into(), "down_proj".into()]),
+        };
+        let mut at = 0;
+        let mut draw = || {
+            at += 1;
+            f64::from(at * 7919 % 1009) / 1009.0
+        };
+        let model = attach(models()[0].clone(), &lora, &mut draw).unwrap();
+        let model = names::map(model, &mut Move);
+        let [wide, short] = rounded_and_short(&model).map(|model| Inference::new(&model));
+        assert_eq!(journey(&short), journey(&wide), "use_dora = {use_dora}");
+    }
 }
 
 /// Moves what adapters begin with away from 0, by less than bfloat16 would see.

@@ -69,7 +69,7 @@ impl Weights {
     /// nor bfloat16 on the processor's backend, or layers have experts. Projections with an adapter are merged, in f32.
     pub fn new(model: Llama) -> Result<Self, Box<Llama>> {
         // All parameters are of one kind, on one device.
-        if Numbers::of(model.model.norm.weight.val()).is_none() || model.config().experts.is_some() {
+        if Numbers::of(model.model.norm.weight.val()).is_none() || !runs(model.config()) {
             return Err(Box::new(model));
         }
         let (config, device) = (model.config().clone(), model.device());
@@ -118,6 +118,11 @@ impl Weights {
         };
         self.layers.iter().map(layer).sum()
     }
+}
+
+/// Whether [`Weights::new`] knows such a model, in the formats that it takes.
+pub(crate) fn runs(config: &ModelConfig) -> bool {
+    config.experts.is_none()
 }
 
 impl LayerWeights {
