@@ -133,7 +133,7 @@ fn bf16_is_read_as_it_was_written() {
 #[test]
 fn bfloat16_that_is_only_generated_from_is_read_in_it_and_gives_the_bits_of_f32() {
     for (family, expected) in [
-        ("qwen2", Dtype::Bf16),
+        ("llama", Dtype::Bf16),
         ("gemma2", Dtype::Bf16),
         // Experts are run by tensor operations, which would compute in it.
         ("qwen3_moe", Dtype::F32),
