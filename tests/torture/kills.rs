@@ -33,7 +33,13 @@ impl Torture for Kills<'_> {
             let mut child = spawn(&dir, &kind.args(&place, goes_on));
             let left_alone = trial > 5;
             if !left_alone {
-                std::thread::sleep(Duration::from_micros(random.below(whole * 5 / 4) as u64));
+                // Files are made in the first moments, which would be met seldom.
+                let most = if random.below(3) == 0 {
+                    whole / 8
+                } else {
+                    whole * 5 / 4
+                };
+                std::thread::sleep(Duration::from_micros(random.below(most) as u64));
                 let soft = random.below(4) == 0;
                 match soft {
                     true => {
