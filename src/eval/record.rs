@@ -297,18 +297,21 @@ fn lost(header: &Header, records: &[Record]) -> Option<(usize, String)> {
 /// # Errors
 /// It cannot be written.
 pub fn write_whole(path: &Path, header: &Header, records: &[Record]) -> Result<(), RecordError> {
-    let partial = path.with_extension("jsonl.partial");
-    match fs::remove_file(&partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&partial)(error)),
-        _ => {}
-    }
-    let written = Log::create(&partial, header).and_then(|mut log| log.write(records));
-    if written.is_err() {
-        // It would keep a full disk full.
-        let _ = fs::remove_file(&partial);
-    }
-    written?;
-    fs::rename(&partial, path).map_err(at(path))
+    make_parent(path)?;
+    let mut text = line_of(header);
+    text.extend(records.iter().flat_map(line_of));
+    files::write(path, text).map_err(at(path))
+}
+
+fn line_of(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("headers and records are JSON");
+    line.push(b'\n');
+    line
+}
+
+fn make_parent(path: &Path) -> Result<(), RecordError> {
+    path.parent()
+        .map_or(Ok(()), |dir| fs::create_dir_all(dir).map_err(at(dir)))
 }
 
 /// A file that an evaluation is being written to.
@@ -321,9 +324,7 @@ impl Log {
     /// # Errors
     /// It exists, or cannot be written.
     pub fn create(path: &Path, header: &Header) -> Result<Self, RecordError> {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(at(dir))?;
-        }
+        make_parent(path)?;
         let log = JsonLog::create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => RecordError::Exists(path.to_owned()),
             _ => at(path)(error),
@@ -367,8 +368,7 @@ impl Log {
     /// Whether a file without a whole line was cut off while this header was written to it.
     fn is_beginning(path: &Path, header: &Header) -> Result<bool, RecordError> {
         let found = files::bytes(path, files::limit::ROWS).map_err(at(path))?;
-        let line = serde_json::to_vec(header).expect("a header is JSON");
-        Ok(line.starts_with(&found))
+        Ok(line_of(header).starts_with(&found))
     }
 
     /// Appends records.
