@@ -11,7 +11,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 pub(super) use tile::product;
-use tile::{depths, product_of_columns};
+use tile::{Ahead, depths, product_of_columns};
 
 /// Columns of a panel, slots of a block of keys: what all widths are rounded up to.
 pub(crate) const PANEL: usize = 32;
@@ -316,7 +316,8 @@ impl WithSimd for ProductOfColumns<'_> {
                     let x = &values[first / TILE * step + depth.start * stride..];
                     let out = &mut self.out[index * PANEL + first * self.stride..];
                     let columns = TILE.min(count - first);
-                    product_of_columns(simd, (x, stride), columns, panel, add, out, self.stride);
+                    let ahead = Ahead::of(first / TILE, count > TILE, panel.len());
+                    product_of_columns(simd, (x, stride), columns, panel, add, out, self.stride, ahead);
                 }
             }
         }

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use branches::prefetch_read_data;
 use pulp::Simd;
 
-use super::PANEL;
+use super::{PANEL, TILE};
 
 /// Lines of a panel that are gone through at once: with as much of twelve lines they fill the nearest cache.
 const DEPTH: usize = 256;
@@ -14,6 +15,47 @@ pub(super) fn depths(k: usize) -> impl Iterator<Item = Range<usize>> {
     (0..k.max(1))
         .step_by(DEPTH)
         .map(move |from| from..k.min(from + DEPTH))
+}
+
+/// Numbers of a cache line: half a panel's line.
+const CACHE_LINE: usize = PANEL / 2;
+
+/// What is asked of memory while a tile goes through a part of a panel: numbers behind each of the part's lines, 1 or 2 cache lines of them, or
+/// none. A tile waits for every line that is not in a cache yet, as it takes more instructions than the processor looks ahead.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    from: usize,
+    lines: usize,
+}
+
+impl Ahead {
+    const NOTHING: Self = Self { from: 0, lines: 0 };
+
+    /// What pass number `pass` through a part of `len` numbers asks for: the first, or with many lines of a result the first two, the part that comes
+    /// next in memory.
+    #[inline(always)]
+    pub(super) fn of(pass: usize, is_many: bool, len: usize) -> Self {
+        let (from, lines) = match (pass, is_many) {
+            (0, false) => (len, 2),
+            (0, true) => (len, 1),
+            (1, true) => (len + CACHE_LINE, 1),
+            _ => return Self::NOTHING,
+        };
+        Self { from, lines }
+    }
+
+    /// Asks for what is behind a line; into the second-level cache, as the nearest is full of the part at hand.
+    #[inline(always)]
+    fn ask(self, line: &[f32]) {
+        // What is asked for may lie behind the end: nothing comes of that.
+        let at = line.as_ptr().wrapping_add(self.from);
+        if self.lines > 0 {
+            prefetch_read_data::<f32, 1>(at);
+        }
+        if self.lines > 1 {
+            prefetch_read_data::<f32, 1>(at.wrapping_add(CACHE_LINE));
+        }
+    }
 }
 
 /// `out[i] (+)= lines[i] · b`: lines `[n][k]`, `b` `[at least k, width]` row by row (`width` a multiple of 32),
@@ -29,16 +71,23 @@ pub(crate) fn product<S: Simd>(
     stride: usize,
 ) {
     let Some(first) = lines.first() else { return };
+    let is_many = lines.len() > TILE;
     for depth in depths(first.len()) {
         let (b, add) = (&b[depth.start * width..], add || depth.start > 0);
+        let mut pass = 0;
         for column in (0..width).step_by(2 * S::F32_LANES) {
             let (mut lines, mut at) = (lines, 0);
             macro_rules! next {
                 ($tile:ident, $lines:literal) => {
                     while let Some((now, rest)) = lines.split_first_chunk::<$lines>() {
                         let out = &mut out[at * stride..];
-                        $tile(simd, now, &depth, b, width, column, add, out, stride);
-                        (lines, at) = (rest, at + $lines);
+                        // Only the lines of a panel come one behind the other.
+                        let ahead = match width == PANEL {
+                            true => Ahead::of(pass, is_many, depth.len() * PANEL),
+                            false => Ahead::NOTHING,
+                        };
+                        $tile(simd, now, &depth, b, width, column, add, out, stride, ahead);
+                        (lines, at, pass) = (rest, at + $lines, pass + 1);
                     }
                 };
             }
@@ -71,6 +120,7 @@ macro_rules! tile {
             add: bool,
             out: &mut [f32],
             stride: usize,
+            ahead: Ahead,
         ) {
             let columns = column..column + 2 * S::F32_LANES;
             let k = depth.len();
@@ -83,6 +133,7 @@ macro_rules! tile {
                 )*
             }
             for (at, row) in b.chunks_exact(width).take(k).enumerate() {
+                ahead.ask(row);
                 let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
                 let (first, second) = (row[0], row[1]);
                 $(
@@ -109,6 +160,7 @@ tile!(tile_1, 1, 0);
 
 /// `out[i] (+)= Σ x[at][i] · b[at]`: the transpose of `x`, lines at multiples of `x_stride`, times `b`, as [`product`] does it.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
 pub(super) fn product_of_columns<S: Simd>(
     simd: S,
     (x, x_stride): (&[f32], usize),
@@ -117,6 +169,7 @@ pub(super) fn product_of_columns<S: Simd>(
     add: bool,
     out: &mut [f32],
     stride: usize,
+    ahead: Ahead,
 ) {
     for column in (0..PANEL).step_by(2 * S::F32_LANES) {
         let mut at = 0;
@@ -124,7 +177,16 @@ pub(super) fn product_of_columns<S: Simd>(
             ($tile:ident, $lines:literal) => {
                 while columns - at >= $lines {
                     let out = &mut out[at * stride..];
-                    $tile(simd, (&x[at..], x_stride), b, column, add, out, stride);
+                    $tile(
+                        simd,
+                        (&x[at..], x_stride),
+                        b,
+                        column,
+                        add,
+                        out,
+                        stride,
+                        ahead,
+                    );
                     at += $lines;
                 }
             };
@@ -144,6 +206,7 @@ pub(super) fn product_of_columns<S: Simd>(
 macro_rules! columns {
     ($name:ident, $lines:literal, $($i:literal)*) => {
         #[inline(always)]
+        #[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
         fn $name<S: Simd>(
             simd: S,
             (x, x_stride): (&[f32], usize),
@@ -152,6 +215,7 @@ macro_rules! columns {
             add: bool,
             out: &mut [f32],
             stride: usize,
+            ahead: Ahead,
         ) {
             let columns = column..column + 2 * S::F32_LANES;
             let mut sums = [[simd.splat_f32s(0.0); 2]; $lines];
@@ -163,6 +227,7 @@ macro_rules! columns {
             }
             for (factors, row) in x.chunks(x_stride).zip(b.chunks_exact(PANEL)) {
                 let Some(factors) = factors.first_chunk::<$lines>() else { break };
+                ahead.ask(row);
                 let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
                 let (first, second) = (row[0], row[1]);
                 $(

@@ -73,7 +73,7 @@ pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], tempera
     };
     let shape = [pairs.len(), t];
     let (mut logp, mut entropy) = (vec![0.0; shape[0] * t], vec![0.0; shape[0] * t]);
-    tape.forward(asked.targets, guard.is_some(), &mut logp, &mut entropy);
+    rayon::scope(|_| tape.forward(asked.targets, guard.is_some(), &mut logp, &mut entropy));
     let device = model.device().inner();
     let logp = TensorData::new(logp, shape);
     let logp_bt = match guard {
@@ -253,11 +253,10 @@ impl Backward<Processor, 1> for Scores {
         let given = grads.consume::<Processor>(&ops.node).to_contiguous();
         let tape = ops.state.0.lock().ok().and_then(|mut tape| tape.take());
         let tape = tape.expect("a graph is gone through once");
-        let found = tape.backward(
-            given
-                .as_slice::<f32>()
-                .expect("made contiguous, and f32 as the output"),
-        );
+        let given = given
+            .as_slice::<f32>()
+            .expect("made contiguous, and f32 as the output");
+        let found = rayon::scope(|_| tape.backward(given));
         for (node, grad) in found.0 {
             grads.register::<Processor>(node, grad);
         }
