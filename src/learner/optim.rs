@@ -121,9 +121,9 @@ impl Optimizer {
         let (adamw, step) = if shape.len() < 2 { vectors } else { matrices };
         let key = (at.0.to_owned(), at.1);
         let state = slots.remove(&key).map(|slot| slot.state);
-        let (value, state) = match at_once(step, lr, &value, &grad, state.as_ref()) {
-            Some((value, state)) => (value, Some(state)),
-            None => adamw.step(lr, value, grad, state),
+        let (value, state) = match at_once(step, lr, &value, grad, state) {
+            Ok((value, state)) => (value, Some(state)),
+            Err((grad, state)) => adamw.step(lr, value, grad, state),
         };
         if let Some(state) = state {
             let shape = shape.to_vec();
@@ -157,22 +157,31 @@ impl names::Map for Step<'_> {
     }
 }
 
-/// A step in one pass; none where it needs tensor operations.
+/// A step in one pass; what it was to be made with where it needs tensor operations.
+#[expect(
+    clippy::result_large_err,
+    reason = "what comes back are the tensors themselves"
+)]
 fn at_once(
     step: &AdamWStep,
     lr: f64,
     value: &Tensor<1>,
-    grad: &Tensor<1>,
-    state: Option<&AdamWState<1>>,
-) -> Option<(Tensor<1>, AdamWState<1>)> {
-    let before = state.map(|state| &state.momentum);
-    let time = before.map_or(0, |momentum| momentum.time) + 1;
-    let moments = before.map(|momentum| (&momentum.moment_1, &momentum.moment_2));
-    let (value, first, second) = AdamWStep { lr, time, ..*step }.run(value, grad, moments)?;
-    Some((
-        value,
-        AdamWState::new(AdaptiveMomentumState::new(time, first, second)),
-    ))
+    grad: Tensor<1>,
+    state: Option<AdamWState<1>>,
+) -> Result<(Tensor<1>, AdamWState<1>), (Tensor<1>, Option<AdamWState<1>>)> {
+    let before = state.map(|state| state.momentum);
+    let time = before.as_ref().map_or(0, |momentum| momentum.time);
+    let state = |time, (first, second)| AdamWState::new(AdaptiveMomentumState::new(time, first, second));
+    let moments = before.map(|momentum| (momentum.moment_1, momentum.moment_2));
+    let step = AdamWStep {
+        lr,
+        time: time + 1,
+        ..*step
+    };
+    match step.run(value, grad, moments) {
+        Ok((value, moments)) => Ok((value, state(time + 1, moments))),
+        Err((grad, moments)) => Err((grad, moments.map(|moments| state(time, moments)))),
+    }
 }
 
 /// The norms of a module's gradients.

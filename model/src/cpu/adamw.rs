@@ -2,11 +2,12 @@
 //!
 //! The arithmetic is that of burn's AdamW, operation by operation, so the bits are the same; what is saved is a dozen passes over memory.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::{Primitive, in_f32};
-use crate::device::Processor;
+use crate::device::{Processor, is_processor, processor_numbers};
 use crate::host::on_this_processor;
 
 /// Numbers that a thread takes at once.
@@ -29,32 +30,45 @@ pub struct AdamWStep {
     pub time: usize,
 }
 
-/// A parameter and its two moments.
-pub type Stepped = (Tensor<1>, Tensor<1>, Tensor<1>);
+/// A parameter's two moments.
+pub type Moments = (Tensor<1>, Tensor<1>);
+/// A parameter and its moments.
+pub type Stepped = (Tensor<1>, Moments);
 
 impl AdamWStep {
-    /// The parameter and its moments after a step, or none where a tensor is not f32 on the processor's backend.
+    /// The parameter and its moments after a step; the gradient and the moments where a tensor is not f32 on the processor's backend. Moments and
+    /// gradients that nobody else has are changed, and kept for the next pass, where they lie.
     ///
     /// # Shapes
     /// `value`, `grad` and `moments`: `[n]`; without moments the step is the first
+    #[expect(
+        clippy::result_large_err,
+        reason = "what comes back are the tensors themselves"
+    )]
     pub fn run(
         &self,
         value: &Tensor<1>,
-        grad: &Tensor<1>,
-        moments: Option<(&Tensor<1>, &Tensor<1>)>,
-    ) -> Option<Stepped> {
-        let [value, grad] = [in_f32(value.clone())?, in_f32(grad.clone())?];
-        let moments = match moments {
-            None => None,
-            Some((first, second)) => Some((in_f32(first.clone())?, in_f32(second.clone())?)),
+        grad: Tensor<1>,
+        moments: Option<Moments>,
+    ) -> Result<Stepped, (Tensor<1>, Option<Moments>)> {
+        let fits = |tensor: &Tensor<1>| is_processor(&tensor.device()) && tensor.dtype() == DType::F32;
+        let do_moments = moments.iter().all(|(first, second)| fits(first) && fits(second));
+        let old = match fits(value) && fits(&grad) && do_moments {
+            true => in_f32(value.clone()),
+            false => None,
         };
-        let slice = |primitive| Primitive::as_slice::<f32>(primitive).expect("made contiguous");
-        let (value, grad) = (slice(&value), slice(&grad));
-        let moments = moments
-            .as_ref()
-            .map(|(first, second)| (slice(first), slice(second)));
-        let mut new = [(); 3].map(|()| vec![0.0; value.len()]);
-        let [values, firsts, seconds] = &mut new;
+        let Some(old) = old else {
+            return Err((grad, moments));
+        };
+        let old = old.as_slice::<f32>().expect("made contiguous");
+        let owned = |tensor| processor_numbers::<f32, 1>(tensor).expect("f32 on the processor");
+        let grad = Buffer::from(owned(grad));
+        let is_first = moments.is_none();
+        let (mut firsts, mut seconds) = match moments {
+            Some((first, second)) => (owned(first), owned(second)),
+            None => (vec![0.0; old.len()], vec![0.0; old.len()]),
+        };
+        let mut values = Buffer::unset(old.len()).into_vec();
         values
             .par_chunks_mut(SHARE)
             .zip(firsts.par_chunks_mut(SHARE))
@@ -62,22 +76,18 @@ impl AdamWStep {
             .enumerate()
             .for_each(|(number, ((new_value, first), second))| {
                 let share = number * SHARE..number * SHARE + new_value.len();
-                match moments {
-                    None => self.begin(&grad[share.clone()], first, second),
-                    Some((firsts, seconds)) => {
-                        let moments = (&firsts[share.clone()], &seconds[share.clone()]);
-                        self.go_on(&grad[share.clone()], moments, first, second);
-                    }
+                match is_first {
+                    true => self.begin(&grad[share.clone()], first, second),
+                    false => self.go_on(&grad[share.clone()], first, second),
                 }
-                self.apply(&value[share], first, second, new_value);
+                self.apply(&old[share], first, second, new_value);
             });
         let tensor = |values: Vec<f32>| {
             let length = values.len();
             let primitive = Primitive::from_data(TensorData::new(values, [length]));
             Tensor::from_primitive::<Processor>(primitive)
         };
-        let [value, first, second] = new.map(tensor);
-        Some((value, first, second))
+        Ok((tensor(values), (tensor(firsts), tensor(seconds))))
     }
 
     fn begin(&self, grad: &[f32], first: &mut [f32], second: &mut [f32]) {
@@ -90,13 +100,12 @@ impl AdamWStep {
         });
     }
 
-    fn go_on(&self, grad: &[f32], before: (&[f32], &[f32]), first: &mut [f32], second: &mut [f32]) {
+    fn go_on(&self, grad: &[f32], first: &mut [f32], second: &mut [f32]) {
         let (betas, factors) = ((self.beta_1, self.beta_2), (1.0 - self.beta_1, 1.0 - self.beta_2));
         on_this_processor!({
-            let before = before.0.iter().zip(before.1);
-            for (((&grad, before), first), second) in grad.iter().zip(before).zip(first).zip(second) {
-                *first = before.0 * betas.0 + grad * factors.0;
-                *second = before.1 * betas.1 + grad * grad * factors.1;
+            for ((&grad, first), second) in grad.iter().zip(first).zip(second) {
+                *first = *first * betas.0 + grad * factors.0;
+                *second = *second * betas.1 + grad * grad * factors.1;
             }
         });
     }
@@ -142,7 +151,7 @@ mod tests {
                 .with_weight_decay(weight_decay)
                 .build();
             let mut expected = (numbers(1), None::<AdamWState<1>>);
-            let mut actual = (numbers(1), None::<(Tensor<1>, Tensor<1>)>);
+            let mut actual = (numbers(1), None::<Moments>);
             for time in 1..=4 {
                 let (grad, lr) = (numbers(time * 31), 1e-3 / time as f64);
                 let (value, state) =
@@ -156,10 +165,11 @@ mod tests {
                     lr,
                     time,
                 };
-                let moments = actual.1.as_ref().map(|(first, second)| (first, second));
-                let (value, first, second) =
-                    step.run(&actual.0, &grad, moments).expect("f32 on the processor");
-                actual = (value, Some((first, second)));
+                // As where a clone of an optimiser has them, too.
+                let shared = actual.1.clone().filter(|_| time % 2 == 0);
+                let (value, moments) = step.run(&actual.0, grad, actual.1).expect("f32 on the processor");
+                drop(shared);
+                actual = (value, Some(moments));
                 let momentum = &expected.1.as_ref().expect("a state").momentum;
                 let (first, second) = actual.1.as_ref().expect("moments");
                 assert_eq!(bits(&actual.0), bits(&expected.0));

@@ -12,6 +12,7 @@
 
 pub mod adamw;
 mod attention;
+mod buffer;
 mod cache;
 mod forward;
 mod job;

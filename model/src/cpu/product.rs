@@ -46,16 +46,19 @@ pub(super) enum Part<'a, T = f32> {
     },
 }
 
-impl<T: Copy> Part<'_, T> {
+impl<T: Copy + Default> Part<'_, T> {
     fn n(&self) -> usize {
         match *self {
             Self::Rows { n, .. } | Self::Transposed { n, .. } => n,
         }
     }
 
-    /// Fills a panel with the columns from `from` on; what is beyond the last stays.
+    /// Fills a panel with the columns from `from` on, and zeros beyond the last.
     fn fill(&self, k: usize, from: usize, panel: &mut [T]) {
         let width = PANEL.min(self.n() - from);
+        if width < PANEL {
+            panel.fill(T::default());
+        }
         match *self {
             Self::Rows { values, stride, .. } => {
                 for (line, row) in panel.chunks_exact_mut(PANEL).zip(values.chunks(stride)) {
@@ -103,13 +106,24 @@ impl<T: Copy + Default + Send + Sync> Matrix<T> {
 
     /// Lays out parts side by side, each from a panel of its own on. With `team` the panels are shared out among the threads.
     pub fn pack(k: usize, parts: &[Part<T>], team: bool) -> Self {
+        let panels = vec![T::default(); k * Self::columns_of(parts)];
+        Self::pack_into(panels, k, parts, team)
+    }
+
+    /// [`Self::columns`] of parts.
+    pub fn columns_of(parts: &[Part<T>]) -> usize {
+        parts.iter().map(|part| part.n().next_multiple_of(PANEL)).sum()
+    }
+
+    /// [`Self::pack`] into as many numbers, whatever they are.
+    pub fn pack_into(mut panels: Vec<T>, k: usize, parts: &[Part<T>], team: bool) -> Self {
         let starts = |part: &Part<T>| (0..part.n()).step_by(PANEL);
         let jobs: Vec<(&Part<T>, usize)> = parts
             .iter()
             .flat_map(|part| starts(part).map(move |from| (part, from)))
             .collect();
         let columns = jobs.len() * PANEL;
-        let mut panels = vec![T::default(); k * columns];
+        assert_eq!(panels.len(), k * columns);
         let fill = |(panel, (part, from)): (&mut [T], &(&Part<T>, usize))| part.fill(k, *from, panel);
         match team {
             true => panels.par_chunks_mut(k * PANEL).zip(&jobs).for_each(fill),

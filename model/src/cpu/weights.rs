@@ -6,6 +6,7 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 
+use super::buffer;
 use super::product::PANEL;
 use super::scratch::Scratch;
 use super::segment::BlockShape;
@@ -72,6 +73,7 @@ impl Weights {
         if Numbers::of(model.model.norm.weight.val()).is_none() || !runs(model.config()) {
             return Err(Box::new(model));
         }
+        buffer::give_back();
         let (config, device) = (model.config().clone(), model.device());
         let d = config.hidden_size;
         let (decoder, head) = (model.model, model.lm_head);

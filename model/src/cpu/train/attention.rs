@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
-use crate::cpu::product::{Matrix, PANEL};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::product::PANEL;
 use crate::host::{exponentials, exponentials_less_scaled, sum_of_products};
 
-use super::lines::{Lines, cut};
+use super::lines::{Lines, Packed, cut};
 use super::tree::{Forest, Node};
 
 /// Scores held at once by a thread, in numbers, and lines of them.
@@ -56,7 +57,7 @@ pub(super) struct Part<'a> {
 /// What a part's queries come to.
 pub(super) struct Mixed {
     /// `[tokens of the tree, groups · e]`
-    pub mixed: Vec<f32>,
+    pub mixed: Buffer,
     /// `[tokens of the tree, groups]`: log of the sum of the exponentials of the scores.
     pub log_sums: Vec<f32>,
 }
@@ -64,11 +65,11 @@ pub(super) struct Mixed {
 /// Gradients of a part.
 pub(super) struct Gradients {
     /// `[tokens of the tree, groups · e]`
-    pub queries: Vec<f32>,
+    pub queries: Buffer,
     /// `[tokens of the tree, e]`
-    pub keys: Vec<f32>,
+    pub keys: Buffer,
     /// `[tokens of the tree, e]`
-    pub values: Vec<f32>,
+    pub values: Buffer,
 }
 
 /// Neighbouring tokens of a node that are run together, and the nodes that they see.
@@ -104,7 +105,7 @@ impl<'a> Part<'a> {
     }
 
     /// Makes something of each node's rows of the head.
-    fn of_nodes(&self, lines: Lines<'a>, make: impl Fn(Lines<'a>) -> Matrix) -> Vec<Matrix> {
+    fn of_nodes(&self, lines: Lines<'a>, make: impl Fn(Lines<'a>) -> Packed) -> Vec<Packed> {
         self.tree
             .clone()
             .map(|node| make(self.rows(lines, self.node(node))))
@@ -166,8 +167,8 @@ impl<'a> Part<'a> {
     }
 
     /// `lines · matrixᵀ` for every token that a block sees: `[lines, W]`.
-    fn scores(&self, block: &Block, lines: &[&[f32]], across: &[Matrix], scores: &mut Vec<f32>) {
-        scores.clear();
+    fn scores(&self, block: &Block, lines: &[&[f32]], across: &[Packed], scores: &mut Vec<f32>) {
+        // All of them are written.
         scores.resize(lines.len() * block.width, 0.0);
         for &(node, place, seen) in &block.seen {
             let matrix = &across[node - self.tree.start];
@@ -196,7 +197,7 @@ impl<'a> Part<'a> {
     }
 
     /// `out += Σ scores · matrix` over the tokens that a block sees, lines of `out` at multiples of `stride`.
-    fn mix(&self, block: &Block, scores: &[f32], along: &[Matrix], out: &mut [f32], stride: usize) {
+    fn mix(&self, block: &Block, scores: &[f32], along: &[Packed], out: &mut [f32], stride: usize) {
         let mut lines = Vec::new();
         for &(node, place, seen) in &block.seen {
             lines.clear();
@@ -214,7 +215,7 @@ impl<'a> Part<'a> {
         let Heads { groups, e, .. } = self.heads;
         let keys = self.of_nodes(self.qkv.keys, |rows| across(rows));
         let values = self.of_nodes(self.qkv.values, |rows| along(rows));
-        let mut mixed = vec![0.0; self.tokens() * groups * e];
+        let mut mixed = Buffer::unset(self.tokens() * groups * e);
         let mut log_sums = vec![0.0; self.tokens() * groups];
         let (mut scores, mut sums) = (Vec::new(), Vec::new());
         let padded = e.next_multiple_of(PANEL);
@@ -248,9 +249,9 @@ impl<'a> Part<'a> {
         let values_across = self.of_nodes(self.qkv.values, |rows| across(rows));
         let padded = e.next_multiple_of(PANEL);
         let mut found = Gradients {
-            queries: vec![0.0; tokens * groups * e],
-            keys: vec![0.0; tokens * padded],
-            values: vec![0.0; tokens * padded],
+            queries: Buffer::unset(tokens * groups * e),
+            keys: Buffer::zeros(tokens * padded),
+            values: Buffer::zeros(tokens * padded),
         };
         let (mut weights, mut slopes) = (Vec::new(), Vec::new());
         for block in self.blocks() {
@@ -305,11 +306,11 @@ fn softmax_backward(scores: &mut [f32], slopes: &mut [f32], log_sum: f32, mean: 
 }
 
 /// Rows `[tokens, e]` laid out so that lines of `e` features times them are a number a token.
-fn across(rows: Lines) -> Matrix {
-    Matrix::pack(rows.width(), &[rows.transposed()], false)
+fn across(rows: Lines) -> Packed {
+    Packed::new(rows.width(), &[rows.transposed()], false)
 }
 
 /// Rows `[tokens, e]` laid out so that lines of a number a token times them are `e` features.
-fn along(rows: Lines) -> Matrix {
-    Matrix::pack(rows.count(), &[rows.part()], false)
+fn along(rows: Lines) -> Packed {
+    Packed::new(rows.count(), &[rows.part()], false)
 }

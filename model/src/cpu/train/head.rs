@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::lines::{Lines, for_lines, outer, share};
+use super::lines::{Lines, Packed, for_lines, outer, share};
 use super::parameters::{Found, Parameters, Values};
-use crate::cpu::product::{Matrix, PANEL, Part};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::product::{PANEL, Part};
 use crate::host::{exponential_sums, exponentials_less_scaled};
 
 /// Logits that are held at once, in numbers.
@@ -169,7 +170,7 @@ impl Head {
         let mut chosen = vec![0.0; targets.len()];
         let by_state = by_state(&targets, n);
         for tokens in self.parts(n) {
-            let weight = Matrix::pack(self.d, &[self.part(parameters, &tokens)], true);
+            let weight = Packed::new(self.d, &[self.part(parameters, &tokens)], true);
             let share = share(n);
             let found: Vec<Vec<(usize, f32)>> = known
                 .par_chunks_mut(share)
@@ -177,7 +178,7 @@ impl Head {
                 .map(|(number, known)| {
                     let rows = number * share..number * share + known.len();
                     let lines: Vec<&[f32]> = states.rows(rows.clone()).iter().collect();
-                    let mut logits = vec![0.0; lines.len() * weight.columns()];
+                    let mut logits = Buffer::unset(lines.len() * weight.columns());
                     weight.multiply_into(&lines, false, &mut logits, weight.columns());
                     let mut found = Vec::new();
                     let logits = logits.chunks_exact(weight.columns());
@@ -220,17 +221,17 @@ impl Head {
         kept: &Kept,
         grads: &[f32],
         stride: usize,
-    ) -> (Vec<f32>, Option<Vec<f32>>) {
+    ) -> (Buffer, Option<Buffer>) {
         let n = states.count();
         let by_state = by_state(&kept.targets, n);
         let grad_of = |target: usize| grads[kept.targets[target].slot];
-        let mut of_states = vec![0.0; n * stride];
+        let mut of_states = Buffer::zeros(n * stride);
         let weight = Self::weight(parameters);
-        let mut of_weight = weight.is_trained().then(|| vec![0.0; self.v * self.d]);
+        let mut of_weight = weight.is_trained().then(|| Buffer::unset(self.v * self.d));
         for tokens in self.parts(n) {
             let columns = tokens.len().next_multiple_of(PANEL);
-            let matrix = Matrix::pack(self.d, &[self.part(parameters, &tokens)], true);
-            let mut logits = vec![0.0; n * columns];
+            let matrix = Packed::new(self.d, &[self.part(parameters, &tokens)], true);
+            let mut logits = Buffer::unset(n * columns);
             for_lines(&mut logits, columns, |first, out| {
                 let lines: Vec<&[f32]> = states.rows(first..first + out.len() / columns).iter().collect();
                 matrix.multiply_into(&lines, false, out, columns);
@@ -277,31 +278,30 @@ impl Head {
     /// Hands in the gradient of the head, and that of the embedding, whose lines the tokens' own gradients are added to.
     pub fn put(
         parameters: &Parameters,
-        of_weight: Option<Vec<f32>>,
+        of_weight: Option<Buffer>,
         tokens: &[u32],
         grads: Lines,
         found: &mut Found,
     ) {
         let embedding = &parameters.embedding;
-        let (head, tied) = match &parameters.head {
-            Some(head) => (Some(head), None),
-            None => (None, of_weight.as_ref()),
+        let tied = match (&parameters.head, of_weight) {
+            (None, tied) => tied,
+            (Some(head), of_weight) => {
+                if let Some(of_weight) = of_weight {
+                    found.put(head, || of_weight);
+                }
+                None
+            }
         };
         found.put(embedding, || {
             let d = parameters.config.hidden_size;
-            let mut sum = match tied {
-                Some(sum) => sum.clone(),
-                None => vec![0.0; embedding.get().len()],
-            };
+            let mut sum = tied.unwrap_or_else(|| Buffer::zeros(embedding.get().len()));
             for (&token, grad) in tokens.iter().zip(grads.iter()) {
                 let line = &mut sum[token as usize * d..][..d];
                 line.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
             }
             sum
         });
-        if let (Some(head), Some(of_weight)) = (head, of_weight) {
-            found.put(head, || of_weight);
-        }
     }
 }
 

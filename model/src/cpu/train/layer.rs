@@ -4,17 +4,17 @@
 
 mod backward;
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Mixed, Qkv};
-use super::lines::{Lines, for_all_lines, for_lines, sized};
+use super::lines::{Lines, for_all_lines, for_lines, sized, sum_of_parts};
 use super::parameters::{Found, LayerParameters, Projection, Values};
 use super::tree::Forest;
 use crate::config::ModelConfig;
+use crate::cpu::buffer::Buffer;
 use crate::cpu::math::{Angles, gated, norm_lines, norm_lines_backward, norm_weight_gradient, prepare_heads};
 use crate::cpu::product::PANEL;
 use crate::dropout::Mark;
@@ -37,21 +37,21 @@ pub(super) struct Frame {
 pub(super) struct Kept {
     /// `[n, Q + 2 K]`: queries, keys and values, each rounded up to whole panels; before norms and rotation where heads have norms, else
     /// as attention wants them.
-    qkv: Vec<f32>,
+    qkv: Buffer,
     /// `[n, h · e]`
-    mixed: Vec<f32>,
+    mixed: Buffer,
     /// Of each tree and each of its key/value heads: `[tokens, groups]`
     log_sums: Vec<Vec<f32>>,
     /// `[n, D]`: the states behind attention.
-    middle: Vec<f32>,
+    middle: Buffer,
     /// `[n, 2 F]`: gates and ups.
-    gate_up: Vec<f32>,
+    gate_up: Buffer,
 }
 
 impl Kept {
     /// The same of the tokens in `from` alone, which are those of `part`.
     pub fn of(self, whole: &Frame, part: &Frame, from: &[Range<usize>]) -> Self {
-        let lines = |values: Vec<f32>| rows(&values, values.len() / whole.forest.tokens.len(), from);
+        let lines = |values: Buffer| rows(&values, values.len() / whole.forest.tokens.len(), from);
         let groups = whole.heads.groups;
         let mut log_sums = Vec::new();
         let mut from = from.iter();
@@ -68,7 +68,11 @@ impl Kept {
             let inner: Vec<Range<usize>> = from.iter().map(|at| at.start - first..at.end - first).collect();
             let kv = whole.heads.kv;
             let of_heads = &self.log_sums[number * kv..][..kv];
-            log_sums.extend(of_heads.iter().map(|log_sums| rows(log_sums, groups, &inner)));
+            log_sums.extend(
+                of_heads
+                    .iter()
+                    .map(|log_sums| rows(log_sums, groups, &inner).into_vec()),
+            );
         }
         Self {
             qkv: lines(self.qkv),
@@ -81,12 +85,15 @@ impl Kept {
 }
 
 /// Some lines of `width` numbers.
-pub(super) fn rows(values: &[f32], width: usize, rows: &[Range<usize>]) -> Vec<f32> {
-    let slices: Vec<&[f32]> = rows
-        .iter()
-        .map(|row| &values[row.start * width..row.end * width])
-        .collect();
-    slices.concat()
+pub(super) fn rows(values: &[f32], width: usize, rows: &[Range<usize>]) -> Buffer {
+    let mut chosen = Buffer::unset(rows.iter().map(|row| row.len() * width).sum());
+    let mut at = 0;
+    for row in rows {
+        let from = &values[row.start * width..row.end * width];
+        chosen[at..at + from.len()].copy_from_slice(from);
+        at += from.len();
+    }
+    chosen
 }
 
 /// Where queries, keys and values stand in a line.
@@ -170,35 +177,39 @@ impl Frame {
     /// The gradient of the weight of a norm of `states`.
     pub fn norm_gradient(&self, states: &[f32], weight: &Values, grads: &[f32], found: &mut Found) {
         found.put(weight, || {
-            let mut sum = vec![0.0; self.d];
-            let lines = self.states(states).iter().zip(self.states(grads).iter());
-            norm_weight_gradient(lines, self.eps, &mut sum);
-            sum
+            sum_of_parts(states.len() / self.width(), self.d, |rows, sum| {
+                let lines = |of| self.states(of).rows(rows.clone());
+                let lines = lines(states).iter().zip(lines(grads).iter());
+                norm_weight_gradient(lines, self.eps, sum);
+            })
         });
     }
 
     /// Queries, keys and values of states.
-    fn projected(&self, layer: &LayerParameters, states: &[f32]) -> Vec<f32> {
+    fn projected(&self, layer: &LayerParameters, states: &[f32]) -> Buffer {
         let (width, widths) = (self.width(), self.widths());
         let laid = layer.qkv.each_ref().map(Projection::forward);
-        let mut qkv = vec![0.0; states.len() / width * widths.stride];
-        for_all_lines([(&mut qkv, widths.stride)], |first, [lines], [normed, low, _]| {
-            let count = lines.len() / widths.stride;
-            let marks = self.marks(first, count);
-            let normed = sized(normed, count * width);
-            self.norm(
-                &states[first * width..][..count * width],
-                &layer.attention_norm,
-                normed,
-            );
-            let normed: Vec<&[f32]> = self.states(normed).iter().collect();
-            for (laid, at) in laid.iter().zip(widths.at) {
-                laid.run((&normed, marks), false, lines, (widths.stride, at), low);
-            }
-            if !layer.has_head_norms() {
-                self.prepare(layer, first, lines);
-            }
-        });
+        let mut qkv = Buffer::unset(states.len() / width * widths.stride);
+        for_all_lines(
+            [(&mut qkv[..], widths.stride)],
+            |first, [lines], [normed, low, _]| {
+                let count = lines.len() / widths.stride;
+                let marks = self.marks(first, count);
+                let normed = sized(normed, count * width);
+                self.norm(
+                    &states[first * width..][..count * width],
+                    &layer.attention_norm,
+                    normed,
+                );
+                let normed: Vec<&[f32]> = self.states(normed).iter().collect();
+                for (laid, at) in laid.iter().zip(widths.at) {
+                    laid.run((&normed, marks), false, lines, (widths.stride, at), low);
+                }
+                if !layer.has_head_norms() {
+                    self.prepare(layer, first, lines);
+                }
+            },
+        );
         qkv
     }
 
@@ -215,17 +226,17 @@ impl Frame {
         }
     }
 
-    /// What was kept of queries, keys and values, as attention wants it.
-    fn prepared<'a>(&self, layer: &LayerParameters, qkv: &'a [f32]) -> Cow<'a, [f32]> {
+    /// What was kept of queries, keys and values as attention wants it; none where it is kept so.
+    fn prepared(&self, layer: &LayerParameters, qkv: &[f32]) -> Option<Buffer> {
         if !layer.has_head_norms() {
-            return Cow::Borrowed(qkv);
+            return None;
         }
-        let mut prepared = vec![0.0; qkv.len()];
+        let mut prepared = Buffer::unset(qkv.len());
         for_lines(&mut prepared, self.widths().stride, |first, lines| {
             lines.copy_from_slice(&qkv[first * self.widths().stride..][..lines.len()]);
             self.prepare(layer, first, lines);
         });
-        Cow::Owned(prepared)
+        Some(prepared)
     }
 
     fn scale(&self) -> f32 {
@@ -285,14 +296,14 @@ impl Frame {
         let qkv = self.projected(layer, states);
         let prepared = self.prepared(layer, &qkv);
         let parts: Vec<Mixed> = self
-            .parts(self.qkv(&prepared))
+            .parts(self.qkv(prepared.as_deref().unwrap_or(&qkv)))
             .par_iter()
             .map(attention::Part::forward)
             .collect();
         drop(prepared);
         let inner = self.widths().len[0];
-        let mut mixed = vec![0.0; self.forest.tokens.len() * inner];
-        let of_parts: Vec<&[f32]> = parts.iter().map(|part| part.mixed.as_slice()).collect();
+        let mut mixed = Buffer::unset(self.forest.tokens.len() * inner);
+        let of_parts: Vec<&[f32]> = parts.iter().map(|part| &*part.mixed).collect();
         for_lines(&mut mixed, inner, |first, lines| {
             self.join(&of_parts, self.heads.query_width(), first, lines, (inner, 0));
         });
@@ -307,18 +318,13 @@ impl Frame {
     }
 
     /// The states behind a layer, in the place of those before it, given what attention mixed; and those in the middle, and gates and ups.
-    fn feed_forward(
-        &self,
-        layer: &LayerParameters,
-        mixed: &[f32],
-        states: &mut [f32],
-    ) -> (Vec<f32>, Vec<f32>) {
+    fn feed_forward(&self, layer: &LayerParameters, mixed: &[f32], states: &mut [f32]) -> (Buffer, Buffer) {
         let (width, half) = (self.width(), self.f.next_multiple_of(PANEL));
         let (n, inner) = (states.len() / width, self.widths().len[0]);
         let mixed = Lines::new(mixed, inner);
         let [output, gate, up, down] =
             [&layer.output, &layer.gate, &layer.up, &layer.down].map(Projection::forward);
-        let (mut middle, mut gate_up) = (vec![0.0; n * width], vec![0.0; n * 2 * half]);
+        let (mut middle, mut gate_up) = (Buffer::unset(n * width), Buffer::unset(n * 2 * half));
         let buffers = [
             (states, width),
             (&mut middle[..], width),

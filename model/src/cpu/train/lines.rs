@@ -2,16 +2,19 @@
 //!
 //! Lines are shared out among the threads; a line's numbers, and the sums over lines, have the same bits however many there are.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use rayon::prelude::*;
 
+use crate::cpu::buffer::Buffer;
 use crate::cpu::product::{Columns, Matrix, PANEL, Part, TILE};
 
 /// Lines that a thread takes at once, at most: what they are made of stays in its cache.
 const LINES: usize = 5 * TILE;
 /// Lines whose products are added up at once.
 const RUN: usize = 1024;
+/// Lines that are added up one after the other, where no products are.
+const SUMMED: usize = 256;
 
 /// Lines of `width` numbers, one at every multiple of `stride`.
 #[derive(Debug, Clone, Copy)]
@@ -102,12 +105,12 @@ pub(super) fn for_lines(values: &mut [f32], stride: usize, each: impl Fn(usize, 
 }
 
 /// Buffers of a task, as it left them.
-pub(super) type Scratch = [Vec<f32>; 3];
+pub(super) type Scratch = [Buffer; 3];
 
-/// The first numbers of a buffer, which grows if there are too few.
-pub(super) fn sized(buffer: &mut Vec<f32>, count: usize) -> &mut [f32] {
+/// The first numbers of a buffer, in place of which there is another if there are too few.
+pub(super) fn sized(buffer: &mut Buffer, count: usize) -> &mut [f32] {
     if buffer.len() < count {
-        buffer.resize(count, 0.0);
+        *buffer = Buffer::unset(count);
     }
     &mut buffer[..count]
 }
@@ -135,6 +138,37 @@ pub(super) fn for_all_lines<const N: usize>(
         });
 }
 
+/// A matrix that is laid out for a while.
+#[derive(Debug)]
+pub(super) struct Packed(Matrix);
+
+impl Packed {
+    /// [`Matrix::pack`]
+    pub fn new(k: usize, parts: &[Part], team: bool) -> Self {
+        let numbers = k * Matrix::columns_of(parts);
+        Self(Matrix::pack_into(
+            Buffer::unset(numbers).into_vec(),
+            k,
+            parts,
+            team,
+        ))
+    }
+}
+
+impl Deref for Packed {
+    type Target = Matrix;
+
+    fn deref(&self) -> &Matrix {
+        &self.0
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        drop(Buffer::from(std::mem::take(&mut self.0.panels)));
+    }
+}
+
 /// `out (+)= lines · weight` in the columns from `from` on, the weight's columns rounded up to whole panels.
 ///
 /// # Shapes
@@ -146,7 +180,7 @@ pub(super) fn multiply(
     out: &mut [f32],
     (stride, from): (usize, usize),
 ) {
-    let weight = Matrix::pack(lines.width(), &[weight], true);
+    let weight = Packed::new(lines.width(), &[weight], true);
     for_lines(out, stride, |first, out| {
         let lines: Vec<&[f32]> = lines.rows(first..first + out.len() / stride).iter().collect();
         weight.multiply_into(&lines, add, &mut out[from..], stride);
@@ -157,22 +191,22 @@ pub(super) fn multiply(
 ///
 /// # Shapes
 /// `x`: `[n][k]`; `y`: `[n][m]`; `[k, m]`
-pub(super) fn outer(x: Lines, y: Lines) -> Vec<f32> {
+pub(super) fn outer(x: Lines, y: Lines) -> Buffer {
     outers(x, &[y]).remove(0)
 }
 
 /// [`outer`] with several `y`.
-pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Vec<f32>> {
+pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Buffer> {
     let (n, k) = (x.count(), x.width());
     let columns: Vec<usize> = ys.iter().map(|y| y.width().next_multiple_of(PANEL)).collect();
-    let mut sums: Vec<Vec<f32>> = columns.iter().map(|columns| vec![0.0; k * columns]).collect();
+    let mut sums: Vec<Buffer> = columns.iter().map(|columns| Buffer::unset(k * columns)).collect();
     let share = share(k);
     for from in (0..n).step_by(RUN) {
         let rows = from..n.min(from + RUN);
         let x = x.rows(rows.clone());
-        let ys: Vec<Matrix> = ys
+        let ys: Vec<Packed> = ys
             .iter()
-            .map(|y| Matrix::pack(rows.len(), &[y.rows(rows.clone()).part()], true))
+            .map(|y| Packed::new(rows.len(), &[y.rows(rows.clone()).part()], true))
             .collect();
         // Of each share of the columns of `x`, the lines of every sum.
         let mut tasks: Vec<Vec<&mut [f32]>> = (0..k.div_ceil(share)).map(|_| Vec::new()).collect();
@@ -199,22 +233,40 @@ pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Vec<f32>> {
 }
 
 /// The first `width` numbers of lines of `stride`.
-pub(super) fn cut(values: Vec<f32>, stride: usize, width: usize) -> Vec<f32> {
-    match stride == width {
-        true => values,
-        false => values
-            .chunks_exact(stride)
-            .flat_map(|line| &line[..width])
-            .copied()
-            .collect(),
+pub(super) fn cut(values: Buffer, stride: usize, width: usize) -> Buffer {
+    if stride == width {
+        return values;
     }
+    let mut cut = Buffer::unset(values.len() / stride * width);
+    for (to, line) in cut.chunks_exact_mut(width).zip(values.chunks_exact(stride)) {
+        to.copy_from_slice(&line[..width]);
+    }
+    cut
 }
 
-/// The sum of the lines, in their order.
-pub(super) fn sum_lines(lines: Lines) -> Vec<f32> {
-    let mut sum = vec![0.0; lines.width()];
-    for line in lines.iter() {
-        sum.iter_mut().zip(line).for_each(|(sum, value)| *sum += value);
+/// The sum of the lines.
+pub(super) fn sum_lines(lines: Lines) -> Buffer {
+    sum_of_parts(lines.count(), lines.width(), |rows, sum| {
+        for line in lines.rows(rows).iter() {
+            sum.iter_mut().zip(line).for_each(|(sum, value)| *sum += value);
+        }
+    })
+}
+
+/// The sum of what `add` adds to `width` zeros for parts of `n` lines. The parts, and the order that their sums are added in, do not depend on the
+/// threads.
+pub(super) fn sum_of_parts(n: usize, width: usize, add: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Buffer {
+    let parts: Vec<Buffer> = (0..n.div_ceil(SUMMED))
+        .into_par_iter()
+        .map(|part| {
+            let mut sum = Buffer::zeros(width);
+            add(part * SUMMED..n.min((part + 1) * SUMMED), &mut sum);
+            sum
+        })
+        .collect();
+    let mut sum = Buffer::zeros(width);
+    for part in parts {
+        sum.iter_mut().zip(&*part).for_each(|(sum, value)| *sum += value);
     }
     sum
 }

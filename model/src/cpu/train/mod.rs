@@ -35,6 +35,7 @@ use self::lines::{Lines, Scratch};
 use self::parameters::{Found, Parameters, a_trained_node};
 use self::tree::Forest;
 use super::Primitive;
+use super::buffer::Buffer;
 use crate::device::Processor;
 use crate::llama::Llama;
 use crate::tokens::fed;
@@ -66,7 +67,7 @@ pub(crate) fn completion_logp(model: &Llama, pairs: &[(&[u32], &[u32])], tempera
         frame: Frame::new(&parameters.config, forest),
         layers: Vec::new(),
         recomputes: model.recomputes(),
-        last: Vec::new(),
+        last: Buffer::default(),
         asked: asked.states,
         known: None,
         parameters,
@@ -131,10 +132,10 @@ struct Tape {
     frame: Frame,
     head: Head,
     /// Of each layer the states before it, `[n, D]`, and unless it is to be computed again what is kept of it.
-    layers: Vec<(Vec<f32>, Option<Kept>)>,
+    layers: Vec<(Buffer, Option<Kept>)>,
     recomputes: bool,
     /// `[asked, D]`: states before the final norm.
-    last: Vec<f32>,
+    last: Buffer,
     /// Where these stand.
     asked: Vec<usize>,
     known: Option<head::Kept>,
@@ -144,22 +145,26 @@ impl Tape {
     fn forward(&mut self, targets: Vec<Target>, with_gradients: bool, logp: &mut [f32], entropy: &mut [f32]) {
         let (width, d) = (self.frame.width(), self.head.d);
         let embedding = Lines::new(self.parameters.embedding.get(), d);
-        let mut states = vec![0.0; self.frame.forest.tokens.len() * width];
+        let mut states = Buffer::zeros(self.frame.forest.tokens.len() * width);
         for (state, &token) in states.chunks_exact_mut(width).zip(&self.frame.forest.tokens) {
             state[..d].copy_from_slice(embedding.line(token as usize));
         }
         let lowest = self.lowest();
         for (index, layer) in self.parameters.layers.iter().enumerate() {
             let is_kept = with_gradients && index >= lowest;
-            let before = if is_kept { states.clone() } else { Vec::new() };
+            let before = if is_kept {
+                Buffer::copy(&states)
+            } else {
+                Buffer::default()
+            };
             let kept = self.frame.forward(layer, &mut states);
             self.layers
                 .push((before, (is_kept && !self.recomputes).then_some(kept)));
         }
-        let line = |place: &usize| &states[place * width..][..width];
-        self.last = self.asked.iter().flat_map(line).copied().collect();
+        let asked: Vec<Range<usize>> = self.asked.iter().map(|&place| place..place + 1).collect();
+        self.last = layer::rows(&states, width, &asked);
         drop(states);
-        let mut normed = vec![0.0; self.last.len()];
+        let mut normed = Buffer::unset(self.last.len());
         self.frame.norm(&self.last, &self.parameters.norm, &mut normed);
         let lines = self.frame.states(&normed);
         self.known = Some(self.head.forward(&self.parameters, lines, targets, logp, entropy));
@@ -193,13 +198,13 @@ impl Tape {
         let frame = self.frame.with(forest);
         let lines: Vec<Range<usize>> = states.iter().map(|&state| state..state + 1).collect();
         let last = layer::rows(&self.last, width, &lines);
-        let mut normed = vec![0.0; last.len()];
+        let mut normed = Buffer::unset(last.len());
         frame.norm(&last, &parameters.norm, &mut normed);
         let (of_normed, of_head) = head.backward(parameters, frame.states(&normed), &kept, grads, width);
-        let mut of_last = vec![0.0; last.len()];
+        let mut of_last = Buffer::zeros(last.len());
         frame.norm_backward(&last, &parameters.norm, &of_normed, &mut of_last);
         frame.norm_gradient(&last, &parameters.norm, &of_normed, &mut found);
-        let mut of_states = vec![0.0; frame.forest.tokens.len() * width];
+        let mut of_states = Buffer::zeros(frame.forest.tokens.len() * width);
         for (place, line) in asked.zip(of_last.chunks_exact(width)) {
             let node = from.partition_point(|node| node.end <= place);
             let place = frame.forest.nodes[node].tokens.start + place - from[node].start;
@@ -221,7 +226,7 @@ impl Tape {
                     kept.map(|kept| kept.of(&self.frame, &frame, &from)),
                 ),
             };
-            let kept = kept.unwrap_or_else(|| frame.forward(layer, &mut states.clone()));
+            let kept = kept.unwrap_or_else(|| frame.forward(layer, &mut Buffer::copy(&states)));
             let below = index > lowest || parameters.embedding.is_trained();
             frame.backward(
                 layer,

@@ -1,20 +1,21 @@
 //! A linear layer with its adapter, forward and backward.
 
-use super::lines::{Lines, for_lines, outer, outers, sized, sum_lines};
+use super::lines::{Lines, Packed, for_lines, outer, outers, sized, sum_lines};
 use super::parameters::{Adapter, Found, Projection};
-use crate::cpu::product::{Matrix, PANEL, Part};
+use crate::cpu::buffer::Buffer;
+use crate::cpu::product::{PANEL, Part};
 use crate::dropout::{Mark, Mask};
 
 /// A projection laid out for products one way: `x W + b + s (x A) B`, or back, `g Wᵀ + s (g Bᵀ) Aᵀ`.
 pub(super) struct Laid<'a> {
-    weight: Matrix,
+    weight: Packed,
     bias: Option<&'a [f32]>,
     adapter: Option<LaidAdapter<'a>>,
 }
 
 struct LaidAdapter<'a> {
-    first: Matrix,
-    second: Matrix,
+    first: Packed,
+    second: Packed,
     r: usize,
     scale: f32,
     /// What is left out of what goes in, or on the way back of what comes out.
@@ -34,7 +35,7 @@ impl Laid<'_> {
         add: bool,
         out: &mut [f32],
         (stride, from): (usize, usize),
-        scratch: &mut Vec<f32>,
+        scratch: &mut Buffer,
     ) {
         self.weight.multiply_into(x, add, &mut out[from..], stride);
         if let Some(bias) = self.bias {
@@ -50,7 +51,7 @@ impl Laid<'_> {
 }
 
 impl LaidAdapter<'_> {
-    fn add(&self, (x, marks): (&[&[f32]], &[Mark]), out: &mut [f32], stride: usize, scratch: &mut Vec<f32>) {
+    fn add(&self, (x, marks): (&[&[f32]], &[Mark]), out: &mut [f32], stride: usize, scratch: &mut Buffer) {
         let (columns, width) = (self.first.columns(), x.first().map_or(0, |line| line.len()));
         let masked = match (self.mask, self.is_back) {
             (None, _) => 0,
@@ -159,8 +160,8 @@ impl Projection {
 }
 
 /// A weight of `k` lines, laid out by all threads.
-fn laid(weight: Part, k: usize) -> Matrix {
-    Matrix::pack(k, &[weight], true)
+fn laid(weight: Part, k: usize) -> Packed {
+    Packed::new(k, &[weight], true)
 }
 
 impl Adapter {
@@ -180,19 +181,19 @@ impl Adapter {
     }
 
     /// `s x A`: `[n, r rounded up to whole panels]`
-    fn low(&self, x: Lines) -> Vec<f32> {
+    fn low(&self, x: Lines) -> Buffer {
         self.scaled(x, self.a_lines().part())
     }
 
     /// `s grads Bᵀ`: `[n, r rounded up to whole panels]`
-    fn low_grads(&self, grads: Lines, out: usize) -> Vec<f32> {
+    fn low_grads(&self, grads: Lines, out: usize) -> Buffer {
         self.scaled(grads, self.b_lines(out).transposed())
     }
 
     /// What it takes of `x`, where it does not take all: `[n, in]`. It is made for each use, and not kept.
-    fn dropped(&self, x: Lines, marks: &[Mark]) -> Option<Vec<f32>> {
+    fn dropped(&self, x: Lines, marks: &[Mark]) -> Option<Buffer> {
         let mask = self.mask.as_ref()?;
-        let mut dropped = vec![0.0; x.count() * x.width()];
+        let mut dropped = Buffer::unset(x.count() * x.width());
         for_lines(&mut dropped, x.width(), |first, lines| {
             let lines = lines.chunks_exact_mut(x.width());
             for ((at, line), mark) in (first..).zip(lines).zip(&marks[first..]) {
@@ -203,9 +204,9 @@ impl Adapter {
         Some(dropped)
     }
 
-    fn scaled(&self, lines: Lines, factor: Part) -> Vec<f32> {
+    fn scaled(&self, lines: Lines, factor: Part) -> Buffer {
         let stride = self.r.next_multiple_of(PANEL);
-        let mut low = vec![0.0; lines.count() * stride];
+        let mut low = Buffer::unset(lines.count() * stride);
         super::lines::multiply(lines, factor, false, &mut low, (stride, 0));
         low.iter_mut().for_each(|low| *low *= self.scale);
         low

@@ -9,6 +9,7 @@ use super::super::lines::{Lines, Scratch, for_all_lines, for_lines, sized};
 use super::super::parameters::{Found, LayerParameters, Projection, Values};
 use super::super::projection::Laid;
 use super::{Frame, Kept};
+use crate::cpu::buffer::Buffer;
 use crate::cpu::math::{gated, gated_backward, norm_lines_backward, norm_weight_gradient, turn_heads_back};
 use crate::cpu::product::PANEL;
 
@@ -71,13 +72,13 @@ impl Frame {
         mixed: &[f32],
         grads: &[f32],
         found: &mut Found,
-    ) -> Vec<f32> {
+    ) -> Buffer {
         let (width, inner) = (self.width(), self.widths().len[0]);
         let x = Lines::new(mixed, inner);
         let marks = &self.forest.marks;
         Projection::gradients(&[&layer.output], (x, marks), &[self.states(grads)], found);
         let stride = inner.next_multiple_of(PANEL);
-        let mut of_mixed = vec![0.0; x.count() * stride];
+        let mut of_mixed = Buffer::unset(x.count() * stride);
         let output = layer.output.backward();
         for_all_lines([(&mut of_mixed[..], stride)], |first, [lines], [low, ..]| {
             let grads = self.states(&grads[first * width..][..lines.len() / stride * width]);
@@ -177,20 +178,20 @@ impl Frame {
         log_sums: &[Vec<f32>],
         grads: Lines,
         found: &mut Found,
-    ) -> Vec<f32> {
+    ) -> Buffer {
         let (widths, e) = (self.widths(), self.heads.e);
         let prepared = self.prepared(layer, qkv);
         let mixed = Lines::new(mixed, widths.len[0]);
         let parts: Vec<attention::Gradients> = self
-            .parts(self.qkv(&prepared))
+            .parts(self.qkv(prepared.as_deref().unwrap_or(qkv)))
             .par_iter()
             .zip(log_sums)
             .map(|(part, log_sums)| part.backward(mixed, log_sums, grads))
             .collect();
         drop(prepared);
         let group = self.heads.query_width();
-        let of = |part: fn(&attention::Gradients) -> &Vec<f32>| -> Vec<&[f32]> {
-            parts.iter().map(|of| part(of).as_slice()).collect()
+        let of = |part: fn(&attention::Gradients) -> &Buffer| -> Vec<&[f32]> {
+            parts.iter().map(|of| &**part(of)).collect()
         };
         let (queries, keys, values) = (
             of(|part| &part.queries),
@@ -198,7 +199,7 @@ impl Frame {
             of(|part| &part.values),
         );
         let (stride, scales) = (widths.stride, [self.scale(), 1.0]);
-        let mut out = vec![0.0; qkv.len()];
+        let mut out = Buffer::unset(qkv.len());
         for_lines(&mut out, stride, |first, lines| {
             for (parts, width, at) in [(&queries, group, 0), (&keys, e, 1), (&values, e, 2)] {
                 self.join(parts, width, first, lines, (stride, widths.at[at]));
@@ -235,7 +236,7 @@ impl Frame {
         };
         let (x, of_normed) = (heads(qkv), heads(grads));
         found.put(norm, || {
-            let mut sum = vec![0.0; e];
+            let mut sum = Buffer::zeros(e);
             norm_weight_gradient(
                 x.chunks_exact(e).zip(of_normed.chunks_exact(e)),
                 self.eps,
