@@ -36,7 +36,7 @@ use crate::stream::{Stage, StreamKey};
 pub use batch::{Member, Micro, micro_batch};
 pub use config::{LrSchedulerType, Train, TrainDraft};
 pub use cut::{Limits, PassTokens};
-use optim::{GradNorms, Optimizer, add_scaled, clip_factor, clip_grads, non_finite};
+use optim::{GradNorms, Optimizer, add_scaled, clip_factor, grad_norms, non_finite};
 use schedule::LrSchedule;
 use shard::Shard;
 pub use update::{Learnt, PolicyGradient, members};
@@ -311,9 +311,10 @@ impl Learner {
         };
         let norms = match &mut self.shard {
             None => {
-                let (grads, norms) = clip_grads(model, grads, most)?;
+                let norms = grad_norms(model, &grads)?;
                 damaged(&norms)?;
-                let weights = self.optimizer.step(self.weights().clone(), grads, learning_rate);
+                let (weights, factor) = (self.weights().clone(), clip_factor(&norms, most));
+                let weights = self.optimizer.step(weights, grads, factor, learning_rate);
                 self.take(weights);
                 norms
             }
@@ -321,7 +322,7 @@ impl Learner {
                 let summed = shard.sum(model, grads);
                 let norms = summed.norms.clone();
                 damaged(&norms)?;
-                let factor = clip_factor(&norms, most).unwrap_or(1.0) as f32;
+                let factor = clip_factor(&norms, most);
                 let model = model.clone();
                 self.policy.model = shard.update(model, &mut self.optimizer, summed, factor, learning_rate);
                 self.refresh();

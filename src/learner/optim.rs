@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
-use burn::tensor::{DType, Tensor, TensorReadError};
+use burn::tensor::{Tensor, TensorReadError};
 use gcpo_model::adamw::AdamWStep;
 use gcpo_model::dtype::widen;
 use gcpo_model::names::{self, ParamPath, with_value};
+use gcpo_model::sums;
 
 use super::Train;
 pub use saved::{Moments, Saved, to_bytes};
@@ -79,6 +80,7 @@ impl Optimizer {
                 beta_2: train.adam_beta2 as f32,
                 epsilon: train.adam_epsilon as f32,
                 weight_decay,
+                scale: 1.0,
                 lr: 0.0,
                 time: 0,
             };
@@ -97,10 +99,17 @@ impl Optimizer {
         }
     }
 
-    /// One step with learning rate `lr`. Parameters without a gradient stay as they are.
-    pub fn step<M: Module>(&mut self, module: M, grads: GradientsParams, lr: f64) -> M {
-        let optimizer = self;
-        names::map(module, &mut Step { optimizer, grads, lr })
+    /// One step with learning rate `lr`, with the gradients times `scale`. Parameters without a gradient stay as they are.
+    pub fn step<M: Module>(&mut self, module: M, grads: GradientsParams, scale: f64, lr: f64) -> M {
+        let (optimizer, how) = (self, (scale, lr));
+        names::map(
+            module,
+            &mut Step {
+                optimizer,
+                grads,
+                how,
+            },
+        )
     }
 
     /// One step of a part of a parameter, flat: the numbers from `at.1` on of the one called `at.0`, which has this shape. A part must be the same
@@ -111,7 +120,7 @@ impl Optimizer {
         shape: &[usize],
         value: Tensor<1>,
         grad: Tensor<1>,
-        lr: f64,
+        (scale, lr): (f64, f64),
     ) -> Tensor<1> {
         let Self {
             matrices,
@@ -121,9 +130,14 @@ impl Optimizer {
         let (adamw, step) = if shape.len() < 2 { vectors } else { matrices };
         let key = (at.0.to_owned(), at.1);
         let state = slots.remove(&key).map(|slot| slot.state);
-        let (value, state) = match at_once(step, lr, &value, grad, state) {
+        let step = AdamWStep {
+            scale: scale as f32,
+            lr,
+            ..*step
+        };
+        let (value, state) = match at_once(step, &value, grad, state) {
             Ok((value, state)) => (value, Some(state)),
-            Err((grad, state)) => adamw.step(lr, value, grad, state),
+            Err((grad, state)) => adamw.step(lr, value, grad.mul_scalar(scale), state),
         };
         if let Some(state) = state {
             let shape = shape.to_vec();
@@ -136,7 +150,8 @@ impl Optimizer {
 struct Step<'a> {
     optimizer: &'a mut Optimizer,
     grads: GradientsParams,
-    lr: f64,
+    /// What gradients are multiplied by, and the learning rate.
+    how: (f64, f64),
 }
 
 impl names::Map for Step<'_> {
@@ -144,14 +159,14 @@ impl names::Map for Step<'_> {
         let Some(grad) = self.grads.remove::<D>(param.id) else {
             return param;
         };
-        let (optimizer, lr) = (&mut *self.optimizer, self.lr);
+        let (optimizer, how) = (&mut *self.optimizer, self.how);
         with_value(param, |value| {
             let (name, shape) = (at.name(), value.shape());
             let flat = [shape.num_elements()];
             let (value, grad) = (value.reshape(flat), grad.reshape(flat));
             let dims = shape.to_vec();
             optimizer
-                .step_piece((&name, 0), &dims, value, grad, lr)
+                .step_piece((&name, 0), &dims, value, grad, how)
                 .reshape(shape)
         })
     }
@@ -163,8 +178,7 @@ impl names::Map for Step<'_> {
     reason = "what comes back are the tensors themselves"
 )]
 fn at_once(
-    step: &AdamWStep,
-    lr: f64,
+    step: AdamWStep,
     value: &Tensor<1>,
     grad: Tensor<1>,
     state: Option<AdamWState<1>>,
@@ -174,9 +188,8 @@ fn at_once(
     let state = |time, (first, second)| AdamWState::new(AdaptiveMomentumState::new(time, first, second));
     let moments = before.map(|momentum| (momentum.moment_1, momentum.moment_2));
     let step = AdamWStep {
-        lr,
         time: time + 1,
-        ..*step
+        ..step
     };
     match step.run(value, grad, moments) {
         Ok((value, moments)) => Ok((value, state(time + 1, moments))),
@@ -234,7 +247,7 @@ impl names::Visit for Squares<'_> {
     fn float<const D: usize>(&mut self, at: &ParamPath, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
             self.names.push(at.name());
-            self.sums.push(grad.cast(DType::F32).square().sum());
+            self.sums.push(sums::of_squares(grad));
         }
     }
 }
@@ -269,37 +282,15 @@ impl names::Visit for Zeros {
             return;
         }
         self.names.push(at.name());
-        let value = value.detach().cast(DType::F32);
-        self.sums.push(value.mul_scalar(0.0).sum());
+        self.sums.push(sums::of_zeros(value.inner()));
     }
 }
 
-/// Scales the gradients so that their global norm is at most `max_norm`, as
-/// `torch.nn.utils.clip_grad_norm_` does; 0 leaves them as they are. Returns the norms before.
-///
-/// # Errors
-/// What the device answers when the computation or the transfer failed.
-pub fn clip_grads<M: Module>(
-    module: &M,
-    grads: GradientsParams,
-    max_norm: f64,
-) -> Result<(GradientsParams, GradNorms), TensorReadError> {
-    let norms = grad_norms(module, &grads)?;
-    let grads = match clip_factor(&norms, max_norm) {
-        Some(factor) => {
-            let mut clipped = GradientsParams::new();
-            add_scaled(module, &mut clipped, grads, factor);
-            clipped
-        }
-        None => grads,
-    };
-    Ok((grads, norms))
-}
-
-/// What gradients of such norms are multiplied by so that their global norm is at most `max_norm`; none where they stay as they are.
-pub fn clip_factor(norms: &GradNorms, max_norm: f64) -> Option<f64> {
+/// What gradients of such norms are multiplied by so that their global norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_` does; 1
+/// where they stay as they are, as all do where `max_norm` is 0.
+pub fn clip_factor(norms: &GradNorms, max_norm: f64) -> f64 {
     let factor = max_norm / (norms.global + 1e-6);
-    (max_norm > 0.0 && factor < 1.0).then_some(factor)
+    if max_norm > 0.0 { factor.min(1.0) } else { 1.0 }
 }
 
 /// Adds `scale · grads` to `sum`, in f32 at least, for every parameter of `module`.

@@ -11,6 +11,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
 use gcpo_model::llama::Llama;
 use gcpo_model::names::{self, ParamPath, with_value};
+use gcpo_model::sums;
 
 use super::layout::{Layout, Piece, Trained};
 use super::optim::{GradNorms, Moments, Optimizer, Saved};
@@ -139,7 +140,7 @@ impl Shard {
         model: Llama,
         optimizer: &mut Optimizer,
         summed: Summed,
-        factor: f32,
+        factor: f64,
         lr: f64,
     ) -> Llama {
         let old = values(&model);
@@ -154,12 +155,17 @@ impl Shard {
                 };
                 let value = match summed.known[piece.of] {
                     true => {
-                        let grad = block[piece.at..][..piece.range.len()].iter();
-                        let grad: Vec<f32> = grad.map(|x| x * factor).collect();
+                        let grad = block[piece.at..][..piece.range.len()].to_vec();
                         let grad = TensorData::new(grad, [piece.range.len()]);
                         let grad = Tensor::from_data(grad, (&value.device(), DType::F32));
                         let of = &self.layout.parameters[piece.of];
-                        optimizer.step_piece((&of.name, piece.range.start), &of.shape, value, grad, lr)
+                        optimizer.step_piece(
+                            (&of.name, piece.range.start),
+                            &of.shape,
+                            value,
+                            grad,
+                            (factor, lr),
+                        )
                     }
                     false => value,
                 };
@@ -192,7 +198,7 @@ impl Shard {
         let all = rounds.zip(self.master.iter().flatten());
         let mut pieces = all.flat_map(|(pieces, values)| pieces.into_iter().zip(values));
         let bad = pieces.find(|(_, value)| {
-            let zero: f32 = self.read((*value).clone().mul_scalar(0.0).sum())[0];
+            let zero: f32 = self.read(sums::of_zeros((*value).clone()))[0];
             zero != 0.0 || zero.is_nan()
         });
         bad.map(|(piece, _)| self.layout.parameters[piece.of].name.as_str())

@@ -16,6 +16,8 @@ const SHARE: usize = 1 << 14;
 /// What a step is made with; scalars as burn has them.
 #[derive(Debug, Clone, Copy)]
 pub struct AdamWStep {
+    /// What gradients are multiplied by first.
+    pub scale: f32,
     /// β₁
     pub beta_1: f32,
     /// β₂
@@ -69,19 +71,23 @@ impl AdamWStep {
             None => (vec![0.0; old.len()], vec![0.0; old.len()]),
         };
         let mut values = Buffer::unset(old.len()).into_vec();
-        values
-            .par_chunks_mut(SHARE)
-            .zip(firsts.par_chunks_mut(SHARE))
-            .zip(seconds.par_chunks_mut(SHARE))
-            .enumerate()
-            .for_each(|(number, ((new_value, first), second))| {
-                let share = number * SHARE..number * SHARE + new_value.len();
-                match is_first {
-                    true => self.begin(&grad[share.clone()], first, second),
-                    false => self.go_on(&grad[share.clone()], first, second),
-                }
-                self.apply(&old[share], first, second, new_value);
-            });
+        let step = |(number, ((values, first), second)): (usize, ((&mut [f32], &mut [f32]), &mut [f32]))| {
+            let share = number * SHARE..number * SHARE + values.len();
+            match is_first {
+                true => self.begin(&grad[share.clone()], first, second),
+                false => self.go_on(&grad[share.clone()], first, second),
+            }
+            self.apply(&old[share], first, second, values);
+        };
+        match values.len() <= SHARE {
+            true => step((0, ((&mut values, &mut firsts), &mut seconds))),
+            false => values
+                .par_chunks_mut(SHARE)
+                .zip(firsts.par_chunks_mut(SHARE))
+                .zip(seconds.par_chunks_mut(SHARE))
+                .enumerate()
+                .for_each(step),
+        }
         let tensor = |values: Vec<f32>| {
             let length = values.len();
             let primitive = Primitive::from_data(TensorData::new(values, [length]));
@@ -94,6 +100,7 @@ impl AdamWStep {
         let factors = (1.0 - self.beta_1, 1.0 - self.beta_2);
         on_this_processor!({
             for ((&grad, first), second) in grad.iter().zip(first).zip(second) {
+                let grad = grad * self.scale;
                 *first = grad * factors.0;
                 *second = grad * grad * factors.1;
             }
@@ -104,6 +111,7 @@ impl AdamWStep {
         let (betas, factors) = ((self.beta_1, self.beta_2), (1.0 - self.beta_1, 1.0 - self.beta_2));
         on_this_processor!({
             for ((&grad, first), second) in grad.iter().zip(first).zip(second) {
+                let grad = grad * self.scale;
                 *first = *first * betas.0 + grad * factors.0;
                 *second = *second * betas.1 + grad * grad * factors.1;
             }
@@ -154,10 +162,12 @@ mod tests {
             let mut actual = (numbers(1), None::<Moments>);
             for time in 1..=4 {
                 let (grad, lr) = (numbers(time * 31), 1e-3 / time as f64);
-                let (value, state) =
-                    burn::optim::Optimizer::step(&burns, lr, expected.0, grad.clone(), expected.1);
+                let scale = 1.0 / time as f32;
+                let scaled = grad.clone().mul_scalar(scale);
+                let (value, state) = burn::optim::Optimizer::step(&burns, lr, expected.0, scaled, expected.1);
                 expected = (value, state);
                 let step = AdamWStep {
+                    scale,
                     beta_1: 0.9,
                     beta_2: 0.95,
                     epsilon: 1e-8,

@@ -20,6 +20,7 @@ mod math;
 mod product;
 mod scratch;
 mod segment;
+pub mod sums;
 #[cfg(test)]
 mod tests;
 mod train;

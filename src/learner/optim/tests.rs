@@ -100,7 +100,7 @@ fn train(mut module: Stack, optimizer: &mut Optimizer, steps: std::ops::Range<us
     for step in steps {
         let device = module.norm.gamma.val().device();
         let grads = grads_of(&module, input(step, &device));
-        module = optimizer.step(module, grads, 1e-2);
+        module = optimizer.step(module, grads, 1.0, 1e-2);
     }
     module
 }
@@ -160,7 +160,7 @@ fn is_adamw_and_decays_matrices_only() {
                 .try_into_vec_as()
                 .unwrap(),
         ];
-        module = optimizer.step(module, grads, lr);
+        module = optimizer.step(module, grads, 1.0, lr);
         let correction = |beta: f64| 1.0 - beta.powi(step as i32 + 1);
         for which in 0..2 {
             let decay = [decay, 0.0][which];
@@ -186,7 +186,7 @@ fn a_parameter_without_a_gradient_stays() {
     let device = device();
     let module = stack(&device);
     let before = module.bytes();
-    let after = Optimizer::new(&config()).step(module, GradientsParams::new(), 1.0);
+    let after = Optimizer::new(&config()).step(module, GradientsParams::new(), 1.0, 1.0);
     assert_eq!(after.bytes(), before);
 }
 
@@ -210,8 +210,9 @@ fn clips_the_global_norm() {
     assert_eq!(norms.by_parameter[0].0, "layers.0.weight");
 
     let max_norm = norms.global / 3.0;
-    let (clipped, before) = clip_grads(&module, grads(), max_norm).unwrap();
-    assert_eq!(before, norms);
+    let factor = clip_factor(&norms, max_norm);
+    let mut clipped = GradientsParams::new();
+    add_scaled(&module, &mut clipped, grads(), factor);
     let after = grad_norms(&module, &clipped).unwrap();
     assert!((after.global / max_norm - 1.0).abs() < 1e-4);
     // One factor for all: the direction stays.
@@ -219,9 +220,13 @@ fn clips_the_global_norm() {
         assert!((after * 3.0 - before).abs() < 1e-4 * before, "{path}");
     }
 
+    // A step takes them clipped.
+    let step = |grads, scale| Optimizer::new(&config()).step(module.clone(), grads, scale, 1e-2);
+    let bits = |module: &Stack| module.layers[0].weight.val().into_data();
+    assert_eq!(bits(&step(grads(), factor)), bits(&step(clipped, 1.0)));
+
     for max_norm in [0.0, norms.global * 2.0] {
-        let (same, _) = clip_grads(&module, grads(), max_norm).unwrap();
-        assert_eq!(grad_norms(&module, &same).unwrap(), norms);
+        assert_eq!(clip_factor(&norms, max_norm), 1.0);
     }
 }
 
@@ -235,7 +240,7 @@ fn names_the_parameter_of_a_non_finite_gradient() {
     let grad = grads.remove::<2>(weight.id).unwrap();
     let poison = grad.slice_fill([2..3, 1..2], f32::NAN);
     grads.register(weight.id, poison);
-    let (_, norms) = clip_grads(&module, grads, 1.0).unwrap();
+    let norms = grad_norms(&module, &grads).unwrap();
     assert_eq!(norms.first_non_finite(), Some("layers.1.weight"));
     assert!(!norms.global.is_finite());
 }

@@ -227,7 +227,7 @@ impl Head {
         let grad_of = |target: usize| grads[kept.targets[target].slot];
         let mut of_states = Buffer::zeros(n * stride);
         let weight = Self::weight(parameters);
-        let mut of_weight = weight.is_trained().then(|| Buffer::unset(self.v * self.d));
+        let mut of_weight = weight.is_trained().then(Buffer::default);
         for tokens in self.parts(n) {
             let columns = tokens.len().next_multiple_of(PANEL);
             let matrix = Packed::new(self.d, &[self.part(parameters, &tokens)], true);
@@ -263,13 +263,23 @@ impl Head {
         states: Lines,
         of_logits: Lines,
         tokens: &Range<usize>,
-        sum: &mut [f32],
+        sum: &mut Buffer,
     ) {
-        if parameters.head.is_none() {
-            sum[tokens.start * self.d..tokens.end * self.d].copy_from_slice(&outer(of_logits, states));
+        let found = match &parameters.head {
+            None => outer(of_logits, states),
+            Some(_) => outer(states, of_logits),
+        };
+        if tokens.len() == self.v {
+            *sum = found;
             return;
         }
-        let found = outer(states, of_logits);
+        if sum.is_empty() {
+            *sum = Buffer::unset(self.v * self.d);
+        }
+        if parameters.head.is_none() {
+            sum[tokens.start * self.d..tokens.end * self.d].copy_from_slice(&found);
+            return;
+        }
         for (line, found) in sum.chunks_exact_mut(self.v).zip(found.chunks_exact(tokens.len())) {
             line[tokens.clone()].copy_from_slice(found);
         }

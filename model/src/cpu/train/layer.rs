@@ -188,7 +188,7 @@ impl Frame {
     /// Queries, keys and values of states.
     fn projected(&self, layer: &LayerParameters, states: &[f32]) -> Buffer {
         let (width, widths) = (self.width(), self.widths());
-        let laid = layer.qkv.each_ref().map(Projection::forward);
+        let laid = Projection::all_forward(layer.qkv.each_ref());
         let mut qkv = Buffer::unset(states.len() / width * widths.stride);
         for_all_lines(
             [(&mut qkv[..], widths.stride)],
@@ -323,7 +323,7 @@ impl Frame {
         let (n, inner) = (states.len() / width, self.widths().len[0]);
         let mixed = Lines::new(mixed, inner);
         let [output, gate, up, down] =
-            [&layer.output, &layer.gate, &layer.up, &layer.down].map(Projection::forward);
+            Projection::all_forward([&layer.output, &layer.gate, &layer.up, &layer.down]);
         let (mut middle, mut gate_up) = (Buffer::unset(n * width), Buffer::unset(n * 2 * half));
         let buffers = [
             (states, width),

@@ -205,7 +205,7 @@ pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Buffer> {
         let rows = from..n.min(from + RUN);
         let x = x.rows(rows.clone());
         let ys: Vec<Packed> = ys
-            .iter()
+            .par_iter()
             .map(|y| Packed::new(rows.len(), &[y.rows(rows.clone()).part()], true))
             .collect();
         // Of each share of the columns of `x`, the lines of every sum.

@@ -1,5 +1,7 @@
 //! A linear layer with its adapter, forward and backward.
 
+use rayon::prelude::*;
+
 use super::lines::{Lines, Packed, for_lines, outer, outers, sized, sum_lines};
 use super::parameters::{Adapter, Found, Projection};
 use crate::cpu::buffer::Buffer;
@@ -86,8 +88,16 @@ impl LaidAdapter<'_> {
 }
 
 impl Projection {
+    /// [`Self::forward`] of each, together.
+    pub fn all_forward<const N: usize>(projections: [&Self; N]) -> [Laid<'_>; N] {
+        let mut all = [const { None }; N];
+        let places = all.par_iter_mut().zip(projections);
+        places.for_each(|(laid, projection)| *laid = Some(projection.forward()));
+        all.map(|laid| laid.expect("each is laid out"))
+    }
+
     /// Laid out for [`Laid::run`] of what goes in.
-    pub fn forward(&self) -> Laid<'_> {
+    fn forward(&self) -> Laid<'_> {
         Laid {
             weight: laid(self.lines().part(), self.inner()),
             bias: self.bias.as_ref().map(|bias| bias.get()),

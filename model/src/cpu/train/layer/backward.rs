@@ -139,7 +139,7 @@ impl Frame {
         let (normed, of_normed) = (sized(normed, states.len()), sized(of_normed, states.len()));
         let laid: Vec<Laid> = match wanted {
             true => projections
-                .iter()
+                .par_iter()
                 .map(|projection| projection.backward())
                 .collect(),
             false => Vec::new(),
