@@ -333,6 +333,6 @@ mod tests {
                 .unwrap();
             pool.install(|| outer(Lines::new(&x, 50), Lines::new(&y, 70)))
         };
-        assert_eq!(of(1), of(3));
+        assert_eq!(*of(1), *of(3));
     }
 }
