@@ -232,6 +232,8 @@ fn config(plan: &Plan) -> Result<Config> {
     draft.train.dtype = Some(plan.dtype);
     draft.train.gradient_checkpointing = Some(plan.checkpointing);
     draft.train.prompts_per_step = Some(PROMPTS);
+    // All completions in one pass, as the peer has them.
+    draft.train.per_device_train_batch_size = Some(PROMPTS * plan.group);
     draft.train.lr_scheduler_type = Some(LrSchedulerType::Constant);
     Ok(draft.finish()?)
 }
