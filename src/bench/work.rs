@@ -232,8 +232,10 @@ fn config(plan: &Plan) -> Result<Config> {
     draft.train.dtype = Some(plan.dtype);
     draft.train.gradient_checkpointing = Some(plan.checkpointing);
     draft.train.prompts_per_step = Some(PROMPTS);
-    // All completions in one pass, as the peer has them.
-    draft.train.per_device_train_batch_size = Some(PROMPTS * plan.group);
+    // GRPO has a peer, whose pass is over all completions; the contexts of GCPO's are many times their size.
+    if plan.objective.name() != "gcpo" {
+        draft.train.per_device_train_batch_size = Some(PROMPTS * plan.group);
+    }
     draft.train.lr_scheduler_type = Some(LrSchedulerType::Constant);
     Ok(draft.finish()?)
 }

@@ -317,7 +317,7 @@ impl ModuleVisitor for Add<'_> {
             scale => grad.mul_scalar(scale),
         };
         let sum = match self.sum.remove::<D>(param.id) {
-            Some(sum) => sum + grad,
+            Some(sum) => sums::added(sum, grad),
             None => grad,
         };
         self.sum.register(param.id, sum);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::math::cap;
-use super::product::{PANEL, product};
+use super::product::{Next, PANEL, product};
 use super::segment::{BlockShape, Segment};
 use crate::host::softmax_lines;
 
@@ -193,7 +193,7 @@ impl WithSimd for Group<'_> {
                 let blocks = segment.head(shape, layer, self.head).take(len.div_ceil(PANEL));
                 for (index, (keys, _)) in blocks.enumerate().skip(unseen(&queries[from..to], base)) {
                     let out = &mut scores[from * groups * width + base + index * PANEL..];
-                    product(simd, lines, keys, PANEL, false, out, width);
+                    product(simd, lines, keys, PANEL, false, out, width, Next::Unknown);
                 }
             },
         );
@@ -228,7 +228,16 @@ impl WithSimd for Group<'_> {
                         &scores[at..at + slots]
                     }));
                     let out = &mut mixed[from * groups * mixed_width..];
-                    product(simd, &lines, values, mixed_width, true, out, mixed_width);
+                    product(
+                        simd,
+                        &lines,
+                        values,
+                        mixed_width,
+                        true,
+                        out,
+                        mixed_width,
+                        Next::Unknown,
+                    );
                 }
             },
         );

@@ -152,9 +152,12 @@ impl Weights {
         }
         let total: usize = jobs.iter().map(|job| job.tokens.len()).sum();
         if self.is_team_work(jobs.len(), total) {
-            cut(&mut jobs, TEAM_TASK)
-                .into_iter()
-                .for_each(|jobs| self.run_task(jobs, TEAM_TASK, true));
+            // On one of the threads, as one from without would have to be woken up after each product.
+            rayon::scope(|_| {
+                cut(&mut jobs, TEAM_TASK)
+                    .into_iter()
+                    .for_each(|jobs| self.run_task(jobs, TEAM_TASK, true));
+            });
         } else {
             let task = self.task(total);
             cut(&mut jobs, task)

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-pub(super) use tile::product;
 use tile::{Ahead, depths, product_of_columns};
+pub(super) use tile::{Next, product};
 
 /// Columns of a panel, slots of a block of keys: what all widths are rounded up to.
 pub(crate) const PANEL: usize = 32;
@@ -330,7 +330,7 @@ impl WithSimd for ProductOfColumns<'_> {
                     let x = &values[first / TILE * step + depth.start * stride..];
                     let out = &mut self.out[index * PANEL + first * self.stride..];
                     let columns = TILE.min(count - first);
-                    let ahead = Ahead::of(first / TILE, count > TILE, panel.len());
+                    let ahead = Ahead::new(Next::Behind, panel).of_pass(first / TILE, count > TILE);
                     product_of_columns(simd, (x, stride), columns, panel, add, out, self.stride, ahead);
                 }
             }
@@ -354,7 +354,16 @@ impl WithSimd for Product<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         for (index, panel) in self.panels.chunks_exact(self.panel).enumerate() {
             let out = &mut self.out[index * PANEL..];
-            product(simd, self.lines, panel, PANEL, self.add, out, self.stride);
+            product(
+                simd,
+                self.lines,
+                panel,
+                PANEL,
+                self.add,
+                out,
+                self.stride,
+                Next::Behind,
+            );
         }
     }
 }

@@ -3,7 +3,9 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::in_f32;
+use crate::device::{is_processor, processor_numbers};
 use crate::host::{on_this_processor, sum};
 
 /// Numbers that a thread takes at once.
@@ -53,6 +55,23 @@ pub fn of_zeros<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     one(of_shares(values, of_share), &device)
 }
 
+/// `sum + more`, in the place of `sum` where nobody else has it.
+///
+/// # Shapes
+/// any, twice
+pub fn added<const D: usize>(sum: Tensor<D>, more: Tensor<D>) -> Tensor<D> {
+    let fits = |tensor: &Tensor<D>| is_processor(&tensor.device()) && tensor.dtype() == DType::F32;
+    if !fits(&sum) || !fits(&more) {
+        return sum + more;
+    }
+    let (shape, device) = (sum.shape(), sum.device());
+    let owned = |tensor| processor_numbers::<f32, D>(tensor).expect("f32 on the processor");
+    let (mut sum, more) = (owned(sum), Buffer::from(owned(more)));
+    let shares = sum.par_chunks_mut(SHARE).zip(more.par_chunks(SHARE));
+    shares.for_each(|(sum, more)| sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more));
+    Tensor::from_data(TensorData::new(sum, shape), &device)
+}
+
 fn of_shares(values: &[f32], of_share: impl Fn(&[f32]) -> f32 + Send + Sync) -> f32 {
     if values.len() <= SHARE {
         return of_share(values);
@@ -68,6 +87,27 @@ fn one(value: f32, device: &burn::tensor::Device) -> Tensor<1> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn adding_is_that_of_tensor_operations() {
+        let device = crate::device::processor();
+        let count = 2 * (SHARE + 3);
+        let of = |seed: usize| {
+            let values: Vec<f32> = (0..count)
+                .map(|i| ((i + seed) % 1009) as f32 / 500.0 - 1.0)
+                .collect();
+            Tensor::<2>::from_data(TensorData::new(values, [2, count / 2]), &device)
+        };
+        let shared = of(1);
+        let found = added(shared.clone(), of(5));
+        assert_eq!(found.to_data(), (of(1) + of(5)).to_data());
+        assert_eq!(shared.to_data(), of(1).to_data());
+        let short = |seed| of(seed).cast(DType::BF16);
+        assert_eq!(
+            added(short(1), short(5)).to_data(),
+            (short(1) + short(5)).to_data()
+        );
+    }
 
     #[test]
     fn sums_are_those_of_tensor_operations() {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use burn::tensor::{Tensor, bf16};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::product::{Matrix, PANEL, product};
+use super::product::{Matrix, Next, PANEL, product};
 use crate::device::processor_numbers as numbers;
 
 /// Rows of a panel that are widened at once: 32 KiB, which the first-level cache holds.
@@ -188,13 +188,27 @@ impl WithSimd for Widened<'_> {
             let lines: Vec<&[f32]> = self.lines.iter().map(|line| &line[rows.clone()]).collect();
             // A sum goes on from where the strip before left it.
             let add = self.add || from > 0;
-            for (index, panel) in self.panels.chunks_exact(self.k * PANEL).enumerate() {
-                let strip = &panel[rows.start * PANEL..rows.end * PANEL];
+            let strip_of = |panel: usize| {
+                let at = panel * self.k * PANEL;
+                self.panels.get(at + rows.start * PANEL..at + rows.end * PANEL)
+            };
+            let panels = self.panels.len() / (self.k * PANEL);
+            for (index, strip) in (0..panels).filter_map(strip_of).enumerate() {
+                let next = strip_of(index + 1).map_or(Next::Unknown, Next::Short);
                 for (wide, short) in wide.iter_mut().zip(strip) {
                     *wide = f32::from_bits(u32::from(short.to_bits()) << 16);
                 }
                 let out = &mut self.out[index * PANEL..];
-                product(simd, &lines, &wide[..strip.len()], PANEL, add, out, self.stride);
+                product(
+                    simd,
+                    &lines,
+                    &wide[..strip.len()],
+                    PANEL,
+                    add,
+                    out,
+                    self.stride,
+                    next,
+                );
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use branches::prefetch_read_data;
+use burn::tensor::bf16;
 use pulp::Simd;
 
 use super::{PANEL, TILE};
@@ -17,43 +18,62 @@ pub(super) fn depths(k: usize) -> impl Iterator<Item = Range<usize>> {
         .map(move |from| from..k.min(from + DEPTH))
 }
 
-/// Numbers of a cache line: half a panel's line.
-const CACHE_LINE: usize = PANEL / 2;
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
 
-/// What is asked of memory while a tile goes through a part of a panel: numbers behind each of the part's lines, 1 or 2 cache lines of them, or
-/// none. A tile waits for every line that is not in a cache yet, as it takes more instructions than the processor looks ahead.
+/// What comes next when a part of a panel is done. A tile would wait for every line of it that is in no near cache: it takes more instructions than a
+/// processor looks ahead.
+#[derive(Clone, Copy)]
+pub(crate) enum Next<'a> {
+    /// Nobody knows, or it is near.
+    Unknown,
+    /// What lies behind the part in memory.
+    Behind,
+    /// This, which is as many lines.
+    Short(&'a [bf16]),
+}
+
+/// What is asked of memory while a tile goes through the lines of a part: for each of them `lines` cache lines, `step` bytes on from those before.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    from: usize,
+    from: *const u8,
+    step: usize,
     lines: usize,
 }
 
 impl Ahead {
-    const NOTHING: Self = Self { from: 0, lines: 0 };
-
-    /// What pass number `pass` through a part of `len` numbers asks for: the first, or with many lines of a result the first two, the part that comes
-    /// next in memory.
-    #[inline(always)]
-    pub(super) fn of(pass: usize, is_many: bool, len: usize) -> Self {
-        let (from, lines) = match (pass, is_many) {
-            (0, false) => (len, 2),
-            (0, true) => (len, 1),
-            (1, true) => (len + CACHE_LINE, 1),
-            _ => return Self::NOTHING,
+    pub(super) fn new(next: Next, part: &[f32]) -> Self {
+        let (from, step) = match next {
+            Next::Unknown => (std::ptr::null(), 0),
+            Next::Behind => (part.as_ptr_range().end.cast(), PANEL * size_of::<f32>()),
+            Next::Short(next) => (next.as_ptr().cast(), PANEL * size_of::<bf16>()),
         };
-        Self { from, lines }
+        let lines = step / CACHE_LINE;
+        Self { from, step, lines }
     }
 
-    /// Asks for what is behind a line; into the second-level cache, as the nearest is full of the part at hand.
+    /// The share of a pass through the part: the first asks for all, or where there are many lines of a result the first two share it out.
     #[inline(always)]
-    fn ask(self, line: &[f32]) {
+    pub(super) fn of_pass(self, pass: usize, is_many: bool) -> Self {
+        let (skipped, lines) = match (self.lines, pass) {
+            (2, 0 | 1) if is_many => (pass, 1),
+            (lines, 0) => (0, lines),
+            _ => (0, 0),
+        };
+        let from = self.from.wrapping_add(skipped * CACHE_LINE);
+        Self { from, lines, ..self }
+    }
+
+    /// Asks for what goes with line number `at`; into the second-level cache, as the nearest is full of the part at hand.
+    #[inline(always)]
+    fn ask(self, at: usize) {
         // What is asked for may lie behind the end: nothing comes of that.
-        let at = line.as_ptr().wrapping_add(self.from);
+        let from = self.from.wrapping_add(at * self.step);
         if self.lines > 0 {
-            prefetch_read_data::<f32, 1>(at);
+            prefetch_read_data::<u8, 1>(from);
         }
         if self.lines > 1 {
-            prefetch_read_data::<f32, 1>(at.wrapping_add(CACHE_LINE));
+            prefetch_read_data::<u8, 1>(from.wrapping_add(CACHE_LINE));
         }
     }
 }
@@ -61,6 +81,7 @@ impl Ahead {
 /// `out[i] (+)= lines[i] · b`: lines `[n][k]`, `b` `[at least k, width]` row by row (`width` a multiple of 32),
 /// line `i` of `out` at `i * stride`.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a matrix product has this many")]
 pub(crate) fn product<S: Simd>(
     simd: S,
     lines: &[&[f32]],
@@ -69,11 +90,13 @@ pub(crate) fn product<S: Simd>(
     add: bool,
     out: &mut [f32],
     stride: usize,
+    next: Next,
 ) {
     let Some(first) = lines.first() else { return };
     let is_many = lines.len() > TILE;
     for depth in depths(first.len()) {
         let (b, add) = (&b[depth.start * width..], add || depth.start > 0);
+        let ahead = Ahead::new(next, &b[..depth.len() * width]);
         let mut pass = 0;
         for column in (0..width).step_by(2 * S::F32_LANES) {
             let (mut lines, mut at) = (lines, 0);
@@ -81,11 +104,7 @@ pub(crate) fn product<S: Simd>(
                 ($tile:ident, $lines:literal) => {
                     while let Some((now, rest)) = lines.split_first_chunk::<$lines>() {
                         let out = &mut out[at * stride..];
-                        // Only the lines of a panel come one behind the other.
-                        let ahead = match width == PANEL {
-                            true => Ahead::of(pass, is_many, depth.len() * PANEL),
-                            false => Ahead::NOTHING,
-                        };
+                        let ahead = ahead.of_pass(pass, is_many);
                         $tile(simd, now, &depth, b, width, column, add, out, stride, ahead);
                         (lines, at, pass) = (rest, at + $lines, pass + 1);
                     }
@@ -133,7 +152,7 @@ macro_rules! tile {
                 )*
             }
             for (at, row) in b.chunks_exact(width).take(k).enumerate() {
-                ahead.ask(row);
+                ahead.ask(at);
                 let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
                 let (first, second) = (row[0], row[1]);
                 $(
@@ -225,9 +244,9 @@ macro_rules! columns {
                     sums[$i] = [line[0], line[1]];
                 )*
             }
-            for (factors, row) in x.chunks(x_stride).zip(b.chunks_exact(PANEL)) {
+            for (at, (factors, row)) in x.chunks(x_stride).zip(b.chunks_exact(PANEL)).enumerate() {
                 let Some(factors) = factors.first_chunk::<$lines>() else { break };
-                ahead.ask(row);
+                ahead.ask(at);
                 let (row, _) = S::as_simd_f32s(&row[columns.clone()]);
                 let (first, second) = (row[0], row[1]);
                 $(
