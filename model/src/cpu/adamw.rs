@@ -71,7 +71,7 @@ impl AdamWStep {
             None => (vec![0.0; old.len()], vec![0.0; old.len()]),
         };
         let mut values = Buffer::unset(old.len()).into_vec();
-        let step = |(number, ((values, first), second)): (usize, ((&mut [f32], &mut [f32]), &mut [f32]))| {
+        let step = |number: usize, values: &mut [f32], first: &mut [f32], second: &mut [f32]| {
             let share = number * SHARE..number * SHARE + values.len();
             match is_first {
                 true => self.begin(&grad[share.clone()], first, second),
@@ -80,13 +80,13 @@ impl AdamWStep {
             self.apply(&old[share], first, second, values);
         };
         match values.len() <= SHARE {
-            true => step((0, ((&mut values, &mut firsts), &mut seconds))),
+            true => step(0, &mut values, &mut firsts, &mut seconds),
             false => values
                 .par_chunks_mut(SHARE)
                 .zip(firsts.par_chunks_mut(SHARE))
                 .zip(seconds.par_chunks_mut(SHARE))
                 .enumerate()
-                .for_each(step),
+                .for_each(|(number, ((values, first), second))| step(number, values, first, second)),
         }
         let tensor = |values: Vec<f32>| {
             let length = values.len();
