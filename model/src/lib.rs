@@ -35,7 +35,7 @@ mod runtime;
 mod tensors;
 pub mod tokens;
 
-pub use cpu::{adamw, sums};
+pub use cpu::{adamw, buffer, sums};
 
 /// The device that the unit tests run on; those in `tests/` have a function of their own.
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use gcpo_data::files;
+use gcpo_model::buffer;
 use gcpo_model::checkpoint::Format;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::llama::Llama;
@@ -50,6 +51,7 @@ impl Learner {
     /// # Errors
     /// A file could not be written.
     pub fn save(&self, dir: &Path, whole: &Whole) -> Result<()> {
+        buffer::give_back_but(0);
         let policy = self.policy.with_model(whole.weights.clone());
         policy.save(dir, self.format)?;
         let trainer = dir.join(TRAINER);

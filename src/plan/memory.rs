@@ -4,6 +4,7 @@
 //! and more for certain), so the most that was ever held in small pieces counts in every phase. On other devices it is what is held at once.
 
 use bytesize::ByteSize;
+use gcpo_model::buffer::KEPT_WHILE_SAMPLING;
 use gcpo_model::dtype::Dtype;
 use gcpo_model::memory as bytes;
 use serde::Serialize;
@@ -157,28 +158,59 @@ impl Facts<'_> {
     pub(super) fn memory(&self, micro: &MicroBatch) -> MemoryPlan {
         let held = self.held();
         let phase = |name, more: Vec<Part>| Phase::of(name, [held.clone(), more].concat());
-        let sampling = vec![self.copy(), self.keys_and_values(), self.logits()];
+        let pass = self.of_a_pass(micro);
+        let kept = self.kept(&pass);
+        let while_sampling = u128::from(kept.bytes).min(KEPT_WHILE_SAMPLING as u128);
+        // Without sampling nothing is left between what a pass took and the end of the heap, and all of it goes back.
+        let stays = self.on_processor && self.recipe != RecipeName::Sft;
+        // What comes later is of other lengths than the gradients that were there before.
+        let left = |bytes: u64| Part::of("left by gradients", u128::from(if stays { bytes } else { 0 }), 0);
+        let sampling = vec![
+            self.copy(),
+            self.keys_and_values(),
+            self.logits(),
+            Part::of(kept.name, while_sampling, 0),
+            left(self.trained("gradients", 4).bytes),
+        ];
         // What was before stays until all is known to be finite.
+        let new_weights = self.trained("new weights", self.dtype_bytes());
         let update = vec![
-            self.trained("new weights", self.dtype_bytes()),
+            new_weights.clone(),
             self.own("new weights in float32", if self.has_master() { 4 } else { 0 }),
-            self.own("new optimiser", 8),
+            // The processor's own step changes it where it lies.
+            self.own("new optimiser", if self.on_processor { 0 } else { 8 }),
+            pass[0].clone(),
+            // What a pass takes is estimated from above, with all gradients beside it.
+            Part::of(
+                kept.name,
+                u128::from(kept.bytes.saturating_sub(new_weights.bytes)),
+                0,
+            ),
             self.own("summed gradients", if self.run.ranks > 1 { 4 } else { 0 }),
         ];
         // The first rank gathers that of all.
         let state = self.trained("optimiser as bytes", 8);
         let file = Part::whole("optimiser as a file", u128::from(state.bytes));
+        let left = left(pass[0].bytes);
         let mut phases = vec![
-            phase("training", self.of_a_pass(micro)),
+            phase("training", pass),
             phase("update", update),
-            phase("saving", vec![state, file]),
+            phase("saving", vec![state, file, left]),
         ];
         if self.recipe != RecipeName::Sft || self.evaluates() {
             phases.insert(0, phase("sampling", sampling));
         }
-        // Without sampling nothing is left between what a pass took and the end of the heap, and all of it goes back.
-        let stays = self.on_processor && self.recipe != RecipeName::Sft;
         MemoryPlan::of(phases, stays, self.run.device_bytes)
+    }
+
+    /// What is kept of a pass for the next one.
+    fn kept(&self, pass: &[Part]) -> Part {
+        let all: u64 = pass[1..].iter().map(|part| part.bytes).sum();
+        Part::of(
+            "buffers of passes",
+            u128::from(if self.is_fused { all } else { 0 }),
+            0,
+        )
     }
 
     /// Numbers of the adapters in float32, where these are trained.
@@ -246,7 +278,7 @@ impl Facts<'_> {
         }
     }
 
-    /// What the largest forward and backward pass takes.
+    /// What the largest forward and backward pass takes: gradients first.
     fn of_a_pass(&self, micro: &MicroBatch) -> Vec<Part> {
         let network = self.run.network;
         // The sum, and those of one pass beside it.

@@ -5,7 +5,6 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::buffer::Buffer;
 use super::{Primitive, in_f32};
 use crate::device::{Processor, is_processor, processor_numbers};
 use crate::host::on_this_processor;
@@ -38,8 +37,8 @@ pub type Moments = (Tensor<1>, Tensor<1>);
 pub type Stepped = (Tensor<1>, Moments);
 
 impl AdamWStep {
-    /// The parameter and its moments after a step; the gradient and the moments where a tensor is not f32 on the processor's backend. Moments and
-    /// gradients that nobody else has are changed, and kept for the next pass, where they lie.
+    /// The parameter and its moments after a step; the gradient and the moments where a tensor is not f32 on the processor's backend. Moments that nobody else
+    /// has are changed where they lie.
     ///
     /// # Shapes
     /// `value`, `grad` and `moments`: `[n]`; without moments the step is the first
@@ -64,13 +63,13 @@ impl AdamWStep {
         };
         let old = old.as_slice::<f32>().expect("made contiguous");
         let owned = |tensor| processor_numbers::<f32, 1>(tensor).expect("f32 on the processor");
-        let grad = Buffer::from(owned(grad));
+        let grad = owned(grad);
         let is_first = moments.is_none();
         let (mut firsts, mut seconds) = match moments {
             Some((first, second)) => (owned(first), owned(second)),
             None => (vec![0.0; old.len()], vec![0.0; old.len()]),
         };
-        let mut values = Buffer::unset(old.len()).into_vec();
+        let mut values = vec![0.0; old.len()];
         let step = |number: usize, values: &mut [f32], first: &mut [f32], second: &mut [f32]| {
             let share = number * SHARE..number * SHARE + values.len();
             match is_first {

@@ -1,30 +1,41 @@
 //! Buffers of training passes, which outlive them: a pass asks for the same buffers as the one before. What is given back to the system comes
-//! again page by page and filled with zeros, which is a sixth of the time of a small model's pass.
+//! again page by page and filled with zeros, which is a sixth of the time of a small model's pass. They are maps of their own, so that nothing
+//! of them stays with the process once they are given back.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use memmap2::MmapMut;
+
 /// Buffers of fewer numbers are the allocator's affair, which keeps them itself.
 const SHORT: usize = 1 << 14;
-/// Numbers that are kept beside what is no pass of training: 64 MiB of them.
-const KEPT: usize = 16 << 20;
+/// Bytes that are kept at most while a model samples.
+pub const KEPT_WHILE_SAMPLING: usize = 64 << 20;
 
 /// f32 numbers that are wanted for a while.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
-    values: Vec<f32>,
+    numbers: Numbers,
     len: usize,
+}
+
+#[derive(Debug)]
+enum Numbers {
+    Short(Vec<f32>),
+    Long(MmapMut),
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::Short(Vec::new())
+    }
 }
 
 impl Buffer {
     /// Numbers that mean nothing, to be written before they are read; in this crate's tests they are NaN.
     pub fn unset(len: usize) -> Self {
-        let values = match shelf().take(len) {
-            Some(values) => values,
-            None => vec![0.0; len],
-        };
-        let mut buffer = Self { values, len };
+        let (mut buffer, _) = Self::found(len);
         if cfg!(test) {
             buffer.fill(f32::NAN);
         }
@@ -32,15 +43,11 @@ impl Buffer {
     }
 
     pub fn zeros(len: usize) -> Self {
-        let found = shelf().take(len);
-        let values = match found {
-            Some(mut values) => {
-                values[..len].fill(0.0);
-                values
-            }
-            None => vec![0.0; len],
-        };
-        Self { values, len }
+        let (mut buffer, is_used) = Self::found(len);
+        if is_used {
+            buffer.fill(0.0);
+        }
+        buffer
     }
 
     /// The same numbers once more.
@@ -50,21 +57,29 @@ impl Buffer {
         copy
     }
 
-    /// The numbers, for someone who keeps them.
-    pub fn into_vec(mut self) -> Vec<f32> {
-        let mut values = std::mem::take(&mut self.values);
-        shelf().part_with(values.len());
-        values.truncate(self.len);
-        values
-    }
-}
-
-/// Takes in what is not wanted any more.
-impl From<Vec<f32>> for Buffer {
-    fn from(values: Vec<f32>) -> Self {
-        let len = values.len();
-        shelf().count(len);
-        Self { values, len }
+    /// A buffer, and whether it holds what someone left in it; else it holds zeros.
+    fn found(len: usize) -> (Self, bool) {
+        let short = |len| Numbers::Short(vec![0.0; len]);
+        if len < SHORT {
+            return (
+                Self {
+                    numbers: short(len),
+                    len,
+                },
+                false,
+            );
+        }
+        let idle = shelf().take(len);
+        let is_used = idle.is_some();
+        let numbers = match idle.map_or_else(|| MmapMut::map_anon(len * size_of::<f32>()), Ok) {
+            Ok(map) => Numbers::Long(map),
+            // The allocator has the last word on memory that there is not.
+            Err(_) => {
+                shelf().in_use -= len;
+                short(len)
+            }
+        };
+        (Self { numbers, len }, is_used)
     }
 }
 
@@ -72,94 +87,87 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values[..self.len]
+        match &self.numbers {
+            Numbers::Short(values) => values,
+            Numbers::Long(map) => &bytemuck::cast_slice(map)[..self.len],
+        }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values[..self.len]
+        match &mut self.numbers {
+            Numbers::Short(values) => values,
+            Numbers::Long(map) => &mut bytemuck::cast_slice_mut(map)[..self.len],
+        }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        shelf().put(std::mem::take(&mut self.values));
+        if let Numbers::Long(map) = std::mem::take(&mut self.numbers) {
+            shelf().put(map);
+        }
     }
 }
 
-/// Gives back to the system what is kept beyond 64 MiB: passes of training are over for now, and others need memory.
-pub(super) fn give_back() {
+/// Gives back to the system what is kept, but for so many bytes: passes of training are over for now, and others need memory.
+pub fn give_back_but(bytes: usize) {
     let mut shelf = shelf();
-    shelf.most = 0;
-    shelf.shrink(KEPT);
+    shelf.most = shelf.in_use;
+    shelf.shrink(bytes / size_of::<f32>());
 }
 
 /// Buffers that nobody uses.
 #[derive(Debug)]
 struct Shelf {
-    idle: BTreeMap<usize, Vec<Vec<f32>>>,
+    /// By their numbers.
+    idle: BTreeMap<usize, Vec<MmapMut>>,
     /// Numbers of all that are idle, of all that are in use, and the most that were.
     shelved: usize,
     in_use: usize,
     most: usize,
 }
 
-static SHELF: Mutex<Shelf> = Mutex::new(Shelf {
-    idle: BTreeMap::new(),
-    shelved: 0,
-    in_use: 0,
-    most: 0,
-});
+static SHELF: Mutex<Shelf> = Mutex::new(Shelf::EMPTY);
 
 fn shelf() -> MutexGuard<'static, Shelf> {
     SHELF.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shelf {
-    /// A buffer of hardly more numbers; none where there is none, or so few are the allocator's affair. It counts as in use.
-    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
-        if len < SHORT {
-            return None;
-        }
+    const EMPTY: Self = Self {
+        idle: BTreeMap::new(),
+        shelved: 0,
+        in_use: 0,
+        most: 0,
+    };
+
+    /// A buffer of hardly more numbers. If there is none, `len` numbers count as in use, and what is idle makes room for them.
+    fn take(&mut self, len: usize) -> Option<MmapMut> {
         let fits = self.idle.range(len..=len + len / 8).next();
-        let Some(found) = fits.map(|(&found, _)| found) else {
+        let found = fits.map(|(&found, _)| found);
+        self.in_use += found.unwrap_or(len);
+        self.most = self.most.max(self.in_use);
+        let Some(found) = found else {
             // Together they are never more than were in use at once.
-            self.count(len);
-            let room = self.most - self.in_use;
-            self.shrink(room);
+            self.shrink(self.most - self.in_use);
             return None;
         };
         let buffers = self.idle.get_mut(&found)?;
-        let values = buffers.pop();
+        let map = buffers.pop();
         if buffers.is_empty() {
             self.idle.remove(&found);
         }
         self.shelved -= found;
-        self.count(found);
-        values
+        map
     }
 
-    fn put(&mut self, values: Vec<f32>) {
-        if values.len() < SHORT {
-            return;
-        }
-        self.part_with(values.len());
-        self.shelved += values.len();
-        self.idle.entry(values.len()).or_default().push(values);
-    }
-
-    fn count(&mut self, len: usize) {
-        if len >= SHORT {
-            self.in_use += len;
-            self.most = self.most.max(self.in_use);
-        }
-    }
-
-    fn part_with(&mut self, len: usize) {
-        if len >= SHORT {
-            self.in_use -= len;
-        }
+    fn put(&mut self, map: MmapMut) {
+        let len = map.len() / size_of::<f32>();
+        self.in_use -= len;
+        self.shelved += len;
+        self.idle.entry(len).or_default().push(map);
     }
 
     /// Keeps so many idle numbers at most, the shortest buffers first.
@@ -168,11 +176,11 @@ impl Shelf {
             let Some(mut longest) = self.idle.last_entry() else {
                 return;
             };
-            let dropped = longest.get_mut().pop();
+            self.shelved -= *longest.key();
+            longest.get_mut().pop();
             if longest.get().is_empty() {
                 longest.remove();
             }
-            self.shelved -= dropped.map_or(0, |values| values.len());
         }
     }
 }
@@ -181,19 +189,13 @@ impl Shelf {
 mod tests {
     use super::*;
 
-    fn empty() -> Shelf {
-        Shelf {
-            idle: BTreeMap::new(),
-            shelved: 0,
-            in_use: 0,
-            most: 0,
-        }
-    }
-
     #[test]
     fn what_is_idle_is_taken_again_and_never_adds_to_the_most() {
-        let mut shelf = empty();
-        let of = |shelf: &mut Shelf, len: usize| shelf.take(len).unwrap_or_else(|| vec![0.0; len]);
+        let mut shelf = Shelf::EMPTY;
+        let of = |shelf: &mut Shelf, len: usize| {
+            let idle = shelf.take(len);
+            idle.unwrap_or_else(|| MmapMut::map_anon(4 * len).expect("memory"))
+        };
         let (a, b) = (of(&mut shelf, SHORT), of(&mut shelf, 3 * SHORT));
         assert_eq!((shelf.in_use, shelf.most), (4 * SHORT, 4 * SHORT));
         shelf.put(a);
@@ -201,8 +203,7 @@ mod tests {
         assert_eq!((shelf.in_use, shelf.shelved), (0, 4 * SHORT));
         // Hardly longer than wanted: the same again. Much longer: another, for which something is given back.
         let again = shelf.take(3 * SHORT - 100).expect("it is idle");
-        assert_eq!((again.len(), shelf.shelved), (3 * SHORT, SHORT));
-        assert!(shelf.take(SHORT / 2).is_none());
+        assert_eq!((again.len(), shelf.shelved), (4 * 3 * SHORT, SHORT));
         assert!(shelf.take(2 * SHORT).is_none());
         assert_eq!(
             (shelf.in_use, shelf.shelved, shelf.most),
@@ -222,9 +223,8 @@ mod tests {
             assert_eq!(Buffer::copy(&buffer).len(), len);
             drop(buffer);
             let zeros = Buffer::zeros(len);
+            assert_eq!(zeros.len(), len);
             assert!(zeros.iter().all(|&x| x == 0.0));
-            assert_eq!(zeros.into_vec().len(), len);
         }
-        drop(Buffer::from(vec![2.0; 2 * SHORT]));
     }
 }

@@ -12,7 +12,7 @@
 
 pub mod adamw;
 mod attention;
-mod buffer;
+pub mod buffer;
 mod cache;
 mod forward;
 mod job;

@@ -6,6 +6,8 @@
 mod tile;
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -22,11 +24,12 @@ pub(super) const TILE: usize = 12;
 
 /// A weight `[k, n]`, as panels `[n / 32][k][32]`, the last filled up with zeros.
 #[derive(Debug)]
-pub(super) struct Matrix<T = f32> {
+pub(super) struct Matrix<T = f32, P = Vec<T>> {
     pub(super) k: usize,
     /// Columns, rounded up to whole panels.
     columns: usize,
-    pub(super) panels: Vec<T>,
+    pub(super) panels: P,
+    of: PhantomData<T>,
 }
 
 /// A weight, or a part of one, that is to be laid out.
@@ -91,6 +94,11 @@ fn copy_first<const N: usize, T: Copy>(from: &[T], width: usize, to: &mut [T]) {
     }
 }
 
+/// [`Matrix::columns`] of parts.
+pub(super) fn columns_of<T: Copy + Default>(parts: &[Part<T>]) -> usize {
+    parts.iter().map(|part| part.n().next_multiple_of(PANEL)).sum()
+}
+
 impl<T: Copy + Default + Send + Sync> Matrix<T> {
     /// Lays out weights side by side; each is `[k, n]`, row by row. Each starts a panel of its own.
     pub fn new(k: usize, parts: &[(usize, &[T])]) -> Self {
@@ -106,30 +114,8 @@ impl<T: Copy + Default + Send + Sync> Matrix<T> {
 
     /// Lays out parts side by side, each from a panel of its own on. With `team` the panels are shared out among the threads.
     pub fn pack(k: usize, parts: &[Part<T>], team: bool) -> Self {
-        let panels = vec![T::default(); k * Self::columns_of(parts)];
+        let panels = vec![T::default(); k * columns_of(parts)];
         Self::pack_into(panels, k, parts, team)
-    }
-
-    /// [`Self::columns`] of parts.
-    pub fn columns_of(parts: &[Part<T>]) -> usize {
-        parts.iter().map(|part| part.n().next_multiple_of(PANEL)).sum()
-    }
-
-    /// [`Self::pack`] into as many numbers, whatever they are.
-    pub fn pack_into(mut panels: Vec<T>, k: usize, parts: &[Part<T>], team: bool) -> Self {
-        let starts = |part: &Part<T>| (0..part.n()).step_by(PANEL);
-        let jobs: Vec<(&Part<T>, usize)> = parts
-            .iter()
-            .flat_map(|part| starts(part).map(move |from| (part, from)))
-            .collect();
-        let columns = jobs.len() * PANEL;
-        assert_eq!(panels.len(), k * columns);
-        let fill = |(panel, (part, from)): (&mut [T], &(&Part<T>, usize))| part.fill(k, *from, panel);
-        match team {
-            true => panels.par_chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
-            false => panels.chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
-        }
-        Self { k, columns, panels }
     }
 
     /// Lays out the transpose of a weight `[n, k]`, row by row, where it lies: the rows of a panel's columns take as much room as the panel.
@@ -144,10 +130,40 @@ impl<T: Copy + Default + Send + Sync> Matrix<T> {
                 Part::Transposed { values, stride, n }.fill(k, 0, panel);
             },
         );
-        let panels = values;
-        Self { k, columns, panels }
+        Self {
+            k,
+            columns,
+            panels: values,
+            of: PhantomData,
+        }
     }
+}
 
+impl<T: Copy + Default + Send + Sync, P: DerefMut<Target = [T]>> Matrix<T, P> {
+    /// [`Matrix::pack`] into as many numbers, whatever they are.
+    pub fn pack_into(mut panels: P, k: usize, parts: &[Part<T>], team: bool) -> Self {
+        let starts = |part: &Part<T>| (0..part.n()).step_by(PANEL);
+        let jobs: Vec<(&Part<T>, usize)> = parts
+            .iter()
+            .flat_map(|part| starts(part).map(move |from| (part, from)))
+            .collect();
+        let columns = jobs.len() * PANEL;
+        assert_eq!(panels.len(), k * columns);
+        let fill = |(panel, (part, from)): (&mut [T], &(&Part<T>, usize))| part.fill(k, *from, panel);
+        match team {
+            true => panels.par_chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
+            false => panels.chunks_mut(k * PANEL).zip(&jobs).for_each(fill),
+        }
+        Self {
+            k,
+            columns,
+            panels,
+            of: PhantomData,
+        }
+    }
+}
+
+impl<T: Copy + Default + Send + Sync, P: Deref<Target = [T]> + Sync> Matrix<T, P> {
     /// The numbers of a column, in the order of `k`.
     pub fn column(&self, at: usize) -> impl Iterator<Item = T> {
         let panel = &self.panels[at / PANEL * self.k * PANEL..][..self.k * PANEL];
@@ -161,7 +177,7 @@ impl<T: Copy + Default + Send + Sync> Matrix<T> {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.panels.as_slice())
+        size_of_val(&*self.panels)
     }
 
     /// Calls `each(panels, part, stride)` for shares of the panels, one a thread: `part`, lines of `stride` numbers, holds what stands in their
@@ -195,7 +211,7 @@ impl<T: Copy + Default + Send + Sync> Matrix<T> {
     }
 }
 
-impl Matrix {
+impl<P: Deref<Target = [f32]> + Sync> Matrix<f32, P> {
     /// `out = lines · self`, or `out += lines · self`, line `i` of `out` at `i * stride`.
     ///
     /// # Shapes

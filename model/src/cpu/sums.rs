@@ -3,7 +3,6 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::buffer::Buffer;
 use super::in_f32;
 use crate::device::{is_processor, processor_numbers};
 use crate::host::{on_this_processor, sum};
@@ -66,7 +65,7 @@ pub fn added<const D: usize>(sum: Tensor<D>, more: Tensor<D>) -> Tensor<D> {
     }
     let (shape, device) = (sum.shape(), sum.device());
     let owned = |tensor| processor_numbers::<f32, D>(tensor).expect("f32 on the processor");
-    let (mut sum, more) = (owned(sum), Buffer::from(owned(more)));
+    let (mut sum, more) = (owned(sum), owned(more));
     let shares = sum.par_chunks_mut(SHARE).zip(more.par_chunks(SHARE));
     shares.for_each(|(sum, more)| sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more));
     Tensor::from_data(TensorData::new(sum, shape), &device)

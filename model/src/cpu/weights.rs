@@ -73,7 +73,7 @@ impl Weights {
         if Numbers::of(model.model.norm.weight.val()).is_none() || !runs(model.config()) {
             return Err(Box::new(model));
         }
-        buffer::give_back();
+        buffer::give_back_but(buffer::KEPT_WHILE_SAMPLING);
         let (config, device) = (model.config().clone(), model.device());
         let d = config.hidden_size;
         let (decoder, head) = (model.model, model.lm_head);

@@ -9,7 +9,7 @@ use crate::cpu::buffer::Buffer;
 use crate::cpu::product::PANEL;
 use crate::host::{exponentials, exponentials_less_scaled, sum_of_products};
 
-use super::lines::{Lines, Packed, cut};
+use super::lines::{Lines, Packed, packed, rows};
 use super::tree::{Forest, Node};
 
 /// Scores held at once by a thread, in numbers, and lines of them.
@@ -278,8 +278,14 @@ impl<'a> Part<'a> {
             self.give(&block, &slopes, &queries, &mut found.keys);
             self.give(&block, &weights, &grads, &mut found.values);
         }
-        found.keys = cut(found.keys, padded, e);
-        found.values = cut(found.values, padded, e);
+        if padded > e {
+            for of_tokens in [&mut found.keys, &mut found.values] {
+                let all: Vec<Range<usize>> = (0..tokens)
+                    .map(|token| token * padded..token * padded + e)
+                    .collect();
+                *of_tokens = rows(of_tokens, 1, &all);
+            }
+        }
         found
     }
 
@@ -307,10 +313,10 @@ fn softmax_backward(scores: &mut [f32], slopes: &mut [f32], log_sum: f32, mean: 
 
 /// Rows `[tokens, e]` laid out so that lines of `e` features times them are a number a token.
 fn across(rows: Lines) -> Packed {
-    Packed::new(rows.width(), &[rows.transposed()], false)
+    packed(rows.width(), &[rows.transposed()], false)
 }
 
 /// Rows `[tokens, e]` laid out so that lines of a number a token times them are `e` features.
 fn along(rows: Lines) -> Packed {
-    Packed::new(rows.count(), &[rows.part()], false)
+    packed(rows.count(), &[rows.part()], false)
 }

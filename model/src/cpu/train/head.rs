@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::lines::{Lines, Packed, for_lines, outer, share};
+use super::lines::{Lines, for_lines, outer, packed, share};
 use super::parameters::{Found, Parameters, Values};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::product::{PANEL, Part};
@@ -170,7 +170,7 @@ impl Head {
         let mut chosen = vec![0.0; targets.len()];
         let by_state = by_state(&targets, n);
         for tokens in self.parts(n) {
-            let weight = Packed::new(self.d, &[self.part(parameters, &tokens)], true);
+            let weight = packed(self.d, &[self.part(parameters, &tokens)], true);
             let share = share(n);
             let found: Vec<Vec<(usize, f32)>> = known
                 .par_chunks_mut(share)
@@ -221,16 +221,16 @@ impl Head {
         kept: &Kept,
         grads: &[f32],
         stride: usize,
-    ) -> (Buffer, Option<Buffer>) {
+    ) -> (Buffer, Option<Vec<f32>>) {
         let n = states.count();
         let by_state = by_state(&kept.targets, n);
         let grad_of = |target: usize| grads[kept.targets[target].slot];
         let mut of_states = Buffer::zeros(n * stride);
         let weight = Self::weight(parameters);
-        let mut of_weight = weight.is_trained().then(Buffer::default);
+        let mut of_weight = weight.is_trained().then(Vec::new);
         for tokens in self.parts(n) {
             let columns = tokens.len().next_multiple_of(PANEL);
-            let matrix = Packed::new(self.d, &[self.part(parameters, &tokens)], true);
+            let matrix = packed(self.d, &[self.part(parameters, &tokens)], true);
             let mut logits = Buffer::unset(n * columns);
             for_lines(&mut logits, columns, |first, out| {
                 let lines: Vec<&[f32]> = states.rows(first..first + out.len() / columns).iter().collect();
@@ -263,7 +263,7 @@ impl Head {
         states: Lines,
         of_logits: Lines,
         tokens: &Range<usize>,
-        sum: &mut Buffer,
+        sum: &mut Vec<f32>,
     ) {
         let found = match &parameters.head {
             None => outer(of_logits, states),
@@ -274,7 +274,7 @@ impl Head {
             return;
         }
         if sum.is_empty() {
-            *sum = Buffer::unset(self.v * self.d);
+            *sum = vec![0.0; self.v * self.d];
         }
         if parameters.head.is_none() {
             sum[tokens.start * self.d..tokens.end * self.d].copy_from_slice(&found);
@@ -288,7 +288,7 @@ impl Head {
     /// Hands in the gradient of the head, and that of the embedding, whose lines the tokens' own gradients are added to.
     pub fn put(
         parameters: &Parameters,
-        of_weight: Option<Buffer>,
+        of_weight: Option<Vec<f32>>,
         tokens: &[u32],
         grads: Lines,
         found: &mut Found,
@@ -305,7 +305,7 @@ impl Head {
         };
         found.put(embedding, || {
             let d = parameters.config.hidden_size;
-            let mut sum = tied.unwrap_or_else(|| Buffer::zeros(embedding.get().len()));
+            let mut sum = tied.unwrap_or_else(|| vec![0.0; embedding.get().len()]);
             for (&token, grad) in tokens.iter().zip(grads.iter()) {
                 let line = &mut sum[token as usize * d..][..d];
                 line.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);

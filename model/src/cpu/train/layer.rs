@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Mixed, Qkv};
-use super::lines::{Lines, for_all_lines, for_lines, sized, sum_of_parts};
+use super::lines::{Lines, for_all_lines, for_lines, rows, sized, sum_of_parts};
 use super::parameters::{Found, LayerParameters, Projection, Values};
 use super::tree::Forest;
 use crate::config::ModelConfig;
@@ -71,7 +71,7 @@ impl Kept {
             log_sums.extend(
                 of_heads
                     .iter()
-                    .map(|log_sums| rows(log_sums, groups, &inner).into_vec()),
+                    .map(|log_sums| rows(log_sums, groups, &inner).to_vec()),
             );
         }
         Self {
@@ -82,18 +82,6 @@ impl Kept {
             gate_up: lines(self.gate_up),
         }
     }
-}
-
-/// Some lines of `width` numbers.
-pub(super) fn rows(values: &[f32], width: usize, rows: &[Range<usize>]) -> Buffer {
-    let mut chosen = Buffer::unset(rows.iter().map(|row| row.len() * width).sum());
-    let mut at = 0;
-    for row in rows {
-        let from = &values[row.start * width..row.end * width];
-        chosen[at..at + from.len()].copy_from_slice(from);
-        at += from.len();
-    }
-    chosen
 }
 
 /// Where queries, keys and values stand in a line.

@@ -2,12 +2,12 @@
 //!
 //! Lines are shared out among the threads; a line's numbers, and the sums over lines, have the same bits however many there are.
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::cpu::buffer::Buffer;
-use crate::cpu::product::{Columns, Matrix, PANEL, Part, TILE};
+use crate::cpu::product::{Columns, Matrix, PANEL, Part, TILE, columns_of};
 
 /// Lines that a thread takes at once, at most: what they are made of stays in its cache.
 const LINES: usize = 5 * TILE;
@@ -139,34 +139,12 @@ pub(super) fn for_all_lines<const N: usize>(
 }
 
 /// A matrix that is laid out for a while.
-#[derive(Debug)]
-pub(super) struct Packed(Matrix);
+pub(super) type Packed = Matrix<f32, Buffer>;
 
-impl Packed {
-    /// [`Matrix::pack`]
-    pub fn new(k: usize, parts: &[Part], team: bool) -> Self {
-        let numbers = k * Matrix::columns_of(parts);
-        Self(Matrix::pack_into(
-            Buffer::unset(numbers).into_vec(),
-            k,
-            parts,
-            team,
-        ))
-    }
-}
-
-impl Deref for Packed {
-    type Target = Matrix;
-
-    fn deref(&self) -> &Matrix {
-        &self.0
-    }
-}
-
-impl Drop for Packed {
-    fn drop(&mut self) {
-        drop(Buffer::from(std::mem::take(&mut self.0.panels)));
-    }
+/// [`Matrix::pack`] into a buffer.
+pub(super) fn packed(k: usize, parts: &[Part], team: bool) -> Packed {
+    let panels = Buffer::unset(k * columns_of(parts));
+    Matrix::pack_into(panels, k, parts, team)
 }
 
 /// `out (+)= lines · weight` in the columns from `from` on, the weight's columns rounded up to whole panels.
@@ -180,7 +158,7 @@ pub(super) fn multiply(
     out: &mut [f32],
     (stride, from): (usize, usize),
 ) {
-    let weight = Packed::new(lines.width(), &[weight], true);
+    let weight = packed(lines.width(), &[weight], true);
     for_lines(out, stride, |first, out| {
         let lines: Vec<&[f32]> = lines.rows(first..first + out.len() / stride).iter().collect();
         weight.multiply_into(&lines, add, &mut out[from..], stride);
@@ -191,22 +169,22 @@ pub(super) fn multiply(
 ///
 /// # Shapes
 /// `x`: `[n][k]`; `y`: `[n][m]`; `[k, m]`
-pub(super) fn outer(x: Lines, y: Lines) -> Buffer {
+pub(super) fn outer(x: Lines, y: Lines) -> Vec<f32> {
     outers(x, &[y]).remove(0)
 }
 
 /// [`outer`] with several `y`.
-pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Buffer> {
+pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Vec<f32>> {
     let (n, k) = (x.count(), x.width());
     let columns: Vec<usize> = ys.iter().map(|y| y.width().next_multiple_of(PANEL)).collect();
-    let mut sums: Vec<Buffer> = columns.iter().map(|columns| Buffer::unset(k * columns)).collect();
+    let mut sums: Vec<Vec<f32>> = columns.iter().map(|columns| vec![0.0; k * columns]).collect();
     let share = share(k);
     for from in (0..n).step_by(RUN) {
         let rows = from..n.min(from + RUN);
         let x = x.rows(rows.clone());
         let ys: Vec<Packed> = ys
             .par_iter()
-            .map(|y| Packed::new(rows.len(), &[y.rows(rows.clone()).part()], true))
+            .map(|y| packed(rows.len(), &[y.rows(rows.clone()).part()], true))
             .collect();
         // Of each share of the columns of `x`, the lines of every sum.
         let mut tasks: Vec<Vec<&mut [f32]>> = (0..k.div_ceil(share)).map(|_| Vec::new()).collect();
@@ -232,20 +210,32 @@ pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Buffer> {
         .collect()
 }
 
+/// Some lines of `width` numbers.
+pub(super) fn rows(values: &[f32], width: usize, rows: &[Range<usize>]) -> Buffer {
+    let mut chosen = Buffer::unset(rows.iter().map(|row| row.len() * width).sum());
+    let mut at = 0;
+    for row in rows {
+        let from = &values[row.start * width..row.end * width];
+        chosen[at..at + from.len()].copy_from_slice(from);
+        at += from.len();
+    }
+    chosen
+}
+
 /// The first `width` numbers of lines of `stride`.
-pub(super) fn cut(values: Buffer, stride: usize, width: usize) -> Buffer {
-    if stride == width {
-        return values;
+fn cut(mut values: Vec<f32>, stride: usize, width: usize) -> Vec<f32> {
+    if stride > width {
+        let lines = values.len() / stride;
+        for line in 1..lines {
+            values.copy_within(line * stride..line * stride + width, line * width);
+        }
+        values.truncate(lines * width);
     }
-    let mut cut = Buffer::unset(values.len() / stride * width);
-    for (to, line) in cut.chunks_exact_mut(width).zip(values.chunks_exact(stride)) {
-        to.copy_from_slice(&line[..width]);
-    }
-    cut
+    values
 }
 
 /// The sum of the lines.
-pub(super) fn sum_lines(lines: Lines) -> Buffer {
+pub(super) fn sum_lines(lines: Lines) -> Vec<f32> {
     sum_of_parts(lines.count(), lines.width(), |rows, sum| {
         for line in lines.rows(rows).iter() {
             sum.iter_mut().zip(line).for_each(|(sum, value)| *sum += value);
@@ -255,18 +245,22 @@ pub(super) fn sum_lines(lines: Lines) -> Buffer {
 
 /// The sum of what `add` adds to `width` zeros for parts of `n` lines. The parts, and the order that their sums are added in, do not depend on the
 /// threads.
-pub(super) fn sum_of_parts(n: usize, width: usize, add: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Buffer {
-    let parts: Vec<Buffer> = (0..n.div_ceil(SUMMED))
+pub(super) fn sum_of_parts(
+    n: usize,
+    width: usize,
+    add: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let parts: Vec<Vec<f32>> = (0..n.div_ceil(SUMMED))
         .into_par_iter()
         .map(|part| {
-            let mut sum = Buffer::zeros(width);
+            let mut sum = vec![0.0; width];
             add(part * SUMMED..n.min((part + 1) * SUMMED), &mut sum);
             sum
         })
         .collect();
-    let mut sum = Buffer::zeros(width);
+    let mut sum = vec![0.0; width];
     for part in parts {
-        sum.iter_mut().zip(&*part).for_each(|(sum, value)| *sum += value);
+        sum.iter_mut().zip(&part).for_each(|(sum, value)| *sum += value);
     }
     sum
 }
@@ -333,6 +327,6 @@ mod tests {
                 .unwrap();
             pool.install(|| outer(Lines::new(&x, 50), Lines::new(&y, 70)))
         };
-        assert_eq!(*of(1), *of(3));
+        assert_eq!(of(1), of(3));
     }
 }

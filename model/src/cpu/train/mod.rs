@@ -162,7 +162,7 @@ impl Tape {
                 .push((before, (is_kept && !self.recomputes).then_some(kept)));
         }
         let asked: Vec<Range<usize>> = self.asked.iter().map(|&place| place..place + 1).collect();
-        self.last = layer::rows(&states, width, &asked);
+        self.last = lines::rows(&states, width, &asked);
         drop(states);
         let mut normed = Buffer::unset(self.last.len());
         self.frame.norm(&self.last, &self.parameters.norm, &mut normed);
@@ -197,7 +197,7 @@ impl Tape {
         let is_whole = forest.tokens.len() == self.frame.forest.tokens.len();
         let frame = self.frame.with(forest);
         let lines: Vec<Range<usize>> = states.iter().map(|&state| state..state + 1).collect();
-        let last = layer::rows(&self.last, width, &lines);
+        let last = lines::rows(&self.last, width, &lines);
         let mut normed = Buffer::unset(last.len());
         frame.norm(&last, &parameters.norm, &mut normed);
         let (of_normed, of_head) = head.backward(parameters, frame.states(&normed), &kept, grads, width);
@@ -222,7 +222,7 @@ impl Tape {
             let (states, kept) = match is_whole {
                 true => (states, kept),
                 false => (
-                    layer::rows(&states, width, &from),
+                    lines::rows(&states, width, &from),
                     kept.map(|kept| kept.of(&self.frame, &frame, &from)),
                 ),
             };

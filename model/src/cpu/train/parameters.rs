@@ -8,7 +8,6 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::adapter;
 use crate::config::ModelConfig;
-use crate::cpu::buffer::Buffer;
 use crate::cpu::{Primitive, in_f32};
 use crate::device::Processor;
 use crate::dropout::{Dropout, Mask};
@@ -59,9 +58,9 @@ pub(super) struct Found(pub Vec<(NodeId, Primitive)>);
 
 impl Found {
     /// Keeps what `make` makes, if it is wanted.
-    pub fn put(&mut self, of: &Values, make: impl FnOnce() -> Buffer) {
+    pub fn put(&mut self, of: &Values, make: impl FnOnce() -> Vec<f32>) {
         let Some(node) = of.node else { return };
-        let data = TensorData::new(make().into_vec(), of.primitive.layout().shape().clone());
+        let data = TensorData::new(make(), of.primitive.layout().shape().clone());
         self.0.push((node, Primitive::from_data(data)));
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::lines::{Lines, Packed, for_lines, outer, outers, sized, sum_lines};
+use super::lines::{Lines, Packed, for_lines, outer, outers, packed, sized, sum_lines};
 use super::parameters::{Adapter, Found, Projection};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::product::{PANEL, Part};
@@ -171,7 +171,7 @@ impl Projection {
 
 /// A weight of `k` lines, laid out by all threads.
 fn laid(weight: Part, k: usize) -> Packed {
-    Packed::new(k, &[weight], true)
+    packed(k, &[weight], true)
 }
 
 impl Adapter {

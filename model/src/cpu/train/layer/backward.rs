@@ -236,7 +236,7 @@ impl Frame {
         };
         let (x, of_normed) = (heads(qkv), heads(grads));
         found.put(norm, || {
-            let mut sum = Buffer::zeros(e);
+            let mut sum = vec![0.0; e];
             norm_weight_gradient(
                 x.chunks_exact(e).zip(of_normed.chunks_exact(e)),
                 self.eps,
