@@ -4,7 +4,7 @@
 //! and more for certain), so the most that was ever held in small pieces counts in every phase. On other devices it is what is held at once.
 
 use bytesize::ByteSize;
-use gcpo_model::buffer::KEPT_WHILE_SAMPLING;
+use gcpo_model::buffer::{KEPT_WHILE_SAMPLING, SPARE};
 use gcpo_model::dtype::Dtype;
 use gcpo_model::memory as bytes;
 use serde::Serialize;
@@ -208,7 +208,11 @@ impl Facts<'_> {
         let all: u64 = pass[1..].iter().map(|part| part.bytes).sum();
         Part::of(
             "buffers of passes",
-            u128::from(if self.is_fused { all } else { 0 }),
+            u128::from(if self.is_fused {
+                all + all / SPARE as u64
+            } else {
+                0
+            }),
             0,
         )
     }

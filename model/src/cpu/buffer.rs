@@ -10,6 +10,9 @@ use memmap2::MmapMut;
 
 /// Buffers of fewer numbers are the allocator's affair, which keeps them itself.
 const SHORT: usize = 1 << 14;
+/// Idle and used buffers are together more than were in use at once by one in so many at most: with nothing to spare, short buffers would be given
+/// back whenever most is in use.
+pub const SPARE: usize = 16;
 /// Bytes that are kept at most while a model samples.
 pub const KEPT_WHILE_SAMPLING: usize = 64 << 20;
 
@@ -55,6 +58,14 @@ impl Buffer {
         let mut copy = Self::unset(values.len());
         copy.copy_from_slice(values);
         copy
+    }
+
+    /// The first numbers, of another buffer if this has too few.
+    pub fn sized(&mut self, count: usize) -> &mut [f32] {
+        if self.len < count {
+            *self = Self::unset(count);
+        }
+        &mut self[..count]
     }
 
     /// A buffer, and whether it holds what someone left in it; else it holds zeros.
@@ -149,18 +160,10 @@ impl Shelf {
         let found = fits.map(|(&found, _)| found);
         self.in_use += found.unwrap_or(len);
         self.most = self.most.max(self.in_use);
-        let Some(found) = found else {
-            // Together they are never more than were in use at once.
-            self.shrink(self.most - self.in_use);
-            return None;
-        };
-        let buffers = self.idle.get_mut(&found)?;
-        let map = buffers.pop();
-        if buffers.is_empty() {
-            self.idle.remove(&found);
+        if found.is_none() {
+            self.shrink(self.most + self.most / SPARE - self.in_use);
         }
-        self.shelved -= found;
-        map
+        self.take_out(found?)
     }
 
     fn put(&mut self, map: MmapMut) {
@@ -170,18 +173,26 @@ impl Shelf {
         self.idle.entry(len).or_default().push(map);
     }
 
-    /// Keeps so many idle numbers at most, the shortest buffers first.
+    /// Keeps so many idle numbers at most. What is given back is the shortest buffer that is enough, or the longest and so on: as little as can be.
     fn shrink(&mut self, most: usize) {
         while self.shelved > most {
-            let Some(mut longest) = self.idle.last_entry() else {
+            let enough = self.idle.range(self.shelved - most..).next();
+            let Some((&len, _)) = enough.or_else(|| self.idle.last_key_value()) else {
                 return;
             };
-            self.shelved -= *longest.key();
-            longest.get_mut().pop();
-            if longest.get().is_empty() {
-                longest.remove();
-            }
+            self.take_out(len);
         }
+    }
+
+    /// One of the idle buffers of so many numbers.
+    fn take_out(&mut self, len: usize) -> Option<MmapMut> {
+        let buffers = self.idle.get_mut(&len)?;
+        let map = buffers.pop();
+        if buffers.is_empty() {
+            self.idle.remove(&len);
+        }
+        self.shelved -= len;
+        map
     }
 }
 
@@ -212,6 +223,22 @@ mod tests {
         shelf.put(again);
         shelf.shrink(SHORT);
         assert_eq!((shelf.shelved, shelf.idle.len()), (0, 0));
+    }
+
+    #[test]
+    fn as_little_is_given_back_as_can_be() {
+        let mut shelf = Shelf::EMPTY;
+        for len in [1, 3, 8] {
+            assert!(shelf.take(len * SHORT).is_none());
+        }
+        for len in [1, 3, 8] {
+            shelf.put(MmapMut::map_anon(4 * len * SHORT).expect("memory"));
+        }
+        let idle = |shelf: &Shelf| shelf.idle.keys().map(|len| len / SHORT).collect::<Vec<_>>();
+        shelf.shrink(10 * SHORT);
+        assert_eq!(idle(&shelf), [1, 8]);
+        shelf.shrink(0);
+        assert_eq!((idle(&shelf), shelf.shelved), (vec![], 0));
     }
 
     #[test]

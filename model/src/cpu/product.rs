@@ -5,13 +5,13 @@
 
 mod tile;
 
-use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use tile::{Ahead, depths, product_of_columns};
 pub(super) use tile::{Next, product};
 
@@ -277,7 +277,7 @@ impl<P: Deref<Target = [f32]> + Sync> Matrix<f32, P> {
 /// Columns of lines, in blocks of twelve, to be multiplied with a matrix: the transpose of the lines without its being made.
 #[derive(Debug)]
 pub(super) struct Columns<'a> {
-    values: Cow<'a, [f32]>,
+    values: &'a [f32],
     /// How far apart lines are, and blocks.
     stride: usize,
     step: usize,
@@ -287,20 +287,19 @@ pub(super) struct Columns<'a> {
 impl<'a> Columns<'a> {
     /// The first columns of lines at multiples of `stride`, where they are: for few products.
     pub fn new(values: &'a [f32], stride: usize, count: usize) -> Self {
-        let (values, step) = (Cow::Borrowed(values), TILE);
         Self {
             values,
             stride,
-            step,
+            step: TILE,
             count,
         }
     }
 
-    /// The same laid out side by side, `[columns / 12][k][12]`, the last block filled up with zeros: for many products. Lines far
+    /// The same laid out side by side in a buffer, `[columns / 12][k][12]`, of the last block what there is: for many products. Lines far
     /// apart would drive each other out of the nearest cache.
-    pub fn laid_out(values: &[f32], stride: usize, count: usize) -> Self {
+    pub fn laid_out(values: &[f32], stride: usize, count: usize, buffer: &'a mut Buffer) -> Self {
         let k = values.len().div_ceil(stride);
-        let mut blocks = vec![0.0; count.div_ceil(TILE) * k * TILE];
+        let blocks = buffer.sized(count.div_ceil(TILE) * k * TILE);
         for (number, block) in blocks.chunks_exact_mut(k * TILE).enumerate() {
             let first = number * TILE;
             let width = TILE.min(count - first);
@@ -310,7 +309,7 @@ impl<'a> Columns<'a> {
         }
         let (stride, step) = (TILE, k * TILE);
         Self {
-            values: Cow::Owned(blocks),
+            values: blocks,
             stride,
             step,
             count,
@@ -333,7 +332,7 @@ impl WithSimd for ProductOfColumns<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let &Columns {
-            ref values,
+            values,
             stride,
             step,
             count,

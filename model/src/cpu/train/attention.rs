@@ -112,6 +112,12 @@ impl<'a> Part<'a> {
             .collect()
     }
 
+    /// A buffer for the scores of any of some blocks.
+    fn buffer(&self, blocks: &[Block]) -> Buffer {
+        let scores = |block: &Block| block.own.len() * self.heads.groups * block.width;
+        Buffer::unset(blocks.iter().map(scores).max().unwrap_or(0))
+    }
+
     /// All tokens of the tree.
     fn blocks(&self) -> impl Iterator<Item = Block<'a>> {
         self.tree.clone().flat_map(move |node| {
@@ -167,13 +173,19 @@ impl<'a> Part<'a> {
     }
 
     /// `lines · matrixᵀ` for every token that a block sees: `[lines, W]`.
-    fn scores(&self, block: &Block, lines: &[&[f32]], across: &[Packed], scores: &mut Vec<f32>) {
-        // All of them are written.
-        scores.resize(lines.len() * block.width, 0.0);
+    fn scores<'b>(
+        &self,
+        block: &Block,
+        lines: &[&[f32]],
+        across: &[Packed],
+        scores: &'b mut Buffer,
+    ) -> &'b mut [f32] {
+        let scores = scores.sized(lines.len() * block.width);
         for &(node, place, seen) in &block.seen {
             let matrix = &across[node - self.tree.start];
             matrix.multiply_first(seen, lines, false, &mut scores[place..], block.width);
         }
+        scores
     }
 
     /// Makes the scores of what a line's token does not see count for nothing.
@@ -196,17 +208,17 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// `out += Σ scores · matrix` over the tokens that a block sees, lines of `out` at multiples of `stride`.
+    /// `out = Σ scores · matrix` over the tokens that a block sees, lines of `out` at multiples of `stride`.
     fn mix(&self, block: &Block, scores: &[f32], along: &[Packed], out: &mut [f32], stride: usize) {
         let mut lines = Vec::new();
-        for &(node, place, seen) in &block.seen {
+        for (number, &(node, place, seen)) in block.seen.iter().enumerate() {
             lines.clear();
             lines.extend(
                 scores
                     .chunks_exact(block.width)
                     .map(|line| &line[place..place + seen]),
             );
-            along[node - self.tree.start].multiply_into(&lines, true, out, stride);
+            along[node - self.tree.start].multiply_into(&lines, number > 0, out, stride);
         }
     }
 
@@ -217,12 +229,14 @@ impl<'a> Part<'a> {
         let values = self.of_nodes(self.qkv.values, |rows| along(rows));
         let mut mixed = Buffer::unset(self.tokens() * groups * e);
         let mut log_sums = vec![0.0; self.tokens() * groups];
-        let (mut scores, mut sums) = (Vec::new(), Vec::new());
+        let blocks: Vec<Block> = self.blocks().collect();
+        let (mut scores, mut sums) = (self.buffer(&blocks), Vec::new());
         let padded = e.next_multiple_of(PANEL);
-        for block in self.blocks() {
+        let mut out = Buffer::default();
+        for block in blocks {
             let queries = self.lines(&block, self.qkv.queries);
             let first = (self.place(block.node).start + block.own.start) * groups;
-            self.scores(&block, &queries, &keys, &mut scores);
+            let scores = self.scores(&block, &queries, &keys, &mut scores);
             sums.clear();
             for (line, scores) in scores.chunks_exact_mut(block.width).enumerate() {
                 self.hide(&block, line, scores);
@@ -230,8 +244,8 @@ impl<'a> Part<'a> {
                 log_sums[first + line] = most + sum.ln();
                 sums.push(sum);
             }
-            let mut out = vec![0.0; queries.len() * padded];
-            self.mix(&block, &scores, &values, &mut out, padded);
+            let out = out.sized(queries.len() * padded);
+            self.mix(&block, scores, &values, out, padded);
             let to = mixed[first * e..].chunks_exact_mut(e);
             for ((to, from), sum) in to.zip(out.chunks_exact(padded)).zip(&sums) {
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = from / sum);
@@ -253,14 +267,16 @@ impl<'a> Part<'a> {
             keys: Buffer::zeros(tokens * padded),
             values: Buffer::zeros(tokens * padded),
         };
-        let (mut weights, mut slopes) = (Vec::new(), Vec::new());
-        for block in self.blocks() {
+        let blocks: Vec<Block> = self.blocks().collect();
+        let (mut weights, mut slopes) = (self.buffer(&blocks), self.buffer(&blocks));
+        let mut out = Buffer::default();
+        for block in blocks {
             let queries = self.lines(&block, self.qkv.queries);
             let grads = self.lines(&block, grads);
             let mixed = self.lines(&block, mixed);
             let first = (self.place(block.node).start + block.own.start) * groups;
-            self.scores(&block, &queries, &keys_across, &mut weights);
-            self.scores(&block, &grads, &values_across, &mut slopes);
+            let weights = self.scores(&block, &queries, &keys_across, &mut weights);
+            let slopes = self.scores(&block, &grads, &values_across, &mut slopes);
             let lines = weights
                 .chunks_exact_mut(block.width)
                 .zip(slopes.chunks_exact_mut(block.width));
@@ -269,14 +285,14 @@ impl<'a> Part<'a> {
                 let mean = sum_of_products(grads[line], mixed[line]);
                 softmax_backward(weights, slopes, log_sums[first + line], mean);
             }
-            let mut out = vec![0.0; queries.len() * padded];
-            self.mix(&block, &slopes, &keys_along, &mut out, padded);
+            let out = out.sized(queries.len() * padded);
+            self.mix(&block, slopes, &keys_along, out, padded);
             let to = found.queries[first * e..].chunks_exact_mut(e);
             for (to, from) in to.zip(out.chunks_exact(padded)) {
                 to.copy_from_slice(&from[..e]);
             }
-            self.give(&block, &slopes, &queries, &mut found.keys);
-            self.give(&block, &weights, &grads, &mut found.values);
+            self.give(&block, slopes, &queries, &mut found.keys);
+            self.give(&block, weights, &grads, &mut found.values);
         }
         if padded > e {
             for of_tokens in [&mut found.keys, &mut found.values] {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention::{self, Heads, Mixed, Qkv};
-use super::lines::{Lines, for_all_lines, for_lines, rows, sized, sum_of_parts};
+use super::lines::{Lines, for_all_lines, for_lines, rows, sum_of_parts};
 use super::parameters::{Found, LayerParameters, Projection, Values};
 use super::tree::Forest;
 use crate::config::ModelConfig;
@@ -183,7 +183,7 @@ impl Frame {
             |first, [lines], [normed, low, _]| {
                 let count = lines.len() / widths.stride;
                 let marks = self.marks(first, count);
-                let normed = sized(normed, count * width);
+                let normed = normed.sized(count * width);
                 self.norm(
                     &states[first * width..][..count * width],
                     &layer.attention_norm,
@@ -326,12 +326,12 @@ impl Frame {
                 let mixed: Vec<&[f32]> = mixed.rows(first..first + count).iter().collect();
                 output.run((&mixed, marks), true, states, (width, 0), low);
                 middle.copy_from_slice(states);
-                let normed = sized(normed, states.len());
+                let normed = normed.sized(states.len());
                 self.norm(states, &layer.mlp_norm, normed);
                 let normed: Vec<&[f32]> = self.states(normed).iter().collect();
                 gate.run((&normed, marks), false, gate_up, (2 * half, 0), low);
                 up.run((&normed, marks), false, gate_up, (2 * half, half), low);
-                let active = sized(active, count * half);
+                let active = active.sized(count * half);
                 gated(gate_up, half, active);
                 let active: Vec<&[f32]> = Lines::new(active, half).columns(0, self.f).iter().collect();
                 down.run((&active, marks), true, states, (width, 0), low);

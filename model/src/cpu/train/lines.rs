@@ -73,6 +73,11 @@ impl<'a> Lines<'a> {
         (0..self.count()).map(move |at| self.line(at))
     }
 
+    /// The lines, each as several of so many numbers.
+    pub fn pieces(self, width: usize) -> impl Iterator<Item = &'a [f32]> {
+        self.iter().flat_map(move |line| line.chunks_exact(width))
+    }
+
     /// A weight `[count, width]`, to be laid out.
     pub fn part(self) -> Part<'a> {
         Part::Rows {
@@ -106,14 +111,6 @@ pub(super) fn for_lines(values: &mut [f32], stride: usize, each: impl Fn(usize, 
 
 /// Buffers of a task, as it left them.
 pub(super) type Scratch = [Buffer; 3];
-
-/// The first numbers of a buffer, in place of which there is another if there are too few.
-pub(super) fn sized(buffer: &mut Buffer, count: usize) -> &mut [f32] {
-    if buffer.len() < count {
-        *buffer = Buffer::unset(count);
-    }
-    &mut buffer[..count]
-}
 
 /// [`for_lines`] with the same lines of several buffers, each with its stride.
 pub(super) fn for_all_lines<const N: usize>(
@@ -195,10 +192,11 @@ pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Vec<f32>> {
                 .zip(lines)
                 .for_each(|(task, lines)| task.push(lines));
         }
-        tasks.into_par_iter().enumerate().for_each(|(number, sums)| {
+        let tasks = tasks.into_par_iter().enumerate();
+        tasks.for_each_init(Buffer::default, |blocks, (number, sums)| {
             let first = number * share;
             let x = x.columns(first, share.min(k - first));
-            let x = Columns::laid_out(x.values, x.stride, x.width);
+            let x = Columns::laid_out(x.values, x.stride, x.width, blocks);
             for ((sum, y), columns) in sums.into_iter().zip(&ys).zip(&columns) {
                 y.multiply_columns(&x, from > 0, sum, *columns);
             }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::lines::{Lines, Packed, for_lines, outer, outers, packed, sized, sum_lines};
+use super::lines::{Lines, Packed, for_lines, outer, outers, packed, sum_lines};
 use super::parameters::{Adapter, Found, Projection};
 use crate::cpu::buffer::Buffer;
 use crate::cpu::product::{PANEL, Part};
@@ -60,7 +60,9 @@ impl LaidAdapter<'_> {
             (Some(_), false) => width,
             (Some(_), true) => self.second.columns(),
         };
-        let (low, masked) = sized(scratch, x.len() * (columns + masked)).split_at_mut(x.len() * columns);
+        let (low, masked) = scratch
+            .sized(x.len() * (columns + masked))
+            .split_at_mut(x.len() * columns);
         match self.mask.filter(|_| !self.is_back) {
             None => self.first.multiply_into(x, false, low, columns),
             Some(mask) => {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::attention;
-use super::super::lines::{Lines, Scratch, for_all_lines, for_lines, sized};
+use super::super::lines::{Lines, Scratch, for_all_lines, for_lines, sum_of_parts};
 use super::super::parameters::{Found, LayerParameters, Projection, Values};
 use super::super::projection::Laid;
 use super::{Frame, Kept};
@@ -103,12 +103,12 @@ impl Frame {
         (found, [active, ..]): (&mut Found, &mut Scratch),
     ) {
         let (width, half) = (self.width(), self.f.next_multiple_of(PANEL));
-        let active = sized(active, gate_up.len() / 2);
+        let active = active.sized(gate_up.len() / 2);
         let down = layer.down.backward();
         let buffers = [(gate_up, 2 * half), (&mut *active, half)];
         for_all_lines(buffers, |first, [gate_up, active], [of_active, low, _]| {
             gated(gate_up, half, active);
-            let of_active = sized(of_active, active.len());
+            let of_active = of_active.sized(active.len());
             let grads = self.states(&grads[first * width..][..active.len() / half * width]);
             let grads: Vec<&[f32]> = grads.iter().collect();
             down.run(
@@ -136,7 +136,7 @@ impl Frame {
         (found, [normed, of_normed, _]): (&mut Found, &mut Scratch),
     ) {
         let width = self.width();
-        let (normed, of_normed) = (sized(normed, states.len()), sized(of_normed, states.len()));
+        let (normed, of_normed) = (normed.sized(states.len()), of_normed.sized(states.len()));
         let laid: Vec<Laid> = match wanted {
             true => projections
                 .par_iter()
@@ -230,30 +230,22 @@ impl Frame {
         found: &mut Found,
     ) {
         let (e, stride) = (self.heads.e, self.widths().stride);
-        let heads = |values: &[f32]| -> Vec<f32> {
-            let lines = Lines::new(values, stride).columns(columns.start, columns.len());
-            lines.iter().flatten().copied().collect()
-        };
-        let (x, of_normed) = (heads(qkv), heads(grads));
+        let x = Lines::new(qkv, stride).columns(columns.start, columns.len());
         found.put(norm, || {
-            let mut sum = vec![0.0; e];
-            norm_weight_gradient(
-                x.chunks_exact(e).zip(of_normed.chunks_exact(e)),
-                self.eps,
-                &mut sum,
-            );
-            sum
+            let grads = Lines::new(grads, stride).columns(columns.start, columns.len());
+            sum_of_parts(x.count(), e, |rows, sum| {
+                let heads = x.rows(rows.clone()).pieces(e).zip(grads.rows(rows).pieces(e));
+                norm_weight_gradient(heads, self.eps, sum);
+            })
         });
-        let mut of_x = vec![0.0; x.len()];
-        for_lines(&mut of_x, columns.len(), |first, out| {
-            let range = first * columns.len()..first * columns.len() + out.len();
-            norm_lines_backward(&x[range.clone()], norm.get(), self.eps, &of_normed[range], out, e);
+        for_lines(grads, stride, |first, lines| {
+            let mut of_x = vec![0.0; columns.len()];
+            for (token, line) in (first..).zip(lines.chunks_exact_mut(stride)) {
+                let grads = &mut line[columns.clone()];
+                of_x.fill(0.0);
+                norm_lines_backward(x.line(token), norm.get(), self.eps, grads, &mut of_x, e);
+                grads.copy_from_slice(&of_x);
+            }
         });
-        for (line, of_x) in grads
-            .chunks_exact_mut(stride)
-            .zip(of_x.chunks_exact(columns.len()))
-        {
-            line[columns.clone()].copy_from_slice(of_x);
-        }
     }
 }
