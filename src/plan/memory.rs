@@ -172,13 +172,13 @@ impl Facts<'_> {
             Part::of(kept.name, while_sampling, 0),
             left(self.trained("gradients", 4).bytes),
         ];
-        // The processor's own step changes moments where they lie, unless what was before is kept until all updates of a step are made.
-        let changes_in_place = self.on_processor && self.recipe == RecipeName::Sft;
+        // What was before stays until all is known to be finite.
         let new_weights = self.trained("new weights", self.dtype_bytes());
         let update = vec![
             new_weights.clone(),
             self.own("new weights in float32", if self.has_master() { 4 } else { 0 }),
-            self.own("new optimiser", if changes_in_place { 0 } else { 8 }),
+            // The processor's own step changes it where it lies.
+            self.own("new optimiser", if self.on_processor { 0 } else { 8 }),
             pass[0].clone(),
             // What a pass takes is estimated from above, with all gradients beside it.
             Part::of(
