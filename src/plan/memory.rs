@@ -15,6 +15,8 @@ use crate::config::{Config, RecipeName};
 
 /// Pieces of memory of so many bytes go back to the system when they are freed.
 const LARGE: u128 = 32 << 20;
+/// What is kept of activations for the next pass.
+const KEPT: &str = "buffers of passes";
 
 /// What is held for one purpose.
 #[derive(Debug, Clone, Serialize)]
@@ -132,7 +134,7 @@ impl MemoryPlan {
         let largest = parts().max_by_key(|part| part.bytes).map_or("", |part| part.name);
         let of_lora = "train adapters, [model.lora]".to_owned();
         match largest {
-            "activations" => {
+            "activations" | KEPT => {
                 let mut help = "lower it, or set train.max_tokens_per_micro_batch".to_owned();
                 if !config.train.gradient_checkpointing {
                     help += ", or train.gradient_checkpointing = true where the device knows it";
@@ -163,39 +165,33 @@ impl Facts<'_> {
         let while_sampling = u128::from(kept.bytes).min(KEPT_WHILE_SAMPLING as u128);
         // Without sampling nothing is left between what a pass took and the end of the heap, and all of it goes back.
         let stays = self.on_processor && self.recipe != RecipeName::Sft;
-        // What comes later is of other lengths than the gradients that were there before.
-        let left = |bytes: u64| Part::of("left by gradients", u128::from(if stays { bytes } else { 0 }), 0);
         let sampling = vec![
             self.copy(),
             self.keys_and_values(),
             self.logits(),
-            Part::of(kept.name, while_sampling, 0),
-            left(self.trained("gradients", 4).bytes),
+            Part::of(kept.name, while_sampling, while_sampling),
         ];
-        // What was before stays until all is known to be finite.
+        // The processor's own step changes moments where they lie, unless what was before is kept until all updates of a step are made.
+        let changes_in_place = self.on_processor && self.recipe == RecipeName::Sft;
         let new_weights = self.trained("new weights", self.dtype_bytes());
+        let idle = u128::from(kept.bytes.saturating_sub(new_weights.bytes));
         let update = vec![
             new_weights.clone(),
             self.own("new weights in float32", if self.has_master() { 4 } else { 0 }),
-            // The processor's own step changes it where it lies.
-            self.own("new optimiser", if self.on_processor { 0 } else { 8 }),
-            pass[0].clone(),
+            self.own("new optimiser", if changes_in_place { 0 } else { 8 }),
+            // Those of the last pass are added up by then.
+            self.gradients(4),
             // What a pass takes is estimated from above, with all gradients beside it.
-            Part::of(
-                kept.name,
-                u128::from(kept.bytes.saturating_sub(new_weights.bytes)),
-                0,
-            ),
+            Part::of(kept.name, idle, idle),
             self.own("summed gradients", if self.run.ranks > 1 { 4 } else { 0 }),
         ];
         // The first rank gathers that of all.
         let state = self.trained("optimiser as bytes", 8);
         let file = Part::whole("optimiser as a file", u128::from(state.bytes));
-        let left = left(pass[0].bytes);
         let mut phases = vec![
             phase("training", pass),
             phase("update", update),
-            phase("saving", vec![state, file, left]),
+            phase("saving", vec![state, file]),
         ];
         if self.recipe != RecipeName::Sft || self.evaluates() {
             phases.insert(0, phase("sampling", sampling));
@@ -206,15 +202,16 @@ impl Facts<'_> {
     /// What is kept of a pass for the next one.
     fn kept(&self, pass: &[Part]) -> Part {
         let all: u64 = pass[1..].iter().map(|part| part.bytes).sum();
-        Part::of(
-            "buffers of passes",
-            u128::from(if self.is_fused {
-                all + all / SPARE as u64
-            } else {
-                0
-            }),
-            0,
-        )
+        let kept = if self.is_fused {
+            all + all / SPARE as u64
+        } else {
+            0
+        };
+        Part {
+            name: KEPT,
+            bytes: kept,
+            large: kept,
+        }
     }
 
     /// Numbers of the adapters in float32, where these are trained.
@@ -297,10 +294,26 @@ impl Facts<'_> {
             false => bytes::logits_by_tensors(network, micro.states),
         };
         vec![
-            self.trained("gradients", gradients),
-            Part::of("activations", all, if piece >= LARGE { all } else { 0 }),
-            Part::whole("log-probabilities", head),
+            self.gradients(gradients),
+            self.of_fused(Part::of("activations", all, if piece >= LARGE { all } else { 0 })),
+            self.of_fused(Part::whole("log-probabilities", head)),
         ]
+    }
+
+    /// Gradients, of so many bytes each.
+    fn gradients(&self, each: u128) -> Part {
+        self.of_fused(self.trained("gradients", each))
+    }
+
+    /// What goes back to the system as it is where passes are fused, which have maps for it.
+    fn of_fused(&self, part: Part) -> Part {
+        match self.is_fused {
+            true => Part {
+                large: part.bytes,
+                ..part
+            },
+            false => part,
+        }
     }
 
     /// Bytes of a number that the network computes with.

@@ -63,7 +63,8 @@ impl AdamWStep {
         };
         let old = old.as_slice::<f32>().expect("made contiguous");
         let owned = |tensor| processor_numbers::<f32, 1>(tensor).expect("f32 on the processor");
-        let grad = owned(grad);
+        let grad = in_f32(grad).expect("f32 on the processor");
+        let grad = grad.as_slice::<f32>().expect("made contiguous");
         let is_first = moments.is_none();
         let (mut firsts, mut seconds) = match moments {
             Some((first, second)) => (owned(first), owned(second)),

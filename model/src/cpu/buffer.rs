@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use burn::tensor::{AllocationProperty, Bytes};
 use memmap2::MmapMut;
 
 /// Buffers of fewer numbers are the allocator's affair, which keeps them itself.
@@ -27,6 +28,8 @@ pub(super) struct Buffer {
 enum Numbers {
     Short(Vec<f32>),
     Long(MmapMut),
+    /// Goes back to the system, not to the next pass.
+    Apart(MmapMut),
 }
 
 impl Default for Numbers {
@@ -51,6 +54,26 @@ impl Buffer {
             buffer.fill(0.0);
         }
         buffer
+    }
+
+    /// Zeros that outlive the pass, as gradients do. They are no buffers of the next one: whoever had them gives them back to the system.
+    pub fn apart(len: usize) -> Self {
+        let map = match len {
+            SHORT.. => MmapMut::map_anon(len * size_of::<f32>()).ok(),
+            _ => None,
+        };
+        let numbers = map.map_or_else(|| Numbers::Short(vec![0.0; len]), Numbers::Apart);
+        Self { numbers, len }
+    }
+
+    /// The first `len` numbers.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// What a tensor is made of, without a copy.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from_shared(bytes::Bytes::from_owner(self), AllocationProperty::Other)
     }
 
     /// The same numbers once more.
@@ -99,8 +122,8 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[f32] {
         match &self.numbers {
-            Numbers::Short(values) => values,
-            Numbers::Long(map) => &bytemuck::cast_slice(map)[..self.len],
+            Numbers::Short(values) => &values[..self.len],
+            Numbers::Long(map) | Numbers::Apart(map) => &bytemuck::cast_slice(map)[..self.len],
         }
     }
 }
@@ -108,9 +131,23 @@ impl Deref for Buffer {
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         match &mut self.numbers {
-            Numbers::Short(values) => values,
-            Numbers::Long(map) => &mut bytemuck::cast_slice_mut(map)[..self.len],
+            Numbers::Short(values) => &mut values[..self.len],
+            Numbers::Long(map) | Numbers::Apart(map) => &mut bytemuck::cast_slice_mut(map)[..self.len],
         }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+}
+
+impl From<Vec<f32>> for Buffer {
+    fn from(values: Vec<f32>) -> Self {
+        let len = values.len();
+        let numbers = Numbers::Short(values);
+        Self { numbers, len }
     }
 }
 
@@ -223,6 +260,20 @@ mod tests {
         shelf.put(again);
         shelf.shrink(SHORT);
         assert_eq!((shelf.shelved, shelf.idle.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_tensor_is_made_of_numbers_apart_without_a_copy() {
+        for len in [5, SHORT + 7] {
+            let mut numbers = Buffer::apart(len + 3);
+            assert!(numbers.iter().all(|&x| x == 0.0));
+            numbers.fill(2.0);
+            numbers.truncate(len);
+            let from = numbers.as_ptr();
+            let bytes = numbers.into_bytes();
+            assert_eq!(bytes.as_ptr(), from.cast());
+            assert_eq!(bytemuck::cast_slice::<u8, f32>(&bytes), vec![2.0; len]);
+        }
     }
 
     #[test]

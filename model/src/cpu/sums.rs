@@ -3,8 +3,9 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::in_f32;
-use crate::device::{is_processor, processor_numbers};
+use super::buffer::Buffer;
+use super::{Primitive, in_f32};
+use crate::device::{Processor, is_processor};
 use crate::host::{on_this_processor, sum};
 
 /// Numbers that a thread takes at once.
@@ -54,7 +55,7 @@ pub fn of_zeros<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     one(of_shares(values, of_share), &device)
 }
 
-/// `sum + more`, in the place of `sum` where nobody else has it.
+/// `sum + more`
 ///
 /// # Shapes
 /// any, twice
@@ -63,12 +64,22 @@ pub fn added<const D: usize>(sum: Tensor<D>, more: Tensor<D>) -> Tensor<D> {
     if !fits(&sum) || !fits(&more) {
         return sum + more;
     }
-    let (shape, device) = (sum.shape(), sum.device());
-    let owned = |tensor| processor_numbers::<f32, D>(tensor).expect("f32 on the processor");
-    let (mut sum, more) = (owned(sum), owned(more));
-    let shares = sum.par_chunks_mut(SHARE).zip(more.par_chunks(SHARE));
-    shares.for_each(|(sum, more)| sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more));
-    Tensor::from_data(TensorData::new(sum, shape), &device)
+    let shape = sum.shape();
+    let read = |tensor| in_f32(tensor).expect("f32 on the processor");
+    let (sum, more) = (read(sum), read(more));
+    let terms = [&sum, &more].map(|term| term.as_slice::<f32>().expect("made contiguous").par_chunks(SHARE));
+    let [sums, mores] = terms;
+    let mut added = Buffer::apart(shape.num_elements());
+    let shares = added.par_chunks_mut(SHARE).zip(sums.zip(mores));
+    shares.for_each(|(added, (sum, more))| {
+        let terms = sum.iter().zip(more);
+        added
+            .iter_mut()
+            .zip(terms)
+            .for_each(|(added, (sum, more))| *added = sum + more);
+    });
+    let data = TensorData::from_bytes(added.into_bytes(), shape, DType::F32);
+    Tensor::from_primitive::<Processor>(Primitive::from_data(data))
 }
 
 fn of_shares(values: &[f32], of_share: impl Fn(&[f32]) -> f32 + Send + Sync) -> f32 {

@@ -221,13 +221,13 @@ impl Head {
         kept: &Kept,
         grads: &[f32],
         stride: usize,
-    ) -> (Buffer, Option<Vec<f32>>) {
+    ) -> (Buffer, Option<Buffer>) {
         let n = states.count();
         let by_state = by_state(&kept.targets, n);
         let grad_of = |target: usize| grads[kept.targets[target].slot];
         let mut of_states = Buffer::zeros(n * stride);
         let weight = Self::weight(parameters);
-        let mut of_weight = weight.is_trained().then(Vec::new);
+        let mut of_weight = weight.is_trained().then(Buffer::default);
         for tokens in self.parts(n) {
             let columns = tokens.len().next_multiple_of(PANEL);
             let matrix = packed(self.d, &[self.part(parameters, &tokens)], true);
@@ -263,7 +263,7 @@ impl Head {
         states: Lines,
         of_logits: Lines,
         tokens: &Range<usize>,
-        sum: &mut Vec<f32>,
+        sum: &mut Buffer,
     ) {
         let found = match &parameters.head {
             None => outer(of_logits, states),
@@ -274,7 +274,7 @@ impl Head {
             return;
         }
         if sum.is_empty() {
-            *sum = vec![0.0; self.v * self.d];
+            *sum = Buffer::apart(self.v * self.d);
         }
         if parameters.head.is_none() {
             sum[tokens.start * self.d..tokens.end * self.d].copy_from_slice(&found);
@@ -288,7 +288,7 @@ impl Head {
     /// Hands in the gradient of the head, and that of the embedding, whose lines the tokens' own gradients are added to.
     pub fn put(
         parameters: &Parameters,
-        of_weight: Option<Vec<f32>>,
+        of_weight: Option<Buffer>,
         tokens: &[u32],
         grads: Lines,
         found: &mut Found,
@@ -305,7 +305,7 @@ impl Head {
         };
         found.put(embedding, || {
             let d = parameters.config.hidden_size;
-            let mut sum = tied.unwrap_or_else(|| vec![0.0; embedding.get().len()]);
+            let mut sum = tied.unwrap_or_else(|| Buffer::apart(embedding.get().len()));
             for (&token, grad) in tokens.iter().zip(grads.iter()) {
                 let line = &mut sum[token as usize * d..][..d];
                 line.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);

@@ -166,15 +166,15 @@ pub(super) fn multiply(
 ///
 /// # Shapes
 /// `x`: `[n][k]`; `y`: `[n][m]`; `[k, m]`
-pub(super) fn outer(x: Lines, y: Lines) -> Vec<f32> {
+pub(super) fn outer(x: Lines, y: Lines) -> Buffer {
     outers(x, &[y]).remove(0)
 }
 
 /// [`outer`] with several `y`.
-pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Vec<f32>> {
+pub(super) fn outers(x: Lines, ys: &[Lines]) -> Vec<Buffer> {
     let (n, k) = (x.count(), x.width());
     let columns: Vec<usize> = ys.iter().map(|y| y.width().next_multiple_of(PANEL)).collect();
-    let mut sums: Vec<Vec<f32>> = columns.iter().map(|columns| vec![0.0; k * columns]).collect();
+    let mut sums: Vec<Buffer> = columns.iter().map(|columns| Buffer::apart(k * columns)).collect();
     let share = share(k);
     for from in (0..n).step_by(RUN) {
         let rows = from..n.min(from + RUN);
@@ -221,7 +221,7 @@ pub(super) fn rows(values: &[f32], width: usize, rows: &[Range<usize>]) -> Buffe
 }
 
 /// The first `width` numbers of lines of `stride`.
-fn cut(mut values: Vec<f32>, stride: usize, width: usize) -> Vec<f32> {
+fn cut(mut values: Buffer, stride: usize, width: usize) -> Buffer {
     if stride > width {
         let lines = values.len() / stride;
         for line in 1..lines {
@@ -233,7 +233,7 @@ fn cut(mut values: Vec<f32>, stride: usize, width: usize) -> Vec<f32> {
 }
 
 /// The sum of the lines.
-pub(super) fn sum_lines(lines: Lines) -> Vec<f32> {
+pub(super) fn sum_lines(lines: Lines) -> Buffer {
     sum_of_parts(lines.count(), lines.width(), |rows, sum| {
         for line in lines.rows(rows).iter() {
             sum.iter_mut().zip(line).for_each(|(sum, value)| *sum += value);
@@ -243,11 +243,7 @@ pub(super) fn sum_lines(lines: Lines) -> Vec<f32> {
 
 /// The sum of what `add` adds to `width` zeros for parts of `n` lines. The parts, and the order that their sums are added in, do not depend on the
 /// threads.
-pub(super) fn sum_of_parts(
-    n: usize,
-    width: usize,
-    add: impl Fn(Range<usize>, &mut [f32]) + Sync,
-) -> Vec<f32> {
+pub(super) fn sum_of_parts(n: usize, width: usize, add: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Buffer {
     let parts: Vec<Vec<f32>> = (0..n.div_ceil(SUMMED))
         .into_par_iter()
         .map(|part| {
@@ -260,7 +256,7 @@ pub(super) fn sum_of_parts(
     for part in parts {
         sum.iter_mut().zip(&part).for_each(|(sum, value)| *sum += value);
     }
-    sum
+    sum.into()
 }
 
 #[cfg(test)]
@@ -323,7 +319,7 @@ mod tests {
                 .num_threads(threads)
                 .build()
                 .unwrap();
-            pool.install(|| outer(Lines::new(&x, 50), Lines::new(&y, 70)))
+            pool.install(|| outer(Lines::new(&x, 50), Lines::new(&y, 70)).to_vec())
         };
         assert_eq!(of(1), of(3));
     }

@@ -4,10 +4,11 @@ use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::adapter;
 use crate::config::ModelConfig;
+use crate::cpu::buffer::Buffer;
 use crate::cpu::{Primitive, in_f32};
 use crate::device::Processor;
 use crate::dropout::{Dropout, Mask};
@@ -58,9 +59,13 @@ pub(super) struct Found(pub Vec<(NodeId, Primitive)>);
 
 impl Found {
     /// Keeps what `make` makes, if it is wanted.
-    pub fn put(&mut self, of: &Values, make: impl FnOnce() -> Vec<f32>) {
+    pub fn put(&mut self, of: &Values, make: impl FnOnce() -> Buffer) {
         let Some(node) = of.node else { return };
-        let data = TensorData::new(make(), of.primitive.layout().shape().clone());
+        let data = TensorData::from_bytes(
+            make().into_bytes(),
+            of.primitive.layout().shape().clone(),
+            DType::F32,
+        );
         self.0.push((node, Primitive::from_data(data)));
     }
 }
