@@ -34,7 +34,7 @@ const RUN: &str = r#"
     kind = "numbers"
     unfinished = "grade"
     [train]
-    max_steps = 2
+    max_steps = 4
     prompts_per_step = 2
 "#;
 

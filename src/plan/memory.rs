@@ -165,11 +165,14 @@ impl Facts<'_> {
         let while_sampling = u128::from(kept.bytes).min(KEPT_WHILE_SAMPLING as u128);
         // Without sampling nothing is left between what a pass took and the end of the heap, and all of it goes back.
         let stays = self.on_processor && self.recipe != RecipeName::Sft;
+        let left = self.trained("left by updates", if stays { 4 } else { 0 });
         let sampling = vec![
             self.copy(),
             self.keys_and_values(),
             self.logits(),
             Part::of(kept.name, while_sampling, while_sampling),
+            // Of the weights and the optimiser that the last update could have gone back to, as much was seen to stay where others do not fit.
+            left,
         ];
         // The processor's own step changes moments where they lie, unless what was before is kept until all updates of a step are made.
         let changes_in_place = self.on_processor && self.recipe == RecipeName::Sft;
