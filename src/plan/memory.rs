@@ -1,7 +1,8 @@
 //! Bytes by part, in each phase of a step.
 //!
 //! On the processor the peak is that of the process: what is freed in small pieces stays with it (glibc gives back only pieces of 32 MiB
-//! and more for certain), so the most that was ever held in small pieces counts in every phase. On other devices it is what is held at once.
+//! and more for certain), so the most that was ever held in small pieces counts in every phase. Fused passes have maps of their own,
+//! which go back as well. On other devices it is what is held at once.
 
 use bytesize::ByteSize;
 use gcpo_model::buffer::{KEPT_WHILE_SAMPLING, SPARE};
@@ -165,21 +166,20 @@ impl Facts<'_> {
         let while_sampling = u128::from(kept.bytes).min(KEPT_WHILE_SAMPLING as u128);
         // Without sampling nothing is left between what a pass took and the end of the heap, and all of it goes back.
         let stays = self.on_processor && self.recipe != RecipeName::Sft;
-        let left = self.trained("left by updates", if stays { 4 } else { 0 });
         let sampling = vec![
             self.copy(),
             self.keys_and_values(),
             self.logits(),
             Part::of(kept.name, while_sampling, while_sampling),
             // Of the weights and the optimiser that the last update could have gone back to, as much was seen to stay where others do not fit.
-            left,
+            self.trained("left by updates", if stays { 4 } else { 0 }),
         ];
         // The processor's own step changes moments where they lie, unless what was before is kept until all updates of a step are made.
         let changes_in_place = self.on_processor && self.recipe == RecipeName::Sft;
         let new_weights = self.trained("new weights", self.dtype_bytes());
         let idle = u128::from(kept.bytes.saturating_sub(new_weights.bytes));
         let update = vec![
-            new_weights.clone(),
+            new_weights,
             self.own("new weights in float32", if self.has_master() { 4 } else { 0 }),
             self.own("new optimiser", if changes_in_place { 0 } else { 8 }),
             // Those of the last pass are added up by then.
@@ -210,11 +210,7 @@ impl Facts<'_> {
         } else {
             0
         };
-        Part {
-            name: KEPT,
-            bytes: kept,
-            large: kept,
-        }
+        self.of_fused(Part::of(KEPT, u128::from(kept), 0))
     }
 
     /// Numbers of the adapters in float32, where these are trained.

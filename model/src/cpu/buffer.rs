@@ -1,13 +1,15 @@
 //! Buffers of training passes, which outlive them: a pass asks for the same buffers as the one before. What is given back to the system comes
 //! again page by page and filled with zeros, which is a sixth of the time of a small model's pass. They are maps of their own, so that nothing
-//! of them stays with the process once they are given back.
+//! of them stays with the process once they are given back. Gradients, which outlive a pass too, are maps of that kind without being kept.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::{AllocationProperty, Bytes};
+use burn::tensor::{AllocationProperty, Bytes, DType, Shape, TensorData};
 use memmap2::MmapMut;
+
+use super::Primitive;
 
 /// Buffers of fewer numbers are the allocator's affair, which keeps them itself.
 const SHORT: usize = 1 << 14;
@@ -38,6 +40,12 @@ impl Default for Numbers {
     }
 }
 
+impl Numbers {
+    fn short(len: usize) -> Self {
+        Self::Short(vec![0.0; len])
+    }
+}
+
 impl Buffer {
     /// Numbers that mean nothing, to be written before they are read; in this crate's tests they are NaN.
     pub fn unset(len: usize) -> Self {
@@ -58,11 +66,7 @@ impl Buffer {
 
     /// Zeros that outlive the pass, as gradients do. They are no buffers of the next one: whoever had them gives them back to the system.
     pub fn apart(len: usize) -> Self {
-        let map = match len {
-            SHORT.. => MmapMut::map_anon(len * size_of::<f32>()).ok(),
-            _ => None,
-        };
-        let numbers = map.map_or_else(|| Numbers::Short(vec![0.0; len]), Numbers::Apart);
+        let numbers = mapped(len).map_or_else(|| Numbers::short(len), Numbers::Apart);
         Self { numbers, len }
     }
 
@@ -71,8 +75,16 @@ impl Buffer {
         self.len = self.len.min(len);
     }
 
-    /// What a tensor is made of, without a copy.
-    pub fn into_bytes(self) -> Bytes {
+    /// A tensor of a shape of as many numbers, without a copy.
+    pub fn into_primitive(self, shape: impl Into<Shape>) -> Primitive {
+        Primitive::from_data(TensorData::from_bytes(
+            self.into_bytes(),
+            shape.into(),
+            DType::F32,
+        ))
+    }
+
+    fn into_bytes(self) -> Bytes {
         Bytes::from_shared(bytes::Bytes::from_owner(self), AllocationProperty::Other)
     }
 
@@ -93,27 +105,28 @@ impl Buffer {
 
     /// A buffer, and whether it holds what someone left in it; else it holds zeros.
     fn found(len: usize) -> (Self, bool) {
-        let short = |len| Numbers::Short(vec![0.0; len]);
         if len < SHORT {
-            return (
-                Self {
-                    numbers: short(len),
-                    len,
-                },
-                false,
-            );
+            let numbers = Numbers::short(len);
+            return (Self { numbers, len }, false);
         }
         let idle = shelf().take(len);
         let is_used = idle.is_some();
-        let numbers = match idle.map_or_else(|| MmapMut::map_anon(len * size_of::<f32>()), Ok) {
-            Ok(map) => Numbers::Long(map),
-            // The allocator has the last word on memory that there is not.
-            Err(_) => {
+        let numbers = match idle.or_else(|| mapped(len)) {
+            Some(map) => Numbers::Long(map),
+            None => {
                 shelf().in_use -= len;
-                short(len)
+                Numbers::short(len)
             }
         };
         (Self { numbers, len }, is_used)
+    }
+}
+
+/// A map of zeros; none where they are few, or the system gives none: the allocator has the last word on memory that there is not.
+fn mapped(len: usize) -> Option<MmapMut> {
+    match len {
+        SHORT.. => MmapMut::map_anon(len * size_of::<f32>()).ok(),
+        _ => None,
     }
 }
 

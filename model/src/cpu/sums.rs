@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::{Primitive, in_f32};
+use super::in_f32;
 use crate::device::{Processor, is_processor};
 use crate::host::{on_this_processor, sum};
 
@@ -67,8 +67,8 @@ pub fn added<const D: usize>(sum: Tensor<D>, more: Tensor<D>) -> Tensor<D> {
     let shape = sum.shape();
     let read = |tensor| in_f32(tensor).expect("f32 on the processor");
     let (sum, more) = (read(sum), read(more));
-    let terms = [&sum, &more].map(|term| term.as_slice::<f32>().expect("made contiguous").par_chunks(SHARE));
-    let [sums, mores] = terms;
+    let [sums, mores] =
+        [&sum, &more].map(|term| term.as_slice::<f32>().expect("made contiguous").par_chunks(SHARE));
     let mut added = Buffer::apart(shape.num_elements());
     let shares = added.par_chunks_mut(SHARE).zip(sums.zip(mores));
     shares.for_each(|(added, (sum, more))| {
@@ -78,8 +78,7 @@ pub fn added<const D: usize>(sum: Tensor<D>, more: Tensor<D>) -> Tensor<D> {
             .zip(terms)
             .for_each(|(added, (sum, more))| *added = sum + more);
     });
-    let data = TensorData::from_bytes(added.into_bytes(), shape, DType::F32);
-    Tensor::from_primitive::<Processor>(Primitive::from_data(data))
+    Tensor::from_primitive::<Processor>(added.into_primitive(shape))
 }
 
 fn of_shares(values: &[f32], of_share: impl Fn(&[f32]) -> f32 + Send + Sync) -> f32 {

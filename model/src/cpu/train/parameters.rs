@@ -4,7 +4,7 @@ use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::adapter;
 use crate::config::ModelConfig;
@@ -61,12 +61,8 @@ impl Found {
     /// Keeps what `make` makes, if it is wanted.
     pub fn put(&mut self, of: &Values, make: impl FnOnce() -> Buffer) {
         let Some(node) = of.node else { return };
-        let data = TensorData::from_bytes(
-            make().into_bytes(),
-            of.primitive.layout().shape().clone(),
-            DType::F32,
-        );
-        self.0.push((node, Primitive::from_data(data)));
+        let gradient = make().into_primitive(of.primitive.layout().shape().clone());
+        self.0.push((node, gradient));
     }
 }
 
